@@ -1,0 +1,60 @@
+# Everything that a developer or a newcomer needs; `make help` lists it.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_MOUNTS ?=
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(BIN)/iotrace: setup.cfg pyproject.toml setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,demo]'
+	@touch $(BIN)/iotrace
+
+iotrace/record/ebpf/recorder.bpf.o: iotrace/record/ebpf/recorder.bpf.c iotrace/record/ebpf/kernel.bpf.h $(BIN)/iotrace
+	$(BIN)/python -m pip install --quiet 'setuptools>=68' ziglang==0.17.1
+	$(BIN)/python -c "import setup; from pathlib import Path; setup.compile_bpf(Path('$@'))"
+
+.PHONY: setup
+setup: $(BIN)/iotrace iotrace/record/ebpf/recorder.bpf.o ## virtual environment with iotrace and what its tests need
+
+.PHONY: iotrace-demo
+demo: setup ## the main job: record, summarise, replay on two mounts, compare, report
+	$(BIN)/iotrace demo $(DEMO_MOUNTS)
+
+.PHONY: test
+test: setup ## unit and integration tests (under 8 minutes)
+	$(BIN)/pytest tests/unit tests/integration
+
+.PHONY: test-system
+test-system: setup ## the slow tests: real file systems, servers, a browser
+	$(BIN)/pytest tests/system
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy iotrace tests
+	$(BIN)/lint-imports --config setup.cfg
+
+.PHONY: format
+format: setup ## let ruff format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench-record
+bench-record: setup ## what recording costs, beside strace, bpftrace and perf
+	$(BIN)/python tests/bench/bench_record.py
+
+.PHONY: bench-replay
+bench-replay: setup ## operations per second, beside fio
+	$(BIN)/python tests/bench/bench_replay.py
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis iotrace-demo
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -f iotrace/record/ebpf/*.bpf.o

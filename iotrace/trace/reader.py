@@ -1,0 +1,165 @@
+"""Reading a trace: Parquet parts and, where a recording goes on or was cut off, the tail behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from iotrace.errors import TraceError
+from iotrace.trace.info import TraceInfo, read_info
+from iotrace.trace.schema import SCHEMAS
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+_BATCH_ROWS = 1 << 17
+
+
+class Trace:
+    """An opened trace. Tables come as record batches, DuckDB views, or (whole in memory) pandas frames.
+
+    Attributes
+    ----------
+    folder: where it lies.
+    info: contents of trace.json.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.info: TraceInfo = read_info(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Trace({str(self.folder)!r}, {self.info.events} events)"
+
+    def parts(self, table: str) -> list[Path]:
+        """Parquet parts of a table, in order.
+
+        Raises
+        ------
+        TraceError: a part was cut off (it lacks Parquet's closing mark).
+        """
+        parts = sorted((self.folder / table).glob("part-*.parquet"))
+        for part in parts:
+            if not _is_whole(part):
+                raise TraceError(f"{part} is damaged (not a whole Parquet file): move it away to read the rest.")
+        return parts
+
+    def tails(self, table: str) -> list[Path]:
+        """Arrow streams that hold rows of parts not yet written."""
+        tails = sorted((self.folder / table).glob("_tail-*.arrows"))
+        return [tail for tail in tails if not (tail.parent / f"part-{tail.stem[6:]}.parquet").exists()]
+
+    def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Rows of a table in the order written; columns that this version does not know are left out."""
+        names = list(columns) if columns is not None else SCHEMAS[table].names
+        for part in self.parts(table):
+            try:
+                with pq.ParquetFile(part) as file:
+                    missing = set(names) - set(file.schema_arrow.names)
+                    if missing:
+                        raise TraceError(
+                            f"{part} lacks the columns {', '.join(sorted(missing))}: it is not a part of a trace."
+                        )
+                    for batch in file.iter_batches(_BATCH_ROWS, columns=names):
+                        yield batch.select(names)
+            except (pa.ArrowException, OSError) as error:
+                raise TraceError(f"{part} cannot be read: {str(error).splitlines()[0]}.") from None
+        for tail in self.tails(table):
+            for batch in _tail_batches(tail):
+                yield batch.select(names)
+
+    def table(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A whole table in memory."""
+        names = list(columns) if columns is not None else SCHEMAS[table].names
+        schema = pa.schema([SCHEMAS[table].field(name) for name in names])
+        batches = [batch.cast(schema) if batch.schema != schema else batch for batch in self.batches(table, names)]
+        return pa.Table.from_batches(batches, schema)
+
+    def events(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """All events as a pandas frame, in order of completion; `op` is categorical, ids are nullable integers.
+
+        With the default `columns` the text of each event's path is added as `path_text`.
+        """
+        table = self.table("events", columns)
+        frame: pd.DataFrame = table.to_pandas(types_mapper=_nullable_integers)
+        if columns is None:
+            text = self.paths().set_index("path")["text"]
+            frame["path_text"] = frame["path"].map(text)
+        return frame
+
+    def paths(self) -> pd.DataFrame:
+        """All paths: path, text, raw (bytes)."""
+        frame: pd.DataFrame = self.table("paths").to_pandas()
+        return frame
+
+    def files(self) -> pd.DataFrame:
+        """All files, with the text of the path at which each was first seen as `path_text`."""
+        frame: pd.DataFrame = self.table("files").to_pandas(types_mapper=_nullable_integers)
+        frame["path_text"] = frame["path"].map(self.paths().set_index("path")["text"])
+        return frame
+
+    def processes(self) -> pd.DataFrame:
+        """All processes, one row each: the last one written for it."""
+        frame: pd.DataFrame = self.table("processes").to_pandas(types_mapper=_nullable_integers)
+        return frame.drop_duplicates("process", keep="last").sort_values("process", ignore_index=True)
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection with a view for each table (events, paths, files, processes)."""
+        import duckdb
+
+        connection = duckdb.connect()
+        for table, schema in SCHEMAS.items():
+            parts = [str(part) for part in self.parts(table)]
+            tail = [batch for path in self.tails(table) for batch in _tail_batches(path)]
+            sources = []
+            names = ", ".join(f'"{name}"' for name in schema.names)
+            if parts:
+                # file names go in as a value, never as SQL text: a folder's name is a stranger's text too
+                connection.from_parquet(parts).create_view(f"{table}_parts")
+                sources.append(f"select {names} from {table}_parts")
+            if tail or not parts:
+                connection.register(f"{table}_tail", pa.Table.from_batches(tail, schema))
+                sources.append(f"select {names} from {table}_tail")
+            latest = " qualify row_number() over (partition by process order by end_ns desc nulls last) = 1"
+            body = " union all ".join(sources)
+            connection.execute(f"create view {table} as select * from ({body}){latest if table == 'processes' else ''}")
+        return connection
+
+
+def open_trace(folder: str | Path) -> Trace:
+    """Open a trace for reading.
+
+    Raises
+    ------
+    TraceError: nothing is there, it is not a trace, it is damaged, or a newer iotrace wrote it.
+    """
+    return Trace(folder)
+
+
+def _nullable_integers(kind: pa.DataType) -> Any:
+    import pandas as pd
+
+    return {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)
+
+
+def _is_whole(part: Path) -> bool:
+    try:
+        with part.open("rb") as file:
+            file.seek(-4, 2)
+            return file.read() == b"PAR1"
+    except OSError:
+        return False
+
+
+def _tail_batches(tail: Path) -> Iterator[pa.RecordBatch]:
+    """Batches of an Arrow stream up to the last whole one; a recording that was killed leaves a torn end."""
+    try:
+        with tail.open("rb") as source, pa.ipc.open_stream(source) as stream:
+            yield from stream
+    except (pa.ArrowException, OSError, EOFError):
+        return

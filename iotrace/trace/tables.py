@@ -1,0 +1,370 @@
+"""Tables over a trace: counts, bytes and log-linear histograms by operation, file, process, mount, step and job.
+
+Takes an opened Trace, gives small pandas frames. DuckDB scans the parts, groups by (key, bucket) and may spill to a
+temporary folder; the events are never whole in memory, and percentiles are read off the buckets of iotrace.histogram
+(within 0.8 %).
+
+What counts, for every table:
+
+- bytes read: the positive results of operations of the kinds in schema.BYTES_READ; bytes written: those of
+  BYTES_WRITTEN. A copy (sendfile, copy_file_range, splice) reads from its `file` and writes to its `other_file`; the
+  side that is a pipe or socket does not count. Page faults, readahead and folder listings do not count.
+- errors: results below 0. Time: the sum of durations. Percentiles: of the durations that are known.
+- sizes: what data operations asked for.
+- sequential share: of the data operations at a known position, those that begin where the previous data operation on
+  the same open description ended; the first one on a description counts when it begins at 0.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from iotrace.errors import UsageError
+from iotrace.histogram import bucket_sql, middles
+from iotrace.trace.operations import OPERATIONS
+from iotrace.trace.reader import Trace
+from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN
+
+if TYPE_CHECKING:
+    import duckdb
+
+Key = Literal["op", "class", "file", "process", "thread", "mount", "step", "job", "user"]
+KEYS: Final[tuple[str, ...]] = get_args(Key)
+
+_KEY_SQL: Final = {
+    "op": "e.op",
+    "class": "e.kind",
+    "file": "coalesce(e.file, q.file, -1 - e.path)",
+    "process": "e.process",
+    "thread": "e.thread",
+    "mount": "e.mount",
+    "step": "p.step",
+    "job": "case when p.project is null then p.job else concat_ws('/', p.project, p.job) end",
+    "user": "p.user",
+}
+_PER_FILE: Final = ("file", "mount")
+"""Keys for which a copy's two sides belong to different rows."""
+
+PERCENTILES: Final = {"p50_us": 0.50, "p95_us": 0.95, "p99_us": 0.99}
+
+
+class Tables:
+    """One DuckDB connection over a trace, for several tables; a context manager that closes it.
+
+    Parameters
+    ----------
+    trace: an opened trace.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.connection: duckdb.DuckDBPyConnection = trace.connect()
+        self._temporary = tempfile.TemporaryDirectory(prefix="iotrace-tables-")
+        self.connection.execute("set temp_directory = ?", [self._temporary.name])
+        self.connection.execute("set preserve_insertion_order = false")
+        self._register()
+
+    def __enter__(self) -> Tables:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection and its temporary files."""
+        self.connection.close()
+        self._temporary.cleanup()
+
+    def _register(self) -> None:
+        kinds = pd.DataFrame(
+            {
+                "op": [operation.name for operation in OPERATIONS],
+                "kind": [str(operation.kind) for operation in OPERATIONS],
+                "reads": [operation.kind in BYTES_READ and operation.result == "bytes" for operation in OPERATIONS],
+                "writes": [operation.kind in BYTES_WRITTEN and operation.result == "bytes" for operation in OPERATIONS],
+            }
+        )
+        mounts = pd.DataFrame(
+            [(number, mount.point.rstrip("/")) for number, mount in enumerate(self.trace.info.mounts)],
+            columns=["mount", "point"],
+        ).astype({"mount": "int32", "point": "str"})
+        self.connection.register("kinds_frame", kinds)
+        self.connection.register("mounts_frame", mounts)
+        # a table of its own each: DuckDB would scan a registered frame anew in every query
+        self.connection.execute("create temp table kinds as select * from kinds_frame")
+        self.connection.execute("create temp table mount_points as select * from mounts_frame")
+        self.connection.execute(
+            """
+            create temp table path_mounts as
+            select path, arg_max(mount, (length(point), mount)) as mount
+            from paths join mount_points on text = point or starts_with(text, point || '/')
+            group by path
+            """
+        )
+        self.connection.execute(
+            "create temp table path_files as "
+            "select path, min(file) as file from files where path is not null group by path"
+        )
+        # copies move bytes between two files: what is no file (a pipe, a socket) has no row and counts nothing
+        self.connection.execute(
+            """
+            create temp view sides as
+            select e.time_ns, e.duration_ns, e.process, e.thread, e.op, e.path, e.file, e.other_path, e.other_file,
+                   e.open, e."offset", e.size, e.result, e.cpu_ns,
+                   coalesce(k.kind, 'unknown') as kind,
+                   coalesce(k.reads or k.writes, false) as data,
+                   case when k.reads and result > 0
+                             and (k.kind <> 'copy' or e.file is not null or e.other_file is null) then result
+                        else 0 end as bytes_read,
+                   case when k.writes and result > 0
+                             and (k.kind <> 'copy' or e.other_file is not null or e.file is null) then result
+                        else 0 end as bytes_written
+            from events e left join kinds k on e.op = k.op
+            """
+        )
+        self.connection.execute(
+            """
+            create temp view calls as
+            select s.*, coalesce(f.mount, m.mount) as mount, true as counted
+            from sides s left join files f on s.file = f.file left join path_mounts m on s.path = m.path
+            """
+        )
+        self.connection.execute(
+            """
+            create temp view calls_by_file as
+            select * replace (
+                case when kind = 'copy' and other_file is not null then 0 else bytes_written end as bytes_written)
+            from calls
+            union all
+            select s.* replace (s.other_file as file, s.other_path as path, 0 as bytes_read),
+                   coalesce(f.mount, m.mount) as mount, false as counted
+            from sides s left join files f on s.other_file = f.file left join path_mounts m on s.other_path = m.path
+            where s.kind = 'copy' and s.other_file is not null
+            """
+        )
+
+    def _source(self, key: str) -> str:
+        if key not in _KEY_SQL:
+            raise UsageError(f"cannot group by {key!r}: choose one of {', '.join(KEYS)}.")
+        view = "calls_by_file" if key in _PER_FILE else "calls"
+        # an exec or a failed open names a file by its path alone
+        named = "left join path_files q on e.path = q.path" if key == "file" else ""
+        return (
+            f"select {_KEY_SQL[key]} as key, e.* from {view} e left join processes p on e.process = p.process {named}"
+        )
+
+    def by(self, key: Key | str, limit: int | None = None) -> pd.DataFrame:
+        """A row for each value of the key, those with most time first.
+
+        Parameters
+        ----------
+        key: one of KEYS.
+        limit: only that many rows (percentiles of a million files take long and nobody reads them).
+
+        Returns
+        -------
+        Columns: key (op: its name; file: its path; process: "pid command"; mount: its point; None where a row has no
+        such thing), id (number of the file, process, thread or mount, where the key is one; a path without a file is
+        -1 - path), calls, errors, data_calls, bytes_read, bytes_written, time_s, p50_us, p95_us, p99_us (NaN: no
+        duration known), size_p50 (bytes, NaN: no data operation), sequential_share (0 to 1, NaN: no positioned data
+        operation), first_s, last_s (start of the first and last call, seconds since the recording's start); and
+        `class` where the key is op.
+
+        Raises
+        ------
+        UsageError: the key is not one of KEYS.
+        """
+        source = self._source(key)
+        restriction = (
+            f"order by total_ns desc, sum(bytes_read + bytes_written) desc, calls desc limit {int(limit)}"
+            if limit
+            else ""
+        )
+        self.connection.execute(
+            f"""
+            create or replace temp table totals as
+            select key, count(*) filter (counted) as calls, count(*) filter (counted and result < 0) as errors,
+                   count(*) filter (counted and data) as data_calls,
+                   sum(bytes_read)::bigint as bytes_read, sum(bytes_written)::bigint as bytes_written,
+                   coalesce(sum(duration_ns) filter (counted), 0)::hugeint as total_ns,
+                   min(time_ns) as first_ns, max(time_ns) as last_ns, any_value(kind) as class
+            from ({source}) group by key {restriction}
+            """
+        )
+        keep = (
+            f"select s.* from ({source}) s semi join totals t on s.key is not distinct from t.key" if limit else source
+        )
+        frame = self.connection.execute("select * from totals").df()
+        for part in (self._percentiles(keep), self._sizes(keep), self._sequential(source)):
+            frame = frame.merge(part, on="key", how="left")
+        frame["time_s"] = frame.pop("total_ns").astype("float64") / 1e9
+        frame["first_s"], frame["last_s"] = frame.pop("first_ns") / 1e9, frame.pop("last_ns") / 1e9
+        if key != "op":
+            frame = frame.drop(columns="class")
+        frame = self._labelled(frame, key)
+        order = ["time_s", "calls", "bytes_read", "bytes_written"]
+        return frame.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+
+    def _percentiles(self, source: str) -> pd.DataFrame:
+        columns = ", ".join(
+            f"min(bucket) filter (until >= greatest(1, ceil({q} * total))) as {name}" for name, q in PERCENTILES.items()
+        )
+        frame = self.connection.execute(
+            f"""
+            with counts as (
+                select key, {bucket_sql("duration_ns")} as bucket, count(*) as n
+                from ({source}) where duration_ns is not null and counted group by all),
+            ranks as (
+                select key, bucket, sum(n) over (partition by key order by bucket) as until,
+                       sum(n) over (partition by key) as total from counts)
+            select key, {columns} from ranks group by key
+            """
+        ).df()
+        value = middles()
+        for name in PERCENTILES:
+            frame[name] = value[frame[name].to_numpy(dtype=np.int64)] / 1e3
+        return frame
+
+    def _sizes(self, source: str) -> pd.DataFrame:
+        # a bucket's smallest size stands for it: exact when programs ask for one size, as they mostly do
+        return self.connection.execute(
+            f"""
+            with counts as (
+                select key, {bucket_sql("size")} as bucket, count(*) as n, min(size) as smallest
+                from ({source}) where data and size is not null and counted group by all),
+            ranks as (
+                select *, sum(n) over (partition by key order by bucket) as until,
+                       sum(n) over (partition by key) as total from counts)
+            select key, (arg_min(smallest, bucket) filter (2 * until >= total))::double as size_p50
+            from ranks group by key
+            """
+        ).df()
+
+    def _sequential(self, source: str) -> pd.DataFrame:
+        return self.connection.execute(
+            f"""
+            with moves as (
+                select key, "offset",
+                       coalesce(lag("offset" + result) over (partition by open order by time_ns), 0) as expected
+                from ({source}) where data and counted and "offset" is not null and open is not null and result >= 0)
+            select key, avg(("offset" = expected)::int) as sequential_share from moves group by key
+            """
+        ).df()
+
+    def _labelled(self, frame: pd.DataFrame, key: str) -> pd.DataFrame:
+        if key in ("file", "process", "thread", "mount"):
+            frame = frame.rename(columns={"key": "id"})
+            frame["id"] = frame["id"].astype("Int64")
+        if key == "file":
+            labels = self._file_labels(frame)
+        elif key == "process":
+            labels = self.connection.execute(
+                "select process as id, trim(concat_ws(' ', pid::varchar, command)) as key from processes"
+            ).df()
+        elif key == "thread":
+            labels = pd.DataFrame({"id": frame["id"], "key": [f"thread {number}" for number in frame["id"]]})
+        elif key == "mount":
+            points = [mount.point for mount in self.trace.info.mounts]
+            labels = pd.DataFrame({"id": range(len(points)), "key": points})
+        else:
+            frame["key"] = frame["key"].astype(object).where(frame["key"].notna(), None)
+            return frame
+        labels = labels.astype({"id": "Int64", "key": object})
+        frame = frame.merge(labels.drop_duplicates("id"), on="id", how="left")
+        frame["key"] = frame["key"].astype(object).where(frame["key"].notna(), None)
+        return frame[["key", *(name for name in frame.columns if name != "key")]]
+
+    def _file_labels(self, frame: pd.DataFrame) -> pd.DataFrame:
+        ids = frame[["id"]].dropna().astype("int64")
+        self.connection.register("wanted_ids", ids)
+        labels = self.connection.execute(
+            """
+            select w.id, q.text as key from wanted_ids w
+            left join files f on w.id >= 0 and f.file = w.id
+            left join paths q on q.path = case when w.id < 0 then -1 - w.id else f.path end
+            """
+        ).df()
+        self.connection.unregister("wanted_ids")
+        unknown = labels["key"].isna()
+        labels.loc[unknown, "key"] = [f"file {number}" for number in labels.loc[unknown, "id"]]
+        return labels
+
+    def histogram(self, key: Key | str, column: Literal["duration_ns", "size"]) -> pd.DataFrame:
+        """Log-linear counts: key, bucket (see iotrace.histogram), count; of `size` for data operations only.
+
+        Raises
+        ------
+        UsageError: the key is not one of KEYS.
+        """
+        condition = "counted and data" if column == "size" else "counted"
+        return self.connection.execute(
+            f"""
+            select key, {bucket_sql(column)} as bucket, count(*) as count
+            from ({self._source(key)}) where {column} is not null and {condition} group by all order by all
+            """
+        ).df()
+
+    def timeline(self, bins: int = 200) -> pd.DataFrame:
+        """Calls and bytes in equal slices of the recording, by class of operation.
+
+        Returns
+        -------
+        Columns start_s, width_s, class, calls, bytes_read, bytes_written; a call belongs to the slice in which it
+        started; slices without a call have no row.
+        """
+        last = self.connection.execute("select coalesce(max(time_ns), 0) from events").fetchone()
+        end_ns = max(self.trace.info.duration_ns, (int(last[0]) if last else 0) + 1, 1)
+        width_ns = max(1, -(-end_ns // bins))
+        frame = self.connection.execute(
+            f"""
+            select greatest(time_ns, 0) // {width_ns} as slice, kind as class, count(*) as calls,
+                   sum(bytes_read)::bigint as bytes_read, sum(bytes_written)::bigint as bytes_written
+            from sides group by all order by all
+            """
+        ).df()
+        frame.insert(0, "start_s", frame.pop("slice") * width_ns / 1e9)
+        frame.insert(1, "width_s", width_ns / 1e9)
+        return frame
+
+    def positions(self, rows: int = 20_000) -> pd.DataFrame:
+        """A random sample (fixed seed) of positioned data operations: time_s, file, path, offset, size, class."""
+        return self.connection.execute(
+            f"""
+            with sample as (
+                select * from (
+                    select time_ns, file, "offset", result, size, kind from sides
+                    where data and "offset" is not null and file is not null and result >= 0)
+                using sample reservoir({int(rows)} rows) repeatable (1))
+            select s.time_ns / 1e9 as time_s, s.file, coalesce(q.text, 'file ' || s.file) as path, s."offset",
+                   coalesce(nullif(s.result, 0), s.size, 0) as size, s.kind as class
+            from sample s left join files f on s.file = f.file left join paths q on f.path = q.path
+            """
+        ).df()
+
+    def totals(self) -> dict[str, int]:
+        """Of the whole trace: events, bytes_read, bytes_written, files, processes, end_ns (last known end)."""
+        row = self.connection.execute(
+            """
+            select count(*), coalesce(sum(bytes_read), 0)::bigint, coalesce(sum(bytes_written), 0)::bigint,
+                   (select count(*) from files), (select count(*) from processes),
+                   coalesce(max(time_ns + coalesce(duration_ns, 0)), 0)::bigint
+            from sides
+            """
+        ).fetchone()
+        assert row is not None
+        return dict(zip(("events", "bytes_read", "bytes_written", "files", "processes", "end_ns"), row, strict=True))
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table as dictionaries by column."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def table_by(trace: Trace, key: Key | str, limit: int | None = None) -> pd.DataFrame:
+    """`Tables(trace).by(key)` for a single table."""
+    with Tables(trace) as tables:
+        return tables.by(key, limit)

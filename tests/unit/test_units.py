@@ -1,0 +1,94 @@
+"""Numbers for people, and the way back."""
+
+import contextlib
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iotrace import units
+from iotrace.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (4096, "4.10 kB"), (1.5e12, "1.50 TB"), (123_456_789, "123 MB")],
+)
+def test_bytes_are_decimal(value: float, text: str) -> None:
+    assert units.bytes_text(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(1023, "1023 B"), (4096, "4.00 KiB"), (3 << 30, "3.00 GiB")])
+def test_memory_is_binary(value: float, text: str) -> None:
+    assert units.binary_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0B"), (4096, "4KiB"), (1 << 20, "1MiB"), (1234, "1234B"), (6144, "6KiB")]
+)
+def test_sizes_of_operations_are_exact(value: int, text: str) -> None:
+    assert units.size_text(value) == text
+
+
+@given(st.integers(0, 2**62))
+def test_a_size_text_reads_back_as_the_same_size(value: int) -> None:
+    match = re.fullmatch(r"(\d+)(\w+)", units.size_text(value))
+    assert match is not None
+    assert int(match[1]) * units.BINARY[match[2]] == value
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"), [(0, "0 ns"), (999, "999 ns"), (1500, "1.50 µs"), (2.5e9, "2.50 s"), (6e11, "600 s")]
+)
+def test_durations_carry_a_fitting_unit(ns: float, text: str) -> None:
+    assert units.duration_text(ns) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (9999, "9999"), (10_000, "10.0k"), (1_234_567, "1.23M"), (5e9, "5.00G")]
+)
+def test_counts_are_whole_while_they_are_short(value: float, text: str) -> None:
+    assert units.count_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("512", 512),
+        ("4KiB", 4096),
+        ("4 kib", 4096),
+        ("1.5TB", 1.5e12),
+        ("10k", 10_000),
+        ("2Gi", 2 << 30),
+        (".5MB", 500_000),
+    ],
+)
+def test_sizes_that_people_write_are_read(text: str, size: float) -> None:
+    assert units.parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1 XB", "1e3", "KiB", "1 2", "∞"])
+def test_what_is_no_size_is_refused_in_one_line_that_shows_how_to_write_one(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is not a size: write a number and a unit such as") as error:
+        units.parse_bytes(text)
+    assert "\n" not in str(error.value)
+
+
+@given(st.floats(-1e18, 1e18, allow_subnormal=False))
+def test_significant_digits_never_come_as_an_exponent(value: float) -> None:
+    assert "e" not in units.significant(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1234.5, "1234"), (1.2345, "1.23"), (0.456, "0.46"), (0.000456, "0.00046"), (-0.02, "-0.020")],
+)
+def test_a_small_number_keeps_its_significant_digits(value: float, text: str) -> None:
+    assert units.significant(value) == text
+
+
+@given(st.text())
+def test_any_text_is_either_a_size_or_refused(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        assert units.parse_bytes(text) >= 0
