@@ -1,0 +1,779 @@
+"""From the BPF ring to columns: one Numba loop that reads records and turns addresses and identities into numbers.
+
+It takes the ring's memory and a State (state.py); it fills rows of the event table (one int64 column each, NULL where
+there is no value) and notes new paths, files, processes for the Python side, which sees each of them once.
+
+Tables are reached by address, through one header: handing a dozen arrays down the calls costs Numba a pair of atomic
+operations for each, ten times the work itself. Kernels, intrinsics and the constants that they use stand in this one
+file because Numba's cache does not notice a change in another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind, Operation
+from iotrace.trace.schema import EVENT_COLUMNS
+
+NULL: Final = -(2**63)
+COLUMN: Final = {column.name: number for number, column in enumerate(EVENT_COLUMNS)}
+
+# words (int64) of struct header and struct event in recorder.bpf.c
+_START, _DURATION, _CPU, _IDS, _KIND, _FILE, _INODE, _DEVICE, _OFFSET, _SIZE, _RESULT, _FLAGS, _ADDRESS, _MODE = range(
+    14
+)
+_OTHER, _BASE, _BASE2, _OTHER_OFFSET, _ST_SIZE, _ST_BLOCKS, _ST_MODE, _TEXT = 14, 17, 20, 23, 24, 25, 26, 27
+EVENT, LONG_EVENT, FILE_SEEN, TASK, EXEC, FAULT, FAULT_AROUND, FAULT_END, FAULT_AT = range(1, 10)
+
+FAULT_SINGLE: Final = 1
+"""flags of mmap.fault: the one page was looked up by itself, mapping the cached pages around it did not serve."""
+FAULT_MAJOR: Final = 2
+"""flags of mmap.fault: a major fault, the page came from storage."""
+
+# the header: counters, then address and number of slots of each table, then where the rows go
+ROWS, PATHS, FILES, OPENS, THREADS, PROCESSES, BLOB, NOTES, BASE_NS, NEED = range(10)
+(
+    THREAD_SLOTS, PROCESS_SLOTS, FILE_SLOTS, OPEN_SLOTS, PATH_SLOTS, THREAD_INFO, FILE_INFO, OPEN_INFO, PATH_INFO,
+    BLOB_BYTES, NOTE_ROWS, EVENT_ROWS,
+) = range(16, 40, 2)  # fmt: skip
+HEADER_WORDS: Final = 40
+
+# fields of the tables
+TID, THREAD = range(2)
+TGID, PROCESS = range(2)
+DEVICE, INODE, FILE = range(3)
+ADDRESS, OPEN = range(2)
+HASH, PATH = range(2)
+T_PROCESS, T_CHILD, T_EXEC_PATH, T_FAULT_ROW, T_FAULT_FILE, T_FAULT_FIRST, T_FAULT_LAST, T_FAULT_READ, T_CLONE = range(
+    9
+)
+F_GENERATION, F_PATH, F_DEVICE, F_INODE, F_MODE, F_SIZE, F_BLOCKS, F_PAGES, F_CREATED, F_LAST_PATH, F_SEEN_NS = range(
+    11
+)
+O_PATH, O_FILE = range(2)
+P_BASE, P_BEGIN, P_LENGTH = range(3)
+THREAD_FIELDS, FILE_FIELDS, OPEN_FIELDS, PATH_FIELDS = 9, 11, 2, 3
+# fields of a note to the Python side
+NOTE_FIELDS: Final = 10
+(
+    NOTE_KIND, NOTE_TIME, NOTE_THREAD, NOTE_PROCESS, NOTE_PARENT, NOTE_VALUE, NOTE_BASE, NOTE_TEXT, NOTE_LENGTH,
+    NOTE_UMASK,
+) = range(10)  # fmt: skip
+NOTE_PROCESS_NEW, NOTE_EXEC, NOTE_EXIT, NOTE_NAME_MADE = range(4)
+
+_PAGE: Final = 4096
+_TEXT_LIMIT: Final = 4 * 4096
+
+# per operation: which columns have a value, and what it does, as bits
+_BITS = 10
+(
+    _TAKES_OFFSET, _TAKES_SIZE, _TAKES_FLAGS, _TAKES_MODE, _TAKES_ADDRESS, _TAKES_COUNT, _MAKES_NAME, _OPENS_FILE,
+    _COPIES, _RETURNS_DESCRIPTOR,
+) = (1 << bit for bit in range(_BITS))  # fmt: skip
+
+
+def _bits(operation: Operation) -> int:
+    roles = set(operation.arguments)
+    data = operation.kind in (Kind.READ, Kind.WRITE)
+    copies = operation.kind is Kind.COPY
+    makes_name = operation.name in (
+        "mkdir", "mkdirat", "symlink", "symlinkat", "link", "linkat", "rename", "renameat", "renameat2",
+    )  # fmt: skip
+    truths = {
+        _TAKES_OFFSET: bool(roles & {"offset", "lock"}) or data or copies,
+        _TAKES_SIZE: bool(roles & {"iovec", "lock"}) or ("size" in roles and "how" not in roles),
+        _TAKES_FLAGS: bool(roles & {"flags", "how"}) or operation.name == "fork",
+        _TAKES_MODE: bool(roles & {"mode", "how", "lock"}),
+        _TAKES_ADDRESS: "address" in roles,
+        _TAKES_COUNT: "count" in roles,
+        _MAKES_NAME: makes_name,
+        _OPENS_FILE: operation.result == "fd" and "path" in roles,
+        _COPIES: copies,
+        _RETURNS_DESCRIPTOR: operation.result in ("fd", "address"),
+    }
+    return sum(bit for bit, holds in truths.items() if holds)
+
+
+_OP_BITS: Final = tuple(_bits(operation) for operation in OPERATIONS)
+
+_OP_MMAP: Final = NUMBER_OF["mmap"]
+_OP_FAULT: Final = NUMBER_OF["mmap.fault"]
+_OP_CREAT: Final = NUMBER_OF["creat"]
+_OP_FORK: Final = NUMBER_OF["fork"]
+_OP_EXEC: Final = NUMBER_OF["exec"]
+_OP_WAIT: Final = NUMBER_OF["wait"]
+_OP_EXIT: Final = NUMBER_OF["exit"]
+_SYMLINK: Final = NUMBER_OF["symlink"]
+_SYMLINKAT: Final = NUMBER_OF["symlinkat"]
+_CREAT_FLAGS: Final = 0o1101
+_C: Final = COLUMN
+(
+    _TIME_C, _DURATION_C, _CPU_C, _PROCESS_C, _THREAD_C, _OP_C, _PATH_C, _OTHER_PATH_C, _FILE_C, _OTHER_FILE_C, _OPEN_C,
+    _OTHER_OPEN_C, _OFFSET_C, _OTHER_OFFSET_C, _SIZE_C, _COUNT_C, _ADDRESS_C, _FLAGS_C, _MODE_C, _CHILD_C, _RESULT_C,
+) = (
+    _C["time_ns"], _C["duration_ns"], _C["cpu_ns"], _C["process"], _C["thread"], _C["op"], _C["path"], _C["other_path"],
+    _C["file"], _C["other_file"], _C["open"], _C["other_open"], _C["offset"], _C["other_offset"], _C["size"],
+    _C["count"], _C["address"], _C["flags"], _C["mode"], _C["child"], _C["result"],
+)  # fmt: skip
+
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def entry(function: F) -> F:
+    """A kernel that Python calls: cached on disk, runs without the GIL."""
+    return cast(F, njit(cache=True, nogil=True)(function))
+
+
+def inner(function: F) -> F:
+    """A kernel that only kernels call."""
+    return cast(F, njit(function))
+
+
+def _loader(bits: int, ordering: str | None) -> Callable[[int, int], int]:
+    """An intrinsic (address, index) → the integer at address[index], zero-extended."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def load(typingctx: Any, address: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = builder.gep(builder.inttoptr(args[0], ir.IntType(bits).as_pointer()), [args[1]])
+            if ordering:
+                value = builder.load_atomic(pointer, ordering=ordering, align=bits // 8)
+            else:
+                value = builder.load(pointer)
+            return value if bits == 64 else builder.zext(value, ir.IntType(64))
+
+        return types.int64(types.int64, types.int64), codegen
+
+    return cast(Callable[[int, int], int], load)
+
+
+def _storer(bits: int, ordering: str | None) -> Callable[[int, int, int], None]:
+    """An intrinsic (address, index, value) that stores an integer at address[index]."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def store(typingctx: Any, address: Any, index: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = builder.gep(builder.inttoptr(args[0], ir.IntType(bits).as_pointer()), [args[1]])
+            value = args[2] if bits == 64 else builder.trunc(args[2], ir.IntType(bits))
+            if ordering:
+                builder.store_atomic(value, pointer, ordering=ordering, align=bits // 8)
+            else:
+                builder.store(value, pointer)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), codegen
+
+    return cast(Callable[[int, int, int], None], store)
+
+
+get = _loader(64, None)
+put = _storer(64, None)
+get_byte = _loader(8, None)
+put_byte = _storer(8, None)
+load_acquire = _loader(64, "acquire")
+load_acquire_32 = _loader(32, "acquire")
+store_release = _storer(64, "release")
+
+
+@inner
+def _mix(value: int) -> int:
+    v = np.uint64(value)
+    v ^= v >> np.uint64(33)
+    v *= np.uint64(0xFF51AFD7ED558CCD)
+    v ^= v >> np.uint64(33)
+    return np.int64(v & np.uint64(0x7FFFFFFFFFFFFFFF))  # type: ignore[return-value]
+
+
+@entry
+def find(table: int, slots: int, key: int) -> int:
+    """Slot of a key in a (key, value) table: where it is, or where it would go."""
+    mask = slots - 1
+    slot = _mix(key) & mask
+    while get(table, 2 * slot + 1) != -1 and get(table, 2 * slot) != key:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@entry
+def find_file(table: int, slots: int, device: int, inode: int) -> int:
+    """Slot of an inode in the file table."""
+    mask = slots - 1
+    slot = _mix(inode * 0x9E3779B9 + device) & mask
+    while get(table, 3 * slot + FILE) != -1 and not (
+        get(table, 3 * slot + INODE) == inode and get(table, 3 * slot + DEVICE) == device
+    ):
+        slot = (slot + 1) & mask
+    return slot
+
+
+@entry
+def rehash(old: int, slots: int, new: int, new_slots: int) -> None:
+    """Move a (key, value) table into a larger, empty one."""
+    for i in range(slots):
+        if get(old, 2 * i + 1) != -1:
+            slot = find(new, new_slots, get(old, 2 * i))
+            put(new, 2 * slot, get(old, 2 * i))
+            put(new, 2 * slot + 1, get(old, 2 * i + 1))
+
+
+@entry
+def rehash_files(old: int, slots: int, new: int, new_slots: int) -> None:
+    """Move the file table into a larger, empty one."""
+    for i in range(slots):
+        if get(old, 3 * i + FILE) != -1:
+            slot = find_file(new, new_slots, get(old, 3 * i + DEVICE), get(old, 3 * i + INODE))
+            for field in range(3):
+                put(new, 3 * slot + field, get(old, 3 * i + field))
+
+
+@entry
+def rehash_paths(old: int, slots: int, new: int, new_slots: int) -> None:
+    """Move the path table, whose keys are hashes and may occur twice, into a larger, empty one."""
+    for i in range(slots):
+        if get(old, 2 * i + PATH) != -1:
+            slot = get(old, 2 * i + HASH) & (new_slots - 1)
+            while get(new, 2 * slot + PATH) != -1:
+                slot = (slot + 1) & (new_slots - 1)
+            put(new, 2 * slot + HASH, get(old, 2 * i + HASH))
+            put(new, 2 * slot + PATH, get(old, 2 * i + PATH))
+
+
+@inner
+def _next(h: int, counter: int) -> int:
+    number = get(h, counter)
+    put(h, counter, number + 1)
+    return number
+
+
+@entry
+def intern(h: int, base: int, length: int) -> int:
+    """Number of the path whose bytes stand at the blob's end; they stay there when the path is new."""
+    begin = get(h, BLOB)
+    text = get(h, BLOB_BYTES) + begin
+    value = np.uint64(base + 2) * np.uint64(0x9E3779B97F4A7C15)
+    for i in range(length):
+        value = (value ^ np.uint64(get_byte(text, i))) * np.uint64(0x100000001B3)
+    key = _mix(np.int64(value))  # type: ignore[arg-type]
+    table, mask = get(h, PATH_SLOTS), get(h, PATH_SLOTS + 1) - 1
+    infos = get(h, PATH_INFO)
+    slot = key & mask
+    while get(table, 2 * slot + PATH) != -1:
+        if get(table, 2 * slot + HASH) == key:
+            number = get(table, 2 * slot + PATH)
+            info = infos + 8 * PATH_FIELDS * number
+            if get(info, P_BASE) == base and get(info, P_LENGTH) == length:
+                there = get(h, BLOB_BYTES) + get(info, P_BEGIN)
+                same = True
+                for i in range(length):
+                    if get_byte(there, i) != get_byte(text, i):
+                        same = False
+                        break
+                if same:
+                    return number
+        slot = (slot + 1) & mask
+    number = _next(h, PATHS)
+    put(table, 2 * slot + HASH, key)
+    put(table, 2 * slot + PATH, number)
+    info = infos + 8 * PATH_FIELDS * number
+    put(info, P_BASE, base)
+    put(info, P_BEGIN, begin)
+    put(info, P_LENGTH, length)
+    put(h, BLOB, begin + length)
+    return number
+
+
+@inner
+def _copy_text(h: int, source: int, length: int) -> None:
+    target = get(h, BLOB_BYTES) + get(h, BLOB)
+    for i in range(length):
+        put_byte(target, i, get_byte(source, i))
+
+
+@inner
+def _note(h: int, kind: int, time: int, thread: int, process: int) -> int:
+    """Address of a new note."""
+    note = get(h, NOTE_ROWS) + 8 * NOTE_FIELDS * _next(h, NOTES)
+    for field in range(NOTE_FIELDS):
+        put(note, field, -1)
+    put(note, NOTE_KIND, kind)
+    put(note, NOTE_TIME, time)
+    put(note, NOTE_THREAD, thread)
+    put(note, NOTE_PROCESS, process)
+    return note
+
+
+@inner
+def _thread_info(h: int, thread: int) -> int:
+    return get(h, THREAD_INFO) + 8 * THREAD_FIELDS * thread
+
+
+@inner
+def _file_info(h: int, file: int) -> int:
+    return get(h, FILE_INFO) + 8 * FILE_FIELDS * file
+
+
+@inner
+def _open_info(h: int, open_: int) -> int:
+    return get(h, OPEN_INFO) + 8 * OPEN_FIELDS * open_
+
+
+@entry
+def add_thread(h: int, tid: int, tgid: int, time: int, fresh_process: bool) -> int:
+    """A new thread with kernel number `tid`; a new process with it when `fresh_process` or when `tgid` is not known."""
+    table, slots = get(h, PROCESS_SLOTS), get(h, PROCESS_SLOTS + 1)
+    slot = find(table, slots, tgid)
+    thread = _next(h, THREADS)
+    if fresh_process or get(table, 2 * slot + PROCESS) == -1:
+        process = _next(h, PROCESSES)
+        put(table, 2 * slot + TGID, tgid)
+        put(table, 2 * slot + PROCESS, process)
+        note = _note(h, NOTE_PROCESS_NEW, time, thread, process)
+        put(note, NOTE_VALUE, tgid)
+    process = get(table, 2 * slot + PROCESS)
+    table, slots = get(h, THREAD_SLOTS), get(h, THREAD_SLOTS + 1)
+    slot = find(table, slots, tid)
+    put(table, 2 * slot + TID, tid)
+    put(table, 2 * slot + THREAD, thread)
+    info = _thread_info(h, thread)
+    for field in range(THREAD_FIELDS):
+        put(info, field, -1)
+    put(info, T_PROCESS, process)
+    return thread
+
+
+@inner
+def _thread(h: int, ids: int, time: int) -> int:
+    """Thread of a record's word of ids; one that nobody saw begin gets a number too."""
+    tid = ids & 0xFFFFFFFF
+    table = get(h, THREAD_SLOTS)
+    thread = get(table, 2 * find(table, get(h, THREAD_SLOTS + 1), tid) + THREAD)
+    if thread == -1:
+        thread = add_thread(h, tid, (ids >> 32) & 0xFFFFFFFF, time, False)
+    return thread
+
+
+@entry
+def file_number(h: int, device: int, inode: int, generation: int) -> int:
+    """Number of the file with this identity; a new one when the inode has been reused (another generation)."""
+    table = get(h, FILE_SLOTS)
+    slot = find_file(table, get(h, FILE_SLOTS + 1), device, inode)
+    number = get(table, 3 * slot + FILE)
+    if number != -1:
+        info = _file_info(h, number)
+        known = get(info, F_GENERATION)
+        if generation == 0 or known == generation:
+            return number
+        if known == 0:
+            put(info, F_GENERATION, generation)
+            return number
+    number = _next(h, FILES)
+    put(table, 3 * slot + DEVICE, device)
+    put(table, 3 * slot + INODE, inode)
+    put(table, 3 * slot + FILE, number)
+    info = _file_info(h, number)
+    for field in range(FILE_FIELDS):
+        put(info, field, NULL)
+    put(info, F_GENERATION, generation)
+    put(info, F_PATH, -1)
+    put(info, F_DEVICE, device)
+    put(info, F_INODE, inode)
+    put(info, F_LAST_PATH, -1)
+    return number
+
+
+@inner
+def _file_at(h: int, r: int, at: int) -> int:
+    """File of the struct identity at a word of a record; -1 when there is none."""
+    inode = get(r, at + 1)
+    if inode == 0:
+        return -1
+    device = get(r, at + 2)
+    return file_number(h, device & 0xFFFFFFFF, inode, (device >> 32) & 0xFFFFFFFF)
+
+
+@inner
+def _new_open(h: int, table: int, slot: int, address: int, path: int, file: int) -> int:
+    number = _next(h, OPENS)
+    put(table, 2 * slot + ADDRESS, address)
+    put(table, 2 * slot + OPEN, number)
+    info = _open_info(h, number)
+    put(info, O_PATH, path)
+    put(info, O_FILE, file)
+    return number
+
+
+@inner
+def _open_at(h: int, r: int, at: int, file: int) -> int:
+    """Open-file description of the struct identity at a word; one that nobody saw opened gets a number too."""
+    address = get(r, at)
+    if address == 0:
+        return -1
+    table = get(h, OPEN_SLOTS)
+    slot = find(table, get(h, OPEN_SLOTS + 1), address)
+    number = get(table, 2 * slot + OPEN)
+    if number != -1 and (file == -1 or get(_open_info(h, number), O_FILE) == file):
+        return number
+    path = get(_file_info(h, file), F_LAST_PATH) if file != -1 else -1
+    return _new_open(h, table, slot, address, path, file)
+
+
+@inner
+def _path_of(h: int, open_: int) -> int:
+    return get(_open_info(h, open_), O_PATH) if open_ != -1 else -1
+
+
+@inner
+def _is_pseudo(text: int, length: int) -> bool:
+    """Whether a name lies in /proc or /sys."""
+    if length < 4 or get_byte(text, 0) != 47:
+        return False
+    a, b, c = get_byte(text, 1), get_byte(text, 2), get_byte(text, 3)
+    if a == 112 and b == 114 and c == 111 and length >= 5 and get_byte(text, 4) == 99:
+        return length == 5 or get_byte(text, 5) == 47
+    if a == 115 and b == 121 and c == 115:
+        return length == 4 or get_byte(text, 4) == 47
+    return False
+
+
+@inner
+def _file_seen(h: int, r: int) -> None:
+    info = _file_info(h, _file_at(h, r, _FILE))
+    if get(info, F_MODE) == NULL:
+        flags, created = get(r, _FLAGS), get(r, _RESULT)
+        truncated = (flags >> 31) & 1 != 0 and flags & 0o1000 != 0 and created == 0
+        put(info, F_MODE, get(r, _MODE) & 0xFFFF)
+        put(info, F_SIZE, NULL if truncated else (0 if created else get(r, _ST_SIZE)))
+        put(info, F_BLOCKS, NULL if truncated else (0 if created else get(r, _ST_BLOCKS)))
+        put(info, F_PAGES, 0 if created else (get(r, _ST_MODE) >> 32) & 0xFFFFFFFF)
+        put(info, F_CREATED, created)
+        put(info, F_SEEN_NS, get(r, _START) - get(h, BASE_NS))
+    if get(info, F_PATH) != -1:
+        return
+    # the names come leaf first, each with its NUL: turned round they are the path
+    text, length = r + 8 * _TEXT, (get(r, _KIND) >> 32) & 0xFFFF
+    target = get(h, BLOB_BYTES) + get(h, BLOB)
+    whole = (get(r, _MODE) >> 32) & 1
+    place = 0
+    end = length - 1
+    while end > 0:
+        first = end
+        while first > 0 and get_byte(text, first - 1) != 0:
+            first -= 1
+        if whole or place > 0:
+            put_byte(target, place, 47)
+            place += 1
+        for i in range(first, end):
+            put_byte(target, place, get_byte(text, i))
+            place += 1
+        end = first - 1
+    if place == 0:
+        put_byte(target, 0, 47)
+        place = 1
+    path = intern(h, -1, place)
+    put(info, F_PATH, path)
+    if get(info, F_LAST_PATH) == -1:
+        put(info, F_LAST_PATH, path)
+
+
+@inner
+def _task(h: int, r: int) -> None:
+    ids = get(r, _IDS)
+    time = get(r, _START) - get(h, BASE_NS)
+    parent = _thread(h, get(r, _OFFSET) | (get(r, _SIZE) << 32), time)
+    tid, tgid = ids & 0xFFFFFFFF, (ids >> 32) & 0xFFFFFFFF
+    notes = get(h, NOTES)
+    thread = add_thread(h, tid, tgid, time, tid == tgid)
+    put(_thread_info(h, parent), T_CHILD, thread)
+    put(_thread_info(h, thread), T_CLONE, get(r, _FLAGS))
+    if get(h, NOTES) > notes:
+        note = get(h, NOTE_ROWS) + 8 * NOTE_FIELDS * notes
+        put(note, NOTE_PARENT, get(_thread_info(h, parent), T_PROCESS))
+        put(note, NOTE_UMASK, get(r, _MODE) & 0xFFFFFFFF)
+        put(note, NOTE_BASE, _file_at(h, r, _BASE))
+
+
+@inner
+def _exec(h: int, r: int) -> None:
+    time = get(r, _START) - get(h, BASE_NS)
+    thread = _thread(h, get(r, _IDS), time)
+    info = _thread_info(h, thread)
+    lengths = get(r, _KIND)
+    length1, length2 = (lengths >> 32) & 0xFFFF, (lengths >> 48) & 0xFFFF
+    text = r + 8 * _TEXT
+    base = _file_at(h, r, _BASE)
+    note = _note(h, NOTE_EXEC, time, thread, get(info, T_PROCESS))
+    if length1 > 1:
+        _copy_text(h, text, length1 - 1)
+        put(info, T_EXEC_PATH, intern(h, -1 if get_byte(text, 0) == 47 else base, length1 - 1))
+    put(note, NOTE_UMASK, get(r, _MODE) & 0xFFFFFFFF)
+    put(note, NOTE_BASE, base)
+    put(note, NOTE_VALUE, get(info, T_EXEC_PATH))
+    _copy_text(h, text + length1, length2)
+    put(note, NOTE_TEXT, get(h, BLOB))
+    put(note, NOTE_LENGTH, length2)
+    put(h, BLOB, get(h, BLOB) + length2)
+
+
+@inner
+def _begin_row(h: int, r: int, thread: int, op: int, time: int) -> int:
+    """Address of a new row's first column; the columns lie `capacity` words apart."""
+    row = _next(h, ROWS)
+    capacity = get(h, EVENT_ROWS + 1)
+    first = get(h, EVENT_ROWS) + 8 * row
+    put(first, _TIME_C * capacity, time)
+    put(first, _CPU_C * capacity, get(r, _CPU))
+    put(first, _PROCESS_C * capacity, get(_thread_info(h, thread), T_PROCESS))
+    put(first, _THREAD_C * capacity, thread)
+    put(first, _OP_C * capacity, op)
+    return first
+
+
+@inner
+def _fault(h: int, r: int, kind: int) -> None:
+    """One row for a fault: the kernel's attempt to map what is cached and the read that follows are merged."""
+    time = get(r, _START) - get(h, BASE_NS)
+    thread = _thread(h, get(r, _IDS), time)
+    info = _thread_info(h, thread)
+    capacity = get(h, EVENT_ROWS + 1)
+    row = get(info, T_FAULT_ROW)
+    first_column = get(h, EVENT_ROWS) + 8 * row
+    if kind == FAULT_END:
+        if row != -1 and get(info, T_FAULT_READ) == 1:
+            put(first_column, _DURATION_C * capacity, time - get(first_column, _TIME_C * capacity))
+            if (get(r, _MODE) >> 32) & 1:
+                put(first_column, _FLAGS_C * capacity, FAULT_SINGLE | FAULT_MAJOR)
+        return
+    file = _file_at(h, r, _FILE)
+    first, last = get(r, _OFFSET), get(r, _SIZE)
+    if kind == FAULT_AT:
+        last = first
+    elif row != -1 and get(info, T_FAULT_FILE) == file:
+        was_first, was_last, was_read = get(info, T_FAULT_FIRST), get(info, T_FAULT_LAST), get(info, T_FAULT_READ)
+        if kind == FAULT and was_read == 0 and was_first <= first <= was_last:
+            put(first_column, _OFFSET_C * capacity, first * _PAGE)
+            put(first_column, _SIZE_C * capacity, _PAGE)
+            put(first_column, _FLAGS_C * capacity, FAULT_SINGLE)
+            put(info, T_FAULT_FIRST, first)
+            put(info, T_FAULT_LAST, first)
+            put(info, T_FAULT_READ, 1)
+            return
+        if was_read == 1 and first <= was_first <= last:
+            return  # the kernel tries the same fault again after its read
+    put(info, T_FAULT_ROW, get(h, ROWS))
+    row_at = _begin_row(h, r, thread, _OP_FAULT, time)
+    put(row_at, _FILE_C * capacity, file)
+    path = get(_file_info(h, file), F_LAST_PATH)
+    if path != -1:
+        put(row_at, _PATH_C * capacity, path)
+    put(row_at, _OFFSET_C * capacity, first * _PAGE)
+    put(row_at, _SIZE_C * capacity, (last - first + 1) * _PAGE)
+    put(row_at, _FLAGS_C * capacity, FAULT_SINGLE if kind == FAULT else 0)
+    put(row_at, _RESULT_C * capacity, 0)
+    if kind == FAULT_AT:
+        put(row_at, _ADDRESS_C * capacity, get(r, _ADDRESS))
+        put(row_at, _FLAGS_C * capacity, FAULT_SINGLE | (FAULT_MAJOR if (get(r, _MODE) >> 32) & 1 else 0))
+    put(info, T_FAULT_FILE, file)
+    put(info, T_FAULT_FIRST, first)
+    put(info, T_FAULT_LAST, last)
+    put(info, T_FAULT_READ, 1 if kind == FAULT else 0)
+
+
+@inner
+def _put_number(row_at: int, place: int, number: int) -> None:
+    if number != -1:
+        put(row_at, place, number)
+
+
+@inner
+def _stat_seen(h: int, r: int, file: int, path: int, time: int) -> None:
+    """A file that is known only by what stat said of it."""
+    info = _file_info(h, file)
+    if get(info, F_MODE) != NULL or get(r, _ST_MODE) & 0xFFFF == 0:
+        return
+    put(info, F_MODE, get(r, _ST_MODE) & 0xFFFF)
+    put(info, F_SIZE, get(r, _ST_SIZE))
+    put(info, F_BLOCKS, get(r, _ST_BLOCKS))
+    put(info, F_CREATED, 0)
+    put(info, F_SEEN_NS, time)
+    put(info, F_PATH, path)
+    if get(info, F_LAST_PATH) == -1:
+        put(info, F_LAST_PATH, path)
+
+
+@inner
+def _event(h: int, r: int, long: bool) -> None:
+    """One row for a call."""
+    lengths = get(r, _KIND)
+    op = (lengths >> 16) & 0xFFFF
+    bits = _OP_BITS[op]
+    time = get(r, _START) - get(h, BASE_NS)
+    thread = _thread(h, get(r, _IDS), time)
+    info = _thread_info(h, thread)
+    put(info, T_FAULT_ROW, -1)  # whatever fault was under way is over
+    result = get(r, _RESULT)
+    file = _file_at(h, r, _FILE)
+    path, other_path, open_, other_open, other_file = -1, -1, -1, -1, -1
+    if long:
+        length1, length2 = (lengths >> 32) & 0xFFFF, (lengths >> 48) & 0xFFFF
+        text = r + 8 * _TEXT
+        base = _file_at(h, r, _BASE)
+        if length1 > 1:
+            absolute = get_byte(text, 0) == 47
+            if _is_pseudo(text, length1 - 1) or (not absolute and base == -1):
+                return
+            _copy_text(h, text, length1 - 1)
+            path = intern(h, -1 if absolute else base, length1 - 1)
+        if length2 > 0:
+            second = text + length1
+            if get_byte(second, length2 - 1) == 0:
+                length2 -= 1
+            _copy_text(h, second, length2)
+            relative = length2 > 0 and get_byte(second, 0) != 47
+            other_path = intern(h, _file_at(h, r, _BASE2) if relative else -1, length2)
+        if bits & _OPENS_FILE:
+            other_open = _open_at(h, r, _BASE, base)
+            if result == 0 and file != -1:
+                table = get(h, OPEN_SLOTS)
+                address = get(r, _FILE)
+                open_ = _new_open(h, table, find(table, get(h, OPEN_SLOTS + 1), address), address, path, file)
+                put(_file_info(h, file), F_LAST_PATH, path)
+        elif length1 > 0:
+            if get(r, _FILE) != 0:
+                open_ = _open_at(h, r, _FILE, file)
+                path = _path_of(h, open_)
+            else:
+                open_ = _open_at(h, r, _BASE, base)
+            other_open = _open_at(h, r, _BASE2, _file_at(h, r, _BASE2))
+            if file != -1:
+                _stat_seen(h, r, file, path, time)
+        else:
+            other_file = _file_at(h, r, _OTHER)
+            other_open = _open_at(h, r, _OTHER, other_file)
+            open_ = _open_at(h, r, _FILE, file)
+            path = _path_of(h, open_)
+            if bits & _COPIES:
+                other_path = _path_of(h, other_open)
+        if bits & _MAKES_NAME and result == 0:
+            note = _note(h, NOTE_NAME_MADE, time, thread, get(info, T_PROCESS))
+            is_symlink = op in (_SYMLINK, _SYMLINKAT)
+            put(note, NOTE_VALUE, path if other_path == -1 or is_symlink else other_path)
+    elif file != -1:
+        open_ = _open_at(h, r, _FILE, file)
+        path = _path_of(h, open_) if open_ != -1 else get(_file_info(h, file), F_LAST_PATH)
+    row_at = _begin_row(h, r, thread, op, time)
+    capacity = get(h, EVENT_ROWS + 1)
+    put(row_at, _DURATION_C * capacity, get(r, _DURATION))
+    _put_number(row_at, _FILE_C * capacity, file)
+    _put_number(row_at, _OTHER_FILE_C * capacity, other_file)
+    _put_number(row_at, _OPEN_C * capacity, open_)
+    _put_number(row_at, _OTHER_OPEN_C * capacity, other_open)
+    if bits & _TAKES_OFFSET and (not bits & _COPIES or file != -1):
+        put(row_at, _OFFSET_C * capacity, get(r, _OFFSET))
+    if bits & _COPIES and other_file != -1:
+        put(row_at, _OTHER_OFFSET_C * capacity, get(r, _OTHER_OFFSET))
+    if bits & _TAKES_SIZE:
+        put(row_at, _SIZE_C * capacity, get(r, _SIZE))
+    if bits & _TAKES_COUNT:
+        put(row_at, _COUNT_C * capacity, (get(r, _MODE) >> 32) & 0xFFFFFFFF)
+    if bits & _TAKES_ADDRESS:
+        put(row_at, _ADDRESS_C * capacity, get(r, _ADDRESS))
+    if bits & _TAKES_FLAGS:
+        put(row_at, _FLAGS_C * capacity, get(r, _FLAGS))
+    if bits & _TAKES_MODE:
+        put(row_at, _MODE_C * capacity, get(r, _MODE) & 0xFFFFFFFF)
+    if op == _OP_CREAT:
+        put(row_at, _FLAGS_C * capacity, _CREAT_FLAGS)
+    elif op == _OP_FORK:
+        child = get(info, T_CHILD)
+        if result > 0 and child != -1:
+            put(row_at, _CHILD_C * capacity, child)
+            put(row_at, _FLAGS_C * capacity, get(_thread_info(h, child), T_CLONE))
+    elif op == _OP_WAIT:
+        if result > 0:
+            table = get(h, PROCESS_SLOTS)
+            process = get(table, 2 * find(table, get(h, PROCESS_SLOTS + 1), result) + PROCESS)
+            _put_number(row_at, _CHILD_C * capacity, process)
+    elif op == _OP_EXEC:
+        if result == 0:
+            path = get(info, T_EXEC_PATH)
+    elif op == _OP_EXIT:
+        note = _note(h, NOTE_EXIT, time, thread, get(info, T_PROCESS))
+        put(note, NOTE_VALUE, result)
+    _put_number(row_at, _PATH_C * capacity, path)
+    _put_number(row_at, _OTHER_PATH_C * capacity, other_path)
+    if op == _OP_MMAP and -4096 < result < 0:
+        put(row_at, _ADDRESS_C * capacity, NULL)
+        put(row_at, _RESULT_C * capacity, result)
+    elif op == _OP_MMAP or (result > 0 and bits & _RETURNS_DESCRIPTOR):
+        put(row_at, _RESULT_C * capacity, 0)
+    else:
+        put(row_at, _RESULT_C * capacity, result)
+
+
+@inner
+def _needs_room(h: int) -> bool:
+    """Whether a table could overflow within the next record."""
+    return (
+        get(h, ROWS) + 2 > get(h, EVENT_ROWS + 1)
+        or get(h, PATHS) + 4 > get(h, PATH_INFO + 1)
+        or get(h, FILES) + 8 > get(h, FILE_INFO + 1)
+        or get(h, OPENS) + 8 > get(h, OPEN_INFO + 1)
+        or get(h, THREADS) + 4 > get(h, THREAD_INFO + 1)
+        or get(h, NOTES) + 4 > get(h, NOTE_ROWS + 1)
+        or get(h, BLOB) + _TEXT_LIMIT > get(h, BLOB_BYTES + 1)
+    )
+
+
+@entry
+def drain(h: int, ring: int, consumer: int, producer: int, size: int) -> int:
+    """Move what the ring holds into the event rows and the tables.
+
+    Parameters
+    ----------
+    h: address of the State's header.
+    ring: address of the ring's data, mapped twice in a row; size: its bytes, a power of two.
+    consumer, producer: addresses of the positions.
+
+    Returns
+    -------
+    Records read; the header's NEED is 1 when it stopped because a table is full.
+    """
+    position = load_acquire(consumer, 0)
+    end = load_acquire(producer, 0)
+    read = 0
+    put(h, NEED, 0)
+    while position < end:
+        if _needs_room(h):
+            put(h, NEED, 1)
+            break
+        at = ring + (position & (size - 1))
+        head = load_acquire_32(at, 0)
+        if head & 0x80000000:
+            break  # still being written
+        length = head & 0x3FFFFFFF
+        if not head & 0x40000000:
+            r = at + 8
+            kind = get(r, _KIND) & 0xFFFF
+            if kind == EVENT:
+                _event(h, r, False)
+            elif kind == LONG_EVENT:
+                _event(h, r, True)
+            elif kind == FILE_SEEN:
+                _file_seen(h, r)
+            elif kind == TASK:
+                _task(h, r)
+            elif kind == EXEC:
+                _exec(h, r)
+            else:
+                _fault(h, r, kind)
+            read += 1
+        position += (length + 15) & ~7
+        store_release(consumer, 0, position)
+    return read

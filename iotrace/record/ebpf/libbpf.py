@@ -1,0 +1,216 @@
+"""The part of libbpf that the recorder needs, by ctypes: open an object, set it up, load, attach, look into maps.
+
+libbpf.so.1 is a distribution's package; nothing is loaded when this module is imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import errno
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from iotrace.errors import BackendUnavailable, RecordError
+
+_BTF_KIND_TYPEDEF: Final = 8
+_PERF_EVENT_OPEN: Final = {"x86_64": 298, "aarch64": 241}
+_PERF_TYPE_SOFTWARE: Final = 1
+_PERF_SAMPLE_ADDR: Final = 1 << 3
+
+
+def load_library() -> ctypes.CDLL:
+    """libbpf with its functions' types set.
+
+    Raises
+    ------
+    BackendUnavailable: the library is not installed.
+    """
+    try:
+        library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError:
+        raise BackendUnavailable(
+            "libbpf.so.1 is missing: install it (Debian, Ubuntu: apt-get install libbpf1; RHEL: dnf install libbpf)."
+        ) from None
+    pointers = (
+        "bpf_object__open_file bpf_object__find_map_by_name bpf_object__find_program_by_name "
+        "bpf_program__attach bpf_program__attach_perf_event bpf_object__next_program "
+        "bpf_object__next_map btf__load_vmlinux_btf libbpf_set_print"
+    )
+    for name in pointers.split():
+        getattr(library, name).restype = ctypes.c_void_p
+    for name in ("bpf_map__name", "bpf_program__name"):
+        getattr(library, name).restype = ctypes.c_char_p
+    library.libbpf_set_print(None)
+    return library
+
+
+def _pointer_or_error(value: int | None) -> tuple[int, int]:
+    """libbpf 1.x returns NULL and sets errno."""
+    return (value, 0) if value else (0, ctypes.get_errno())
+
+
+def has_tracepoint(library: ctypes.CDLL, name: str) -> bool:
+    """Whether the running kernel's BTF knows a tracepoint that BPF programs can attach to."""
+    library.btf__find_by_name_kind.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32)
+    btf, _ = _pointer_or_error(library.btf__load_vmlinux_btf())
+    if not btf:
+        return False
+    try:
+        return int(library.btf__find_by_name_kind(btf, f"btf_trace_{name}".encode(), _BTF_KIND_TYPEDEF)) > 0
+    finally:
+        library.btf__free(ctypes.c_void_p(btf))
+
+
+class BpfObject:
+    """A BPF object: opened, set up, loaded, attached, closed; in that order."""
+
+    def __init__(self, path: Path) -> None:
+        self.library = load_library()
+        self._links: list[int] = []
+        pointer, code = _pointer_or_error(self.library.bpf_object__open_file(os.fsencode(path), None))
+        if not pointer:
+            raise RecordError(f"libbpf cannot read {path}: {os.strerror(code)}.")
+        self._object = ctypes.c_void_p(pointer)
+
+    def _map(self, name: str) -> ctypes.c_void_p:
+        pointer = self.library.bpf_object__find_map_by_name(self._object, name.encode())
+        if not pointer:
+            raise RecordError(f"the BPF object has no map {name}: reinstall iotrace.")
+        return ctypes.c_void_p(pointer)
+
+    def _program(self, name: str) -> ctypes.c_void_p:
+        pointer = self.library.bpf_object__find_program_by_name(self._object, name.encode())
+        if not pointer:
+            raise RecordError(f"the BPF object has no program {name}: reinstall iotrace.")
+        return ctypes.c_void_p(pointer)
+
+    def set_constant(self, section: str, value: bytes) -> None:
+        """Fill a read-only section before load."""
+        error = self.library.bpf_map__set_initial_value(self._map(section), value, ctypes.c_size_t(len(value)))
+        if error:
+            raise RecordError(f"the BPF object's {section} does not take {len(value)} bytes: reinstall iotrace.")
+
+    def set_size(self, name: str, entries: int) -> None:
+        """Set a map's size (entries; bytes for a ring) before load."""
+        self.library.bpf_map__set_max_entries(self._map(name), ctypes.c_uint32(entries))
+
+    def leave_out(self, program: str) -> None:
+        """Do not load a program."""
+        self.library.bpf_program__set_autoload(self._program(program), ctypes.c_bool(False))
+
+    def load(self) -> None:
+        """Verify and load.
+
+        Raises
+        ------
+        BackendUnavailable: the kernel refused; says why.
+        """
+        error = self.library.bpf_object__load(self._object)
+        if error:
+            raise BackendUnavailable(explain_refusal(-error))
+
+    def attach(self, program: str) -> None:
+        """Attach a program to the tracepoint that its section names."""
+        pointer, code = _pointer_or_error(self.library.bpf_program__attach(self._program(program)))
+        if not pointer:
+            raise BackendUnavailable(f"the kernel does not attach the BPF program {program}: {os.strerror(code)}.")
+        self._links.append(pointer)
+
+    def attach_software_event(self, program: str, config: int, cpus: int) -> None:
+        """Attach a program to a software event of perf_event_open(2) on every processor."""
+        attributes = (ctypes.c_uint64 * 16)()
+        attributes[0] = _PERF_TYPE_SOFTWARE | (128 << 32)
+        attributes[1] = config
+        attributes[2] = 1  # every event
+        attributes[3] = _PERF_SAMPLE_ADDR
+        libc = ctypes.CDLL(None, use_errno=True)
+        number = _PERF_EVENT_OPEN[platform.machine()]
+        for cpu in range(cpus):
+            fd = libc.syscall(number, attributes, -1, cpu, -1, 8)
+            if fd < 0 and ctypes.get_errno() == errno.ENODEV:
+                continue
+            if fd < 0:
+                raise BackendUnavailable(f"the kernel refuses perf_event_open: {os.strerror(ctypes.get_errno())}.")
+            # the link owns the descriptor from here on
+            pointer, code = _pointer_or_error(self.library.bpf_program__attach_perf_event(self._program(program), fd))
+            if not pointer:
+                raise BackendUnavailable(f"the kernel does not attach the BPF program {program}: {os.strerror(code)}.")
+            self._links.append(pointer)
+
+    def map_fd(self, name: str) -> int:
+        return int(self.library.bpf_map__fd(self._map(name)))
+
+    def update(self, name: str, key: bytes, value: bytes) -> None:
+        """Set one entry of a map."""
+        if self.library.bpf_map_update_elem(self.map_fd(name), key, value, ctypes.c_uint64(0)):
+            raise RecordError(f"cannot write the BPF map {name}: {os.strerror(ctypes.get_errno())}.")
+
+    def lookup(self, name: str, key: bytes, size: int) -> bytes | None:
+        """One entry of a map, `size` bytes; None when it is not there."""
+        value = ctypes.create_string_buffer(size)
+        if self.library.bpf_map_lookup_elem(self.map_fd(name), key, value):
+            return None
+        return value.raw
+
+    def keys(self, name: str, size: int) -> Iterator[bytes]:
+        """Keys of a hash map, `size` bytes each."""
+        fd, key = self.map_fd(name), None
+        following = ctypes.create_string_buffer(size)
+        while not self.library.bpf_map_get_next_key(fd, key, following):
+            key = following.raw
+            yield key
+
+    def programs(self) -> list[tuple[str, int]]:
+        """Name and descriptor of each loaded program."""
+        found: list[tuple[str, int]] = []
+        pointer: Any = None
+        while pointer := self.library.bpf_object__next_program(self._object, ctypes.c_void_p(pointer)):
+            fd = self.library.bpf_program__fd(ctypes.c_void_p(pointer))
+            if fd >= 0:
+                found.append((self.library.bpf_program__name(ctypes.c_void_p(pointer)).decode(), fd))
+        return found
+
+    def missed(self) -> int:
+        """How often a program was not run because it was running already (recursion_misses of bpf_prog_info)."""
+        total = 0
+        for _, fd in self.programs():
+            information = (ctypes.c_uint8 * 256)()
+            length = ctypes.c_uint32(256)
+            if not self.library.bpf_obj_get_info_by_fd(fd, information, ctypes.byref(length)) and length.value >= 216:
+                total += int.from_bytes(bytes(information[208:216]), "little")
+        return total
+
+    def detach(self) -> None:
+        """Detach all programs; the maps stay."""
+        for link in self._links:
+            self.library.bpf_link__destroy(ctypes.c_void_p(link))
+        self._links = []
+
+    def close(self) -> None:
+        """Detach and free everything."""
+        self.detach()
+        if self._object:
+            self.library.bpf_object__close(self._object)
+            self._object = ctypes.c_void_p(None)
+
+
+def possible_cpus() -> int:
+    """How many values a per-processor map has for each key: processors that this kernel could ever have."""
+    text = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    return int(text.rpartition(",")[2].rpartition("-")[2]) + 1
+
+
+def explain_refusal(code: int) -> str:
+    """One sentence for an errno of a refused load, with what mends it."""
+    if code in (errno.EPERM, errno.EACCES):
+        return (
+            "the kernel does not let this user load BPF programs: run as root, or give the Python binary CAP_BPF and "
+            "CAP_PERFMON (iotrace doctor prints the line)."
+        )
+    if code == errno.ESRCH or not Path("/sys/kernel/btf/vmlinux").exists():
+        return "this kernel has no BTF (/sys/kernel/btf/vmlinux): it must be built with CONFIG_DEBUG_INFO_BTF."
+    return f"the kernel refuses the BPF program: {os.strerror(code)}."

@@ -1,0 +1,231 @@
+"""A recording session: one command, one backend, one trace.
+
+The backend does the seeing; the session starts and ends it, passes signals on, and returns the command's own exit
+status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final, Literal, Protocol
+
+from iotrace.errors import BackendUnavailable, IotraceError
+from iotrace.mounts.mountinfo import mounts_of_this_machine
+from iotrace.record.labels import redact
+from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
+from iotrace.trace.writer import TraceWriter
+
+BackendName = Literal["auto", "ebpf", "strace"]
+_POLL_SECONDS: Final = 0.005
+
+
+class Backend(Protocol):
+    """What a recording backend is.
+
+    Attributes
+    ----------
+    writer: where the rows go; unseen: what the backend cannot see on this machine, as sentences.
+    """
+
+    name: str
+    writer: TraceWriter
+    unseen: list[str]
+
+    def start(self, command: Sequence[str]) -> int:
+        """Start the command, watched from its exec on; returns the pid whose status is the command's."""
+
+    def poll(self) -> None:
+        """Move what has come into the writer; called every few milliseconds, does not block for long."""
+
+    def stop(self) -> dict[str, float]:
+        """Write the last rows; returns the recorder's own cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a recording gave.
+
+    Attributes
+    ----------
+    exit_status: the command's, 128 + n after signal n.
+    info: the finished trace's trace.json.
+    left_running: processes of the command that went on after it; what they did later is not in the trace.
+    """
+
+    folder: Path
+    exit_status: int
+    info: TraceInfo
+
+
+def make_backend(wanted: BackendName, writer: TraceWriter, warn: Callable[[str], None]) -> Backend:
+    """The backend to use, loaded; `auto` takes eBPF where the machine allows it and strace otherwise, and says so.
+
+    Raises
+    ------
+    BackendUnavailable: the wanted backend, or any, cannot work here.
+    """
+    reason = ""
+    if wanted != "strace":
+        try:
+            from iotrace.record.ebpf.backend import EbpfBackend
+
+            return EbpfBackend(writer)
+        except BackendUnavailable as error:
+            if wanted == "ebpf":
+                raise
+            reason = str(error)
+    from iotrace.record.strace import StraceBackend
+
+    other = StraceBackend.unavailable()
+    if other is not None:
+        raise BackendUnavailable(f"{reason} Nor can strace serve: {other}" if reason else other)
+    if reason:
+        warn(
+            f"{reason} Recording with strace instead, which sees no page faults and slows the command: up to 40 times "
+            "where it does little but I/O."
+        )
+    return StraceBackend(writer)
+
+
+def record(
+    command: Sequence[str],
+    output: str | Path,
+    backend: BackendName = "auto",
+    force: bool = False,
+    duration_s: float | None = None,
+    warn: Callable[[str], None] = lambda sentence: None,
+) -> Outcome:
+    """Run a command and record its file I/O, that of all its threads and of the processes it starts.
+
+    Parameters
+    ----------
+    command: program and arguments.
+    output: folder of the trace, conventionally NAME.iotrace.
+    backend: "ebpf", "strace", or "auto" (eBPF where allowed).
+    force: replace a trace that stands at `output`.
+    duration_s: stop recording after so many seconds; the command goes on.
+    warn: called with sentences that a user should read.
+
+    Raises
+    ------
+    RecordError: the command cannot be started, or no backend works here.
+    TraceError, StorageError: the trace cannot be written.
+    """
+    from iotrace.record.launch import find_program
+
+    find_program(command[0])
+    info = info_of_this_machine(backend, redact(list(command)))
+    info.mounts = [Mount(m.device, m.point, m.type, m.source, m.options) for m in mounts_of_this_machine()]
+    writer = TraceWriter(output, info, force)
+    try:
+        recorder = make_backend(backend, writer, warn)
+        info.backend = recorder.name
+        with _Signals() as signals:
+            pid = recorder.start(command)
+            signals.pid = pid
+            status = _watch(pid, recorder, duration_s)
+    except BaseException as error:
+        _close_after(error, writer)
+        raise
+    return Outcome(writer.folder, status, writer.info)
+
+
+def _watch(pid: int, recorder: Backend, duration_s: float | None) -> int:
+    """Poll until the command ends, then stop the recorder; returns the exit status."""
+    writer = recorder.writer
+    began = time.monotonic()
+    process = os.pidfd_open(pid)
+    stopped = False
+    failure: IotraceError | None = None
+    try:
+        while not select.select([process], [], [], 1.0 if stopped else _POLL_SECONDS)[0]:
+            if stopped:
+                continue
+            try:
+                recorder.poll()
+            except IotraceError as error:
+                # the command must not suffer from a recorder that cannot go on
+                failure, stopped = error, True
+            if duration_s is not None and time.monotonic() - began >= duration_s and not stopped:
+                _finish(recorder, began)
+                stopped = True
+    finally:
+        os.close(process)
+    _, raw = os.waitpid(pid, 0)
+    status = os.waitstatus_to_exitcode(raw)
+    status = status if status >= 0 else 128 - status
+    writer.info.exit_status = status
+    if failure:
+        raise failure
+    if not stopped:
+        _finish(recorder, began)
+    else:
+        writer.flush()
+    return status
+
+
+def _finish(recorder: Backend, began: float) -> None:
+    writer = recorder.writer
+    writer.info.duration_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - writer.info.base_monotonic_ns
+    writer.info.recorder = recorder.stop()
+    writer.info.unseen = list(recorder.unseen)
+    writer.info.clock.append((time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.time_ns()))
+    writer.close()
+
+
+def _close_after(error: BaseException, writer: TraceWriter) -> None:
+    """Leave what was recorded readable; an empty trace of a command that never began is removed."""
+    import shutil
+
+    if writer.info.events == 0 and isinstance(error, IotraceError):
+        shutil.rmtree(writer.folder, ignore_errors=True)
+        return
+    # where the disk is full, the error that brought us here says so
+    with contextlib.suppress(IotraceError):
+        writer.close(complete=False)
+
+
+class _Signals:
+    """While a command runs: SIGTERM and SIGHUP are passed on to it, SIGINT too unless the terminal sent it to both."""
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._pass_on)
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        if self.pid is None:
+            raise KeyboardInterrupt
+        if number == signal.SIGINT and _terminal_is_ours():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+
+def _terminal_is_ours() -> bool:
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

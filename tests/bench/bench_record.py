@@ -1,0 +1,173 @@
+"""What recording adds to a call, beside strace, bpftrace and perf on the same program, in turns.
+
+    make bench-record
+
+Prints two Markdown tables: nanoseconds added to one call (medians over rounds of the difference to the bare program
+of the same round, with the spread), and wall time of whole commands ÷ bare. Tools that are not installed are left out
+by name.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CALLS = {"pread": 200_000, "lseek": 200_000, "stat": 200_000, "open": 100_000, "unrelated pread": 200_000}
+SLOW = {"strace": 20, "strace --seccomp-bpf": 20, "bpftrace": 20}
+"""How many times fewer calls the slow tools are given."""
+BPFTRACE = (
+    "tracepoint:raw_syscalls:sys_enter /pid == cpid/ { @s[tid] = nsecs; } "
+    "tracepoint:raw_syscalls:sys_exit /pid == cpid/ "
+    '{ printf("%d %d %d %d %d\\n", nsecs, tid, args->id, nsecs - @s[tid], args->ret); }'
+)
+
+
+def tools(folder: Path) -> dict[str, list[str]]:
+    """Command prefix of each tool; empty for the bare program."""
+    iotrace = [
+        sys.executable,
+        "-m",
+        "iotrace",
+        "record",
+        "--backend",
+        "ebpf",
+        "--force",
+        "-o",
+        str(folder / "b.iotrace"),
+        "--",
+    ]
+    found = {"bare": [], "iotrace": iotrace}
+    if shutil.which("perf"):
+        found["perf record"] = [
+            "perf",
+            "record",
+            "-q",
+            "-e",
+            "raw_syscalls:sys_enter,raw_syscalls:sys_exit",
+            "-o",
+            str(folder / "p"),
+            "--",
+        ]
+    if shutil.which("strace"):
+        log = ["-f", "-o", str(folder / "s"), "--"]
+        found["strace --seccomp-bpf"] = ["strace", "--seccomp-bpf", "-e", "trace=file,desc,memory,process", *log]
+        found["strace"] = ["strace", *log]
+    if shutil.which("bpftrace"):
+        found["bpftrace"] = ["bpftrace", "-o", str(folder / "t"), "-e", BPFTRACE, "-c"]
+    return found
+
+
+def per_call(prefix: list[str], tool: str, call: str, program: str, file: Path) -> float:
+    """Nanoseconds of one call as the program itself measures it."""
+    count = CALLS[call] // SLOW.get(tool, 1)
+    words = [program, call.split()[-1], str(count), str(file)]
+    if call.startswith("unrelated"):
+        if not prefix:
+            return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        sleeper = [*prefix, "sleep 4"] if tool == "bpftrace" else [*prefix, "sleep", "4"]
+        with subprocess.Popen(sleeper, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            time.sleep(3)
+            return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    command = [*prefix, " ".join(words)] if tool == "bpftrace" else [*prefix, *words]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def make_tree(folder: Path) -> Path:
+    """Folders with 20,000 small files."""
+    tree = folder / "tree"
+    for i in range(200):
+        (tree / f"d{i}").mkdir(parents=True)
+        for j in range(100):
+            (tree / f"d{i}" / f"f{j}").write_bytes(b"x" * 2000)
+    return tree
+
+
+def wall(prefix: list[str], tool: str, command: list[str]) -> float:
+    """Wall time of a whole command without the tool's start: the command's own, measured around its exec by a shell."""
+    script = 'a=$(date +%s%N); "$@" >/dev/null 2>&1; b=$(date +%s%N); echo $((b-a))'
+    words = ["bash", "-c", script, "bash", *command]
+    if tool == "bpftrace":
+        return float("nan")
+    done = subprocess.run([*prefix, *words], check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):,.0f} ({min(values):,.0f} … {max(values):,.0f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        program = str(folder / "calls")
+        environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(folder / "zig")}
+        compiler = [sys.executable, "-m", "ziglang", "cc", "-O2", "-o", program, str(HERE / "calls.c")]
+        subprocess.run(compiler, check=True, env=environment)
+        file = folder / "file"
+        file.write_bytes(os.urandom(1 << 20))
+        found = tools(folder)
+        versions = [
+            f"Linux {platform.release()}",
+            f"Python {platform.python_version()}",
+            f"{os.cpu_count()} processors",
+        ]
+        for tool in ("strace", "perf", "bpftrace"):
+            if shutil.which(tool):
+                line = subprocess.run(
+                    [tool, "--version"], capture_output=True, text=True, check=False
+                ).stdout.splitlines()[0]
+                versions.append(line)
+            else:
+                versions.append(f"{tool} not installed")
+        print(f"{'; '.join(versions)}; {arguments.rounds} rounds\n")
+        print("ns added to one call: median (least … most)\n")
+        print("| call | bare | " + " | ".join(tool for tool in found if tool != "bare") + " |")
+        print("|" + "---|" * (len(found) + 1))
+        for call in CALLS:
+            bare: list[float] = []
+            added: dict[str, list[float]] = {tool: [] for tool in found if tool != "bare"}
+            for _ in range(arguments.rounds):
+                base = per_call([], "bare", call, program, file)
+                bare.append(base)
+                for tool in added:
+                    added[tool].append(per_call(found[tool], tool, call, program, file) - base)
+            print(
+                f"| {call} | {spread(bare)} | " + " | ".join(spread(values) for values in added.values()) + " |",
+                flush=True,
+            )
+        tree = make_tree(folder)
+        commands = {
+            "find": ["find", str(tree), "-size", "+1k"],
+            "tar": ["tar", "cf", str(folder / "out.tar"), "-C", str(tree), "."],
+            "python": [
+                sys.executable,
+                "-c",
+                f"import pathlib; [p.read_bytes() for p in pathlib.Path({str(tree)!r}).glob('*/*')]",
+            ],
+        }
+        whole = [tool for tool in found if tool not in ("bare", "bpftrace")]
+        print("\nwall time of a whole command ÷ bare: median (least … most)\n")
+        print("| command | " + " | ".join(whole) + " |\n|" + "---|" * (len(whole) + 1))
+        for label, command in commands.items():
+            ratios: dict[str, list[float]] = {tool: [] for tool in whole}
+            for _ in range(arguments.rounds):
+                base = wall([], "bare", command)
+                for tool in whole:
+                    ratios[tool].append(wall(found[tool], tool, command) / base)
+            cells = [f"{statistics.median(r):.2f} ({min(r):.2f} … {max(r):.2f})" for r in ratios.values()]
+            print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
