@@ -1,0 +1,1 @@
+"""Reads traces and results; gives tables, verdicts and pages."""

@@ -1,0 +1,1 @@
+"""A module a command: it parses, calls one function, prints."""

@@ -1,0 +1,189 @@
+"""Pictures of comparisons: a ComparisonTable in, inline SVG out, one a function; see iotrace.analysis.plots."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from iotrace.analysis.plots import CLASS_COLOURS, INK, Picture, legend, styled, svg_of, ticks, time_axis
+from iotrace.histogram import middles
+from iotrace.terminal import printable, shorten
+from iotrace.units import duration_text, rate_text, significant
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from iotrace.analysis.compare import ComparisonTable
+
+SIDE_COLOURS: Final = ("#3f8fd2", "#e5803a", "#3fa565", "#b060c0", "#c09a1e", "#cf5590", "#1fa3a3", "#8a8f98")
+
+
+def ratios(table: ComparisonTable, candidate: str) -> Picture | None:
+    """Ratio of each metric with its interval, a row each; None where no ratio is known."""
+    rows = [
+        row
+        for row in table.of(candidate)
+        if row.comparison.ratio and (row.group == "run" or (row.group == "class" and not row.metric.endswith("p95_us")))
+    ][::-1]
+    if not rows:
+        return None
+    colours = {"faster": "#2f9e5f", "slower": "#d1495b", "~": "#8a8f98"}
+    with styled():
+        figure = Figure(figsize=(9, 0.9 + 0.25 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        for position, row in enumerate(rows):
+            c = row.comparison
+            colour = colours[c.verdict]
+            if c.low is not None and c.high is not None:
+                axes.hlines(position, c.low, c.high, color=colour, linewidth=5, alpha=0.45)
+            axes.scatter([c.ratio or 1.0], [position], color=colour, s=40, zorder=3)
+        axes.axvline(1, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.set_yticks(range(len(rows)), [row.title for row in rows])
+        axes.set_xscale("log")
+        values = [v for row in rows for v in (row.comparison.low, row.comparison.high, row.comparison.ratio, 1.0) if v]
+        spread = max(max(values), 1 / min(values), 1.1) ** 1.08
+        axes.set_xlim(1 / spread, spread)
+        ticks = (0.02, 0.05, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.11, 1.25, 1.5, 2, 3, 5, 10, 20, 50)
+        inside = [t for t in ticks if 1 / spread <= t <= spread]
+        axes.set_xticks(inside, [significant(t, 3).rstrip("0").rstrip(".") if t < 10 else f"{t:.0f}" for t in inside])
+        axes.minorticks_off()
+        axes.set_xlabel(f"ratio {shorten(printable(candidate), 40)} ÷ {shorten(printable(rows[0].baseline), 40)}")
+        svg = svg_of(figure)
+    listed = "; ".join(f"{row.title} {row.comparison.ratio:.3g} {row.comparison.verdict}" for row in reversed(rows))
+    return Picture(
+        svg,
+        "Ratios to the baseline with 95 % intervals: green is faster, red slower, grey shows no difference "
+        "(rates are better to the right, times to the left).",
+        f"Ratios with intervals. {listed}.",
+        "replayed",
+    )
+
+
+def latency_curves(table: ComparisonTable) -> Picture | None:
+    """Share of calls within a latency, by class of operation and side, all runs added up; None without latencies."""
+    kinds = [kind for kind in CLASS_COLOURS if any(("class", kind) in side.latencies for side in table.sides)]
+    if not kinds:
+        return None
+    columns = min(3, len(kinds))
+    lines = -(-len(kinds) // columns)
+    value = middles() / 1e3
+    with styled():
+        figure = Figure(figsize=(9, 2.2 * lines + 0.5), layout="constrained")
+        panes = figure.subplots(lines, columns, squeeze=False).ravel()
+        for axes, kind in zip(panes, kinds, strict=False):
+            for number, side in enumerate(table.sides):
+                runs = side.latencies.get(("class", kind))
+                if not runs:
+                    continue
+                counts = sum(runs.values())
+                used = np.nonzero(counts)[0]
+                share = np.cumsum(counts)[used] / counts.sum()
+                colour = SIDE_COLOURS[number % len(SIDE_COLOURS)]
+                axes.step(
+                    np.maximum(value[used], 1e-3),
+                    share,
+                    where="post",
+                    color=colour,
+                    linewidth=1.6,
+                    label=_side(side.label),
+                )
+            axes.set_title(kind)
+            axes.set_xscale("log")
+            time_axis(axes, 1.4)
+            axes.set_ylim(0, 1.02)
+            axes.yaxis.set_major_formatter(ticks(lambda v: f"{v:.0%}"))
+        for axes in panes[len(kinds) :]:
+            axes.set_visible(False)
+        handles, labels = panes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels) or 1))
+        svg = svg_of(figure)
+    medians = [
+        f"{row.title}: {duration_text(row.a.median * 1e3)} on {row.baseline}, "
+        f"{duration_text(row.b.median * 1e3)} on {row.candidate}"
+        for row in table.rows
+        if row.group == "class" and row.metric.endswith("p50_us")
+    ]
+    return Picture(
+        svg,
+        "Share of calls that ended within a latency, all runs together: a curve further left is faster.",
+        f"Cumulative latency curves by class of operation. {printable('; '.join(medians))}.",
+        "replayed",
+    )
+
+
+def runs_in_order(table: ComparisonTable) -> Picture:
+    """Makespan of every run in the order run: shows drift, outliers and warm caches."""
+    with styled():
+        figure = Figure(figsize=(9, 2.4), layout="constrained")
+        axes = figure.subplots()
+        for number, side in enumerate(table.sides):
+            colour = SIDE_COLOURS[number % len(SIDE_COLOURS)]
+            order = [run.run + 1 for run in side.runs]
+            axes.plot(
+                order,
+                [run.wall_s for run in side.runs],
+                "o-",
+                color=colour,
+                linewidth=1,
+                markersize=5,
+                label=_side(side.label),
+            )
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("run, in the order of the replay")
+        axes.set_ylabel("makespan")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(ticks(lambda v: duration_text(v * 1e9)))
+        legend(axes, min(3, len(table.sides)))
+        svg = svg_of(figure)
+    listed = "; ".join(
+        f"{side.label}: {', '.join(duration_text(run.wall_s * 1e9) for run in side.runs[:20])}" for side in table.sides
+    )
+    return Picture(svg, "Makespan of each run.", f"Makespan of each run in order. {printable(listed)}.", "replayed")
+
+
+def progress(intervals: dict[str, pd.DataFrame]) -> Picture | None:
+    """Bytes per second within the runs of each side, from Result.intervals; None for runs of less than 3 s."""
+    courses = {}
+    for label, frame in intervals.items():
+        if not frame.empty and frame["second"].max() >= 2:
+            courses[label] = frame.groupby(["run", "second"])[["bytes"]].sum().reset_index()
+    if not courses:
+        return None
+    with styled():
+        figure = Figure(figsize=(9, 2.6), layout="constrained")
+        axes = figure.subplots()
+        for number, (label, frame) in enumerate(courses.items()):
+            colour = SIDE_COLOURS[number % len(SIDE_COLOURS)]
+            for run, part in frame.groupby("run"):
+                first = run == frame["run"].iloc[0]
+                axes.plot(
+                    part["second"],
+                    part["bytes"],
+                    color=colour,
+                    linewidth=0.8,
+                    alpha=0.6,
+                    label=_side(label) if first else None,
+                )
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("second of the run")
+        axes.set_ylabel("bytes per second")
+        axes.yaxis.set_major_formatter(ticks(rate_text))
+        legend(axes, min(3, len(courses)))
+        svg = svg_of(figure)
+    peaks = "; ".join(f"{label} peaks at {rate_text(float(frame['bytes'].max()))}" for label, frame in courses.items())
+    return Picture(
+        svg,
+        "Throughput within the runs, a line for each run.",
+        f"Bytes per second over time. {printable(peaks)}.",
+        "replayed",
+    )
+
+
+def _side(label: str) -> str:
+    # Matplotlib leaves labels that begin with an underscore out of the legend
+    text = shorten(printable(label), 40)
+    return f" {text}" if text.startswith("_") else text

@@ -1,0 +1,302 @@
+"""Pictures of traces, and what all pictures share: frames in, inline SVG out, one function a picture.
+
+Each picture is one SVG that fits a light and a dark page alike: what is black in Matplotlib becomes the page's own
+text colour, the background is none. Clouds of points are raster images inside it. A picture carries its text for
+those who do not see it. Texts of a trace come in escaped (iotrace.terminal.printable) and are never read as
+mathematics.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import matplotlib
+import numpy as np
+import seaborn as sns
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+from iotrace.histogram import middles
+from iotrace.terminal import fit, printable, shorten
+from iotrace.trace.tables import records
+from iotrace.units import bytes_text, count_text, duration_text, rate_text, size_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+INK: Final = "#010203"
+"""Stands for the page's text colour; no other element may have it."""
+CLASS_COLOURS: Final = {
+    "read": "#3f8fd2",
+    "write": "#e5803a",
+    "copy": "#1fa3a3",
+    "metadata": "#79a33a",
+    "sync": "#cf5590",
+    "map": "#9873c9",
+    "lock": "#c09a1e",
+    "process": "#8a8f98",
+}
+
+_STYLE: Final[dict[str, Any]] = {
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": "#8a8f98",
+    "grid.color": "#8a8f9850",
+    "grid.linewidth": 0.6,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "legend.framealpha": 0.0,
+    "svg.fonttype": "none",
+    "axes.formatter.useoffset": False,
+    "svg.hashsalt": "iotrace",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "patch.edgecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """SVG text for a page, a caption, the text for those who do not see it, and where its figures come from."""
+
+    svg: str
+    caption: str
+    alternative: str
+    provenance: str
+
+
+def timeline(frame: pd.DataFrame, duration_s: float) -> Picture | None:
+    """Bytes and operations per second over the recording, from Tables.timeline; None for a trace without operations."""
+    if frame.empty:
+        return None
+    width = float(frame["width_s"].iloc[0])
+    starts = np.arange(round(max(duration_s, float(frame["start_s"].max()) + width) / width)) * width
+    slot = np.minimum(np.rint(frame["start_s"].to_numpy() / width).astype(int), len(starts) - 1)
+
+    def series(values: Any, chosen: Any) -> Any:
+        return np.bincount(slot[chosen], weights=np.asarray(values, dtype=float)[chosen], minlength=len(starts)) / width
+
+    everything = np.ones(len(frame), dtype=bool)
+    read, written = series(frame["bytes_read"], everything), series(frame["bytes_written"], everything)
+    with styled():
+        figure = Figure(figsize=(9, 4.2), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True)
+        for values, name in ((read, "read"), (written, "write")):
+            above.fill_between(starts, values, step="post", alpha=0.25, color=CLASS_COLOURS[name], linewidth=0)
+            label = "bytes read" if name == "read" else "bytes written"
+            above.step(starts, values, where="post", color=CLASS_COLOURS[name], linewidth=1.3, label=label)
+        above.set_ylabel("bytes per second")
+        above.yaxis.set_major_formatter(ticks(rate_text))
+        above.set_ylim(bottom=0)
+        legend(above, 2)
+        kinds = [kind for kind in CLASS_COLOURS if (frame["class"] == kind).any()]
+        stacks = [series(frame["calls"], (frame["class"] == kind).to_numpy()) for kind in kinds]
+        if kinds:
+            below.stackplot(
+                starts,
+                stacks,
+                labels=kinds,
+                colors=[CLASS_COLOURS[kind] for kind in kinds],
+                alpha=0.85,
+                step="post",
+                linewidth=0,
+            )
+        below.set_ylabel("operations per second")
+        below.yaxis.set_major_formatter(ticks(count_text))
+        below.set_xlabel("time since the recording's start (s)")
+        below.set_xlim(0, max(duration_s, width))
+        legend(below, len(kinds))
+        svg = svg_of(figure)
+    calls = sum(stacks) if stacks else np.zeros(1)
+    most = int(np.argmax(calls))
+    text = (
+        f"Timeline of {duration_s:.3g} s. Reading peaks at {rate_text(float(read.max()))} "
+        f"at {starts[read.argmax()]:.3g} s, writing at {rate_text(float(written.max()))} "
+        f"at {starts[written.argmax()]:.3g} s, operations "
+        f"at {count_text(float(calls[most]))} per second at {starts[most]:.3g} s."
+    )
+    return Picture(
+        svg, f"Throughput and operations over time, in slices of {duration_text(width * 1e9)}.", text, "measured"
+    )
+
+
+def latency_ranges(table: pd.DataFrame, most: int = 14) -> Picture | None:
+    """Median to 99th percentile of the operations that took most time, from Tables.by("op"); None without durations."""
+    table = table[table["p50_us"].notna()].head(most).iloc[::-1]
+    if table.empty:
+        return None
+    names = [shorten(printable(str(key)), 24) for key in table["key"]]
+    with styled():
+        figure = Figure(figsize=(9, 0.9 + 0.27 * len(table)), layout="constrained")
+        axes = figure.subplots()
+        colours = [CLASS_COLOURS.get(str(kind), "#8a8f98") for kind in table["class"]]
+        position = np.arange(len(table))
+        axes.hlines(position, table["p50_us"], table["p99_us"], color=colours, linewidth=5, alpha=0.45)
+        axes.scatter(table["p50_us"], position, color=colours, s=42, zorder=3)
+        axes.scatter(table["p99_us"], position, color=colours, s=42, marker="|", linewidths=2, zorder=3)
+        axes.set_yticks(position, names)
+        axes.set_xscale("log")
+        time_axis(axes)
+        axes.set_xlabel("latency: dot = median, bar = 99th percentile")
+        svg = svg_of(figure)
+    rows_shown = records(table.iloc[::-1])
+    slowest = max(rows_shown, key=lambda row: float(row["p99_us"]))
+    text = (
+        "Latency by operation, median to 99th percentile. "
+        + "; ".join(
+            f"{name} {duration_text(row['p50_us'] * 1e3)} to {duration_text(row['p99_us'] * 1e3)}"
+            for name, row in zip(reversed(names), rows_shown, strict=True)
+        )
+        + f". Slowest at the 99th percentile: {printable(str(slowest['key']))}."
+    )
+    return Picture(svg, "Latency of the operations that took most time.", text, "measured")
+
+
+def sizes(histogram: pd.DataFrame) -> Picture | None:
+    """Sizes that data operations asked for, by class, from Tables.histogram("class", "size"); None without any."""
+    if histogram.empty or not (histogram["bucket"] > 0).any():
+        return None
+    histogram = histogram[histogram["bucket"] > 0]
+    octave = np.floor(np.log2(np.maximum(middles()[histogram["bucket"].to_numpy(dtype=int)], 1))).astype(int)
+    low, high = int(octave.min()), int(octave.max())
+    with styled():
+        figure = Figure(figsize=(9, 2.7), layout="constrained")
+        axes = figure.subplots()
+        kinds = [kind for kind in CLASS_COLOURS if (histogram["key"] == kind).any()]
+        position = np.arange(low, high + 1)
+        width = 0.8 / max(1, len(kinds))
+        shares = []
+        for number, kind in enumerate(kinds):
+            chosen = (histogram["key"] == kind).to_numpy()
+            weights = histogram["count"].to_numpy(dtype=float)[chosen]
+            counts = np.bincount(octave[chosen] - low, weights=weights, minlength=len(position))
+            axes.bar(position - 0.4 + width * (number + 0.5), counts, width, color=CLASS_COLOURS[kind], label=kind)
+            most = int(counts.argmax())
+            shares.append(
+                f"{kind}: most often {size_text(2 ** (low + most))} and above ({counts[most] / counts.sum():.0%})"
+            )
+        labels = [size_text(2 ** int(i)) for i in position]
+        step = -(-len(position) // 13)
+        axes.set_xticks(position[::step], labels[::step])
+        axes.yaxis.set_major_formatter(ticks(count_text))
+        axes.set_ylabel("operations")
+        axes.set_xlabel("size asked for, from this power of two to the next")
+        legend(axes, len(kinds))
+        svg = svg_of(figure)
+    return Picture(
+        svg, "Sizes of data operations.", "Histogram of sizes asked for. " + "; ".join(shares) + ".", "measured"
+    )
+
+
+def positions(sample: pd.DataFrame, files: int = 3) -> Picture | None:
+    """Offsets over time in the files that moved most bytes, from Tables.positions; None without any."""
+    if sample.empty:
+        return None
+    busiest = sample.groupby("file")["size"].sum().sort_values(ascending=False).index[:files]
+    sample = sample[sample["file"].isin(busiest)]
+    paths = sample.drop_duplicates("file").set_index("file")["path"]
+    names = [printable(str(paths[number])) for number in busiest]
+    kinds = [kind for kind in CLASS_COLOURS if (sample["class"] == kind).any()]
+    with styled():
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        panes = figure.subplots(1, len(busiest), squeeze=False)[0]
+        width = 84 // len(busiest)
+        for axes, number, name in zip(panes, busiest, fit(names, width), strict=True):
+            sns.scatterplot(
+                sample[sample["file"] == number], x="time_s", y="offset", hue="class", palette=CLASS_COLOURS, s=9,
+                linewidth=0, alpha=0.7, ax=axes, legend=False, rasterized=True,
+            )  # fmt: skip
+            axes.set_title(name, fontsize=8)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.set_xlabel("time (s)")
+            axes.set_ylabel("offset" if axes is panes[0] else "")
+            axes.yaxis.set_major_formatter(ticks(bytes_text))
+        dots = [
+            Line2D([], [], marker="o", linestyle="", markersize=4, color=CLASS_COLOURS[kind], label=kind)
+            for kind in kinds
+        ]
+        figure.legend(handles=dots, loc="outside lower right", ncols=len(kinds) or 1)
+        svg = svg_of(figure)
+    return Picture(
+        svg,
+        "Offsets of data operations over time in the files that moved most bytes (a sample): a rising line is "
+        "sequential, a cloud is random.",
+        f"Scatter plots of offset against time for {', '.join(names)}.",
+        "measured",
+    )
+
+
+def ticks(text: Callable[[float], str]) -> FuncFormatter:
+    """Tick labels without the zeros that a round number does not need: "50.0 ms" → "50 ms", "0 ns" → "0"."""
+
+    def short(value: float, _: int) -> str:
+        return "0" if value == 0 else re.sub(r"\.0+(?=\D|$)|(\.\d*?[1-9])0+(?=\D|$)", r"\1", text(value))
+
+    return FuncFormatter(short)
+
+
+def legend(axes: Axes, columns: int) -> None:
+    """A legend above the picture, where it hides nothing."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=max(1, columns), borderaxespad=0.2, handlelength=1.4)
+
+
+def time_axis(axes: Axes, most_decades: float = 3) -> None:
+    """A logarithmic axis of latencies in µs, with ticks at 1, 2 and 5 where it spans no more than so many decades."""
+    low, high = axes.get_xlim()
+    decades = np.log10(high / low) if low > 0 else 9
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > most_decades else (1.0, 2.0, 5.0), numticks=12))
+    axes.xaxis.set_major_formatter(ticks(lambda value: duration_text(value * 1e3)))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def styled() -> Any:
+    """The look of all pictures, as a context."""
+    style: Any = {**sns.axes_style("whitegrid"), **_STYLE}
+    return matplotlib.rc_context(style)
+
+
+def svg_of(figure: Figure) -> str:
+    """The figure as an SVG element whose ids are its own and whose ink is the page's."""
+    buffer = io.StringIO()
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    prefix = f"p{next(_numbers)}-"
+    text = re.sub(r'\bid="', f'id="{prefix}', text)
+    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", text)
+    text = text.replace(INK, "currentColor")
+    # the size comes from the page; the viewBox keeps the proportions
+    return re.sub(
+        r'(<svg[^>]*?) (?:width|height)="[^"]*pt"',
+        r"\1",
+        re.sub(r'(<svg[^>]*?) height="[^"]*pt"', r"\1", text, count=1),
+        count=1,
+    )
+
+
+def pictures(made: Sequence[Picture | None]) -> list[Picture]:
+    """Those that there are."""
+    return [picture for picture in made if picture is not None]

@@ -1,0 +1,133 @@
+"""All warnings that comparisons and reports give, as full sentences; their advice fits the options that were given.
+
+Takes sides of a comparison (see iotrace.analysis.compare), gives sentences. A warning stands here when a reader who
+does not know it would draw a wrong conclusion from figures that are right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from iotrace.statistics import LEVEL, samples_needed, samples_needed_unpaired
+from iotrace.units import binary_text, bytes_text
+
+if TYPE_CHECKING:
+    from iotrace.analysis.compare import Side
+
+_MUST_AGREE: Final = ("timing", "speed", "order", "engine", "direct", "cold", "users", "verify")
+"""Options of a replay that change what is measured."""
+
+
+def warnings_of(sides: Sequence[Side], paired: bool) -> list[str]:
+    """Every warning that these sides deserve, the gravest first."""
+    found = [
+        *_different_plans(sides),
+        *_errors(sides),
+        *_different_options(sides),
+        *_cache(sides),
+        *_think_time(sides),
+        *_one_storage(sides),
+        *_few_runs(sides, paired),
+        *_not_in_turns(sides, paired),
+        *_different_hosts(sides),
+    ]
+    said = [sentence for side in sides for sentence in side.info.warnings]
+    return list(dict.fromkeys([*found, *said]))
+
+
+def _different_plans(sides: Sequence[Side]) -> list[str]:
+    if len({side.info.plan_hash for side in sides}) < 2:
+        return []
+    sources = ", ".join(f"{side.label}: {side.info.source or 'unknown'}" for side in sides)
+    return [f"The sides replayed different plans ({sources}): their figures are not of the same work."]
+
+
+def _errors(sides: Sequence[Side]) -> list[str]:
+    found = []
+    for side in sides:
+        errors, ops = sum(run.errors for run in side.runs), sum(run.ops for run in side.runs)
+        if errors:
+            worst = sorted(
+                (error for run in side.runs for error in run.errors_by), key=lambda error: error.calls, reverse=True
+            )
+            example = f", most of them {worst[0].op}" if worst else ""
+            found.append(
+                f"On {side.label} {errors:,} of {ops:,} operations did not end as recorded{example}: "
+                "a storage that fails is not fast."
+            )
+    return found
+
+
+def _different_options(sides: Sequence[Side]) -> list[str]:
+    found = []
+    for name in _MUST_AGREE:
+        values = [side.info.options.get(name) for side in sides]
+        if any(value != values[0] for value in values):
+            listed = ", ".join(f"{side.label}: {value}" for side, value in zip(sides, values, strict=True))
+            found.append(f"The sides were replayed with different --{name} ({listed}).")
+    return found
+
+
+def _cache(sides: Sequence[Side]) -> list[str]:
+    reading = [side for side in sides if any(run.bytes_read or "mmap.fault" in run.by_op for run in side.runs)]
+    if not reading or any("cache" in sentence for side in sides for sentence in side.info.warnings):
+        return []
+    if all(side.info.options.get("direct") for side in reading):
+        return []
+    staged = max(run.staged_bytes for side in reading for run in side.runs)
+    memory = max(side.info.memory_bytes for side in reading)
+    sizes = f" ({bytes_text(staged)} of files, {binary_text(memory)} of memory)" if staged and memory else ""
+    if all(side.info.options.get("cold") for side in reading):
+        return [f"The client's page cache was emptied before each run, but may have served what was read twice{sizes}."]
+    return [
+        f"The client's page cache may have served the reads{sizes}: then read figures are those of this "
+        "machine's memory, not of the storage."
+    ]
+
+
+def _think_time(sides: Sequence[Side]) -> list[str]:
+    if not any(side.info.options.get("timing") in ("think", "original") for side in sides):
+        return []
+    return [
+        "Makespan and rates include the recorded think time, which no storage shortens: compare latencies, or "
+        "replay with --timing asap."
+    ]
+
+
+def _one_storage(sides: Sequence[Side]) -> list[str]:
+    mounts = [
+        {(side.info.host, run.mount.point, run.mount.source) for run in side.runs if run.mount.point} for side in sides
+    ]
+    if len(mounts) > 1 and mounts[0] and all(mount == mounts[0] for mount in mounts[1:]):
+        return [f"All sides lie on one mount ({sides[0].runs[0].mount.point}): this compares a storage with itself."]
+    return []
+
+
+def _few_runs(sides: Sequence[Side], paired: bool) -> list[str]:
+    fewest = min(len(side.runs) for side in sides)
+    needed = samples_needed(LEVEL)
+    if fewest >= needed:
+        return []
+    able = samples_needed(LEVEL) if paired else samples_needed_unpaired(LEVEL)
+    shown = "no difference can be shown" if fewest < able else "medians have no interval"
+    return [
+        f"With {fewest} run{'' if fewest == 1 else 's'} a side {shown}: a {LEVEL:.0%} interval needs at least {needed} "
+        f"(--repeat {needed})."
+    ]
+
+
+def _not_in_turns(sides: Sequence[Side], paired: bool) -> list[str]:
+    if paired or len(sides) < 2:
+        return []
+    return [
+        "The sides were not run in turns, so what changed on the machine or the network between them looks like "
+        "a difference: give all mounts to one replay (--fs A --fs B --repeat 6)."
+    ]
+
+
+def _different_hosts(sides: Sequence[Side]) -> list[str]:
+    hosts = list(dict.fromkeys(side.info.host for side in sides))
+    if len(hosts) < 2:
+        return []
+    return [f"The sides ran on different hosts ({', '.join(hosts)}): the client is part of what is compared."]

@@ -1,0 +1,222 @@
+"""The report: one file, self-contained, with everything escaped and every figure's origin."""
+
+import hashlib
+import re
+from base64 import b64encode
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import HOSTILE, event, made_result, made_trace
+
+from iotrace.analysis.report import render_report, write_report
+from iotrace.cli import main
+from iotrace.errors import StorageError, TraceError, UsageError
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Elements, ids, links and texts of a page, and whether its tags are balanced."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.ids: list[str | None] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def busy_trace(folder: Path, hostile: bool = False) -> Any:
+    name = HOSTILE if hostile else "/data/movie.tif"
+    rows = [
+        event(i * 10**6, "read", path=0, file=0, open=0, offset=i * 4096, size=4096, result=4096) for i in range(200)
+    ]
+    rows += [event(i * 10**7, "write", path=1, file=1, open=1, offset=i, size=99, result=99) for i in range(50)]
+    rows += [event(5, HOSTILE if hostile else "openat", path=0, result=-2)]
+    processes = [
+        {"process": 0, "pid": 1, "command": name, "start_ns": 0, "step": name, "job": name, "arguments": [name]}
+    ]
+    info: dict[str, Any] = {"command": [name], "unseen": [name], "host": name} if hostile else {}
+    return made_trace(folder, rows, [name, "/data/out.mrc"], processes=processes, **info)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("report")
+    trace = busy_trace(folder / "t.iotrace")
+    made_result(folder / "r.ioresult", {"/a": 1, "/b": 2}, 6)
+    return render_report([trace, folder / "r.ioresult"])
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("hostile")
+    trace = busy_trace(folder / "t.iotrace", hostile=True)
+    made_result(
+        folder / "r.ioresult", {"/a": 1, HOSTILE: 2}, 6, warnings=[HOSTILE], source=HOSTILE, source_command=[HOSTILE],
+        options={HOSTILE: HOSTILE}, not_replayed={HOSTILE: 3}, host=HOSTILE,
+    )  # fmt: skip
+    return render_report([trace, folder / "r.ioresult"])
+
+
+def test_the_verdict_comes_before_warnings_and_warnings_before_figures(page: str) -> None:
+    verdict, warning, figure = (
+        page.index(text) for text in ("/b is slower than /a", "page cache may have served", "<figure")
+    )
+    assert verdict < warning < figure
+
+
+def test_the_page_loads_nothing_from_anywhere(page: str) -> None:
+    for _, name, value in Page(page).attributes:
+        if name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            assert value.startswith(("#", "data:image/png;base64,"))
+    assert not re.search(r"@import|url\((?!#)", page)
+    assert {"link", "iframe", "object", "embed", "base"}.isdisjoint(Page(page).elements)
+
+
+def test_the_only_script_is_the_one_whose_hash_the_policy_names(page: str) -> None:
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.S)
+    assert len(scripts) == 1
+    digest = b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page.replace("&#39;", "'")
+
+
+@pytest.mark.parametrize("which", ["page", "hostile"])
+def test_tags_are_balanced_and_ids_are_unique(which: str, request: pytest.FixtureRequest) -> None:
+    made = Page(request.getfixturevalue(which))
+    assert len(made.ids) == len(set(made.ids))
+
+
+def test_every_figure_table_and_picture_says_where_it_comes_from(page: str) -> None:
+    figures = re.findall(r"<figure>.*?</figure>", page, re.S)
+    captions = re.findall(r"<caption>.*?</caption>", page, re.S)
+    assert len(figures) >= 6
+    assert len(captions) >= 8
+    for part in [*figures, *captions]:
+        assert re.search(r'class="mark">(measured|replayed)<', part)
+
+
+def test_pictures_have_a_text_for_those_who_do_not_see_them(page: str) -> None:
+    labels = re.findall(r'role="img" aria-label="([^"]+)"', page)
+    assert len(labels) == page.count("<figure>")
+    assert all(len(label) > 40 for label in labels)
+
+
+def test_the_page_has_a_language_captions_and_headers_for_a_screen_reader(page: str) -> None:
+    made = Page(page)
+    assert ("html", "lang", "en") in made.attributes
+    assert made.elements.count("caption") == made.elements.count("table")
+    assert made.elements.count("h1") == 1
+    assert 'scope="col"' in page
+    assert 'scope="row"' in page
+
+
+def test_the_page_follows_light_dark_and_print(page: str) -> None:
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+    assert "#010203" not in page
+
+
+def test_it_is_smaller_than_five_megabytes(page: str) -> None:
+    assert len(page.encode()) < 5e6
+
+
+def test_strangers_text_is_neither_markup_nor_control_characters(hostile: str) -> None:
+    made = Page(hostile)
+    assert made.elements.count("script") == 1
+    assert "<script>alert" not in hostile
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", hostile)
+    assert any("<script>alert(1)</script>" in text for text in made.texts)
+    # no attribute was broken out of
+    assert not [name for _, name, _ in made.attributes if name.startswith("on") or name == "drop"]
+
+
+def test_provenance_names_command_machine_options_and_what_was_left_out(page: str) -> None:
+    origin = page[page.index('id="origin"') :]
+    for text in ("made by hand", "by the hand backend", "timing: asap", "operations not replayed", "abababab"):
+        assert text in origin or text.replace(" ", "&#39; &#39;") in origin or "made &#39;by hand&#39;" in origin
+
+
+@pytest.mark.parametrize("mounts", [{"/a": 1}, {"/a": 1, "/b": 1, "/c": 2}])
+@pytest.mark.parametrize("repeat", [1, 6])
+def test_results_alone_make_a_page(tmp_path: Path, mounts: dict[str, float], repeat: int) -> None:
+    made_result(tmp_path / "r.ioresult", mounts, repeat)
+    html = render_report([tmp_path / "r.ioresult"])
+    Page(html)
+    assert "page cache may have served" in html
+
+
+def test_an_empty_trace_makes_a_page(tmp_path: Path) -> None:
+    Page(render_report([made_trace(tmp_path / "t.iotrace", [])]))
+
+
+def test_losses_are_warned_of(tmp_path: Path) -> None:
+    html = render_report([made_trace(tmp_path / "t.iotrace", [event(0, "read")], lost={"read": 1234})])
+    assert "lost 1,234 operations (read 1,234): the figures are too low." in html
+
+
+def test_the_same_sources_make_the_same_page(tmp_path: Path) -> None:
+    trace = busy_trace(tmp_path / "t.iotrace")
+    first, second = (re.sub(r"on \d{4}-.*? UTC", "", re.sub(r"\bp\d+-", "", render_report([trace]))) for _ in range(2))
+    assert first == second
+
+
+def test_an_earlier_report_is_replaced_and_another_file_is_not(tmp_path: Path) -> None:
+    trace = made_trace(tmp_path / "t.iotrace", [event(0, "read")])
+    target = tmp_path / "report.html"
+    write_report([trace], target)
+    write_report([trace], target)
+    target.write_text("my thesis")
+    with pytest.raises(StorageError, match="--force"):
+        write_report([trace], target)
+    assert target.read_text() == "my thesis"
+    write_report([trace], target, force=True)
+    assert "<!DOCTYPE html>" in target.read_text()
+
+
+def test_a_folder_that_is_neither_gets_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    with pytest.raises(TraceError, match="neither a trace nor a result"):
+        render_report([tmp_path / "x"])
+    with pytest.raises(UsageError, match="nothing to report"):
+        render_report([])
+
+
+def test_a_place_that_cannot_be_written_gets_one_line_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = made_trace(tmp_path / "t.iotrace", [event(0, "read")])
+    assert main(["report", str(trace), "-o", str(tmp_path / "missing" / "r.html")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["report", str(trace), "-o", str(tmp_path)]) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["t.iotrace"]
+
+
+def test_the_command_says_where_the_page_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = made_trace(tmp_path / "t.iotrace", [event(0, "read")])
+    assert main(["report", str(trace), "-o", str(tmp_path / "r.html")]) == 0
+    assert str(tmp_path / "r.html") in capsys.readouterr().out
