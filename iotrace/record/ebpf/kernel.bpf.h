@@ -24,7 +24,6 @@ static long (*bpf_map_update_elem)(void *map, const void *key, const void *value
 static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static u64 (*bpf_ktime_get_ns)(void) = (void *)5;
 static u32 (*bpf_get_smp_processor_id)(void) = (void *)8;
-static u64 (*bpf_get_current_pid_tgid)(void) = (void *)14;
 static long (*bpf_probe_read_user)(void *dst, u32 size, const void *src) = (void *)112;
 static long (*bpf_probe_read_kernel)(void *dst, u32 size, const void *src) = (void *)113;
 static long (*bpf_probe_read_user_str)(void *dst, u32 size, const void *src) = (void *)114;
@@ -38,6 +37,7 @@ static long (*bpf_find_vma)(struct task_struct *task, u64 addr, void *callback, 
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct llist_node { struct llist_node *next; };
 struct qstr { u32 len; const u8 *name; };
 struct address_space { struct inode *host; unsigned long nrpages; };
 struct super_block { u32 s_dev; unsigned long s_flags; unsigned long s_magic; };

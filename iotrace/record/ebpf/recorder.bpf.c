@@ -84,10 +84,10 @@ INLINE void count_lost(u32 slot)
 		*count += 1;
 }
 
-INLINE struct thread *current_thread(u64 *pid_tgid)
+/* The thread's entry, 0 when it is not followed. Each helper call counts here: this runs at every call of every process. */
+INLINE struct thread *thread_of(struct task_struct *task)
 {
-	*pid_tgid = bpf_get_current_pid_tgid();
-	u32 tid = (u32)*pid_tgid;
+	u32 tid = task->pid;
 	return bpf_map_lookup_elem(&threads, &tid);
 }
 
@@ -99,6 +99,9 @@ INLINE struct file *file_of(struct task_struct *task, s32 fd)
 	struct file *file = 0;
 	if (!table || (u32)fd >= table->max_fds)
 		return 0;
+	if (&bpf_rdonly_cast)
+		/* any kernel structure that begins with a pointer turns the table's slot into a plain load */
+		return (struct file *)((struct llist_node *)bpf_rdonly_cast(table->fd + (u32)fd, __builtin_btf_type_id(*(struct llist_node *)0, 1)))->next;
 	bpf_probe_read_kernel(&file, sizeof(file), table->fd + (u32)fd);
 	return file;
 }
@@ -289,13 +292,13 @@ INLINE void remember(struct thread *t, struct task_struct *task, u64 now)
 	t->last_cpu = bpf_get_smp_processor_id();
 }
 
-INLINE void begin_header(struct header *h, struct thread *t, const volatile struct spec *spec, u64 pid_tgid, u64 now, s64 result)
+INLINE void begin_header(struct header *h, struct thread *t, const volatile struct spec *spec, struct task_struct *task, u64 now, s64 result)
 {
 	h->start_ns = t->start_ns;
 	h->duration_ns = now - t->start_ns;
 	h->cpu_ns = t->cpu_ns;
-	h->tid = (u32)pid_tgid;
-	h->tgid = pid_tgid >> 32;
+	h->tid = task->pid;
+	h->tgid = task->tgid;
 	h->kind = EVENT;
 	h->op = spec->op;
 	h->length1 = 0, h->length2 = 0;
@@ -330,8 +333,8 @@ static long hold_vma(struct task_struct *task, struct vm_area_struct *vma, void 
 SEC("tp_btf/sys_enter")
 int enter(u64 *ctx)
 {
-	u64 pid_tgid;
-	struct thread *t = current_thread(&pid_tgid);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *t = thread_of(task);
 	if (!t)
 		return 0;
 	u32 number = (u32)ctx[1];
@@ -345,7 +348,6 @@ int enter(u64 *ctx)
 #endif
 	if (t->call == NOT_BEGUN && spec->shape != ON_EXEC)
 		return 0;
-	struct task_struct *task = bpf_get_current_task_btf();
 	u64 now = bpf_ktime_get_ns();
 	t->start_ns = now;
 	t->cpu_ns = cpu_since(t, task, now);
@@ -369,7 +371,7 @@ int enter(u64 *ctx)
 }
 
 /* Calls on descriptors only: the short record. */
-INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile struct spec *spec, u64 a[8], u64 pid_tgid, u64 now, s64 result)
+INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile struct spec *spec, u64 a[8], u64 now, s64 result)
 {
 	struct identity id;
 	u32 shape = spec->shape, op = spec->op;
@@ -401,7 +403,7 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 		h = &e->h;
 		if (!e)
 			goto no_room;
-		begin_header(h, t, spec, pid_tgid, now, result);
+		begin_header(h, t, spec, task, now, result);
 		begin_extension(e);
 		e->other = t->held;
 		h->at = id, h->flags = ARG(flags), h->mode = 0, h->size = 0, h->count = 0;
@@ -411,7 +413,7 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 	h = bpf_ringbuf_reserve(&ring, sizeof(*h), 0);
 	if (!h)
 		goto no_room;
-	begin_header(h, t, spec, pid_tgid, now, result);
+	begin_header(h, t, spec, task, now, result);
 	h->op = op;
 	h->at = id;
 	h->offset = spec->offset ? ARG(offset) : position;
@@ -450,7 +452,7 @@ INLINE s64 copy_offset(u64 address, struct file *file, s64 result)
 	return position - (result > 0 ? result : 0);
 }
 
-INLINE int on_copy(struct task_struct *task, struct thread *t, const volatile struct spec *spec, u64 a[8], u64 pid_tgid, u64 now, s64 result)
+INLINE int on_copy(struct task_struct *task, struct thread *t, const volatile struct spec *spec, u64 a[8], u64 now, s64 result)
 {
 	struct identity from, to;
 	struct file *source = file_of(task, (s32)ARG(fd)), *target = file_of(task, (s32)ARG(fd2));
@@ -462,7 +464,7 @@ INLINE int on_copy(struct task_struct *task, struct thread *t, const volatile st
 		count_lost(spec->lost);
 		return 1;
 	}
-	begin_header(&e->h, t, spec, pid_tgid, now, result);
+	begin_header(&e->h, t, spec, task, now, result);
 	begin_extension(e);
 	if (!from_known)
 		__builtin_memset(&from, 0, sizeof(from));
@@ -510,14 +512,14 @@ INLINE int read_statx(struct event *e, u64 address)
 }
 
 /* Calls on names: the record with texts behind it. */
-INLINE int on_path(struct task_struct *task, struct thread *t, const volatile struct spec *spec, u64 a[8], u64 pid_tgid, u64 now, s64 result)
+INLINE int on_path(struct task_struct *task, struct thread *t, const volatile struct spec *spec, u64 a[8], u64 now, s64 result)
 {
 	struct scratch *s = scratch_of(0);
 	if (!s)
 		return 0;
 	struct event *e = &s->e;
 	u32 length1 = 0, length2 = 0;
-	begin_header(&e->h, t, spec, pid_tgid, now, result);
+	begin_header(&e->h, t, spec, task, now, result);
 	begin_extension(e);
 	__builtin_memset(&e->h.at, 0, sizeof(e->h.at));
 	e->h.offset = 0;
@@ -584,14 +586,14 @@ INLINE int on_path(struct task_struct *task, struct thread *t, const volatile st
 }
 
 /* fork, exec, wait and the like: no file, no name. */
-INLINE int on_bare(struct thread *t, const volatile struct spec *spec, u64 a[8], u64 pid_tgid, u64 now, s64 result)
+INLINE int on_bare(struct task_struct *task, struct thread *t, const volatile struct spec *spec, u64 a[8], u64 now, s64 result)
 {
 	struct header *h = bpf_ringbuf_reserve(&ring, sizeof(*h), 0);
 	if (!h) {
 		count_lost(spec->lost);
 		return 1;
 	}
-	begin_header(h, t, spec, pid_tgid, now, result);
+	begin_header(h, t, spec, task, now, result);
 	__builtin_memset(&h->at, 0, sizeof(h->at));
 	h->size = 0, h->count = 0;
 	h->flags = ARG(flags);
@@ -603,12 +605,12 @@ INLINE int on_bare(struct thread *t, const volatile struct spec *spec, u64 a[8],
 SEC("tp_btf/sys_exit")
 int leave(u64 *ctx)
 {
-	u64 pid_tgid, a[8];
-	struct thread *t = current_thread(&pid_tgid);
+	u64 a[8];
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *t = thread_of(task);
 	if (!t || t->call < 0)
 		return 0;
 	const volatile struct spec *spec = &specs[t->call & 511];
-	struct task_struct *task = bpf_get_current_task_btf();
 	s64 result = ctx[1];
 	u64 now = bpf_ktime_get_ns();
 	int recorded = 0;
@@ -619,22 +621,22 @@ int leave(u64 *ctx)
 	load_arguments((void *)ctx[0], a);
 	switch (spec->shape) {
 	case ON_FD: case ON_CLOSE: case ON_MEMORY: case ON_MAP: case ON_FCNTL:
-		recorded = on_fd(task, t, spec, a, pid_tgid, now, result);
+		recorded = on_fd(task, t, spec, a, now, result);
 		break;
 	case ON_COPY:
-		recorded = on_copy(task, t, spec, a, pid_tgid, now, result);
+		recorded = on_copy(task, t, spec, a, now, result);
 		break;
 	case ON_EXEC:
 		if (result == 0)
-			recorded = on_bare(t, spec, a, pid_tgid, now, result);
+			recorded = on_bare(task, t, spec, a, now, result);
 		else
-			recorded = on_path(task, t, spec, a, pid_tgid, now, result);
+			recorded = on_path(task, t, spec, a, now, result);
 		break;
 	case ON_PATH: case ON_OPEN:
-		recorded = on_path(task, t, spec, a, pid_tgid, now, result);
+		recorded = on_path(task, t, spec, a, now, result);
 		break;
 	case ON_FORK: case ON_WAIT: case ON_BARE:
-		recorded = on_bare(t, spec, a, pid_tgid, now, result);
+		recorded = on_bare(task, t, spec, a, now, result);
 		break;
 	}
 	if (recorded)
@@ -774,12 +776,11 @@ int quit(u64 *ctx)
  * the page was not there, reads it (fault); the software event for major faults fires at the end. */
 INLINE int on_fault(struct address_space *mapping, u64 first, u64 last, u32 kind)
 {
-	u64 pid_tgid;
-	struct thread *t = current_thread(&pid_tgid);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *t = thread_of(task);
 	struct identity id = {};
 	if (!t || t->call == NOT_BEGUN || !identify_inode(mapping->host, &id))
 		return 0;
-	struct task_struct *task = bpf_get_current_task_btf();
 	u64 now = bpf_ktime_get_ns();
 	struct header *h = bpf_ringbuf_reserve(&ring, sizeof(*h), 0);
 	if (!h) {
@@ -790,7 +791,7 @@ INLINE int on_fault(struct address_space *mapping, u64 first, u64 last, u32 kind
 	h->kind = kind;
 	h->start_ns = now;
 	h->cpu_ns = cpu_since(t, task, now);
-	h->tid = (u32)pid_tgid, h->tgid = pid_tgid >> 32;
+	h->tid = task->pid, h->tgid = task->tgid;
 	h->at = id;
 	h->offset = first, h->size = last;
 	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
@@ -817,9 +818,8 @@ static long find_mapped(struct task_struct *task, struct vm_area_struct *vma, vo
 }
 
 /* Where the kernel has no filemap tracepoints (before 6.10): the address says which mapping, and so which file and page. */
-INLINE int on_fault_at(struct thread *t, u64 pid_tgid, u64 address, u32 major)
+INLINE int on_fault_at(struct task_struct *task, struct thread *t, u64 address, u32 major)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct mapped mapped = { .address = address };
 	if (t->call == NOT_BEGUN || bpf_find_vma(task, address, find_mapped, &mapped, 0) || !mapped.id.inode)
 		return 0;
@@ -833,7 +833,7 @@ INLINE int on_fault_at(struct thread *t, u64 pid_tgid, u64 address, u32 major)
 	h->kind = FAULT_AT;
 	h->start_ns = now;
 	h->cpu_ns = cpu_since(t, task, now);
-	h->tid = (u32)pid_tgid, h->tgid = pid_tgid >> 32;
+	h->tid = task->pid, h->tgid = task->tgid;
 	mapped.id.file = 0;
 	h->at = mapped.id;
 	h->offset = mapped.page;
@@ -846,19 +846,19 @@ INLINE int on_fault_at(struct thread *t, u64 pid_tgid, u64 address, u32 major)
 
 INLINE int on_fault_end(struct bpf_perf_event_data *ctx, u32 major)
 {
-	u64 pid_tgid;
-	struct thread *t = current_thread(&pid_tgid);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *t = thread_of(task);
 	if (!t)
 		return 0;
 	if (settings.faults_by_address)
-		return on_fault_at(t, pid_tgid, ctx->addr, major);
+		return on_fault_at(task, t, ctx->addr, major);
 	struct header *h = bpf_ringbuf_reserve(&ring, sizeof(*h), 0);
 	if (!h)
 		return 0;
 	__builtin_memset(h, 0, sizeof(*h));
 	h->kind = FAULT_END;
 	h->start_ns = bpf_ktime_get_ns();
-	h->tid = (u32)pid_tgid, h->tgid = pid_tgid >> 32;
+	h->tid = task->pid, h->tgid = task->tgid;
 	h->count = major;
 	h->address = ctx->addr;
 	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
