@@ -1,7 +1,8 @@
 """The mounted file systems, from /proc/self/mountinfo (proc_pid_mountinfo(5)): type, source, options of each.
 
-File systems are known by mountinfo's type and source, never by statfs: every FUSE mount answers that with the same magic number.
-Names come as the kernel escapes them (\\040 for a space); what cannot be UTF-8 keeps its bytes by surrogate escapes.
+File systems are known by mountinfo's type and source, never by statfs: every FUSE mount answers that with the same
+magic number. Names come as the kernel escapes them (\\040 for a space); what cannot be UTF-8 keeps its bytes by
+surrogate escapes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,34 @@ _SYSTEM_POINTS: Final = (
     "/root",
 )
 _SYSTEM_TYPES: Final = frozenset(
-    ["autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fuse.gvfsd-fuse", "fuse.lxcfs", "fuse.portal", "fusectl", "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "ramfs", "rpc_pipefs", "securityfs", "selinuxfs", "squashfs", "sysfs", "tracefs"]
+    [
+        "autofs",
+        "binfmt_misc",
+        "bpf",
+        "cgroup",
+        "cgroup2",
+        "configfs",
+        "debugfs",
+        "devpts",
+        "devtmpfs",
+        "efivarfs",
+        "fuse.gvfsd-fuse",
+        "fuse.lxcfs",
+        "fuse.portal",
+        "fusectl",
+        "hugetlbfs",
+        "mqueue",
+        "nsfs",
+        "proc",
+        "pstore",
+        "ramfs",
+        "rpc_pipefs",
+        "securityfs",
+        "selinuxfs",
+        "squashfs",
+        "sysfs",
+        "tracefs",
+    ]
 )
 _STORAGE_POINTS: Final = ("/dev/shm",)
 
@@ -125,12 +153,14 @@ def mount_of(path: str | os.PathLike[str], mounts: Iterable[Mount]) -> Mount | N
 
 
 def is_system_mount(mount: Mount) -> bool:
-    """Whether a mount is the system's own: its programs, devices and state, not storage for data. /dev/shm is storage."""
+    """Whether a mount is the system's own: its programs, devices and state, not storage for data. /dev/shm is
+    storage."""
     if any(_is_below(mount.point, point) for point in _STORAGE_POINTS):
         return False
     if mount.point == "/" or mount.type in _SYSTEM_TYPES:
         return True
-    # /var/lib/data or /run/media/disk may be anything: of these folders only the mount itself and pseudo file systems count
+    # /var/lib/data or /run/media/disk may be anything: of these folders only the mount itself and pseudo file systems
+    # count
     return mount.point in _SYSTEM_POINTS or any(
         _is_below(mount.point, point) for point in ("/proc", "/sys", "/dev", "/boot", "/run", "/usr", "/snap")
     )

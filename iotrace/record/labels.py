@@ -1,8 +1,9 @@
 """Labels of a process: which CryoSPARC project, job, type and step it works for, and which Slurm job it is.
 
-Found, in this order, on a command line (`cryosparcw run --project P1 --job J6`), in SLURM_JOB_NAME (`cryosparc_P1_J6`), by a folder `J6` that holds
-a job.json or lies beside a project.json, and in these two files (job.json has `job_type` in version 4, `spec.type` in version 5).
-Command lines and files are text from strangers: read with limits, believed in nothing but their form.
+Found, in this order, on a command line (`cryosparcw run --project P1 --job J6`), in SLURM_JOB_NAME (`cryosparc_P1_J6`),
+by a folder `J6` that holds a job.json or lies beside a project.json, and in these two files (job.json has `job_type` in
+version 4, `spec.type` in version 5). Command lines and files are text from strangers: read with limits, believed in
+nothing but their form.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -117,7 +119,7 @@ def _from_command_line(arguments: Sequence[str]) -> tuple[str | None, str | None
     if not any("cryosparc" in word for word in words):
         return None, None
     project = job = None
-    for word, value in zip(words, words[1:], strict=False):
+    for word, value in pairwise(words):
         if word == "--project" and _PROJECT.fullmatch(value):
             project = value
         elif word == "--job" and _JOB.fullmatch(value):
@@ -126,7 +128,8 @@ def _from_command_line(arguments: Sequence[str]) -> tuple[str | None, str | None
 
 
 def _job_folder(paths: Iterable[str], job: str | None) -> Path | None:
-    """The innermost folder J6 or S2 on one of the paths that is a job's: it has a job.json, or a project.json beside it."""
+    """The innermost folder J6 or S2 on one of the paths that is a job's: it has a job.json, or a project.json beside
+    it."""
     for path in paths:
         if "\0" in path:
             continue
@@ -171,20 +174,23 @@ def _clean(text: str | None) -> str | None:
 def read_json(path: Path) -> dict[str, Any]:
     """A small JSON object from a folder that anyone may write to; {} for anything else.
 
-    Follows no link in the last component, opens nothing but regular files (a FIFO would block), reads no more than JSON_LIMIT.
+    Follows no link in the last component, opens nothing but regular files (a FIFO would block), reads no more than
+    JSON_LIMIT.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError):
         return {}
-    with os.fdopen(fd, "rb") as file:
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > JSON_LIMIT:
-                return {}
-            data = file.read(JSON_LIMIT + 1)
-        except OSError:
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > JSON_LIMIT:
             return {}
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            data = file.read(JSON_LIMIT + 1)
+    except OSError:
+        return {}
+    finally:
+        os.close(fd)
     if len(data) > JSON_LIMIT:
         return {}
     try:

@@ -65,8 +65,12 @@ class Outcome:
     info: TraceInfo
 
 
-def make_backend(wanted: BackendName, writer: TraceWriter, warn: Callable[[str], None]) -> Backend:
+def make_backend(
+    wanted: BackendName, writer: TraceWriter, warn: Callable[[str], None], detachable: bool = False
+) -> Backend:
     """The backend to use, loaded; `auto` takes eBPF where the machine allows it and strace otherwise, and says so.
+
+    `detachable`: the recording may end before the command does.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def make_backend(wanted: BackendName, writer: TraceWriter, warn: Callable[[str],
             f"{reason} Recording with strace instead, which sees no page faults and slows the command: up to 40 times "
             "where it does little but I/O."
         )
-    return StraceBackend(writer)
+    return StraceBackend(writer, detachable=detachable)
 
 
 def record(
@@ -126,7 +130,7 @@ def record(
     info.mounts = [Mount(m.device, m.point, m.type, m.source, m.options) for m in mounts_of_this_machine()]
     writer = TraceWriter(output, info, force)
     try:
-        recorder = make_backend(backend, writer, warn)
+        recorder = make_backend(backend, writer, warn, detachable=duration_s is not None)
         info.backend = recorder.name
         with _Signals() as signals:
             pid = recorder.start(command)
@@ -154,6 +158,8 @@ def _watch(pid: int, recorder: Backend, duration_s: float | None) -> int:
             except IotraceError as error:
                 # the command must not suffer from a recorder that cannot go on
                 failure, stopped = error, True
+                with contextlib.suppress(IotraceError):
+                    recorder.stop()
             if duration_s is not None and time.monotonic() - began >= duration_s and not stopped:
                 _finish(recorder, began)
                 stopped = True

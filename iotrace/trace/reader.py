@@ -125,9 +125,13 @@ class Trace:
             if tail or not parts:
                 connection.register(f"{table}_tail", pa.Table.from_batches(tail, schema))
                 sources.append(f"select {names} from {table}_tail")
-            latest = " qualify row_number() over (partition by process order by end_ns desc nulls last) = 1"
             body = " union all ".join(sources)
-            connection.execute(f"create view {table} as select * from ({body}){latest if table == 'processes' else ''}")
+            if table == "processes":
+                # the last row written for a process is the one that holds, as in processes()
+                body = f"select *, row_number() over () as written from ({body})"
+                last = "qualify row_number() over (partition by process order by written desc) = 1"
+                body = f"select {names} from ({body}) {last}"
+            connection.execute(f"create view {table} as select * from ({body})")
         return connection
 
 

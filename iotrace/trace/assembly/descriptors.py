@@ -1,0 +1,316 @@
+"""Calls on descriptors and mappings: which file each acts on, and where in it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from typing import Final
+
+from iotrace.trace.assembly.calls import Call, is_recorded
+from iotrace.trace.assembly.family import Family
+from iotrace.trace.assembly.identity import File, Stat
+from iotrace.trace.assembly.tasks import Description, Region, Thread
+from iotrace.trace.operations import OPERATIONS, Kind
+from iotrace.trace.writer import TraceWriter
+
+_F_SETFD, _F_SETFL, _F_DUPFD_CLOEXEC = 2, 4, 1030
+_SETTABLE_FLAGS: Final = os.O_APPEND | os.O_NONBLOCK | os.O_DIRECT
+_CLOSE_RANGE_UNSHARE, _CLOSE_RANGE_CLOEXEC = 2, 4
+_FALLOC_KEEP_SIZE, _FALLOC_MOVES = 0x1, 0x28
+_AT_POSITION: Final = frozenset(
+    o.name
+    for o in OPERATIONS
+    if o.kind in (Kind.READ, Kind.WRITE) and o.result == "bytes" and "offset" not in o.arguments
+) | {"preadv2", "pwritev2"}
+
+
+class OnDescriptors(Family):
+    """Tasks, and what their descriptors and mappings are.
+
+    Attributes
+    ----------
+    unknown_descriptors: calls left out because the log shows neither what their descriptor is nor where it was opened.
+    """
+
+    def __init__(self, writer: TraceWriter, cwd: bytes | None, umask: int | None, probe_since_ns: int | None) -> None:
+        super().__init__(writer, cwd, umask, probe_since_ns)
+        self.unknown_descriptors = 0
+        self._opens = 0
+        self._page = writer.info.page_size
+
+    def inherit(self, tid: int, fd: int, name: bytes, flags: int, position: int, stat: Stat) -> None:
+        """A descriptor of the first process that was open before its exec."""
+        thread = self._threads.get(tid) or self._new_thread(tid, self._new_process(tid, 0, None), None, 0)
+        number = self.intern(name, name)
+        file = self._files.at(name, number, True, stat)
+        file.inherited_flags, file.inherited_offset = flags, position
+        # what fork and dup share has one position: two descriptors of the same file opened alike are taken for one
+        for description in thread.descriptors.open.values():
+            if description.file is file and description.flags == flags and description.position == position:
+                thread.descriptors.put(fd, description, False)
+                return
+        thread.descriptors.put(fd, self._describe(file, number, name, flags, position), False)
+
+    def received(self, tid: int, descriptors: Iterable[tuple[int, bytes | None]], time_ns: int) -> None:
+        """Descriptors that came from another process (SCM_RIGHTS, pidfd_getfd), with the names that the log shows."""
+        thread = self._threads.get(tid) or self._newcomer(tid, time_ns)
+        if thread is not None:
+            for fd, name in descriptors:
+                thread.descriptors.drop(fd)
+                self._description(thread, fd, name)
+
+    def _describe(self, file: File, path: int, text: bytes, flags: int, position: int | None) -> Description:
+        description = Description(self._opens, file, path, text, flags, position)
+        self._opens += 1
+        return description
+
+    def _description(self, thread: Thread, fd: int | None, name: bytes | None) -> Description | None:
+        """The description behind a descriptor; None for what is not recorded.
+
+        The table decides; the name that the log shows fills it where a descriptor came unseen.
+        """
+        if fd is None or fd < 0:
+            return None
+        description = thread.descriptors.open.get(fd)
+        if name is None:
+            if description is None:
+                self.unknown_descriptors += 1
+            return description
+        if description is not None:
+            if description.shown == name:
+                return description
+            found = self._files.names.get(name)
+            if is_recorded(name) and (found is None or found is description.file):
+                description.shown = name
+                return description
+            thread.descriptors.drop(fd)
+        if not is_recorded(name):
+            return None
+        number = self.intern(name, name)
+        if name.endswith(b" (deleted)"):
+            file = self._files.new(None, number, True)
+        else:
+            file = self._files.at(name, number)
+        description = self._describe(file, number, name, 0, None)
+        description.shown = name
+        thread.descriptors.put(fd, description, False)
+        return description
+
+    def _on_descriptor(self, thread: Thread, call: Call) -> None:
+        description = self._description(thread, call.fd, call.fd_name)
+        if description is None or call.result == -errno.EBADF:
+            return
+        if call.stat is not None and call.result == 0:
+            self._files.learn(description.file, call.stat)
+        other = None
+        if call.name is not None:
+            other = self.intern(call.name, call.name)
+        self._emit(thread, call, description.path, description.file.number, description.number, other)
+
+    def _read(self, thread: Thread, call: Call) -> None:
+        description = self._description(thread, call.fd, call.fd_name)
+        if description is None or call.result == -errno.EBADF:
+            return
+        moves = call.op in _AT_POSITION and (call.offset is None or call.offset == -1)
+        if moves:
+            call.offset = description.position
+        if call.result is not None and call.result >= 0:
+            file = description.file
+            file.type = file.type or "file"
+            if call.offset is not None:
+                end = call.offset + call.result
+                if moves:
+                    description.position = end
+                # a short read of a regular file ends at its end
+                if call.result and call.size is not None and call.result < call.size and file.length is None:
+                    file.note_length(end)
+        self._emit(thread, call, description.path, description.file.number, description.number)
+
+    def _write(self, thread: Thread, call: Call) -> None:
+        description = self._description(thread, call.fd, call.fd_name)
+        if description is None or call.result == -errno.EBADF:
+            return
+        moves = call.op in _AT_POSITION and (call.offset is None or call.offset == -1)
+        if moves:
+            call.offset = self._write_position(description)
+        self._written(description, call.offset, call.result, moves)
+        self._emit(thread, call, description.path, description.file.number, description.number)
+
+    def _write_position(self, description: Description) -> int | None:
+        return description.file.length if description.flags & os.O_APPEND else description.position
+
+    def _written(self, description: Description, offset: int | None, result: int | None, moves: bool) -> None:
+        if result is None or result < 0:
+            return
+        end = None if offset is None else offset + result
+        if end is None:
+            description.file.change(None)
+        elif result:
+            description.file.grow(end)
+        if moves:
+            description.position = end
+
+    def _copy(self, thread: Thread, call: Call) -> None:
+        source = self._description(thread, call.fd, call.fd_name)
+        target = self._description(thread, call.fd2, call.fd2_name)
+        if (source is None and target is None) or call.result == -errno.EBADF:
+            return
+        moved = call.result if call.result is not None and call.result > 0 else 0
+        if source is None:
+            call.offset = None
+        elif call.offset is None:
+            call.offset = source.position
+            if call.offset is not None:
+                source.position = call.offset + moved
+        if target is None:
+            call.offset2 = None
+        else:
+            moves = call.offset2 is None
+            if moves:
+                call.offset2 = self._write_position(target)
+            self._written(target, call.offset2, call.result, moves)
+        self._emit(
+            thread, call,
+            source.path if source else None, source.file.number if source else None, source.number if source else None,
+            target.path if target else None, target.file.number if target else None, target.number if target else None,
+        )  # fmt: skip
+
+    def _close(self, thread: Thread, call: Call) -> None:
+        description = self._description(thread, call.fd, call.fd_name)
+        if description is None or call.fd is None:
+            return
+        thread.descriptors.drop(call.fd)
+        if call.result != -errno.EBADF:
+            self._emit(thread, call, description.path, description.file.number, description.number)
+
+    def _close_range(self, thread: Thread, call: Call) -> None:
+        if call.result == 0:
+            first, last, flags = call.fd or 0, call.fd2 if call.fd2 is not None else 1 << 32, call.flags or 0
+            if flags & _CLOSE_RANGE_UNSHARE:
+                thread.descriptors = thread.descriptors.copy()
+            if flags & _CLOSE_RANGE_CLOEXEC:
+                thread.descriptors.close_on_exec.update(thread.descriptors.within(first, last))
+            else:
+                thread.descriptors.drop_range(first, last)
+        self._emit(thread, call)
+
+    def _dup(self, thread: Thread, call: Call) -> None:
+        description = self._description(thread, call.fd, call.fd_name)
+        if call.result is None or call.result < 0:
+            if description is not None and call.result != -errno.EBADF:
+                self._emit(thread, call, description.path, description.file.number, description.number)
+            return
+        new = call.result
+        closed = thread.descriptors.open.get(new) if new != call.fd else None
+        if description is None:
+            thread.descriptors.drop(new)
+            return
+        if new != call.fd:
+            if call.op == "fcntl.dupfd":
+                close_on_exec = call.flags == _F_DUPFD_CLOEXEC
+            else:
+                close_on_exec = call.op == "dup3" and bool((call.flags or 0) & os.O_CLOEXEC)
+            thread.descriptors.put(new, description, close_on_exec)
+        self._emit(
+            thread, call, description.path, description.file.number, description.number,
+            other_open=closed.number if closed is not None else None,
+        )  # fmt: skip
+
+    def _fcntl(self, thread: Thread, call: Call) -> None:
+        value, call.size = call.size, None
+        if call.result == 0 and call.fd is not None and value is not None:
+            description = thread.descriptors.open.get(call.fd)
+            if call.flags == _F_SETFD:
+                self.set_close_on_exec(call.tid, call.fd, bool(value & 1))
+            elif call.flags == _F_SETFL and description is not None:
+                description.flags = (description.flags & ~_SETTABLE_FLAGS) | (value & _SETTABLE_FLAGS)
+        self._on_descriptor(thread, call)
+
+    def _lock(self, thread: Thread, call: Call) -> None:
+        description = thread.descriptors.open.get(call.fd) if call.fd is not None else None
+        if call.whence and description is not None and call.offset is not None:
+            start = description.position if call.whence == os.SEEK_CUR else description.file.length
+            call.offset = start + call.offset if start is not None else None
+        self._on_descriptor(thread, call)
+
+    def _lseek(self, thread: Thread, call: Call) -> None:
+        description = self._description(thread, call.fd, call.fd_name)
+        if description is None or call.result == -errno.EBADF:
+            return
+        if call.result is not None and call.result >= 0:
+            description.position = call.result
+            description.listed = 0 if call.result == 0 else -1
+            if call.flags == os.SEEK_END and call.offset is not None and description.file.type == "file":
+                description.file.note_length(call.result - call.offset)
+        self._emit(thread, call, description.path, description.file.number, description.number)
+
+    def _getdents(self, thread: Thread, call: Call) -> None:
+        description = self._description(thread, call.fd, call.fd_name)
+        if description is None or call.result == -errno.EBADF:
+            return
+        if call.result is not None and call.result >= 0:
+            file = description.file
+            file.type = file.type or "directory"
+            if call.entries is None:
+                description.listed = -1
+            elif call.result == 0:
+                if file.entries is None and description.listed >= 0:
+                    # `.` and `..` are no entries
+                    file.entries = max(0, description.listed - 2)
+            elif description.listed >= 0:
+                description.listed += call.entries
+        self._emit(thread, call, description.path, description.file.number, description.number)
+
+    def _ftruncate(self, thread: Thread, call: Call) -> None:
+        description = self._description(thread, call.fd, call.fd_name)
+        if description is not None and call.result == 0:
+            description.file.change(call.size)
+        self._on_descriptor(thread, call)
+
+    def _fallocate(self, thread: Thread, call: Call) -> None:
+        description = self._description(thread, call.fd, call.fd_name)
+        if description is not None and call.result == 0 and call.offset is not None and call.size is not None:
+            if (call.flags or 0) & _FALLOC_MOVES:
+                description.file.change(None)
+            elif not (call.flags or 0) & _FALLOC_KEEP_SIZE:
+                description.file.grow(call.offset + call.size)
+        self._on_descriptor(thread, call)
+
+    def _mmap(self, thread: Thread, call: Call) -> None:
+        start, length = call.result, self._pages(call.size)
+        succeeded = start is not None and start >= 0
+        description = self._description(thread, call.fd, call.fd_name)
+        if description is None or call.result == -errno.EBADF:
+            if succeeded and start is not None:
+                thread.memory.cut(start, length)
+            return
+        call.address = start if succeeded else None
+        if succeeded and start is not None and length:
+            thread.memory.add(
+                Region(start, start + length, description.file, description.path, description.number, call.offset or 0)
+            )
+        self._emit(thread, call, description.path, description.file.number, description.number)
+
+    def _memory(self, thread: Thread, call: Call) -> None:
+        length = self._pages(call.old_size if call.op == "mremap" else call.size)
+        if call.address is None:
+            return
+        hit = thread.memory.find(call.address, length)
+        if not hit:
+            return
+        region = hit[0]
+        if call.op == "munmap" and call.result == 0:
+            thread.memory.cut(call.address, length)
+        elif call.op == "mremap" and call.result is not None and call.result >= 0:
+            thread.memory.cut(call.address, length)
+            offset = region.offset + max(0, call.address - region.start)
+            new = Region(
+                call.result, call.result + self._pages(call.size), region.file, region.path, region.open, offset
+            )
+            if new.end > new.start:
+                thread.memory.add(new)
+        self._emit(thread, call, region.path, region.file.number, region.open)
+
+    def _pages(self, size: int | None) -> int:
+        return -(-(size or 0) // self._page) * self._page

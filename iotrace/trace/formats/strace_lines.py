@@ -1,0 +1,321 @@
+"""Lines of strace's logs: who, when, which call, with what result; calls that others interrupted are put together.
+
+Reads what `strace -f -ttt -T -yy -o FILE` writes, and with less certainty logs without times (`-t`, `-tt`, `-r`, none),
+without `-T`, without `-y`, without `-f`, or mixed with the program's own output. A line that is not understood is
+counted and named, never silently dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from iotrace.trace.assemble import Assembler, Call
+from iotrace.trace.formats import strace_values as v
+from iotrace.trace.formats.strace_calls import CALLS, fill, fork_flags, is_fork, operation_of
+
+_HEAD = (
+    r" *(?:(?:\[pid +(\d+)\]|(\d+)) +)?"
+    r"(?:(\d+\.\d+|\d\d:\d\d:\d\d(?:\.\d+)?|\d{9,}) +(?:\( *\+ *\d+\.\d+\) +)?)?"
+)
+_CALL: Final = re.compile(
+    _HEAD + r"(\w+)\((.*)\) += (-?\d+|0x[0-9a-f]+|\?)(?:<((?:->|[^<>]|<[^<>]*>)*+)>(\(deleted\))?)?"
+    r"(?: ([A-Z][A-Z0-9_]+))?(?: \(.*\))?(?: <(\d+\.\d+|unavailable)>)?$",
+    re.DOTALL,
+)
+REST: Final = re.compile(_HEAD + r"(.*)$", re.DOTALL)
+_RESULT: Final = re.compile(
+    r"(.*)\) += (-?\d+|0x[0-9a-f]+|\?)(?:<((?:->|[^<>]|<[^<>]*>)*+)>(\(deleted\))?)?"
+    r"(?: ([A-Z][A-Z0-9_]+))?(?: \(.*\))?(?: <(\d+\.\d+|unavailable)>)?$",
+    re.DOTALL,
+)
+_BEGUN: Final = re.compile(r"(\w+)\((.*)$", re.DOTALL)
+_RESUMED: Final = re.compile(r"<\.\.\. (\w+) resumed> ?(.*)$", re.DOTALL)
+_GONE: Final = re.compile(r"\+\+\+ (?:exited with (\d+)|killed by (\w+).*?|superseded by execve in pid (\d+)) \+\+\+$")
+_UNFINISHED: Final = re.compile(r" ?<(?:unfinished|detached|pid changed to \d+|ptrace\([^>]*|p?ptrace[^>]*) ?\.\.\.>$")
+_RIGHTS: Final = re.compile(r"cmsg_type=(?:SCM_RIGHTS|0x1|1), cmsg_data=\[([^\]]*(?:\[[^\]]*\][^\]]*)*)\]")
+_ONE_RIGHT: Final = re.compile(r"(\d+)(?:<((?:->|[^<>]|<[^<>]*>)*+)>(\(deleted\))?)?")
+MAX_PID: Final = 1 << 22
+DAY_NS: Final = 86_400 * 10**9
+_BESIDE: Final = frozenset(("ioctl", "recvmsg", "pidfd_getfd", "unshare"))
+"""Calls that are no operations but change descriptors."""
+
+
+class StraceLog:
+    """Takes lines of strace logs, in order, and hands calls to an Assembler.
+
+    Parameters
+    ----------
+    assembler: takes the calls.
+    start_ns: UTC in ns at time_ns = 0; None: the first line's time.
+
+    Attributes
+    ----------
+    lines: taken so far. understood: of these. first_bad: number and text of the first line that was not understood.
+    lost: calls of the table whose line was torn or not to be parsed, by kind of operation.
+    decorated: the log shows what descriptors are (-y). timed: it has times. measured: it has durations (-T).
+    last_ns: newest time_ns. base_utc_ns: UTC of time_ns = 0 where the log has it.
+    command: of the first exec.
+    """
+
+    def __init__(self, assembler: Assembler, start_ns: int | None = None) -> None:
+        self.assembler = assembler
+        self.lines = self.understood = self.foreign = 0
+        self.lost: dict[str, int] = {}
+        self.first_bad: tuple[int, str] | None = None
+        self.decorated = self.timed = self.measured = self.notices = False
+        self.last_ns = 0
+        self.base_utc_ns = start_ns
+        self.command: list[bytes] = []
+        self._unfinished: dict[int, tuple[str, int, str]] = {}
+        self._base = start_ns
+        self._before = 0
+        self._clock = ""
+
+    def feed(self, lines: Sequence[str], pid: int | None = None) -> None:
+        """Take whole lines (Latin-1, without their ends); `pid` is for logs that do not tell it."""
+        for line in lines:
+            self.lines += 1
+            try:
+                known = self._line(line, pid)
+            except (v.NotUnderstood, OverflowError):
+                known = False
+            if known:
+                self.understood += 1
+            elif line:
+                self.foreign += 1
+                if self.first_bad is None:
+                    self.first_bad = (self.lines, line[:120])
+
+    def finish(self, torn: str = "") -> None:
+        """End of the log: write the calls that still ran, and what a torn last line tells."""
+        if torn:
+            self.feed([torn])
+        for tid, (name, begun, text) in self._unfinished.items():
+            self._cut_short(tid, begun, name, text)
+        self._unfinished = {}
+        if not self.notices:
+            self.assembler.end_without_notice(self.last_ns)
+        self.assembler.finish()
+
+    # ---- lines ----
+
+    def _line(self, line: str, pid: int | None) -> bool:
+        match = _CALL.match(line)
+        if match is None:
+            return self._other_line(line, pid)
+        in_brackets, plain, clock, name, text, result, shown, deleted, error, duration = match.groups()
+        tid, at = self._who_when(in_brackets or plain, clock, pid)
+        if name not in CALLS:
+            if name in _BESIDE:
+                self._beside(tid, at, name, text, result)
+            return True
+        return self._complete(tid, at, name, text, result, v.shown_name(shown, bool(deleted)), error, duration, None)
+
+    def _complete(
+        self, tid: int, at: int, name: str, text: str, result: str, shown: bytes | None, error: str | None,
+        duration: str | None, resumed_ns: int | None,
+    ) -> bool:  # fmt: skip
+        duration_ns = None
+        if duration is not None and duration != "unavailable":
+            duration_ns = nanoseconds(duration)
+            self.measured = True
+        elif resumed_ns is not None and self.timed:
+            duration_ns = resumed_ns - at
+        if duration_ns is not None and at + duration_ns > self.last_ns:
+            self.last_ns = at + duration_ns
+        value: int | None
+        if error is not None and error in v.ERRNO:
+            value = -v.ERRNO[error]
+        else:
+            value = None if result == "?" else v.number(result)
+        return self._call(tid, at, name, text, value, shown, duration_ns)
+
+    def _other_line(self, line: str, pid: int | None) -> bool:
+        match = REST.match(line)
+        if match is None:
+            return False
+        in_brackets, plain, clock, rest = match.groups()
+        if rest.startswith("<... "):
+            resumed = _RESUMED.match(rest)
+            return resumed is not None and self._resume(resumed[1], resumed[2], in_brackets or plain, clock, pid)
+        if rest.startswith("+++ "):
+            gone = _GONE.match(rest)
+            if gone is None:
+                return False
+            tid, at = self._who_when(in_brackets or plain, clock, pid)
+            self.notices = True
+            self._gone(tid, at, *gone.groups())
+            return True
+        if rest.startswith("--- ") and rest.endswith(" ---"):
+            self._who_when(in_brackets or plain, clock, pid)
+            return True
+        if not rest or rest.startswith("strace: "):
+            return True
+        begun = _BEGUN.match(rest)
+        if begun is None:
+            return False
+        if not _UNFINISHED.search(rest):
+            if in_brackets or plain or clock:
+                self._lose(begun[1])
+            return False
+        tid, at = self._who_when(in_brackets or plain, clock, pid)
+        self._begin(tid, at, begun[1], begun[2])
+        return True
+
+    def _begin(self, tid: int, at: int, name: str, text: str) -> None:
+        self._unfinished[tid] = (name, at, text)
+        if is_fork(name):
+            call = Call()
+            call.tid, call.time_ns = tid, at
+            fork_flags(call, name, _UNFINISHED.sub("", text))
+            self.assembler.fork_begun(call)
+
+    def _resume(self, name: str, rest: str, who: str | None, clock: str | None, pid: int | None) -> bool:
+        tid, at = self._who_when(who, clock, pid)
+        waiting = self._unfinished.pop(tid, None)
+        if waiting is None:
+            # the log begins in the midst of this call
+            return True
+        if waiting[0] != name:
+            self._lose(waiting[0])
+            return False
+        if _UNFINISHED.search(rest):
+            self._unfinished[tid] = (name, waiting[1], _UNFINISHED.sub("", waiting[2]) + rest)
+            return True
+        match = _RESULT.match(rest)
+        if match is None:
+            return False
+        text, result, shown, deleted, error, duration = match.groups()
+        text = _UNFINISHED.sub("", _UNFINISHED.sub("", waiting[2]) + text)
+        if name not in CALLS:
+            if name in _BESIDE:
+                self._beside(tid, at, name, text, result)
+            return True
+        return self._complete(
+            tid, waiting[1], name, text, result, v.shown_name(shown, bool(deleted)), error, duration, at
+        )
+
+    def _gone(self, tid: int, at: int, status: str | None, killed_by: str | None, superseded_by: str | None) -> None:
+        interrupted = self._unfinished.pop(tid, None)
+        if superseded_by is not None:
+            by = int(superseded_by)
+            self.assembler.superseded(tid, by, at)
+            if by in self._unfinished:
+                self._unfinished[tid] = self._unfinished.pop(by)
+            return
+        if interrupted is not None:
+            self._cut_short(tid, interrupted[1], interrupted[0], interrupted[2])
+        if status is not None:
+            code = int(status) & 0xFF
+        else:
+            code = -v.CONSTANTS.get(killed_by or "", 1)
+        self.assembler.ended(tid, at, code)
+
+    def _cut_short(self, tid: int, begun: int, name: str, text: str) -> None:
+        """A call whose end will not be seen."""
+        if name in CALLS:
+            self._call(tid, begun, name, _UNFINISHED.sub("", text).rstrip(", "), None, None, None, partial=True)
+
+    def _who_when(self, who: str | None, clock: str | None, pid: int | None) -> tuple[int, int]:
+        """Thread id and time_ns of a line."""
+        if who is not None and clock is None and len(who) >= 7 and int(who) > MAX_PID:
+            who, clock = None, who
+        tid = int(who) if who is not None else pid or 0
+        if clock is None:
+            if not self.timed:
+                # without times only the order is known: a microsecond a line
+                self.last_ns = self.lines * 1000
+            return tid, self.last_ns
+        self.timed = True
+        if ":" in clock:
+            at = time_of_day(clock)
+            if at < self._before - DAY_NS // 2:
+                at += (self._before - at + DAY_NS // 2) // DAY_NS * DAY_NS
+            self._before = max(self._before, at)
+            kind = "day"
+        else:
+            at = nanoseconds(clock)
+            kind = "utc" if at >= 10**17 else "relative"
+            if kind == "relative":
+                # -r: time since the line before
+                self._before = at = self._before + at
+        if self._base is None:
+            self._base = at
+            if kind == "utc":
+                self.base_utc_ns = at
+        at -= self._base
+        if not -(1 << 62) < at < 1 << 62:
+            raise v.NotUnderstood(clock)
+        if at > self.last_ns:
+            self.last_ns = at
+        return tid, at
+
+    # ---- calls ----
+
+    def _call(
+        self, tid: int, at: int, name: str, text: str, result: int | None, shown: bytes | None,
+        duration_ns: int | None, partial: bool = False,
+    ) -> bool:  # fmt: skip
+        """Hand a call over; returns whether its arguments were understood."""
+        call = Call()
+        call.tid, call.time_ns, call.duration_ns, call.result = tid, at, duration_ns, result
+        if shown is not None:
+            call.result_name = shown
+            self.decorated = True
+        try:
+            fill(call, name, text)
+        except (ValueError, IndexError, KeyError):
+            # of a call that was cut short what could be read is taken
+            if not partial or not call.op:
+                self._lose(name)
+                return False
+        if call.fd_name is not None or call.dirfd_name is not None:
+            self.decorated = True
+        if call.op == "exec" and not self.command and call.arguments and (result or 0) >= 0:
+            self.command = call.arguments
+        self.assembler.add(call)
+        return True
+
+    def _lose(self, name: str) -> None:
+        operation = operation_of(name)
+        if operation is not None:
+            kind = str(operation.kind)
+            self.lost[kind] = self.lost.get(kind, 0) + 1
+
+    def _beside(self, tid: int, at: int, name: str, text: str, result: str) -> None:
+        if result.startswith("-") or result == "?":
+            return
+        if name == "ioctl":
+            parts = text.split(", ")
+            if len(parts) > 1 and parts[1] in ("FIOCLEX", "FIONCLEX", "0x5451", "0x5450"):
+                fd, _ = v.descriptor(parts[0])
+                self.assembler.set_close_on_exec(tid, fd, parts[1] in ("FIOCLEX", "0x5451"))
+        elif name == "recvmsg":
+            rights = _RIGHTS.search(text)
+            if rights:
+                found = _ONE_RIGHT.finditer(rights[1])
+                received = [(int(m[1]), v.shown_name(m[2], m[3] is not None)) for m in found]
+                self.assembler.received(tid, received, at)
+        elif name == "unshare":
+            self.assembler.unshared(tid, v.flags(text) or 0)
+
+
+def nanoseconds(text: str) -> int:
+    seconds, _, fraction = text.partition(".")
+    return int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0") or "0")
+
+
+def time_of_day(text: str) -> int:
+    hours, minutes, seconds = text.split(":")
+    return (int(hours) * 60 + int(minutes)) * 60 * 10**9 + nanoseconds(seconds)
+
+
+def looks_right(line: str) -> bool:
+    """Whether a line is strace's beyond doubt: a whole call, an interrupted one, or a thread's end."""
+    match = _CALL.match(line)
+    if match is not None:
+        return True
+    rest = REST.match(line)
+    return rest is not None and bool(_GONE.match(rest[4]) or (_BEGUN.match(rest[4]) and _UNFINISHED.search(rest[4])))

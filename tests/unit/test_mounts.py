@@ -1,0 +1,107 @@
+"""mountinfo: what the kernel writes is read whole, and what nobody writes breaks nothing."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine, parse_mountinfo
+
+SAMPLE = rb"""
+22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw,errors=remount-ro
+30 22 0:5 / /dev rw,nosuid - devtmpfs udev rw,size=1k
+31 30 0:25 / /dev/shm rw - tmpfs tmpfs rw,inode64
+40 22 0:60 / /mnt/weka rw,relatime shared:9 master:1 - wekafs 10.108.97.126/default rw,writecache,container_name=client
+41 22 0:60 / /mnt/weka rw,relatime - wekafs 10.108.97.126/default rw,writecache,dentry_max_age_positive=1000
+42 22 0:61 / /mnt/with\040space\134and\011tab rw - fuse.ceph-fuse ceph-fuse rw
+43 22 0:62 / /mnt/moose rw - fuse mfs\04310.77.0.1:9421 rw,user_id=0
+44 22 259:1 /home/me/data /bind ro,noatime - ext4 /dev/root rw
+45 40 0:63 / /mnt/weka/scratch rw - lustre fs-0a.fsx.amazonaws.com@tcp:/fsx rw,flock
+46 22 0:64 / /mnt/bytes\377 rw - xfs /dev/sdb1 rw
+this is no line
+47 22 0:65 / relative rw - xfs /dev/sdb1 rw
+48 22 0:x / /mnt/x rw - xfs /dev/sdb1 rw
+"""
+
+
+@pytest.fixture
+def mounts() -> list[Mount]:
+    return parse_mountinfo(SAMPLE)
+
+
+def test_a_line_becomes_a_mount(mounts: list[Mount]) -> None:
+    assert mounts[0] == Mount(os.makedev(259, 1), "/", "ext4", "/dev/root", "rw,relatime,errors=remount-ro", "/")
+    assert len(mounts) == 9
+
+
+def test_a_mount_that_repeats_itself_comes_once_as_the_later(mounts: list[Mount]) -> None:
+    weka = [m for m in mounts if m.type == "wekafs"]
+    assert len(weka) == 1
+    assert "dentry_max_age_positive=1000" in weka[0].options
+
+
+def test_escaped_names_are_read(mounts: list[Mount]) -> None:
+    points = {m.type: (m.point, m.source) for m in mounts}
+    assert points["fuse.ceph-fuse"] == ("/mnt/with space\\and\ttab", "ceph-fuse")
+    assert points["fuse"] == ("/mnt/moose", "mfs#10.77.0.1:9421")
+    assert os.fsencode(points["xfs"][0]) == b"/mnt/bytes\xff"
+
+
+def test_a_bind_mount_names_its_folder(mounts: list[Mount]) -> None:
+    bind = next(m for m in mounts if m.point == "/bind")
+    assert (bind.root, bind.device) == ("/home/me/data", mounts[0].device)
+
+
+@pytest.mark.parametrize(
+    ("path", "point"),
+    [
+        ("/mnt/weka", "/mnt/weka"), ("/mnt/weka/a/b", "/mnt/weka"), ("/mnt/weka/scratch/x", "/mnt/weka/scratch"),
+        ("/mnt/wekafoo", "/"), ("/mnt/weka/../x", "/"), ("/dev/shm/x", "/dev/shm"), ("/", "/"), ("/bind/x/", "/bind"),
+    ],
+)  # fmt: skip
+def test_a_path_is_on_the_longest_point_above_it(mounts: list[Mount], path: str, point: str) -> None:
+    found = mount_of(path, mounts)
+    assert found is not None
+    assert found.point == point
+
+
+def test_the_later_of_two_mounts_on_one_point_wins() -> None:
+    over = [Mount(1, "/a", "ext4", "x"), Mount(2, "/a", "nfs", "y")]
+    assert mount_of("/a/f", over) == over[1]
+    assert mount_of("/b", over) is None
+
+
+@pytest.mark.parametrize(
+    ("point", "kind", "system"),
+    [
+        ("/", "ext4", True), ("/usr", "ext4", True), ("/proc", "proc", True), ("/sys/fs/cgroup", "cgroup2", True), ("/dev", "devtmpfs", True),  # noqa: E501
+        ("/dev/pts", "devpts", True), ("/run/user/0", "tmpfs", True), ("/boot/efi", "vfat", True), ("/tmp", "tmpfs", True), ("/var", "xfs", True),  # noqa: E501
+        ("/dev/shm", "tmpfs", False), ("/home", "ext4", False), ("/mnt/weka", "wekafs", False), ("/var/lib/data", "lustre", False),  # noqa: E501
+        ("/data", "nfs4", False), ("/tmp/scratch", "tmpfs", False), ("/anything", "cgroup2", True),
+    ],
+)  # fmt: skip
+def test_the_systems_own_mounts_are_told_from_storage(point: str, kind: str, system: bool) -> None:
+    assert is_system_mount(Mount(1, point, kind, "s")) is system
+
+
+def test_this_machines_mounts_hold_this_machines_files() -> None:
+    mounts = mounts_of_this_machine()
+    assert mounts
+    for path in ("/", "/proc/self"):
+        found = mount_of(path, mounts)
+        assert found is not None
+        assert found.device == os.stat(path).st_dev or found.type in ("overlay", "btrfs")
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_break_it(text: bytes) -> None:
+    for mount in parse_mountinfo(text):
+        assert mount.point.startswith("/")
+
+
+@given(name=st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name))
+def test_every_name_survives_the_kernels_escapes(name: bytes) -> None:
+    escaped = b"".join(b"\\%03o" % byte if byte in b" \t\n\\#" else bytes([byte]) for byte in name)
+    mounts = parse_mountinfo(b"1 0 8:1 / /" + escaped + b" rw - ext4 " + escaped + b" rw")
+    assert [(os.fsencode(m.point), os.fsencode(m.source)) for m in mounts] == [(b"/" + name, name)]
