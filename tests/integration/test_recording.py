@@ -47,6 +47,7 @@ def test_names_are_absolute_whatever_they_were_relative_to(tmp_path: Path) -> No
     )
     events = trace.events()
     here = str(tmp_path)
+    assert events[events.op == "chdir"].path_text.tolist() == [f"{here}/a"]
     opened = set(events[(events.op == "openat") & (events.result == 0)].path_text)
     assert {f"{here}/a/one", f"{here}/a/b", f"{here}/a/b/two"} <= opened
     assert f"{here}/a/b/two" in set(events[events.op.isin(["newfstatat", "stat"])].path_text)

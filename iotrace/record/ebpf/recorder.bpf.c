@@ -20,6 +20,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define SB_KERNMOUNT (1 << 22)
 
 enum shape { NONE, ON_FD, ON_CLOSE, ON_COPY, ON_PATH, ON_OPEN, ON_MEMORY, ON_MAP, ON_FORK, ON_EXEC, ON_WAIT, ON_FCNTL, ON_BARE };
+/* What a call needs beyond its roles: dup2 closes another file; the second name of rename and link starts from the working
+ * folder too; chdir's name starts from the working folder that it leaves. */
+enum quirk { DUP_CLOSES = 1, SECOND_HAS_BASE, LEAVES_FOLDER };
 enum record_kind { EVENT = 1, LONG_EVENT, FILE_SEEN, TASK, EXEC, FAULT, FAULT_AROUND, FAULT_END, FAULT_AT };
 
 /* One system call: its operation number, and 1 + the position of the argument with each role (0: none). */
@@ -27,7 +30,7 @@ struct spec {
 	u8 op, shape, fd, fd2, dirfd, dirfd2, path, path2;
 	u8 size, offset, offset_at, offset2_at, flags, mode, address, iovec;
 	u8 count, stat, statx, how, lock, text, positional, op_dup;
-	u8 op_lock, lost, unused[6];
+	u8 op_lock, lost, quirk, unused[5];
 };
 const volatile struct spec specs[512] SEC(".rodata.specs");
 const volatile struct { u32 all_files, find_vma, exit_op, exit_lost, fault_lost, faults_by_address; } settings SEC(".rodata.settings");
@@ -353,7 +356,9 @@ int enter(u64 *ctx)
 	t->cpu_ns = cpu_since(t, task, now);
 	u32 shape = spec->shape;
 	t->call = number;
-	if (shape == ON_CLOSE || spec->op_dup == 2) {
+	if (spec->quirk == LEAVES_FOLDER) {
+		find_base(task, t, AT_FDCWD, &t->held);
+	} else if (shape == ON_CLOSE || spec->quirk == DUP_CLOSES) {
 		/* close's own descriptor; the one that dup2 and dup3 close */
 		u64 a[8];
 		load_arguments(regs, a);
@@ -397,7 +402,7 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 		}
 	}
 	struct header *h;
-	if (spec->op_dup == 2 && t->held_valid) {
+	if (spec->quirk == DUP_CLOSES && t->held_valid) {
 		/* dup2 closed another file */
 		struct event *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
 		h = &e->h;
@@ -539,7 +544,9 @@ INLINE int on_path(struct task_struct *task, struct thread *t, const volatile st
 		struct file *file = file_of(task, dirfd);
 		if (!identify(file, &e->h.at))
 			return 0;
-	} else if (first != '/')
+	} else if (first != '/' && spec->quirk == LEAVES_FOLDER)
+		e->base = t->held;
+	else if (first != '/')
 		find_base(task, t, dirfd, &e->base);
 	if (spec->path2 || spec->text) {
 		char *second = s->text + length1;
@@ -555,7 +562,7 @@ INLINE int on_path(struct task_struct *task, struct thread *t, const volatile st
 				length2 = (u32)n & (2 * PATH_MAX - 1);
 			if (length2 > PATH_MAX)
 				length2 = PATH_MAX;
-			if (spec->dirfd2 || spec->op_dup == 3)
+			if (spec->dirfd2 || spec->quirk == SECOND_HAS_BASE)
 				find_base(task, t, spec->dirfd2 ? (s32)ARG(dirfd2) : AT_FDCWD, &e->base2);
 		}
 	}

@@ -23,11 +23,12 @@ _ROLE_FIELDS: Final = (
 SPEC: Final = np.dtype(
     [("op", "u1"), ("shape", "u1")]
     + [(name, "u1") for name in _ROLE_FIELDS]
-    + [("positional", "u1"), ("op_dup", "u1"), ("op_lock", "u1"), ("lost", "u1"), ("unused", "u1", (6,))]
+    + [(name, "u1") for name in ("positional", "op_dup", "op_lock", "lost", "quirk")]
+    + [("unused", "u1", (5,))]
 )
 LOST_SLOTS: Final = tuple(Kind)
 """Kind of operation of each of the BPF program's first counters of lost records."""
-_DUP_CLOSES, _SECOND_HAS_BASE = 2, 3
+_DUP_CLOSES, _SECOND_HAS_BASE, _LEAVES_FOLDER = 1, 2, 3
 
 
 def _shape(operation: Operation) -> str:
@@ -62,9 +63,11 @@ def _fill(spec: npt.NDArray[np.void], operation: Operation) -> None:
     ):
         spec["positional"] = 1
     if operation.name in ("dup2", "dup3"):
-        spec["op_dup"] = _DUP_CLOSES
+        spec["quirk"] = _DUP_CLOSES
     elif operation.name in ("rename", "link"):
-        spec["op_dup"] = _SECOND_HAS_BASE
+        spec["quirk"] = _SECOND_HAS_BASE
+    elif operation.name == "chdir":
+        spec["quirk"] = _LEAVES_FOLDER
     elif operation.name == "fcntl":
         spec["op_dup"], spec["op_lock"] = NUMBER_OF["fcntl.dupfd"], NUMBER_OF["fcntl.lock"]
         spec["lock"] = 3

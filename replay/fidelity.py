@@ -1,0 +1,307 @@
+"""How true a replay was: a recording of the replay, compared with the plan call by call.
+
+Record the replay (`iotrace record -o A.iotrace -- iotrace replay T …`), then `compare_recording(plan,
+open_trace("A.iotrace"))`. The replay's threads mark where their calls begin and end, so that staging and start-up do
+not count. What the program decides (which calls, in which order within a thread, on which file, sizes, offsets,
+results) is compared exactly. What the
+kernel decides is compared loosely and told apart: which pages fault (as a set), how listings are cut into pieces, and
+the few calls that had to be replaced because one of their ends lay outside the map.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from iotrace.errors import TraceError
+from iotrace.replay.arguments import call_numbers
+from iotrace.replay.columns import NONE, Ints, Tables, load_tables, path_bytes
+from iotrace.replay.measure import expected
+from iotrace.replay.rows import BEGIN, END, LINK, MARKER, ORDER, STATUS, TOUCH, Plan
+from iotrace.replay.select import FAULT, GETDENTS, ORDERS, _table
+from iotrace.trace.operations import NUMBER_OF, OPERATIONS
+from iotrace.trace.reader import Trace
+
+_MARK: Final = re.compile(MARKER.encode() + rb":(\d+):(begin|end)\Z")
+_IN_TREE: Final = re.compile(rb"(.*/iotrace-[0-9a-f]{12}/t)(?:/|\Z)", re.DOTALL)
+_CLIPPED: Final = _table(("munmap", "msync", "madvise", "openat2"))
+"""Sizes that the replay bounds by its own mappings, or sets itself."""
+_POSITIONED: Final = np.array(["offset" in o.arguments or o.result == "bytes" for o in OPERATIONS] + [False])
+EXAMPLES_MAX: Final = 20
+
+
+@dataclass(slots=True)
+class OpFidelity:
+    """One operation: calls planned, calls recorded, and how many pairs differ in file, size, offset or result."""
+
+    planned: int = 0
+    recorded: int = 0
+    other_file: int = 0
+    other_size: int = 0
+    other_offset: int = 0
+    other_result: int = 0
+
+    @property
+    def exact(self) -> bool:
+        """Nothing differs."""
+        differs = self.other_file or self.other_size or self.other_offset or self.other_result
+        return self.planned == self.recorded and not differs
+
+
+@dataclass(slots=True)
+class Fidelity:
+    """A replay against its plan.
+
+    Attributes
+    ----------
+    threads: recorded threads; threads_seen: those whose marks are in the recording.
+    by_op: per operation, page faults left out.
+    faults: page faults, planned and recorded; faulted_bytes: bytes of files that they mapped, planned, recorded and
+    both.
+    listing_bytes: bytes that all getdents returned, planned and recorded.
+    replaced: calls that another call stands for.
+    differences: sentences about what differs although the program decides it; empty for an exact replay.
+    """
+
+    threads: int = 0
+    threads_seen: int = 0
+    by_op: dict[str, OpFidelity] = field(default_factory=dict)
+    faults: tuple[int, int] = (0, 0)
+    faulted_bytes: tuple[int, int, int] = (0, 0, 0)
+    listing_bytes: tuple[int, int] = (0, 0)
+    replaced: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def exact(self) -> bool:
+        """All that the program decides is equal."""
+        return not self.differences
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        from dataclasses import asdict
+
+        return asdict(self) | {"exact": self.exact}
+
+
+def compare_recording(plan: Plan, recording: Trace, run: int = 0) -> Fidelity:
+    """Compare a plan with a recording of its replay.
+
+    Parameters
+    ----------
+    plan: the plan that was replayed, built from the same trace with the same options.
+    recording: recorded while the replay ran.
+    run: which of the replay's runs (repeats and mounts, in the order run).
+
+    Raises
+    ------
+    TraceError: the recording holds no marks of such a run.
+    """
+    tables = load_tables(recording)
+    windows = _windows(tables, run)
+    if not windows:
+        raise TraceError(f"{recording.folder} holds no marks of run {run} of a replay: record `iotrace replay` itself.")
+    result = Fidelity()
+    rows, events = plan.rows, tables.events
+    root_bytes = _root_bytes(tables)
+    expect = expected(plan, root_bytes)
+    issued_op = _issued_operations(plan)
+    order = np.lexsort((np.arange(len(events)), events.time_ns, events.thread))
+    by_thread = np.searchsorted(events.thread[order], np.arange(tables.threads + 1))
+    calls = (rows.special != BEGIN) & (rows.special != END) & (rows.special != ORDER) & (rows.special != TOUCH)
+    threads = np.unique(rows.thread[(rows.event >= 0) & (rows.special != ORDER)])
+    result.threads = len(threads)
+    planned_faults: list[tuple[bytes, int, int]] = []
+    seen_faults: list[tuple[bytes, int, int]] = []
+    paths = plan.recorded["paths"]
+    for thread in threads.tolist():
+        mine = np.flatnonzero(rows.thread == thread)
+        touches = mine[rows.special[mine] == TOUCH]
+        for row in touches.tolist():
+            node = int(plan.recorded["node"][row])
+            path = paths[node] if node >= 0 else b""
+            planned_faults.append((path, int(plan.recorded["offset"][row]), int(plan.recorded["size"][row])))
+        if thread not in windows:
+            result.differences.append(f"thread {thread}: its marks are not in the recording.")
+            continue
+        result.threads_seen += 1
+        where, begin, end = windows[thread]
+        there = order[by_thread[where] : by_thread[where + 1]]
+        there = there[(events.time_ns[there] > begin) & (events.time_ns[there] < end) & (events.op[there] >= 0)]
+        faults = there[FAULT[events.op[there]]]
+        for row in faults.tolist():
+            path = _relative(tables, int(events.path[row]))
+            seen_faults.append((path, int(events.offset[row]), int(events.size[row])))
+        there = there[~FAULT[events.op[there]] & ~ORDERS[events.op[there]]]
+        _compare_thread(plan, tables, result, thread, mine[calls[mine]], there, issued_op, expect)
+    result.faults = len(planned_faults), len(seen_faults)
+    result.faulted_bytes = _covered(planned_faults, seen_faults)
+    result.replaced = int((plan.recorded["substituted"] & plan.counted).sum())
+    for name, op in result.by_op.items():
+        if op.planned != op.recorded:
+            result.differences.append(f"{name}: {op.planned} calls planned, {op.recorded} recorded.")
+    return result
+
+
+def _covered(planned: list[tuple[bytes, int, int]], seen: list[tuple[bytes, int, int]]) -> tuple[int, int, int]:
+    """Bytes of files covered by ranges (path, offset, size): by the first, by the second, by both."""
+    ends: dict[bytes, list[tuple[int, int, int]]] = {}
+    for which, ranges in ((0, planned), (1, seen)):
+        for path, offset, size in ranges:
+            if offset >= 0 and size > 0:
+                ends.setdefault(path, []).extend([(offset, which, 1), (offset + size, which, -1)])
+    totals = [0, 0, 0]
+    for steps in ends.values():
+        depth, before = [0, 0], 0
+        for at, which, change in sorted(steps):
+            inside = [depth[0] > 0, depth[1] > 0, depth[0] > 0 and depth[1] > 0]
+            totals = [total + (at - before) * one for total, one in zip(totals, inside, strict=True)]
+            depth[which] += change
+            before = at
+    return totals[0], totals[1], totals[2]
+
+
+def _windows(tables: Tables, run: int) -> dict[int, tuple[int, int, int]]:
+    """Recorded thread → thread of the replay, and the times of its marks in the given run."""
+    events = tables.events
+    marks = {row: match for row, raw in enumerate(tables.path_raw) if (match := _MARK.search(raw))}
+    if not marks:
+        return {}
+    found: dict[tuple[int, bytes], list[tuple[int, int]]] = {}
+    is_mark = np.zeros(len(tables.path_raw) + 1, np.bool_)
+    is_mark[list(marks)] = True
+    for row in np.flatnonzero(is_mark[events.path] & _table(("access", "faccessat", "faccessat2"))[events.op]).tolist():
+        match = marks[int(events.path[row])]
+        found.setdefault((int(match[1]), match[2]), []).append((int(events.time_ns[row]), int(events.thread[row])))
+    windows = {}
+    for (thread, which), begins in found.items():
+        ends = found.get((thread, b"end"), [])
+        if which == b"begin" and len(begins) > run and len(ends) > run:
+            begin, end = sorted(begins)[run], sorted(ends)[run]
+            if begin[1] == end[1]:
+                windows[thread] = (begin[1], begin[0], end[0])
+    return windows
+
+
+def _root_bytes(tables: Tables) -> int:
+    """Length of the path of the tree's folder, with its slash."""
+    for text in tables.path_text:
+        match = _IN_TREE.match(path_bytes(text))
+        if match:
+            return len(match[1]) + 1
+    return 0
+
+
+def _relative(tables: Tables, path: int) -> bytes:
+    if path < 0:
+        return b""
+    data = path_bytes(tables.path_text[path])
+    match = _IN_TREE.match(data)
+    return data[match.end() :] if match else data
+
+
+def _issued_operations(plan: Plan) -> Any:
+    """Operation that each row really issues: another than recorded where a copy lacks an end."""
+    op = plan.rows.op.copy()
+    numbers = call_numbers()
+    replaced = plan.recorded["substituted"]
+    for name in ("sendfile", "write", "pwrite64"):
+        op[replaced & (plan.rows.number == numbers[NUMBER_OF[name]])] = NUMBER_OF[name]
+    return op
+
+
+def _compare_thread(
+    plan: Plan, tables: Tables, result: Fidelity, thread: int, rows: Ints, events_at: Ints, issued_op: Any, expect: Ints
+) -> None:
+    events = tables.events
+    planned_op, recorded_op = issued_op[rows], events.op[events_at]
+    extra = plan.rows.extra[rows]
+    for number, count in Counter(planned_op[~extra].tolist()).items():
+        _of(result, number).planned += count
+    for number, count in Counter(recorded_op.tolist()).items():
+        _of(result, number).recorded += count
+    for number, count in Counter(planned_op[extra].tolist()).items():
+        _of(result, number).recorded -= count
+    if len(rows) != len(events_at) or (planned_op != recorded_op).any():
+        shared = min(len(rows), len(events_at))
+        first = int(np.argmax(np.r_[planned_op[:shared] != recorded_op[:shared], True]))
+        result.differences.append(
+            f"thread {thread}: call {first + 1} is {_name(planned_op, first)} in the plan and "
+            f"{_name(recorded_op, first)} in the recording ({len(rows)} calls planned, {len(events_at)} recorded)."
+        )
+        return
+    loose = GETDENTS[recorded_op]
+    planned_bytes = plan.recorded["result"][rows][loose]
+    was, now = result.listing_bytes
+    result.listing_bytes = (
+        was + int(planned_bytes[planned_bytes > 0].sum()),
+        now + int(np.maximum(events.result[events_at][loose], 0).sum()),
+    )
+    keep = ~extra
+    rows, events_at, recorded_op = rows[keep], events_at[keep], recorded_op[keep]
+    replaced = plan.recorded["substituted"][rows]
+    size, offset = plan.recorded["size"][rows], plan.recorded["offset"][rows]
+    sizes = (size != events.size[events_at]) & (size != NONE) & ~_CLIPPED[recorded_op] & ~replaced
+    offsets = (offset != events.offset[events_at]) & (offset != NONE) & _POSITIONED[recorded_op] & ~replaced
+    offsets &= ~_table(("mmap",))[recorded_op] | (events.offset[events_at] != NONE)
+    got, wanted = events.result[events_at], expect[rows]
+    loosely = plan.rows.check[rows] == STATUS
+    results = np.where(loosely, np.minimum(got, 0) != np.minimum(wanted, 0), got != wanted)
+    results &= ~((plan.rows.check[rows] == LINK) & (got > 0))
+    files = _other_files(plan, tables, rows, events_at)
+    for label, wrong in (("file", files), ("size", sizes), ("offset", offsets), ("result", results)):
+        for number, count in Counter(recorded_op[wrong].tolist()).items():
+            one = _of(result, number)
+            setattr(one, f"other_{label}", getattr(one, f"other_{label}") + count)
+        for i in np.flatnonzero(wrong)[:3].tolist():
+            if len(result.differences) < EXAMPLES_MAX:
+                result.differences.append(
+                    _example(plan, tables, label, thread, int(rows[i]), int(events_at[i]), expect)
+                )
+
+
+def _other_files(plan: Plan, tables: Tables, rows: Ints, events_at: Ints) -> Any:
+    """Calls on another file than planned: under another name, unless the two are one file throughout the thread.
+
+    A recorder may know a file that was renamed by an old name, here or there.
+    """
+    nodes, paths = plan.recorded["node"][rows], tables.events.path[events_at]
+    known: dict[int, bytes] = {path: _relative(tables, path) for path in np.unique(paths).tolist()}
+    pairs, inverse = np.unique(np.stack([nodes, paths], axis=1), axis=0, return_inverse=True)
+    texts = plan.recorded["paths"]
+    wrong = [node >= 0 and path >= 0 and texts[node] != known[path] for node, path in pairs.tolist()]
+    differs = np.array(wrong, dtype=bool)[inverse.reshape(-1)] if wrong else np.zeros(0, bool)
+    before, now = plan.recorded["file"][rows], tables.events.file[events_at].astype(np.int64)
+    both = (before >= 0) & (now >= 0)
+    partners: dict[tuple[bool, int], set[int]] = {}
+    for one, other in {(int(a), int(b)) for a, b in zip(before[both], now[both], strict=True)}:
+        partners.setdefault((True, one), set()).add(other)
+        partners.setdefault((False, other), set()).add(one)
+    for i in np.flatnonzero(differs & both).tolist():
+        differs[i] = len(partners[True, int(before[i])]) > 1 or len(partners[False, int(now[i])]) > 1
+    return differs
+
+
+def _example(plan: Plan, tables: Tables, label: str, thread: int, row: int, event: int, expect: Ints) -> str:
+    events, name = tables.events, OPERATIONS[int(tables.events.op[event])].name
+    node = int(plan.recorded["node"][row])
+    path = plan.recorded["paths"][node].decode() if node >= 0 else "?"
+    if label == "file":
+        values = (path, _relative(tables, int(events.path[event])).decode("utf-8", "backslashreplace"))
+    elif label == "result":
+        values = (str(int(expect[row])), str(int(events.result[event])))
+    else:
+        values = (str(int(plan.recorded[label][row])), str(int(getattr(events, label)[event])))
+    return f"thread {thread}: {name} of {path}: {label} {values[0]} planned, {values[1]} recorded."
+
+
+def _name(op: Any, at: int) -> str:
+    return OPERATIONS[int(op[at])].name if at < len(op) else "nothing"
+
+
+def _of(result: Fidelity, number: int) -> OpFidelity:
+    return result.by_op.setdefault(OPERATIONS[number].name, OpFidelity())

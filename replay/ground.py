@@ -1,0 +1,239 @@
+"""The one folder that a replay makes: DIR/iotrace-<id>/, with a marker that says whose it is, and its removal.
+
+All that a replay creates lies in `t` under it. Only folders with our marker are ever removed, without following links
+and without crossing into another mount. A folder whose maker is dead (same host, and the process is gone or the
+machine was booted since) is named with the command that removes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import secrets
+import stat
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from iotrace.errors import StorageError
+
+MARKER: Final = "iotrace-replay.json"
+PREFIX: Final = "iotrace-"
+TREE: Final = "t"
+HEARTBEAT_S: Final = 10.0
+
+
+class Marker(msgspec.Struct):
+    """Whose folder it is: host, boot id, process id and start (clock ticks since boot), times in s since 1970."""
+
+    tool: str
+    host: str
+    boot_id: str
+    pid: int
+    process_start: int
+    started: float
+    heartbeat: float
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _process_start(pid: int) -> int:
+    """Start of a process in clock ticks since boot, 0 when there is none: tells apart reused process ids."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+class Ground:
+    """A folder of ours under `parent`; a context manager that removes it, unless `keep`.
+
+    Attributes
+    ----------
+    folder: DIR/iotrace-<id>; tree: the folder in it that the generated names lie in.
+
+    Raises
+    ------
+    StorageError: the folder cannot be made.
+    """
+
+    def __init__(self, parent: str | Path, keep: bool = False) -> None:
+        self.parent = Path(parent).absolute()
+        self.keep = keep
+        self.folder = self.parent / f"{PREFIX}{secrets.token_hex(6)}"
+        self.tree = self.folder / TREE
+        self._beaten = 0.0
+
+    def __enter__(self) -> Ground:
+        try:
+            self.folder.mkdir(mode=0o700)
+            now = time.time()
+            pid = os.getpid()
+            self._marker = Marker("iotrace", platform.node(), _boot_id(), pid, _process_start(pid), now, now)
+            self._write_marker()
+            self.tree.mkdir(mode=0o700)
+        except BaseException as error:
+            remove(self.folder)
+            if isinstance(error, OSError):
+                raise StorageError(f"{self.parent}: cannot make a folder in it: {error.strerror}.") from None
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.keep:
+            remove(self.folder)
+
+    def heartbeat(self) -> None:
+        """Say in the marker that the replay is alive; cheap to call often."""
+        if time.monotonic() - self._beaten > HEARTBEAT_S:
+            self._marker.heartbeat = time.time()
+            try:
+                self._write_marker()
+            except OSError:
+                return  # a full file system must not end a replay that only wanted to say that it lives
+
+    def _write_marker(self) -> None:
+        self._beaten = time.monotonic()
+        temporary = self.folder / f"_{MARKER}"
+        temporary.write_bytes(msgspec.json.encode(self._marker))
+        temporary.rename(self.folder / MARKER)
+
+
+def read_marker(folder: Path) -> Marker | None:
+    """The marker of a folder of ours; None when it is not one."""
+    try:
+        descriptor = os.open(folder / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        marker = msgspec.json.decode(os.read(descriptor, 65536), type=Marker)
+    except (OSError, msgspec.DecodeError):
+        return None
+    finally:
+        os.close(descriptor)
+    return marker if marker.tool == "iotrace" else None
+
+
+def is_dead(marker: Marker) -> bool:
+    """Whether the replay that made a folder has surely ended: this host, and another boot or no such process."""
+    if marker.host != platform.node():
+        return False
+    if marker.boot_id != _boot_id():
+        return True
+    return _process_start(marker.pid) != marker.process_start or marker.process_start == 0
+
+
+def leftovers(parent: str | Path) -> list[Path]:
+    """Folders of ours under `parent` whose replay is dead."""
+    result = []
+    try:
+        entries = sorted(Path(parent).glob(f"{PREFIX}*"))
+    except OSError:
+        return []
+    for entry in entries:
+        if entry.is_symlink() or not entry.is_dir():
+            continue
+        marker = read_marker(entry)
+        if marker is not None and is_dead(marker):
+            result.append(entry)
+    return result
+
+
+def clean(parent: str | Path) -> list[Path]:
+    """Remove what dead replays left under `parent`; gives what was removed.
+
+    Raises
+    ------
+    StorageError: something cannot be removed.
+    """
+    gone = leftovers(parent)
+    for folder in gone:
+        remove(folder)
+        if folder.exists():
+            raise StorageError(f"{folder}: cannot be removed completely; look what still uses it.")
+    return gone
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder and all in it: never follows a link, never crosses into another mount; what cannot go stays."""
+    try:
+        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        _remove_at(parent, folder.name)
+    finally:
+        os.close(parent)
+
+
+def _remove_at(parent: int, name: str) -> None:
+    """Iteratively: a hostile trace may nest folders deeper than Python's stack."""
+    try:
+        top = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            _quietly(os.unlink, name, parent)
+        return
+    device = os.fstat(top).st_dev
+    stack: list[tuple[int, int, str, list[str]]] = [(top, parent, name, _entries(top))]
+    while stack:
+        descriptor, above, own_name, rest = stack[-1]
+        if not rest:
+            stack.pop()
+            os.close(descriptor)
+            _quietly(os.rmdir, own_name, above)
+            continue
+        entry = rest.pop()
+        try:
+            os.unlink(entry, dir_fd=descriptor)
+            continue
+        except IsADirectoryError:
+            pass
+        except OSError as error:
+            if error.errno != errno.EPERM:  # what some file systems say of folders
+                continue
+        below = _open_folder(entry, descriptor)
+        if below < 0:
+            continue
+        if os.fstat(below).st_dev != device:
+            os.close(below)
+            continue
+        stack.append((below, descriptor, entry, _entries(below)))
+
+
+def _open_folder(name: str, parent: int) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except PermissionError:
+        try:
+            os.chmod(name, 0o700, dir_fd=parent)
+            return os.open(name, flags, dir_fd=parent)
+        except OSError:
+            return -1
+    except OSError:
+        return -1
+
+
+def _entries(descriptor: int) -> list[str]:
+    try:
+        return os.listdir(descriptor)
+    except OSError:
+        return []
+
+
+def _quietly(call: object, name: str, parent: int) -> None:
+    try:
+        call(name, dir_fd=parent)  # type: ignore[operator]
+    except OSError:
+        return

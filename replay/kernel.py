@@ -1,0 +1,499 @@
+"""The kernel of a replay: one Numba function that runs the rows of one lane, without the GIL, with raw system calls.
+
+Everything that it calls stands in this file, since a cached kernel does not notice a change in another one. It takes
+the plan's arrays and memory by address, and writes for each row when it started, how long it took, and what it
+returned (-errno on failure). It allocates nothing, raises nothing, and ends soon after the stop flag is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils as _cgutils
+from numba.extending import intrinsic
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+cgutils: Any = _cgutils
+# the inline assembly of _system_call aborts the process without an assembler
+llvm.initialize_native_asmparser()
+
+_X86_64: Final = llvm.get_default_triple().startswith("x86_64")
+_I64: Final = ir.IntType(64)
+
+TOUCH_LINES: Final = 4096
+TOUCHING: Final = np.zeros((TOUCH_LINES, 8), np.int64)
+"""One cache line a lane: the address being touched, and 1 once that address turned out not to be there."""
+# an external symbol, not a constant: the cached machine code of another process finds this process's table
+llvm.add_symbol("iotrace_touching", TOUCHING.ctypes.data)
+
+# rows that have no outcome; below every -errno
+NOT_RUN: Final = -100_000
+SKIPPED: Final = -100_001
+
+# words of the control block, one cache line each
+STOP: Final = 0
+READY: Final = 8
+GO: Final = 16
+START_NS: Final = 24
+CONTROL_WORDS: Final = 32
+# values of STOP
+STOP_ASKED: Final = 1
+STOP_FULL: Final = 2
+
+# words of a lane's line
+PROGRESS: Final = 0
+WAKE_AT: Final = 1
+EPOCH: Final = 2
+ENDED_NS: Final = 3
+SETUP_ERROR: Final = 4
+LANE_WORDS: Final = 16
+
+# words of a lane's memory table: addresses of its buffers (the first five as arguments.BUFFER numbers them)
+READ_AT, WRITE_AT, ALIGNED_READ_AT, ALIGNED_WRITE_AT, SCRATCH_AT, VECTOR_AT, POSITION_AT, STRUCT_AT, TIME_AT = range(9)
+MEMORY_WORDS: Final = 16
+VECTORS_MAX: Final = 1024
+
+ASAP, THINK, ORIGINAL = 0, 1, 2
+
+_SPIN_NS: Final = 60_000
+_SLICE_NS: Final = 50_000_000
+_NEVER: Final = 1 << 62
+_LOCK_PATIENCE_NS: Final = 5_000_000_000
+_EINTR, _EAGAIN, _ENOSPC, _EFAULT, _EDQUOT = 4, 11, 28, 14, 122
+
+
+def _numbers() -> tuple[int, ...]:
+    """munmap, mmap, nanosleep, futex, chdir, umask, faccessat, close, unshare, prctl."""
+    if _X86_64:
+        return 11, 9, 35, 202, 80, 95, 269, 3, 272, 157
+    return 215, 222, 101, 98, 49, 166, 48, 57, 97, 167
+
+
+_MUNMAP, _MMAP, _NANOSLEEP, _FUTEX, _CHDIR, _UMASK, _FACCESSAT, _CLOSE, _UNSHARE, _PRCTL = _numbers()
+_CLONE_FS: Final = 0x200
+_PR_SET_TIMERSLACK: Final = 29
+_FUTEX_WAIT, _FUTEX_WAKE = 128, 129
+
+
+def compiled(function: F) -> F:
+    """A Numba kernel without the GIL, cached where that is possible."""
+    try:
+        return cast(F, numba.njit(cache=True, nogil=True)(function))
+    except RuntimeError:  # no folder to cache in
+        return cast(F, numba.njit(nogil=True)(function))
+
+
+def _typed(function: Callable[..., Any]) -> Any:
+    """An instruction of the kernel's own; untyped, since it is called without its first argument."""
+    return intrinsic(function)
+
+
+@_typed
+def _system_call(context: Any, number: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
+    """Raw system call: result or -errno."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if _X86_64:
+            kind = ir.FunctionType(_I64, [_I64] * 7)
+            registers = "={rax},{rax},{rdi},{rsi},{rdx},{r10},{r8},{r9}"
+            clobbered = "~{rcx},~{r11},~{memory},~{dirflag},~{fpsr},~{flags}"
+            return builder.call(ir.InlineAsm(kind, "syscall", f"{registers},{clobbered}", side_effect=True), args)
+        kind = ir.FunctionType(_I64, [_I64], var_arg=True)
+        syscall = cgutils.get_or_insert_function(builder.module, kind, "syscall")
+        result = builder.call(syscall, args)
+        place = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.IntType(32).as_pointer(), []), "__errno_location"
+        )
+        code = builder.sext(builder.load(builder.call(place, [])), _I64)
+        failed = builder.icmp_signed("==", result, _I64(-1))
+        return builder.select(failed, builder.neg(code), result)
+
+    return types.int64(*[types.int64] * 7), generate
+
+
+def _pointer(builder: Any, address: Any, bits: int) -> Any:
+    return builder.inttoptr(address, ir.IntType(bits).as_pointer())
+
+
+@_typed
+def _load(context: Any, address: Any) -> Any:
+    """Acquire load of an int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load_atomic(_pointer(builder, args[0], 64), "seq_cst", 8)
+
+    return types.int64(types.int64), generate
+
+
+@_typed
+def _peek(context: Any, address: Any) -> Any:
+    """Relaxed load of an int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load_atomic(_pointer(builder, args[0], 64), "monotonic", 8)
+
+    return types.int64(types.int64), generate
+
+
+@_typed
+def _touch(context: Any, address: Any) -> Any:
+    """Load of one byte that the compiler may not leave out."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = builder.load_atomic(_pointer(builder, args[0], 8), "acquire", 1)
+        return builder.zext(value, _I64)
+
+    return types.int64(types.int64), generate
+
+
+def _store_of(bits: int, ordering: str) -> Any:
+    def function(context: Any, address: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = builder.trunc(args[1], ir.IntType(bits)) if bits < 64 else args[1]
+            if ordering:
+                builder.store_atomic(value, _pointer(builder, args[0], bits), ordering, bits // 8)
+            else:
+                builder.store(value, _pointer(builder, args[0], bits), align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), generate
+
+    return intrinsic(function)
+
+
+_store = _store_of(64, "seq_cst")
+_set = _store_of(64, "monotonic")
+_poke64 = _store_of(64, "")
+_poke32 = _store_of(32, "")
+_poke16 = _store_of(16, "")
+
+
+def _rmw_of(operation: str) -> Any:
+    def function(context: Any, address: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.atomic_rmw(operation, _pointer(builder, args[0], 64), args[1], "seq_cst")
+
+        return types.int64(types.int64, types.int64), generate
+
+    return intrinsic(function)
+
+
+_add = _rmw_of("add")
+_min = _rmw_of("min")
+_exchange = _rmw_of("xchg")
+
+
+@_typed
+def _touching(context: Any) -> Any:
+    """Address of TOUCHING in this process."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        name = "iotrace_touching"
+        table = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, _I64, name)
+        return builder.ptrtoint(table, _I64)
+
+    return types.int64(), generate
+
+
+@_typed
+def _pause(context: Any) -> Any:
+    """Tell the processor that this is a spin loop."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [])
+        builder.call(ir.InlineAsm(kind, "pause" if _X86_64 else "yield", "", side_effect=True), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+_clock_gettime: Any = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.int64))
+_libc_signal: Any = types.ExternalFunction("signal", types.int64(types.int32, types.int64))
+
+
+@compiled
+def _now(time_at: int) -> Any:
+    """CLOCK_MONOTONIC in ns."""
+    _clock_gettime(np.int32(1), np.int64(time_at))
+    return _peek(time_at) * 1_000_000_000 + _peek(time_at + 8)
+
+
+@compiled
+def _sleep_until(due: int, time_at: int, control: int) -> Any:
+    """Sleep to shortly before the due time and spin the rest, in slices that the stop flag can end."""
+    while _peek(control) == 0:
+        left = due - _now(time_at)
+        if left <= 0:
+            return
+        if left > _SPIN_NS:
+            nap = min(left - _SPIN_NS, _SLICE_NS)
+            _poke64(time_at + 16, nap // 1_000_000_000)
+            _poke64(time_at + 24, nap % 1_000_000_000)
+            _system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
+        else:
+            _pause()
+
+
+@compiled
+def _await(line: int, row: int, time_at: int, control: int) -> Any:
+    """Wait until a lane has finished a row: a few pauses, then sleep until that lane wakes us."""
+    for _ in range(20):
+        if _load(line) > row:
+            return
+        _pause()
+    while _peek(control) == 0:
+        epoch = _load(line + 8 * EPOCH)
+        _min(line + 8 * WAKE_AT, row + 1)
+        if _load(line) > row:
+            return
+        _poke64(time_at + 16, 0)
+        _poke64(time_at + 24, _SLICE_NS)
+        # the low half of the counter is the futex word (little-endian)
+        _system_call(_FUTEX, line + 8 * EPOCH, _FUTEX_WAIT, epoch & 0xFFFFFFFF, time_at + 16, 0, 0)
+
+
+@compiled
+def _publish(line: int, finished: int) -> Any:
+    """Tell the other lanes how far this one is; wake those that waited for it."""
+    _store(line, finished)
+    if _load(line + 8 * WAKE_AT) <= finished:
+        _exchange(line + 8 * WAKE_AT, _NEVER)
+        _add(line + 8 * EPOCH, 1)
+        _system_call(_FUTEX, line + 8 * EPOCH, _FUTEX_WAKE, 0x7FFFFFFF, 0, 0, 0)
+
+
+@compiled
+def _vector(encoded: int, count: int, table: Any) -> Any:
+    """Fill the lane's vectors with equal shares of the size, and give their address."""
+    base, place = table[encoded & 15], table[VECTOR_AT]
+    size = encoded >> 4
+    vectors = min(max(count, 1), VECTORS_MAX)
+    share = size // vectors
+    if share >= 512:
+        share = share // 512 * 512
+    for k in range(vectors):
+        length = share if k < vectors - 1 else size - share * (vectors - 1)
+        _poke64(place + 16 * k, base + share * k)
+        _poke64(place + 16 * k + 8, length)
+    return place
+
+
+@compiled
+def run_lane(
+    lane: int, first: int, last: int, timing: int, speed: float, high: int,
+    special: Any, number: Any, arguments: Any, kinds: Any, delta: Any, made: Any, closed: Any, expect: Any,
+    busy: Any, idle: Any, due: Any, wait_begin: Any, wait_row: Any, awaited: Any, lane_of_row: Any,
+    slots: Any, strings: Any, map_base: Any, table: Any, control: int, lines: int,
+    folder: Any, umask: Any, marker_begin: Any, marker_end: Any,
+    close_begin: Any, close_slot: Any, unmap_begin: Any, unmap: Any,
+    started: Any, took: Any, outcome: Any,
+) -> Any:  # fmt: skip
+    """Run the rows [first, last) of a lane.
+
+    `timing` is ASAP, THINK or ORIGINAL, `speed` divides times, `high` is the first high descriptor number,
+    `control` and `lines` are addresses; the others are the columns of iotrace.replay.rows.Rows and Threads. Gives the
+    sum of the touched bytes (so that touching is not optimised away).
+    """
+    time_at = table[TIME_AT]
+    position_at, struct_at = table[POSITION_AT], table[STRUCT_AT]
+    line = lines + lane * LANE_WORDS * 8
+    touching = _touching() + lane * 64
+    touched = np.int64(0)
+    _system_call(_PRCTL, _PR_SET_TIMERSLACK, 1, 0, 0, 0, 0)
+    failure = _system_call(_UNSHARE, _CLONE_FS, 0, 0, 0, 0, 0)
+    if failure < 0:
+        _store(line + 8 * SETUP_ERROR, -failure)
+    _add(control + 8 * READY, 1)
+    while _load(control + 8 * GO) == 0 and _peek(control) == 0:
+        _poke64(time_at + 16, 0)
+        _poke64(time_at + 24, 20_000)
+        _system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
+    origin = _load(control + 8 * START_NS)
+    ended = _now(time_at)
+    for i in range(first, last):
+        if _peek(control) != 0:
+            break
+        for k in range(wait_begin[i], wait_begin[i + 1]):
+            row = wait_row[k]
+            _await(lines + lane_of_row[row] * LANE_WORDS * 8, row, time_at, control)
+        what = special[i]
+        if what >= 6 and what <= 8:
+            if what == 6:
+                if timing == THINK and busy[i] + idle[i] > 0:
+                    until = ended + np.int64(busy[i] / speed)
+                    while _now(time_at) < until and _peek(control) == 0:
+                        _pause()
+                    if idle[i] > 0:
+                        _sleep_until(until + np.int64(idle[i] / speed), time_at, control)
+                ended = _now(time_at)
+                outcome[i] = expect[i]
+            elif what == 7:
+                thread = made[i]
+                _system_call(_CHDIR, strings[folder[thread]], 0, 0, 0, 0, 0)
+                _system_call(_UMASK, umask[thread], 0, 0, 0, 0, 0)
+                if marker_begin[thread] >= 0:
+                    _system_call(_FACCESSAT, -100, strings[marker_begin[thread]], 0, 0, 0, 0)
+                ended = _now(time_at)
+            else:
+                thread = made[i]
+                if marker_end[thread] >= 0:
+                    _system_call(_FACCESSAT, -100, strings[marker_end[thread]], 0, 0, 0, 0)
+                for k in range(close_begin[thread], close_begin[thread + 1]):
+                    slot = close_slot[k]
+                    if slots[slot] >= 0:
+                        descriptor = slots[slot]
+                        slots[slot] = -1
+                        _system_call(_CLOSE, descriptor, 0, 0, 0, 0, 0)
+                for k in range(unmap_begin[thread], unmap_begin[thread + 1]):
+                    base = map_base[unmap[k, 0]]
+                    if base > 0:
+                        _system_call(_MUNMAP, base + unmap[k, 1], unmap[k, 2], 0, 0, 0, 0)
+            if awaited[i]:
+                _publish(line, i + 1)
+            continue
+        if timing == THINK:
+            if busy[i] > 0:
+                until = ended + np.int64(busy[i] / speed)
+                while _now(time_at) < until and _peek(control) == 0:
+                    _pause()
+            if idle[i] > 0:
+                _sleep_until(ended + np.int64((busy[i] + idle[i]) / speed), time_at, control)
+        elif timing == ORIGINAL:
+            _sleep_until(origin + np.int64(due[i] / speed), time_at, control)
+        if what == 5:
+            base = map_base[arguments[i, 0]]
+            begin = _now(time_at)
+            result = np.int64(0)
+            if base > 0:
+                _store(touching, base + delta[i])
+                touched += _touch(base + delta[i])
+                if _load(touching + 8) != 0:
+                    _store(touching + 8, 0)
+                    result = np.int64(-_EFAULT)
+                _store(touching, 0)
+            else:
+                result = np.int64(SKIPPED)
+            ended = _now(time_at)
+            started[i], took[i], outcome[i] = begin, ended - begin, result
+            if awaited[i]:
+                _publish(line, i + 1)
+            continue
+        a0, a1, a2 = arguments[i, 0], arguments[i, 1], arguments[i, 2]
+        a3, a4, a5 = arguments[i, 3], arguments[i, 4], arguments[i, 5]
+        packed = kinds[i]
+        skip = False
+        position = 0
+        while packed != 0:
+            kind = packed & 15
+            packed >>= 4
+            if kind != 0:
+                value = arguments[i, position]
+                if kind == 1:
+                    value = slots[value]
+                elif kind == 2:
+                    value = strings[value]
+                elif kind == 3:
+                    value = table[value]
+                elif kind == 4:
+                    value = _vector(value, arguments[i, 2], table)
+                elif kind == 5:
+                    _poke64(position_at + 8 * position, value)
+                    value = position_at + 8 * position
+                elif kind == 6:
+                    _poke64(struct_at, 0)
+                    _poke16(struct_at, a3)
+                    _poke64(struct_at + 8, a4)
+                    _poke64(struct_at + 16, a5)
+                    _poke64(struct_at + 24, 0)
+                    value = struct_at
+                elif kind == 7:
+                    _poke64(struct_at, a4)
+                    _poke64(struct_at + 8, a5)
+                    _poke64(struct_at + 16, 0)
+                    value = struct_at
+                elif kind == 8:
+                    base = map_base[value]
+                    if base <= 0:
+                        skip = True
+                    value = base + delta[i]
+                elif kind == 9:
+                    value = high + value
+                if position == 0:
+                    a0 = value
+                elif position == 1:
+                    a1 = value
+                elif position == 2:
+                    a2 = value
+                elif position == 3:
+                    a3 = value
+                elif position == 4:
+                    a4 = value
+                else:
+                    a5 = value
+            position += 1
+        if what == 2 and closed[i] >= 0:
+            slots[closed[i]] = -1
+        if (what == 2 or what == 3) and a0 < 0:
+            skip = True
+        if what == 3 and a1 < 0:
+            skip = True
+        if skip:
+            started[i], took[i], outcome[i] = _now(time_at), 0, SKIPPED
+            if awaited[i]:
+                _publish(line, i + 1)
+            continue
+        call = number[i]
+        begin = _now(time_at)
+        result = _system_call(call, a0, a1, a2, a3, a4, a5)
+        while result == -_EINTR and _peek(control) == 0:
+            result = _system_call(call, a0, a1, a2, a3, a4, a5)
+        if what == 10:
+            while result == -_EAGAIN and _peek(control) == 0 and _now(time_at) - begin < _LOCK_PATIENCE_NS:
+                _sleep_until(_now(time_at) + 1_000_000, time_at, control)
+                result = _system_call(call, a0, a1, a2, a3, a4, a5)
+        ended = _now(time_at)
+        started[i], took[i], outcome[i] = begin, ended - begin, result
+        if what != 0:
+            if what == 1 or what == 3:
+                if result >= 0:
+                    if made[i] >= 0:
+                        if what == 3 and closed[i] >= 0:
+                            slots[closed[i]] = -1
+                        slots[made[i]] = result
+                    elif what == 1:
+                        _system_call(_CLOSE, result, 0, 0, 0, 0, 0)
+                    outcome[i] = 0
+            elif what == 4 and (result > 0 or result < -4095):
+                outcome[i] = 0
+                if made[i] >= 0:
+                    map_base[made[i]] = result
+                else:
+                    _system_call(_MUNMAP, result, a1, 0, 0, 0, 0)
+        if (result == -_ENOSPC or result == -_EDQUOT) and expect[i] != result:
+            _store(control, STOP_FULL)
+        if awaited[i]:
+            _publish(line, i + 1)
+    _store(line + 8 * ENDED_NS, ended)
+    return touched
+
+
+@compiled
+def _missing_page(signal: int, info: int, lanes: int) -> Any:
+    """Answer a SIGBUS or SIGSEGV: give a lane that is touching that address an empty page and say so; else die."""
+    address = _load(info + 16)
+    table = _touching()
+    for lane in range(lanes):
+        if address != 0 and _load(table + 64 * lane) == address:
+            _store(table + 64 * lane + 8, 1)
+            page = address & ~np.int64(4095)
+            # MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, readable
+            _system_call(_MMAP, page, 4096, 1, 0x32, -1, 0)
+            return
+    _libc_signal(np.int32(signal), np.int64(0))

@@ -1,0 +1,254 @@
+"""Which recorded paths move to the mount under test, and which node of the tree each of them is.
+
+Takes the prefixes (`--map`, or by default the command's working folder and every mount that is not the system's own)
+and a trace's tables; gives a node for each path, -1 for those that stay where they are. A recorded path may lead
+through symbolic links: the canonical path of its file tells, and such links are found here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from iotrace.errors import ReplayError
+from iotrace.mounts.mountinfo import Mount, is_system_mount
+from iotrace.replay.columns import NONE, Ids, Tables, components_of
+from iotrace.replay.naming import ROOT, Tree
+from iotrace.trace.info import Mount as RecordedMount
+from iotrace.trace.info import TraceInfo
+from iotrace.trace.operations import NUMBER_OF, OPERATIONS
+
+Components = tuple[bytes, ...]
+
+
+def default_prefixes(info: TraceInfo) -> list[str]:
+    """The command's working folder and the mounts that are not the system's own."""
+    points = [mount.point for mount in info.mounts if not is_system_mount(_as_mounted(mount))]
+    folder = info.working_folder
+    pseudo = folder.startswith(("/proc/", "/sys/")) or folder in ("/proc", "/sys")
+    if folder.startswith("/") and not pseudo and components_of(folder):
+        points.append(folder)
+    return sorted({point for point in points if point.startswith("/")})
+
+
+def _as_mounted(mount: RecordedMount) -> Mount:
+    return Mount(mount.device, mount.point, mount.type, mount.source, mount.options)
+
+
+def outermost(prefixes: Iterable[Components]) -> list[Components]:
+    """Prefixes that lie within no other, sorted."""
+    result: list[Components] = []
+    for prefix in sorted(set(prefixes)):
+        if not result or prefix[: len(result[-1])] != result[-1]:
+            result.append(prefix)
+    return result
+
+
+@dataclass(slots=True)
+class Mapping:
+    """Nodes of a trace's paths.
+
+    Attributes
+    ----------
+    prefixes: the mapped prefixes, as components.
+    node: node of each path row, shape (paths,), int32, -1 where it is not mapped.
+    canonical: node of each file's path at first sight, shape (files,), int32.
+    links: symbolic links that were there before: node → node that it leads to, -1 for a dangling one.
+    link_texts: node → length in bytes of the link's recorded text, where it is known.
+    """
+
+    tree: Tree
+    prefixes: list[Components]
+    node: Ids
+    canonical: Ids
+    links: dict[int, int] = field(default_factory=dict)
+    link_texts: dict[int, int] = field(default_factory=dict)
+    _outside: dict[Components, Components] = field(default_factory=dict)
+
+    def locate(self, components: Sequence[bytes]) -> int:
+        """Node of an absolute path in the trace; -1 when it is not mapped or is too long to make."""
+        path = tuple(components)
+        for number, prefix in enumerate(self.prefixes):
+            if path[: len(prefix)] == prefix:
+                return self.tree.descend(self.tree.add_prefix(number), list(path[len(prefix) :]))
+        for length in range(len(path), 0, -1):
+            if self._outside and path[:length] in self._outside:
+                inner = self._outside[path[:length]] + path[length:]
+                return -1 if inner[:length] == path[:length] else self.locate(inner)
+        return -1
+
+    def physical(self, node: int, follow: bool = False) -> int:
+        """The node where a name lies once the links above it are followed, with `follow` the last component's too."""
+        for _ in range(40):
+            chain = self.tree.ancestors(node)
+            if not follow:
+                chain = chain[1:]
+            link = next((above for above in reversed(chain) if above in self.links), -1)
+            if link < 0:
+                return node
+            target = self.links[link]
+            if target < 0:
+                return -1
+            below = []
+            while node != link:
+                below.append(self.tree.component[node])
+                node = self.tree.parent[node]
+            node = self.tree.descend(target, below[::-1])
+            if node < 0:
+                return -1
+        return -1
+
+
+def map_paths(tables: Tables, info: TraceInfo, chosen: Sequence[str]) -> Mapping:
+    """Find the node of every path.
+
+    Raises
+    ------
+    ReplayError: a prefix is not an absolute path, or no recorded operation lies under any prefix.
+    """
+    texts = list(chosen) or default_prefixes(info)
+    for text in texts:
+        if not text.startswith("/"):
+            raise ReplayError(f"--map {text}: a prefix is an absolute path of the recording, such as /data.")
+    tree = Tree()
+    mapping = Mapping(
+        tree,
+        outermost(tuple(components_of(text)) for text in texts),
+        np.full(len(tables.path_text), -1, np.int32),
+        np.full(len(tables.file_type), -1, np.int32),
+    )
+    for number in range(len(mapping.prefixes)):
+        tree.add_prefix(number)
+    parts = [components_of(text) if text.startswith("/") else [] for text in tables.path_text]
+    absolute = [text.startswith("/") for text in tables.path_text]
+    used = np.union1d(tables.events.path, tables.events.other_path)
+    for row in used[used >= 0]:
+        if absolute[row]:
+            mapping.node[row] = mapping.locate(parts[row])
+    for number, row in enumerate(tables.file_path):
+        if row >= 0 and absolute[row]:
+            mapping.canonical[number] = mapping.node[row] if mapping.node[row] >= 0 else mapping.locate(parts[row])
+    if _learn_outside_links(mapping, tables, parts):
+        for row in used[used >= 0]:
+            if absolute[row] and mapping.node[row] < 0:
+                mapping.node[row] = mapping.locate(parts[row])
+    if not (mapping.node >= 0).any():
+        raise ReplayError(_nothing_mapped(tables, parts, texts))
+    _learn_links(mapping, tables)
+    return mapping
+
+
+def _named_pairs(tables: Tables) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+    """Distinct (path, file) of calls by name that succeeded, in the order first seen."""
+    events = tables.events
+    by_name = np.array([operation.argument("path") is not None for operation in OPERATIONS] + [False])
+    by_name[
+        [NUMBER_OF[name] for name in ("lstat", "readlink", "readlinkat", "unlink", "unlinkat", "symlink", "symlinkat")]
+    ] = False
+    good = by_name[events.op] & (events.result >= 0) & (events.path >= 0) & (events.file >= 0)
+    pairs = np.stack([events.path[good], events.file[good]], axis=1)
+    return np.unique(pairs, axis=0) if len(pairs) else pairs
+
+
+def _learn_outside_links(mapping: Mapping, tables: Tables, parts: list[list[bytes]]) -> bool:
+    """Paths outside the map that lead inside through a link (/home/me/link/x is /data/x)."""
+    for path, number in _named_pairs(tables):
+        if mapping.node[path] >= 0 or mapping.canonical[number] < 0:
+            continue
+        name, canonical = list(parts[path]), list(parts[tables.file_path[number]])
+        while name and canonical and name[-1] == canonical[-1]:
+            name.pop()
+            canonical.pop()
+        if name and name != canonical[: len(name)]:
+            mapping._outside.setdefault(tuple(name), tuple(canonical))
+    return bool(mapping._outside)
+
+
+def _learn_links(mapping: Mapping, tables: Tables) -> None:
+    """Links inside the map: files of that type, what readlink read, names that differ from canonical paths."""
+    tree, events = mapping.tree, tables.events
+    made: set[int] = set()
+    for form, column in (("symlink", "path"), ("link", "other_path"), ("rename", "other_path")):
+        names = (form, form + "at", form + "at2")
+        numbers = [NUMBER_OF[name] for name in names if name in NUMBER_OF]
+        rows = getattr(events, column)[np.isin(events.op, numbers) & (events.result >= 0)]
+        made.update(int(node) for node in mapping.node[rows[rows >= 0]] if node >= 0)
+    for number, kind in enumerate(tables.file_type):
+        node = int(mapping.canonical[number])
+        if kind == "link" and node > ROOT and node not in made and tables.file_target[number]:
+            _add_link(mapping, node, tables.file_target[number].encode("utf-8", "surrogateescape"))
+    reads = np.isin(events.op, [NUMBER_OF["readlink"], NUMBER_OF["readlinkat"]]) & (events.result > 0)
+    pairs = np.stack([events.path[reads], events.other_path[reads]], axis=1)
+    for path, target in np.unique(pairs, axis=0) if len(pairs) else pairs:
+        if path >= 0 and target >= 0 and (node := int(mapping.node[path])) > ROOT and node not in made:
+            _add_link(mapping, node, tables.path_raw[target])
+    canonical_nodes: set[int] = set()
+    for node in set(mapping.canonical[mapping.canonical >= 0].tolist()):
+        canonical_nodes.update(tree.ancestors(node))
+    votes: dict[int, Counter[int]] = {}
+    for path, number in _named_pairs(tables).tolist():
+        at, lies = int(mapping.node[path]), int(mapping.canonical[number])
+        if at < 0 or lies < 0 or at == lies or mapping.physical(at, follow=True) == lies:
+            continue
+        shared = False
+        while at > ROOT and lies > ROOT and tree.component[at] == tree.component[lies]:
+            at, lies, shared = tree.parent[at], tree.parent[lies], True
+        # a whole other name is a hard link or a rename; a folder that is canonical itself is no link
+        if shared and tree.depth[at] > 1 and lies > ROOT and at not in canonical_nodes and at not in made:
+            votes.setdefault(at, Counter())[lies] += 1
+    for at, counter in votes.items():
+        target, _ = counter.most_common(1)[0]
+        if at not in tree.ancestors(target):
+            mapping.links.setdefault(at, target)
+
+
+def _add_link(mapping: Mapping, node: int, target: bytes) -> None:
+    tree = mapping.tree
+    mapping.link_texts.setdefault(node, len(target))
+    if tree.depth[node] > 1:
+        mapping.links.setdefault(node, target_node(mapping, node, target))
+
+
+def target_node(mapping: Mapping, link: int, target: bytes) -> int:
+    """The node that a link's recorded text leads to, -1 when that is not mapped."""
+    tree = mapping.tree
+    parts = target.split(b"/")
+    if target.startswith(b"/"):
+        path: list[bytes] = []
+        for part in parts:
+            if part == b"..":
+                del path[-1:]
+            elif part not in (b"", b"."):
+                path.append(part)
+        return mapping.locate(path)
+    node = tree.parent[link]
+    for part in parts:
+        if part == b"..":
+            node = tree.parent[node]
+            if node <= ROOT:
+                return -1
+        elif part not in (b"", b"."):
+            node = tree.child(node, part)
+            if node < 0:
+                return -1
+    return node
+
+
+def _nothing_mapped(tables: Tables, parts: list[list[bytes]], texts: list[str]) -> str:
+    """The sentence that says what to map: the folders with the most operations."""
+    events = tables.events
+    rows, counts = np.unique(events.path[(events.path >= 0) & (events.result != NONE)], return_counts=True)
+    folders: Counter[str] = Counter()
+    for row, count in zip(rows, counts, strict=True):
+        if len(parts[row]) > 1:
+            folders["/" + b"/".join(parts[row][:2]).decode("utf-8", "backslashreplace")] += int(count)
+    if not folders:
+        return "the trace names no file by an absolute path: nothing can be replayed."
+    shown = ", ".join(f"{name} ({count} operations)" for name, count in folders.most_common(3))
+    tried = ", ".join(texts) or "nothing by default"
+    return (
+        f"nothing to replay: no recorded operation is under {tried}; choose with --map PREFIX. Most are under {shown}."
+    )

@@ -1,0 +1,272 @@
+"""The result of a replay: a folder `NAME.ioresult/` with `result.json`, `histograms.parquet` and `intervals.parquet`.
+
+`result.json` says what was replayed, where, how and by whom, with totals by operation and by class for each run; the
+two tables hold counts in the buckets of iotrace.histogram (in ns), which add up over runs, threads and nodes as
+percentiles do not.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from iotrace import histogram
+from iotrace.errors import StorageError, TraceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT_MAJOR: Final = 1
+FORMAT_MINOR: Final = 0
+RESULT_NAME: Final = "result.json"
+SUFFIX: Final = ".ioresult"
+
+HISTOGRAMS: Final = pa.schema(
+    [
+        ("run", pa.int32()), ("fs", pa.string()), ("user", pa.int32()), ("lane", pa.int32()), ("step", pa.string()),
+        ("op", pa.string()), ("class", pa.string()), ("bucket", pa.int32()), ("count", pa.int64()),
+    ]
+)  # fmt: skip
+INTERVALS: Final = pa.schema(
+    [
+        ("run", pa.int32()), ("fs", pa.string()), ("second", pa.int32()), ("class", pa.string()), ("ops", pa.int64()),
+        ("bytes", pa.int64()), ("buckets", pa.list_(pa.int32())), ("counts", pa.list_(pa.int64())),
+    ]
+)  # fmt: skip
+
+
+class OpTotals(msgspec.Struct):
+    """One operation in one run: calls, unexpected outcomes, bytes moved, seconds inside the calls, latency in µs."""
+
+    kind: str
+    calls: int = 0
+    errors: int = 0
+    bytes: int = 0
+    time_s: float = 0.0
+    p50_us: float | None = None
+    p99_us: float | None = None
+    p999_us: float | None = None
+
+
+class ClassTotals(msgspec.Struct):
+    """Totals of one class of operations in one run."""
+
+    calls: int = 0
+    errors: int = 0
+    bytes: int = 0
+    time_s: float = 0.0
+
+
+class ErrorCount(msgspec.Struct, frozen=True):
+    """Calls whose outcome was not the recorded one: 0 for success (however many bytes), errno otherwise.
+
+    Where both are 0 the calls moved another number of bytes than was recorded.
+    """
+
+    op: str
+    recorded: int
+    replayed: int
+    calls: int
+
+
+class MountInfo(msgspec.Struct, frozen=True):
+    """The mount that a run was on, as mountinfo shows it."""
+
+    point: str = ""
+    type: str = ""
+    source: str = ""
+    options: str = ""
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """One pass over the plan on one mount.
+
+    Attributes
+    ----------
+    run, round: number of the run (from 0, in the order run); round of the interleaving that it belongs to.
+    fs: the folder given by --fs.
+    ops: calls issued (touched pages included); errors: those whose outcome was not the recorded one.
+    wall_s: from the start barrier to the last thread's end.
+    bytes_read, bytes_written: moved by reads, writes and copies.
+    ops_per_s, metadata_ops_per_s: over wall_s.
+    io_s: time inside the calls, summed over threads; cpu_s: CPU time of the process during the run.
+    staged_files, staged_bytes: made before the run, not part of it.
+    fidelity: what was issued against what was planned (see iotrace.replay.fidelity).
+    """
+
+    run: int
+    round: int
+    fs: str
+    mount: MountInfo
+    started_utc: str
+    ops: int = 0
+    errors: int = 0
+    wall_s: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    ops_per_s: float = 0.0
+    metadata_ops_per_s: float = 0.0
+    io_s: float = 0.0
+    cpu_s: float = 0.0
+    staged_files: int = 0
+    staged_bytes: int = 0
+    by_op: dict[str, OpTotals] = {}
+    by_class: dict[str, ClassTotals] = {}
+    errors_by: list[ErrorCount] = []
+    fidelity: dict[str, Any] = {}
+
+
+class ResultInfo(msgspec.Struct, kw_only=True):
+    """Contents of result.json.
+
+    Attributes
+    ----------
+    source, source_command: name of the trace and the command that was recorded in it.
+    plan_hash: sha256 of the plan; two results compare the same work only when it is equal.
+    options: every option of the replay (timing, order, speed, engine, repeat, map, …).
+    not_replayed: recorded operations that the plan left out, by reason.
+    warnings: sentences that a reader of the figures must know.
+    """
+
+    format: tuple[int, int] = (FORMAT_MAJOR, FORMAT_MINOR)
+    tool: str = "iotrace"
+    version: str = ""
+    host: str = ""
+    kernel: str = ""
+    created_utc: str = ""
+    source: str = ""
+    source_command: list[str] = []
+    plan_hash: str = ""
+    options: dict[str, Any] = {}
+    not_replayed: dict[str, int] = {}
+    warnings: list[str] = []
+    runs: list[Run] = []
+    memory_bytes: int = 0
+    cpus: int = 0
+
+
+class Result:
+    """A result, in memory or opened from its folder.
+
+    Attributes
+    ----------
+    info: contents of result.json.
+    folder: where it lies, None while it has not been saved.
+    """
+
+    def __init__(self, info: ResultInfo, histograms: pa.Table, intervals: pa.Table, folder: Path | None = None) -> None:
+        self.info = info
+        self.folder = folder
+        self._histograms = histograms
+        self._intervals = intervals
+
+    def __repr__(self) -> str:
+        return f"Result({self.info.source!r}, {len(self.info.runs)} runs)"
+
+    def histograms(self) -> pd.DataFrame:
+        """Latency counts: run, fs, user, lane, step, op, class, bucket (of ns), count."""
+        frame: pd.DataFrame = self._histograms.to_pandas()
+        return frame
+
+    def intervals(self) -> pd.DataFrame:
+        """Each second of each run by class: run, fs, second, class, ops, bytes, buckets (list), counts (list)."""
+        frame: pd.DataFrame = self._intervals.to_pandas()
+        return frame
+
+    def histogram(
+        self, run: int | None = None, fs: str | None = None, op: str | None = None, kind: str | None = None
+    ) -> histogram.Counts:
+        """Latency counts of what matches, dense: shape (histogram.BUCKETS,), int64, buckets of ns."""
+        table = self._histograms
+        chosen = np.ones(table.num_rows, dtype=bool)
+        for name, value in (("run", run), ("fs", fs), ("op", op), ("class", kind)):
+            if value is not None:
+                chosen &= table.column(name).to_numpy(zero_copy_only=False) == value
+        return histogram.dense(table.column("bucket").to_numpy()[chosen], table.column("count").to_numpy()[chosen])
+
+    def save(self, folder: str | Path, force: bool = False) -> Path:
+        """Write NAME.ioresult/.
+
+        Raises
+        ------
+        TraceError: something stands there that is not a result, or `force` was not given.
+        StorageError: it cannot be written.
+        """
+        target = Path(folder)
+        if target.exists() or target.is_symlink():
+            if not force:
+                raise TraceError(f"{target} exists already: choose another name, or --force to replace it.")
+            if target.is_symlink() or not (target / RESULT_NAME).is_file():
+                raise TraceError(f"{target} exists and is not a result; --force replaces only results.")
+        try:
+            if target.exists():
+                shutil.rmtree(target)
+            target.mkdir()
+            pq.write_table(self._histograms, target / "histograms.parquet", compression="zstd")
+            pq.write_table(self._intervals, target / "intervals.parquet", compression="zstd")
+            # result.json comes last: a folder that has it is whole
+            (target / RESULT_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(self.info), indent=1))
+        except OSError as error:
+            raise StorageError(f"cannot write the result {target}: {error.strerror or error}.") from None
+        self.folder = target
+        return target
+
+
+def open_result(folder: str | Path) -> Result:
+    """Open a result for reading.
+
+    Raises
+    ------
+    TraceError: nothing is there, it is not a result, it is damaged, or a newer iotrace wrote it.
+    """
+    path = Path(folder)
+    info = _read_info(path)
+    tables = []
+    for name, schema in (("histograms.parquet", HISTOGRAMS), ("intervals.parquet", INTERVALS)):
+        try:
+            tables.append(pq.read_table(path / name, columns=schema.names).cast(schema))
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise TraceError(f"{path / name} is missing or damaged: {str(error).splitlines()[0]}.") from None
+    return Result(info, tables[0], tables[1], path)
+
+
+def _read_info(folder: Path) -> ResultInfo:
+    try:
+        text = (folder / RESULT_NAME).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise TraceError(f"{folder}: there is no such result.") from None
+        raise TraceError(f"{folder} is not an iotrace result: it holds no {RESULT_NAME}.") from None
+    except OSError as error:
+        raise TraceError(f"{folder}: cannot read {RESULT_NAME}: {error.strerror}.") from None
+    try:
+        major = msgspec.json.decode(text, type=dict)["format"][0]
+        if not isinstance(major, int):
+            raise TypeError
+    except (msgspec.DecodeError, KeyError, TypeError, IndexError):
+        raise TraceError(f"{folder}: {RESULT_NAME} is damaged or is not one of iotrace's.") from None
+    if major > FORMAT_MAJOR:
+        raise TraceError(f"{folder} has format {major}, this iotrace reads up to {FORMAT_MAJOR}: upgrade iotrace.")
+    try:
+        return msgspec.json.decode(text, type=ResultInfo)
+    except msgspec.DecodeError as error:
+        raise TraceError(f"{folder}: {RESULT_NAME} is damaged: {error}.") from None
+
+
+def as_json(info: ResultInfo) -> dict[str, Any]:
+    """What `replay --json` prints: the figures of the one run, and all runs where there are several."""
+    runs: list[dict[str, Any]] = [msgspec.to_builtins(run) for run in info.runs]
+    rest: dict[str, Any] = msgspec.to_builtins(info)
+    del rest["runs"]
+    if len(runs) == 1:
+        return runs[0] | rest
+    total = {
+        name: sum(run[name] for run in runs) for name in ("ops", "errors", "wall_s", "bytes_read", "bytes_written")
+    }
+    return total | rest | {"runs": runs}

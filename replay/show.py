@@ -1,0 +1,132 @@
+"""What `iotrace replay` prints: runs, latencies by operation, unexpected outcomes, what was left out, warnings."""
+
+from __future__ import annotations
+
+import errno
+import textwrap
+from typing import TYPE_CHECKING, Final
+
+from iotrace.terminal import Cell, Column, printable, show, table
+from iotrace.units import bytes_text, count_text, duration_text, rate_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from iotrace.replay.result import ResultInfo, Run
+
+_COLUMNS: Final = (
+    Column("operation", align="left", stretch=True), Column("calls"), Column("errors"), Column("bytes"), Column("time"),
+    Column("p50"), Column("p99"), Column("p99.9"),
+)  # fmt: skip
+_RUN_COLUMNS: Final = (
+    Column("run"), Column("on", align="left", stretch=True), Column("took"), Column("read/s"), Column("written/s"),
+    Column("ops/s"), Column("metadata/s"), Column("errors"),
+)  # fmt: skip
+_OUTCOMES_SHOWN: Final = 12
+_RUNS_IN_DETAIL: Final = 2
+"""More runs are shown as a line each: their latencies are for `iotrace compare`."""
+
+
+def print_result(info: ResultInfo, out: Console) -> None:
+    """Print a result for people, within the console's width."""
+    if len(info.runs) > _RUNS_IN_DETAIL:
+        _print_runs(info.runs, out)
+    else:
+        for number, run in enumerate(info.runs):
+            if number:
+                show(out, "")
+            _print_run(run, out, len(info.runs) > 1)
+    if info.not_replayed:
+        show(out, "")
+        show(out, f"Not replayed, {sum(info.not_replayed.values())} recorded operations (their time is think time):")
+        for reason, count in info.not_replayed.items():
+            _paragraph(out, f"{count_text(count):>7}  {reason}", indent=9)
+    show(out, "")
+    for sentence in info.warnings:
+        _paragraph(out, f"Warning: {sentence}", "yellow")
+
+
+def _print_runs(runs: list[Run], out: Console) -> None:
+    first = runs[0]
+    show(
+        out,
+        f"{count_text(first.ops)} operations a run, read {bytes_text(first.bytes_read)}, written "
+        f"{bytes_text(first.bytes_written)}; staged before: {first.staged_files} files and folders, "
+        f"{bytes_text(first.staged_bytes)}",
+    )
+    rows: list[list[str | Cell]] = []
+    for run in runs:
+        wall = run.wall_s or 1e-9
+        errors = Cell(count_text(run.errors), "bold red" if run.errors else "dim")
+        name = printable(f"{run.fs} ({run.mount.type})" if run.mount.type else str(run.fs))
+        rates = [rate_text(run.bytes_read / wall), rate_text(run.bytes_written / wall)]
+        counts = [count_text(run.ops_per_s), count_text(run.metadata_ops_per_s)]
+        rows.append([str(run.run + 1), name, duration_text(run.wall_s * 1e9), *rates, *counts, errors])
+    show(out, table(_RUN_COLUMNS, rows, out.width))
+    worst = max(runs, key=lambda run: run.errors)
+    if worst.errors:
+        show(out, f"Run {worst.run + 1}:")
+    _print_outcomes(worst, out)
+
+
+def _print_run(run: Run, out: Console, numbered: bool) -> None:
+    label = f"Run {run.run + 1}: " if numbered else ""
+    kind = f" ({run.mount.type})" if run.mount.type else ""
+    show(out, Cell(printable(f"{label}{run.fs}{kind}")).text)
+    wall = run.wall_s or 1e-9
+    parts = [
+        f"{count_text(run.ops)} operations in {duration_text(run.wall_s * 1e9)}",
+        f"{count_text(run.ops_per_s)} ops/s",
+        f"{count_text(run.metadata_ops_per_s)} metadata ops/s",
+    ]
+    show(out, "  " + ", ".join(parts))
+    show(
+        out,
+        f"  read {bytes_text(run.bytes_read)} ({rate_text(run.bytes_read / wall)}), "
+        f"written {bytes_text(run.bytes_written)} ({rate_text(run.bytes_written / wall)})",
+    )
+    show(out, f"  staged before: {run.staged_files} files and folders, {bytes_text(run.staged_bytes)}")
+    rows: list[list[str | Cell]] = []
+    for name, op in sorted(run.by_op.items(), key=lambda pair: -pair[1].time_s):
+        errors = Cell(count_text(op.errors), "bold red" if op.errors else "dim")
+        moved = bytes_text(op.bytes) if op.bytes else "-"
+        latency = [duration_text((value or 0) * 1e3) for value in (op.p50_us, op.p99_us, op.p999_us)]
+        rows.append([name, count_text(op.calls), errors, moved, duration_text(op.time_s * 1e9), *latency])
+    show(out, table(_COLUMNS, rows, out.width))
+    _print_outcomes(run, out)
+
+
+def _print_outcomes(run: Run, out: Console) -> None:
+    if run.errors:
+        from rich.text import Text
+
+        share = f"{run.errors} of {run.ops} operations did not end as recorded:"
+        show(out, Text(share, style="bold red"))
+        for one in run.errors_by[:_OUTCOMES_SHOWN]:
+            show(out, f"  {count_text(one.calls):>7}  {one.op}: {outcome_text(one.recorded, one.replayed)}")
+        if len(run.errors_by) > _OUTCOMES_SHOWN:
+            show(out, f"  … and {len(run.errors_by) - _OUTCOMES_SHOWN} more kinds, in result.json")
+    else:
+        show(out, "  every operation ended as recorded")
+
+
+def outcome_text(recorded: int, replayed: int) -> str:
+    """How an outcome differs: "recorded success, replayed ENOENT"."""
+    if recorded == replayed == 0:
+        return "moved another number of bytes than recorded"
+    return f"recorded {_code_text(recorded)}, replayed {_code_text(replayed)}"
+
+
+def _code_text(code: int) -> str:
+    if code == 0:
+        return "success"
+    return errno.errorcode.get(code, "not issued, since an earlier call failed" if code > 4095 else f"errno {code}")
+
+
+def _paragraph(out: Console, text: str, style: str = "", indent: int = 2) -> None:
+    from rich.text import Text
+
+    for line in textwrap.wrap(
+        printable(text), max(20, out.width), subsequent_indent=" " * indent, drop_whitespace=True
+    ):
+        show(out, Text(line, style=style))

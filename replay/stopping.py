@@ -1,0 +1,83 @@
+"""Ending a replay on request: Ctrl-C, SIGTERM and SIGHUP set a flag that kernels read before each row.
+
+A system call that blocks is ended by SIGUSR1, whose handler does nothing. Handlers stand only while a replay runs,
+and only in the main thread, where Python allows it.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from iotrace.errors import IotraceError
+from iotrace.replay import kernel
+
+
+class Interrupted(IotraceError):
+    """Ctrl-C or SIGTERM came; the exit status is 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}; what the replay made was removed.")
+        self.exit_status = 128 + number
+
+
+_WAKES: Final = threading.Event()
+"""Set while SIGUSR1 has a handler; without one it would end the process."""
+
+
+def wake(workers: Sequence[threading.Thread]) -> None:
+    """End system calls that block: a signal whose handler does nothing."""
+    for worker in workers:
+        if _WAKES.is_set() and worker.is_alive() and worker.ident:
+            signal.pthread_kill(worker.ident, signal.SIGUSR1)
+
+
+class Asked:
+    """Whether the user asked to stop: set by signal handlers, read by all."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.event = threading.Event()
+        self._control: Any = None
+
+    def stop(self, number: int, _: object = None) -> None:
+        self.number = number
+        self.event.set()
+        if self._control is not None and not self._control[kernel.STOP]:
+            self._control[kernel.STOP] = kernel.STOP_ASKED
+
+    def watch(self, control: Any) -> None:
+        self._control = control
+        if self.number and control is not None:
+            control[kernel.STOP] = kernel.STOP_ASKED
+
+    def check(self) -> None:
+        if self.number:
+            raise Interrupted(self.number)
+
+
+@contextmanager
+def stop_signals() -> Iterator[Asked]:
+    """Handlers for Ctrl-C, SIGTERM, SIGHUP and the waking signal; in the main thread only, where Python allows it."""
+    asked = Asked()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    }
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, asked.stop)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    signal.siginterrupt(signal.SIGUSR1, True)
+    _WAKES.set()
+    try:
+        yield asked
+    finally:
+        _WAKES.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

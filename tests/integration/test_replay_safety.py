@@ -1,0 +1,404 @@
+"""Hostile traces: nothing outside the one folder of the replay changes, and what is refused gets one line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from builders import TraceBuilder
+
+from iotrace.errors import IotraceError, ReplayError, StorageError
+from iotrace.replay import stage as stage_module
+from iotrace.replay.ground import MARKER, Ground, clean, leftovers, remove
+from iotrace.replay.plan import build_plan
+from iotrace.replay.result import Run
+from iotrace.replay.run import run_replay
+from iotrace.trace.reader import open_trace
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A folder with things that a replay must not touch around the mount, and in it."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "thesis.tex").write_text("years of work")
+    mount = tmp_path / "outside" / "mount"
+    mount.mkdir()
+    (mount / "a").write_text("a user's file")
+    (mount / "link").symlink_to(tmp_path / "outside" / "thesis.tex")
+    return tmp_path
+
+
+def picture(top: Path) -> list[tuple[str, int, int, bytes]]:
+    """Everything under a folder, traces left out."""
+    result = []
+    for path in sorted(top.rglob("*")):
+        if ".iotrace" in str(path):
+            continue
+        data = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        result.append((str(path), path.lstat().st_mode, path.lstat().st_mtime_ns if path.is_file() else 0, data))
+    return result
+
+
+def replay_of(trace: TraceBuilder, world: Path, *prefixes: str, **options: object) -> Run:
+    folder = trace.save(world / "T.iotrace")
+    before = picture(world)
+    arguments: dict[str, Any] = {"timing": "asap", "prefixes": prefixes} | options
+    try:
+        result = run_replay(folder, world / "outside" / "mount", **arguments)
+    finally:
+        assert picture(world) == before
+    return result.info.runs[0]
+
+
+def refusal(trace: TraceBuilder, world: Path, kind: type[IotraceError], *prefixes: str, **options: object) -> str:
+    with pytest.raises(kind) as caught:
+        replay_of(trace, world, *prefixes, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_dots_lead_nowhere(world: Path) -> None:
+    trace = TraceBuilder(cwd="/data/job")
+    up = "../" * 30
+    for name in (f"{up}etc/passwd", "../../outside/thesis.tex", "a/../../../../outside/thesis.tex"):
+        trace.named("unlink", name)
+        file = trace.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, mode=0o666)
+        trace.write(file, name, 0, 100)
+        trace.named("rename", name, f"{up}outside/new")
+    trace.named("stat", "fine")
+    assert replay_of(trace, world, "/data").by_op["stat"].calls == 1
+    (world / "T.iotrace").rename(world / "old.iotrace")
+    replay_of(trace, world, "/")
+
+
+def test_absolute_paths_of_this_machine_are_only_names(world: Path) -> None:
+    trace = TraceBuilder(cwd="/")
+    victim = str(world / "outside" / "thesis.tex")
+    file = trace.open(victim, os.O_WRONLY | os.O_TRUNC)
+    trace.write(file, victim, 0, 10)
+    trace.named("unlink", victim)
+    run = replay_of(trace, world, "/")
+    assert (run.ops, run.errors) == (3, 0)
+
+
+def test_links_out_of_the_tree_are_made_to_dangle_inside(world: Path) -> None:
+    victim = str(world / "outside" / "thesis.tex")
+    trace = TraceBuilder()
+    trace.named("mkdir", "a", mode=0o755, seen=False)
+    trace.named("mkdir", "a/b", mode=0o755, seen=False)
+    for number, target in enumerate((victim, "../../../../outside/thesis.tex", "../../../../../etc/passwd", "..", "/")):
+        name = f"a/b/l{number}"
+        trace.call("symlink", path=trace.path(name), other_path=trace.path(target))
+        file = trace.open(name, os.O_WRONLY | os.O_TRUNC | os.O_CREAT, mode=0o666, existed=False)
+        trace.write(file, name, 0, 10)
+        trace.named("rename", name, f"up{number}")  # higher up a relative link would lead out
+        file = trace.open(f"up{number}", os.O_WRONLY | os.O_TRUNC | os.O_CREAT, mode=0o666, existed=False)
+        trace.write(file, f"up{number}", 0, 10)
+        trace.named("truncate", f"up{number}", size=0)
+    replay_of(trace, world)
+
+
+def test_a_recorded_link_of_before_leads_inside_too(world: Path) -> None:
+    trace = TraceBuilder()
+    link = trace.file("l", type="link", target=str(world / "outside" / "thesis.tex"))
+    trace.named("lstat", "l", file=link)
+    trace.call("open", path=trace.path("l"), flags=os.O_WRONLY | os.O_TRUNC, result=-errno.ENOENT)
+    run = replay_of(trace, world)
+    assert run.errors == 0
+
+
+def test_a_folder_renamed_upwards_takes_no_relative_name_out(world: Path) -> None:
+    trace = TraceBuilder()
+    trace.named("mkdir", "a", mode=0o755, seen=False)
+    trace.named("mkdir", "a/b", mode=0o755, seen=False)
+    trace.named("mkdir", "a/b/c", mode=0o755, seen=False)
+    trace.named("chdir", "a/b/c", seen=False)
+    trace.named("rename", "/data/job/a/b/c", "/data/job/top", seen=False)
+    for depth in range(1, 12):
+        raw = b"../" * depth + b"thesis.tex"
+        trace.call("unlink", path=trace.path(raw, base="/data/job/a/b/c"), result=0)
+        trace.call("mkdir", path=trace.path(b"../" * depth + b"new%d" % depth, base="/data/job/a/b/c"), mode=0o777)
+    replay_of(trace, world, "/data/job")
+    shutil.rmtree(world / "T.iotrace")
+    replay_of(trace, world, "/")
+
+
+def test_a_path_of_5000_bytes_and_a_nul_are_left_out_or_shortened(world: Path) -> None:
+    trace = TraceBuilder()
+    long, deep = "x" * 5000, "d/" * 2500 + "x"
+    for name in (long, deep, f"ok/{long}"):
+        file = trace.open(name, os.O_RDWR | os.O_CREAT, mode=0o600)
+        trace.write(file, name, 0, 10)
+        trace.named("stat", name)
+    for raw in (b"n\0ul", b"a\0/../../../etc", b"\0", b"\xff\xfe\x80", b"new\nline", b" ", b"-rf", b"%s%n"):
+        trace.call(
+            "stat", path=trace.path(raw), result=0, file=trace.file(f"f{len(trace.files)}", path=trace.path(raw))
+        )
+    run = replay_of(trace, world, "/data")
+    assert run.by_op["stat"].calls == 7  # one of the eight names leads to /etc
+    assert run.errors == 0
+
+
+def test_devices_fifos_owners_and_foreign_attributes_are_never_made(world: Path) -> None:
+    trace = TraceBuilder()
+    for name in ("null", "fifo", "socket"):
+        file = trace.open(name, os.O_RDWR, type="other")
+        trace.write(file, name, 0, 10)
+        trace.named("unlink", name)
+    trace.named("stat", "x")
+    trace.named("chown", "x")
+    trace.named("chmod", "x", mode=0o6777)
+    trace.named(
+        "setxattr", "x", seen=False, file=trace.file("x"), other_path=trace.path(b"security.capability"), size=20
+    )
+    trace.named("setxattr", "x", seen=False, file=trace.file("x"), other_path=trace.path(b"trusted.x"), size=20)
+    folder = trace.save(world / "T.iotrace")
+    result = run_replay(folder, world / "outside" / "mount", timing="asap", keep=True)
+    assert set(result.info.runs[0].by_op) == {"stat", "chmod"}
+    (made,) = (world / "outside" / "mount").glob("iotrace-*/t/m0/*")
+    assert made.is_file()
+    assert made.stat().st_mode & 0o7000 == 0
+    assert os.listxattr(made) == []
+
+
+def test_a_file_of_a_terabyte_is_refused_with_the_numbers(world: Path) -> None:
+    trace = TraceBuilder()
+    trace.close(trace.open("x", size=10**12), "x")
+    assert "1.00 TB" in refusal(trace, world, StorageError)
+
+
+def test_what_calls_reserve_and_write_counts_before_the_run(world: Path) -> None:
+    trace = TraceBuilder()
+    file = trace.open("x", os.O_RDWR | os.O_CREAT, existed=False, mode=0o600)
+    trace.on("fallocate", file, "x", flags=0, offset=0, size=10**12)
+    assert "1.00 TB" in refusal(trace, world, StorageError)
+    small = TraceBuilder()
+    file = small.open("x", os.O_RDWR | os.O_CREAT, existed=False, mode=0o600)
+    for turn in range(10):
+        small.write(file, "x", turn * 1000, 1000)
+    shutil.rmtree(world / "T.iotrace")
+    assert "--max-bytes" in refusal(small, world, StorageError, max_bytes=9_999)
+    shutil.rmtree(world / "T.iotrace")
+    assert replay_of(small, world, max_bytes=10_000).bytes_written == 10_000
+
+
+def test_a_sparse_file_of_exabytes_made_by_the_run_takes_no_room(world: Path) -> None:
+    trace = TraceBuilder()
+    file = trace.open("x", os.O_RDWR | os.O_CREAT, existed=False, mode=0o600)
+    trace.on("ftruncate", file, "x", size=10**12)
+    trace.write(file, "x", 10**12, 10, op="pwrite64")
+    trace.on("lseek", file, "x", offset=1 << 60, flags=0, result=1 << 60)
+    assert replay_of(trace, world).ops == 4
+
+
+def test_operations_and_codes_out_of_range_are_left_out(world: Path) -> None:
+    trace = TraceBuilder()
+    trace.named("stat", "x")
+    trace.named("reboot", "x")
+    trace.call("kexec_load", path=trace.path("x"))
+    trace.on("fcntl", trace.open("x"), "x", flags=1 << 40)
+    trace.on("mmap", 0, "x", address=1 << 62, size=1 << 62, mode=-1, flags=0x10, offset=-1)
+    trace.on("madvise", None, "x", address=1 << 62, size=4096, flags=100)
+    trace.call("munmap", address=0, size=1 << 62, file=trace.file("x"))
+    run = replay_of(trace, world)
+    assert set(run.by_op) == {"stat", "openat", "mmap"}
+    shutil.rmtree(world / "T.iotrace")
+    # ids beyond their tables, negative numbers, threads and processes that nobody knows
+    wild = TraceBuilder()
+    wild.named("stat", "x")
+    for value in (-5, 10**6, 2**31 - 1):
+        wild.call("read", open=value, path=value, file=value, offset=value, size=value, result=5)
+        wild.call("stat", path=value, file=value)
+        wild.events[-1] |= {"process": value, "thread": value}
+    assert replay_of(wild, world).errors == 0
+
+
+def test_a_dictionary_index_out_of_range_is_one_line_or_left_out(world: Path) -> None:
+    trace = TraceBuilder()
+    trace.named("stat", "x")
+    folder = trace.save(world / "T.iotrace")
+    part = next((folder / "events").glob("part-*"))
+    table = pq.read_table(part)
+    column = table.column("op").combine_chunks()
+    broken = pa.DictionaryArray.from_arrays(pa.array([7], pa.int16()), column.dictionary, safe=False)
+    table = table.set_column(table.schema.names.index("op"), table.schema.field("op"), broken)
+    pq.write_table(table, part)
+    with pytest.raises(IotraceError):
+        build_plan(open_trace(folder))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A mounted ext4 of 64 MB."""
+    image, point = tmp_path / "disk.img", tmp_path / "disk"
+    point.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    made = subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], capture_output=True, text=True)
+    mounted = subprocess.run(["mount", "-o", "loop", str(image), str(point)], capture_output=True, text=True)
+    if made.returncode or mounted.returncode:
+        pytest.skip(f"no loop mount here: {made.stderr or mounted.stderr}")
+    yield point
+    for _ in range(50):
+        if subprocess.run(["umount", str(point)], capture_output=True).returncode == 0:
+            break
+        time.sleep(0.1)
+
+
+def test_a_full_disk_is_refused_before_the_first_byte(small_disk: Path, tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    trace.close(trace.open("x", size=60 << 20), "x")
+    folder = trace.save(tmp_path / "T.iotrace")
+    before = os.statvfs(small_disk).f_bfree
+    with pytest.raises(StorageError, match="10 % stay so"):
+        run_replay(folder, small_disk, timing="asap")
+    assert os.statvfs(small_disk).f_bfree == before
+
+
+@pytest.mark.parametrize("phase", ["staging", "run"])
+def test_a_disk_that_fills_up_meanwhile_ends_the_replay_with_one_line_and_no_tree(
+    small_disk: Path, tmp_path: Path, phase: str
+) -> None:
+    trace = TraceBuilder()
+    if phase == "staging":
+        for number in range(10):
+            trace.close(trace.open(f"x{number}", size=3 << 20), f"x{number}")
+    else:
+        file = trace.open("x", os.O_RDWR | os.O_CREAT, existed=False, mode=0o600)
+        for turn in range(30):
+            trace.write(file, "x", turn << 20, 1 << 20)
+    folder = trace.save(tmp_path / "T.iotrace")
+    # someone else takes the room after it was checked
+    words = [sys.executable, "-c", _FILL, str(folder), str(small_disk), phase]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "no space left" in ran.stdout
+    assert not list(small_disk.glob("iotrace-*"))
+
+
+_FILL = """
+import sys
+from pathlib import Path
+from iotrace.errors import StorageError
+from iotrace.replay import run, stage
+folder, disk, phase = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+def lose_room(*arguments):
+    if phase == "run":
+        stage.stage(*arguments)
+    with (disk / "other").open("wb") as file:
+        file.write(bytes(40 << 20))
+    if phase == "staging":
+        stage.stage(*arguments)
+run.stage = lose_room
+try:
+    run.run_replay(folder, disk, timing="asap")
+except StorageError as error:
+    assert "\\n" not in str(error)
+    print(error)
+else:
+    print("it went well")
+"""
+
+
+def test_only_folders_of_dead_replays_are_found_and_removed(tmp_path: Path) -> None:
+    with Ground(tmp_path) as alive:
+        dead, foreign, rebooted = (tmp_path / f"iotrace-{name}" for name in ("dead", "foreign", "rebooted"))
+        marker = json.loads((alive.folder / MARKER).read_text())
+        for folder, change in (
+            (dead, {"pid": 2**22 - 1}),
+            (foreign, {"host": "elsewhere"}),
+            (rebooted, {"boot_id": "x"}),
+        ):
+            (folder / "t").mkdir(parents=True)
+            (folder / MARKER).write_text(json.dumps(marker | change))
+        (tmp_path / "iotrace-mine").mkdir()
+        (tmp_path / "iotrace-link").symlink_to(tmp_path)
+        assert leftovers(tmp_path) == [dead, rebooted]
+        assert clean(tmp_path) == [dead, rebooted]
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+            [alive.folder.name, "iotrace-foreign", "iotrace-mine", "iotrace-link"]
+        )
+
+
+def test_removal_follows_no_link_and_takes_closed_folders_too(tmp_path: Path) -> None:
+    (tmp_path / "keep").mkdir()
+    (tmp_path / "keep" / "file").write_text("x")
+    ours = tmp_path / "iotrace-x"
+    deep = ours
+    for _ in range(300):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    (deep / "link").symlink_to(tmp_path / "keep")
+    (ours / "link").symlink_to(tmp_path / "keep")
+    (ours / "closed").mkdir()
+    (ours / "closed" / "x").write_text("x")
+    (ours / "closed").chmod(0)
+    remove(ours)
+    assert not ours.exists()
+    assert (tmp_path / "keep" / "file").read_text() == "x"
+
+
+def test_removal_stops_at_another_mount(small_disk: Path, tmp_path: Path) -> None:
+    ours = small_disk / "iotrace-x"
+    (ours / "inner").mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "none", str(ours / "inner")], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        (ours / "inner" / "keep").write_text("x")
+        (ours / "gone").write_text("x")
+        remove(ours)
+        assert (ours / "inner" / "keep").read_text() == "x"
+        assert not (ours / "gone").exists()
+    finally:
+        subprocess.run(["umount", str(ours / "inner")], check=True)
+
+
+def test_the_clean_command_names_what_it_removed(tmp_path: Path) -> None:
+    with Ground(tmp_path, keep=True) as ground:
+        marker = json.loads((ground.folder / MARKER).read_text())
+    (ground.folder / MARKER).write_text(json.dumps(marker | {"pid": 2**22 - 1}))
+    words = [sys.executable, "-m", "iotrace", "replay", "--clean", str(tmp_path)]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (0, f"removed {ground.folder}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_open_files_than_the_limit_allows_is_one_line(world: Path) -> None:
+    trace = TraceBuilder(step_ns=10)
+    for number in range(70):
+        trace.open(f"x{number}")
+    folder = trace.save(world / "T.iotrace")
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (560, 560));"
+        "from iotrace.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", code, "replay", str(folder), "--fs", str(world), "-o", str(world / "R.ioresult")]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+    assert "ulimit" in ran.stderr
+
+
+def test_a_mount_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    trace.named("stat", "x")
+    folder = trace.save(tmp_path / "T.iotrace")
+    for place in (Path("/proc"), tmp_path / "nowhere", folder / "trace.json"):
+        with pytest.raises((StorageError, ReplayError)) as caught:
+            run_replay(folder, place, timing="asap")
+        assert "\n" not in str(caught.value)
+
+
+def test_ten_percent_of_a_file_system_stay_free() -> None:
+    assert stage_module.FREE_SHARE == 0.10
