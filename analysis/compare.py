@@ -227,6 +227,8 @@ def _rows(a: Side, b: Side, paired: bool) -> list[Row]:
                     median_interval(x), median_interval(y), compare_samples(x, y, paired), calls,
                 )
             )  # fmt: skip
+    if not _same_work(a, b):
+        rows = [replace(row, comparison=replace(row.comparison, verdict="~")) for row in rows]
     return rows
 
 
@@ -271,6 +273,8 @@ def _verdict(table: ComparisonTable, candidate: str) -> str:
     if row is None:
         return f"{candidate}: nothing was measured on both sides."
     c = row.comparison
+    if not _same_work(table.sides[0], next(side for side in table.sides if side.label == candidate)):
+        return f"{candidate} did not replay the same work as {row.baseline}: there is no verdict."
     if c.ratio is None:
         return f"{candidate}: the makespan is not known on both sides."
     if c.verdict == "~":
@@ -285,6 +289,10 @@ def _verdict(table: ComparisonTable, candidate: str) -> str:
         f"{candidate} is {c.verdict} than {row.baseline}: the same work took {significant(c.ratio)} × the time "
         f"({LEVEL:.0%} interval {significant(low)} to {significant(high)}, p = {c.p:.2g})."
     )
+
+
+def _same_work(a: Side, b: Side) -> bool:
+    return a.info.plan_hash == b.info.plan_hash
 
 
 def _finite(value: float) -> float | None:

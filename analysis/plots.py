@@ -171,7 +171,10 @@ def latency_ranges(table: pd.DataFrame, most: int = 14) -> Picture | None:
         )
         + f". Slowest at the 99th percentile: {printable(str(slowest['key']))}."
     )
-    return Picture(svg, "Latency of the operations that took most time.", text, "measured")
+    part = [name for name, row in zip(reversed(names), rows_shown, strict=True) if row["timed"] < row["calls"]]
+    caption = "Latency of the operations that took most time"
+    caption += f"; of {', '.join(part)} only calls whose duration is known." if part else "."
+    return Picture(svg, caption, text, "measured")
 
 
 def sizes(histogram: pd.DataFrame) -> Picture | None:

@@ -275,7 +275,9 @@ def trace_warnings(made: Summary) -> list[str]:
     if made.lost:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in made.lost_by_class.items())
         found.append(f"The recording lost {made.lost:,} operations ({kinds}): the figures are too low.")
-    elif not made.complete:
+    if made.gone:
+        found.append(f"{made.gone:,} of {made.info.events:,} events are not in the trace's folder any more.")
+    elif not made.complete and not made.lost:
         found.append("The recording was cut off: the figures are of what was written.")
     found += [f"Not seen: {sentence}" for sentence in made.info.unseen]
     return found

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from iotrace.analysis.commands.compare import ratio_text, spread_text, value_text
 from iotrace.analysis.compare import ComparisonTable, Row, Side
-from iotrace.analysis.summary import Summary
+from iotrace.analysis.summary import Summary, timing_notes
 from iotrace.statistics import median
 from iotrace.terminal import fit, printable
 from iotrace.trace.tables import records
@@ -91,8 +91,10 @@ def summary_grid(made: Summary, key: str, limit: int) -> Grid:
         [GridCell(short, name, title=name if short != name else ""), *_figures(row)]
         for row, name, short in zip(figures, names, fit(names, _NAME_WIDTH), strict=True)
     ]
-    note = f"the {limit} with most time" if key in ("file", "process") and len(rows) >= limit else ""
-    return Grid(caption, [Head(head, text=True), *_HEADS], rows, "measured", note)
+    notes = [f"The {limit} with most time."] if key in ("file", "process") and len(rows) >= limit else []
+    return Grid(
+        caption, [Head(head, text=True), *_HEADS], rows, "measured", " ".join([*notes, *timing_notes(made, key)])
+    )
 
 
 def comparison_grids(table: ComparisonTable, candidate: str) -> list[Grid]:
@@ -179,7 +181,7 @@ def _figures(row: dict[str, Any]) -> list[GridCell]:
         _count(row["errors"]),
         _bytes(row["bytes_read"]),
         _bytes(row["bytes_written"]),
-        GridCell(duration_text(row["time_s"] * 1e9), _value(row["time_s"])),
+        GridCell(duration_text(row["time_s"] * 1e9), _value(row["time_s"])) if row["timed"] else GridCell("-"),
         _latency(row["p50_us"]),
         _latency(row["p99_us"]),
         GridCell("-") if size != size else GridCell(size_text(int(size)), _value(size)),

@@ -28,7 +28,8 @@ class Summary:
     ----------
     name: the trace's folder name; info: its trace.json.
     events: rows; lost: operations that happened and are missing, lost_by_class: the same by class of operation.
-    complete: closed properly and nothing lost.
+    gone: rows that trace.json counts and that are not there (a part was removed).
+    complete: closed properly, nothing lost, nothing gone.
     duration_s: of the recording (of what was written, where it was cut off).
     files, processes: rows of those tables; bytes_read, bytes_written: see iotrace.trace.tables.
     tables: for each key asked for, the frame of Tables.by.
@@ -39,6 +40,7 @@ class Summary:
     events: int
     lost: int
     lost_by_class: dict[str, int]
+    gone: int
     complete: bool
     duration_s: float
     files: int
@@ -96,13 +98,15 @@ def summarise(trace: Trace, by: Sequence[Key | str] = DEFAULT_TABLES, limit: int
         }
     info = trace.info
     lost = {kind: count for kind, count in info.lost.items() if count}
+    gone = max(0, info.events - totals["events"])
     return Summary(
         name=trace.folder.name,
         info=info,
         events=totals["events"],
         lost=sum(lost.values()),
         lost_by_class=lost,
-        complete=info.complete,
+        gone=gone,
+        complete=info.complete and not gone,
         duration_s=(info.duration_ns or totals["end_ns"]) / 1e9,
         files=totals["files"],
         processes=totals["processes"],
@@ -115,6 +119,18 @@ def summarise(trace: Trace, by: Sequence[Key | str] = DEFAULT_TABLES, limit: int
 def has_labels(table: pd.DataFrame) -> bool:
     """Whether a table by step, job or user says more than that nothing is labelled."""
     return bool(table["key"].notna().any())
+
+
+def timing_notes(made: Summary, key: str) -> list[str]:
+    """What the times of a table leave out: calls whose duration is not known, mostly page faults found in memory."""
+    rows = [row for row in records(made.tables[key]) if 0 < row["timed"] < row["calls"]]
+    if not rows:
+        return []
+    if key in ("op", "class"):
+        of = ", ".join(f"{row['key']}: of {row['timed']:,} of {row['calls']:,} calls" for row in rows)
+    else:
+        of = f"in {len(rows):,} row{'' if len(rows) == 1 else 's'} not of all calls"
+    return [f"Times and percentiles, {of}; the others' durations are not known (a page found in memory has none)."]
 
 
 def _number(value: float, digits: int = 4) -> float | None:
@@ -147,6 +163,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 
 def _rest(row: dict[str, Any]) -> dict[str, Any]:
     return {
+        "timed": int(row["timed"]),
         "time_s": _number(row["time_s"], 9),
         "size_p50": None if math.isnan(row["size_p50"]) else int(row["size_p50"]),
         "sequential_share": _number(row["sequential_share"]),

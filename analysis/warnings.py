@@ -40,7 +40,10 @@ def _different_plans(sides: Sequence[Side]) -> list[str]:
     if len({side.info.plan_hash for side in sides}) < 2:
         return []
     sources = ", ".join(f"{side.label}: {side.info.source or 'unknown'}" for side in sides)
-    return [f"The sides replayed different plans ({sources}): their figures are not of the same work."]
+    return [
+        f"The sides replayed different plans ({sources}): their figures are not of the same work, "
+        "so no verdict is given."
+    ]
 
 
 def _errors(sides: Sequence[Side]) -> list[str]:

@@ -8,6 +8,7 @@ went away.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -87,6 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The exit status.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - a caller closed it and wants none
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -95,8 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # what the interpreter would still flush at its end has no reader either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _forget_output()
         return 141
     except KeyboardInterrupt:
         _complain("interrupted.")
@@ -119,6 +123,11 @@ def _run(words: list[str]) -> int:
     app = build_app(overall)
     result = app(words)
     return result if isinstance(result, int) else 0
+
+
+def _forget_output() -> None:
+    """What the interpreter would still flush at its end has no reader or no room either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _complain(line: str) -> None:
@@ -149,6 +158,9 @@ def _unexpected_line(error: BaseException) -> str:
         return f"this needs the Python module {error.name!r}, which is not installed: pip install {package}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        _forget_output()
+        return "no space is left where the output goes."
     return (
         f"unexpected {type(error).__name__}: {error}. This is a fault of iotrace: "
         f"run it again with {TRACEBACK_VARIABLE}=1 for the traceback, and report it."

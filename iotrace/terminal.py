@@ -156,5 +156,15 @@ def show(target: Console, text: str | Text) -> None:
     target.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
+def paragraph(target: Console, text: str, style: str = "") -> None:
+    """Print a sentence, made printable and wrapped between words."""
+    import textwrap
+
+    from rich.text import Text
+
+    for line in textwrap.wrap(printable(text), max(40, min(target.width, 100)), break_long_words=False):
+        show(target, Text(line, style=style))
+
+
 def _cell(value: str | Cell) -> Cell:
     return Cell(printable(value.text), value.style) if isinstance(value, Cell) else Cell(printable(value))

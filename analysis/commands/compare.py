@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 
 from iotrace.analysis.compare import ComparisonTable, Row, compare_results
 from iotrace.statistics import LEVEL, MedianInterval
-from iotrace.terminal import Cell, Column, console, printable, show, table
+from iotrace.terminal import Cell, Column, console, paragraph, printable, show, table
 from iotrace.units import count_text, duration_text, rate_text, significant
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def print_comparison(made: ComparisonTable, out: Console, every: bool = False) -
     for number, side in enumerate(candidates, 1):
         letter = chr(ord("A") + number) if number < 26 else side.label
         show(out, "")
-        _paragraph(out, made.verdicts()[number - 1], "bold")
+        paragraph(out, made.verdicts()[number - 1], "bold")
         show(out, "")
         for group, title in _TITLES.items():
             rows = [row for row in made.of(side.label) if row.group == group]
@@ -97,9 +96,9 @@ def print_comparison(made: ComparisonTable, out: Console, every: bool = False) -
                 show(out, "")
     show(out, f"n = {len(baseline.runs)} and {', '.join(str(len(side.runs)) for side in candidates)}; {pairing}")
     for note in made.footnotes:
-        _paragraph(out, note, "dim")
+        paragraph(out, note, "dim")
     for sentence in made.warnings:
-        _paragraph(out, f"Warning: {sentence}", "yellow")
+        paragraph(out, f"Warning: {sentence}", "yellow")
 
 
 def value_text(value: float, unit: str) -> str:
@@ -165,10 +164,3 @@ def _table(rows: list[Row], letter: str, width: int, title: str) -> Text:
             ]
         )
     return table(columns, cells, width, title)
-
-
-def _paragraph(out: Console, text: str, style: str) -> None:
-    from rich.text import Text
-
-    for line in textwrap.wrap(printable(text), max(40, min(out.width, 100)), break_long_words=False):
-        show(out, Text(line, style=style))

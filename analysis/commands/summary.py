@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from iotrace.analysis.summary import Summary, has_labels, summarise
-from iotrace.terminal import Cell, Column, console, printable, shorten, show, table
+from iotrace.analysis.summary import Summary, has_labels, summarise, timing_notes
+from iotrace.terminal import Cell, Column, console, paragraph, printable, shorten, show, table
 from iotrace.trace.reader import open_trace
 from iotrace.trace.tables import records
 from iotrace.units import bytes_text, count_text, duration_text, significant, size_text
@@ -86,6 +86,8 @@ def summary(
             continue
         show(out, "")
         show(out, table_text(made, key, out.width))
+        for note in timing_notes(made, key):
+            paragraph(out, note, "dim")
 
 
 def header(made: Summary, width: int) -> Text:
@@ -113,7 +115,12 @@ def header(made: Summary, width: int) -> Text:
             printable(f"LOST {made.lost:,} operations ({kinds}): the figures below are too low.") + "\n",
             style="bold red",
         )
-    if not made.complete and not made.lost:
+    if made.gone:
+        text.append(
+            f"NOT WHOLE: {made.gone:,} of {made.info.events:,} events are not in the folder any more.\n",
+            style="bold red",
+        )
+    elif not made.complete and not made.lost:
         text.append("NOT COMPLETE: the recording was cut off; the figures are of what was written.\n", style="bold red")
     elif made.complete:
         text.append("complete, nothing lost\n", style="green")

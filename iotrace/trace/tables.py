@@ -9,7 +9,8 @@ What counts, for every table:
 - bytes read: the positive results of operations of the kinds in schema.BYTES_READ; bytes written: those of
   BYTES_WRITTEN. A copy (sendfile, copy_file_range, splice) reads from its `file` and writes to its `other_file`; the
   side that is a pipe or socket does not count. Page faults, readahead and folder listings do not count.
-- errors: results below 0. Time: the sum of durations. Percentiles: of the durations that are known.
+- errors: results below 0. Timed: calls whose duration is known (page faults that found their page in memory have
+  none). Time: the sum of the durations that are known; percentiles: of these alone.
 - sizes: what data operations asked for.
 - sequential share: of the data operations at a known position, those that begin where the previous data operation on
   the same open description ended; the first one on a description counts when it begins at 0.
@@ -18,16 +19,17 @@ What counts, for every table:
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from iotrace.errors import UsageError
+from iotrace.errors import TraceError, UsageError
 from iotrace.histogram import bucket_sql, middles
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.reader import Trace
-from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN
+from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN, SCHEMAS
 
 if TYPE_CHECKING:
     import duckdb
@@ -62,11 +64,15 @@ class Tables:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.connection: duckdb.DuckDBPyConnection = trace.connect()
         self._temporary = tempfile.TemporaryDirectory(prefix="iotrace-tables-")
-        self.connection.execute("set temp_directory = ?", [self._temporary.name])
-        self.connection.execute("set preserve_insertion_order = false")
-        self._register()
+        try:
+            self.connection = self._connect()
+            self._execute("set temp_directory = ?", [self._temporary.name])
+            self._execute("set preserve_insertion_order = false")
+            self._register()
+        except BaseException:
+            self._temporary.cleanup()
+            raise
 
     def __enter__(self) -> Tables:
         return self
@@ -78,6 +84,43 @@ class Tables:
         """Let go of the connection and its temporary files."""
         self.connection.close()
         self._temporary.cleanup()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        try:
+            return self.trace.connect()
+        except duckdb.Error as error:
+            raise self._damage(error) from None
+
+    def _execute(self, query: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
+        """Run a query; what DuckDB cannot read is a damaged trace, not a fault of the query."""
+        import duckdb
+
+        try:
+            return self.connection.execute(query, list(values))
+        except duckdb.Error as error:
+            raise self._damage(error) from None
+
+    def _damage(self, error: Exception) -> TraceError:
+        """The part that is not as the format has it; DuckDB's own words where all are."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for table, schema in SCHEMAS.items():
+            for part in self.trace.parts(table):
+                try:
+                    found = pq.read_schema(part)
+                except (pa.ArrowException, OSError) as unreadable:
+                    return TraceError(f"{part} cannot be read: {str(unreadable).splitlines()[0].rstrip('.')}.")
+                missing = [name for name in schema.names if name not in found.names]
+                if missing:
+                    return TraceError(f"{part} lacks the columns {', '.join(missing)}: it is not a part of a trace.")
+                for name in schema.names:
+                    if pa.types.is_integer(schema.field(name).type) and not pa.types.is_integer(found.field(name).type):
+                        return TraceError(f"{part}: the column {name} is {found.field(name).type}, not integer.")
+        reason = str(error).splitlines()[0].split("Error: ", 1)[-1].rstrip(".")
+        return TraceError(f"{self.trace.folder} is damaged or holds what no recording writes: {reason}.")
 
     def _register(self) -> None:
         kinds = pd.DataFrame(
@@ -95,9 +138,9 @@ class Tables:
         self.connection.register("kinds_frame", kinds)
         self.connection.register("mounts_frame", mounts)
         # a table of its own each: DuckDB would scan a registered frame anew in every query
-        self.connection.execute("create temp table kinds as select * from kinds_frame")
-        self.connection.execute("create temp table mount_points as select * from mounts_frame")
-        self.connection.execute(
+        self._execute("create temp table kinds as select * from kinds_frame")
+        self._execute("create temp table mount_points as select * from mounts_frame")
+        self._execute(
             """
             create temp table path_mounts as
             select path, arg_max(mount, (length(point), mount)) as mount
@@ -105,12 +148,12 @@ class Tables:
             group by path
             """
         )
-        self.connection.execute(
+        self._execute(
             "create temp table path_files as "
             "select path, min(file) as file from files where path is not null group by path"
         )
         # copies move bytes between two files: what is no file (a pipe, a socket) has no row and counts nothing
-        self.connection.execute(
+        self._execute(
             """
             create temp view sides as
             select e.time_ns, e.duration_ns, e.process, e.thread, e.op, e.path, e.file, e.other_path, e.other_file,
@@ -126,14 +169,14 @@ class Tables:
             from events e left join kinds k on e.op = k.op
             """
         )
-        self.connection.execute(
+        self._execute(
             """
             create temp view calls as
             select s.*, coalesce(f.mount, m.mount) as mount, true as counted
             from sides s left join files f on s.file = f.file left join path_mounts m on s.path = m.path
             """
         )
-        self.connection.execute(
+        self._execute(
             """
             create temp view calls_by_file as
             select * replace (
@@ -169,7 +212,7 @@ class Tables:
         -------
         Columns: key (op: its name; file: its path; process: "pid command"; mount: its point; None where a row has no
         such thing), id (number of the file, process, thread or mount, where the key is one; a path without a file is
-        -1 - path), calls, errors, data_calls, bytes_read, bytes_written, time_s, p50_us, p95_us, p99_us (NaN: no
+        -1 - path), calls, errors, timed, data_calls, bytes_read, bytes_written, time_s, p50_us, p95_us, p99_us (NaN: no
         duration known), size_p50 (bytes, NaN: no data operation), sequential_share (0 to 1, NaN: no positioned data
         operation), first_s, last_s (start of the first and last call, seconds since the recording's start); and
         `class` where the key is op.
@@ -184,10 +227,11 @@ class Tables:
             if limit
             else ""
         )
-        self.connection.execute(
+        self._execute(
             f"""
             create or replace temp table totals as
             select key, count(*) filter (counted) as calls, count(*) filter (counted and result < 0) as errors,
+                   count(*) filter (counted and duration_ns is not null) as timed,
                    count(*) filter (counted and data) as data_calls,
                    sum(bytes_read)::bigint as bytes_read, sum(bytes_written)::bigint as bytes_written,
                    coalesce(sum(duration_ns) filter (counted), 0)::hugeint as total_ns,
@@ -198,7 +242,7 @@ class Tables:
         keep = (
             f"select s.* from ({source}) s semi join totals t on s.key is not distinct from t.key" if limit else source
         )
-        frame = self.connection.execute("select * from totals").df()
+        frame = self._execute("select * from totals").df()
         for part in (self._percentiles(keep), self._sizes(keep), self._sequential(source)):
             frame = frame.merge(part, on="key", how="left")
         frame["time_s"] = frame.pop("total_ns").astype("float64") / 1e9
@@ -213,7 +257,7 @@ class Tables:
         columns = ", ".join(
             f"min(bucket) filter (until >= greatest(1, ceil({q} * total))) as {name}" for name, q in PERCENTILES.items()
         )
-        frame = self.connection.execute(
+        frame = self._execute(
             f"""
             with counts as (
                 select key, {bucket_sql("duration_ns")} as bucket, count(*) as n
@@ -231,7 +275,7 @@ class Tables:
 
     def _sizes(self, source: str) -> pd.DataFrame:
         # a bucket's smallest size stands for it: exact when programs ask for one size, as they mostly do
-        return self.connection.execute(
+        return self._execute(
             f"""
             with counts as (
                 select key, {bucket_sql("size")} as bucket, count(*) as n, min(size) as smallest
@@ -245,7 +289,7 @@ class Tables:
         ).df()
 
     def _sequential(self, source: str) -> pd.DataFrame:
-        return self.connection.execute(
+        return self._execute(
             f"""
             with moves as (
                 select key, "offset",
@@ -262,7 +306,7 @@ class Tables:
         if key == "file":
             labels = self._file_labels(frame)
         elif key == "process":
-            labels = self.connection.execute(
+            labels = self._execute(
                 "select process as id, trim(concat_ws(' ', pid::varchar, command)) as key from processes"
             ).df()
         elif key == "thread":
@@ -281,7 +325,7 @@ class Tables:
     def _file_labels(self, frame: pd.DataFrame) -> pd.DataFrame:
         ids = frame[["id"]].dropna().astype("int64")
         self.connection.register("wanted_ids", ids)
-        labels = self.connection.execute(
+        labels = self._execute(
             """
             select w.id, q.text as key from wanted_ids w
             left join files f on w.id >= 0 and f.file = w.id
@@ -301,7 +345,7 @@ class Tables:
         UsageError: the key is not one of KEYS.
         """
         condition = "counted and data" if column == "size" else "counted"
-        return self.connection.execute(
+        return self._execute(
             f"""
             select key, {bucket_sql(column)} as bucket, count(*) as count
             from ({self._source(key)}) where {column} is not null and {condition} group by all order by all
@@ -316,10 +360,10 @@ class Tables:
         Columns start_s, width_s, class, calls, bytes_read, bytes_written; a call belongs to the slice in which it
         started; slices without a call have no row.
         """
-        last = self.connection.execute("select coalesce(max(time_ns), 0) from events").fetchone()
+        last = self._execute("select coalesce(max(time_ns), 0) from events").fetchone()
         end_ns = max(self.trace.info.duration_ns, (int(last[0]) if last else 0) + 1, 1)
         width_ns = max(1, -(-end_ns // bins))
-        frame = self.connection.execute(
+        frame = self._execute(
             f"""
             select greatest(time_ns, 0) // {width_ns} as slice, kind as class, count(*) as calls,
                    sum(bytes_read)::bigint as bytes_read, sum(bytes_written)::bigint as bytes_written
@@ -332,7 +376,7 @@ class Tables:
 
     def positions(self, rows: int = 20_000) -> pd.DataFrame:
         """A random sample (fixed seed) of positioned data operations: time_s, file, path, offset, size, class."""
-        return self.connection.execute(
+        return self._execute(
             f"""
             with sample as (
                 select * from (
@@ -347,7 +391,7 @@ class Tables:
 
     def totals(self) -> dict[str, int]:
         """Of the whole trace: events, bytes_read, bytes_written, files, processes, end_ns (last known end)."""
-        row = self.connection.execute(
+        row = self._execute(
             """
             select count(*), coalesce(sum(bytes_read), 0)::bigint, coalesce(sum(bytes_written), 0)::bigint,
                    (select count(*) from files), (select count(*) from processes),
