@@ -56,8 +56,8 @@ def resolve_memory(tables: Tables, selection: Selection, page_size: int) -> Mapp
         numbers = np.full(n, -1, np.int64)
         numbers[ours] = np.arange(result.count)
         slot, delta, length = resolve_mappings(
-            action, events.process[rows].astype(np.int64), events.address[rows], events.size[rows],
-            events.file[rows].astype(np.int64), events.offset[rows], numbers[rows], page_size,
+            action, events.process[rows].astype(np.int64), events.thread[rows].astype(np.int64), events.address[rows],
+            events.size[rows], events.file[rows].astype(np.int64), events.offset[rows], numbers[rows], page_size,
         )  # fmt: skip
         # a mapping at an address that cannot be is still made, only nothing refers to it
         slot = np.where(action == MAP_MAPS, numbers[rows], slot)

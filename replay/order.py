@@ -9,6 +9,8 @@ Calls that overlapped in the recording were concurrent and stay so.
 
 from __future__ import annotations
 
+import os
+
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,6 +119,7 @@ def _data(tables: Tables, event: Ints) -> list[_Access]:
     rows = np.arange(len(event), dtype=np.int64)
     copies = COPIES[op]
     reads = (kind == _KINDS.index(Kind.READ)) | copies | FAULT[op] | _SYNCS[op]
+    reads |= (op == NUMBER_OF["lseek"]) & (flags == os.SEEK_END)
     writes = (kind == _KINDS.index(Kind.WRITE)) | _table(("fallocate",))[op]
     resizes = _RESIZES[op] | (OPENS[op] & (flags & _TRUNCATE_FLAGS != 0))
     result: list[_Access] = []

@@ -165,6 +165,7 @@ def select(tables: Tables, mapping: Mapping) -> Selection:
     # a name outside that leads to a mapped file through a link stands for that file
     resolved = uses_path & (node < 0) & (events.result >= 0) & (events.file >= 0)
     node = np.where(resolved, _at(mapping.canonical, events.file), node).astype(np.int32)
+    _drop_led_outside(tables, mapping, node)
     two_names = RENAMES[op] | LINKS[op]
     node2 = np.where(two_names & (events.other_path >= 0), _at(mapping.node, events.other_path), -1).astype(np.int32)
     _follow_descriptors(tables, mapping, uses_path, node, node2)
@@ -201,6 +202,17 @@ def select(tables: Tables, mapping: Mapping) -> Selection:
     mark(COPIES[op] & ~source & ~other & (events.open < 0) & (events.other_open < 0), Reason.NO_PATH)
     mark(COPIES[op] & ~source & ~other, Reason.OUTSIDE)
     return selection
+
+
+def _drop_led_outside(tables: Tables, mapping: Mapping, node: Ids) -> None:
+    """Names inside the map that lead through a known link to a file outside stay outside; changes `node` in place."""
+    events = tables.events
+    if -1 not in mapping.links.values():
+        return
+    far = np.flatnonzero((node >= 0) & (events.result >= 0) & (events.file >= 0))
+    far = far[_at(mapping.canonical, events.file[far]) < 0]
+    away = [one for one in np.unique(node[far]).tolist() if mapping.physical(one, follow=True) < 0]
+    node[far[np.isin(node[far], away)]] = -1
 
 
 def _follow_descriptors(tables: Tables, mapping: Mapping, uses_path: Flags, node: Ids, node2: Ids) -> None:

@@ -125,10 +125,12 @@ class _Inference:
         self.working: list[int] = []
         self.present: dict[int, int] = {}  # node → event that says so (-1: implied)
         self.renames: dict[int, list[tuple[int, int]]] = {}  # destination → (event, source), in order
+        self.makes: dict[int, list[int]] = {}  # node → events by which the run makes it, a rename to it included
 
     def run(self) -> Snapshot:
         node, event, says = self._uses()
         self._folders_seen()
+        self._note_makes(node, event, says)
         self._folder_renames()
         order = np.lexsort((event, node))
         node, event, says = node[order], event[order], says[order]
@@ -204,6 +206,8 @@ class _Inference:
         says[creates] = MAYBE_MAKES
         says[creates & ((flags & _O_EXCL) != 0)] = MAKES
         says[(_MKDIRS | SYMLINKS)[op] & success] = MAKES
+        node = selection.node[named]
+        links = self._uses_of_links(named, node, says)
         second = np.flatnonzero(kept & (selection.node2 >= 0))
         good = events.result[second] >= 0
         says2 = np.where(good, MAKES, SILENT).astype(np.int8)
@@ -211,11 +215,49 @@ class _Inference:
         says2[exchanges | (events.result[second] == -errno.EEXIST) | (events.result[second] == -errno.ENOTEMPTY)] = (
             PRESENT
         )
+        nodes = np.concatenate([node, selection.node2[second]])
+        rows = np.concatenate([named, second]).astype(np.int64)
+        says = np.concatenate([says, says2])
+        if self.mapping.links:
+            lies = {one: self._lies(one) for one in np.unique(nodes).tolist()}
+            nodes = np.array([lies[one] for one in nodes.tolist()], np.int32)
+        spoken = says != SILENT
         return (
-            np.concatenate([selection.node[named], selection.node2[second]]),
-            np.concatenate([named, second]).astype(np.int64),
-            np.concatenate([says, says2]),
+            np.concatenate([nodes[spoken], links[0]]),
+            np.concatenate([rows[spoken], links[1]]),
+            np.concatenate([says[spoken], np.full(len(links[0]), PRESENT, np.int8)]),
         )
+
+    def _uses_of_links(self, rows: Ints, node: Ids, says: npt.NDArray[np.int8]) -> tuple[Ids, Ints]:
+        """Links that calls followed: they were there, and what a call says, it says of what the link leads to.
+
+        Changes `node` and `says` in place.
+        """
+        mapping = self.mapping
+        is_link = np.zeros(len(self.tree), np.bool_)
+        lies = {one: mapping.physical(one) for one in np.unique(node).tolist()} if mapping.links else {}
+        is_link[[one for one, at in lies.items() if at in mapping.links]] = True
+        found: list[tuple[int, int]] = []
+        for i in np.flatnonzero(is_link[node]).tolist():
+            row, link = int(rows[i]), int(node[i])
+            if self._follows(row) or self.tables.events.result[row] == -errno.ELOOP:
+                found.append((lies[link], row))
+                target = mapping.physical(link, follow=True)
+                if target > ROOT:
+                    node[i] = target
+                else:
+                    says[i] = SILENT
+        pairs = np.array(found, np.int64).reshape(-1, 2)
+        return pairs[:, 0].astype(np.int32), pairs[:, 1]
+
+    def _note_makes(self, node: Ids, event: Ints, says: npt.NDArray[np.int8]) -> None:
+        """Every time that the run makes a name which lies beneath a folder that is renamed."""
+        makes = says == MAKES
+        maybe = np.flatnonzero(says == MAYBE_MAKES)
+        files = self.tables.events.file[event[maybe]]
+        makes[maybe] = [not self._was_there(number) for number in files.tolist()]
+        for at, row in zip(node[makes].tolist(), event[makes].tolist(), strict=True):
+            self.makes.setdefault(at, []).append(row)
 
     def _folders_seen(self) -> None:
         """Nodes that are folders by what was done to them."""
@@ -243,6 +285,7 @@ class _Inference:
         cwd = {self.mapping.locate(_parts(text)) for text in self.tables.process_cwd if text.startswith("/")}
         self.working = sorted(cwd - {-1})
         self.folders.update(self.working)
+        self.folders.update([self._lies(node) for node in self.folders])
 
     def _note(self, node: int, row: int) -> None:
         self.present.setdefault(node, row)
@@ -254,6 +297,7 @@ class _Inference:
         for row, source, target in zip(
             rows.tolist(), selection.node[rows].tolist(), selection.node2[rows].tolist(), strict=True
         ):
+            source, target = self._lies(source), self._lies(target)
             if self.tree.has_children[target] or self.tree.has_children[source] or source in self.folders:
                 self.renames.setdefault(target, []).append((row, source))
         for row in np.flatnonzero(SYMLINKS[events.op] & selection.kept & (events.result >= 0)).tolist():
@@ -261,21 +305,33 @@ class _Inference:
             if text >= 0 and (target := target_node(self.mapping, link, self.tables.path_raw[text])) > ROOT:
                 self.renames.setdefault(link, []).append((row, target))
 
+    def _lies(self, node: int) -> int:
+        """Where a name lies, or the name itself where that is not known."""
+        lies = self.mapping.physical(node) if self.mapping.links else node
+        return lies if lies > ROOT else node
+
     def _origin(self, node: int, row: int) -> tuple[int, int]:
-        """Where a name used at event `row` stood at the start, through links and renames of folders above it."""
+        """Where a name used at event `row` stood at the start, through links and renames of folders above it.
+
+        Goes back in time, from the latest rename to the first; -1 where the run itself made what stands there.
+        """
+        moved = False
         for _ in range(64):
-            if self.renames:
-                moved = False
-                for above in self.tree.ancestors(node)[1:]:
-                    earlier = [(at, source) for at, source in self.renames.get(above, ()) if at < row]
-                    if earlier:
-                        row, source = earlier[-1]
-                        node = self._carry(node, above, source)
-                        moved = True
+            latest, source, renamed = -1, -1, -1
+            chain = self.tree.ancestors(node)
+            for above in (chain if moved else chain[1:]) if self.renames else ():
+                for at, one in reversed(self.renames.get(above, ())):
+                    if at < row:
+                        if at > latest:
+                            latest, source, renamed = at, one, above
                         break
-                if moved and node >= 0:
-                    continue
-            return (self.mapping.physical(node) if node >= 0 else -1), row
+            if moved and any(latest < at < row for above in chain for at in self.makes.get(above, ())):
+                return -1, row
+            if renamed < 0:
+                return self.mapping.physical(node), row
+            node, row, moved = self._carry(node, renamed, source), latest, True
+            if node < 0:
+                return -1, row
         return -1, row
 
     def _carry(self, node: int, above: int, to: int) -> int:
@@ -295,7 +351,7 @@ class _Inference:
         if node in self.mapping.links:
             target = self.mapping.links[node]
             follows = row >= 0 and self._follows(row) and events.result[row] >= 0
-            if follows and target > ROOT:
+            if follows and target > ROOT and self.mapping.physical(target, follow=True) not in self.firsts:
                 self.present.setdefault(self.mapping.physical(target, follow=True), row)
 
     def _follows(self, row: int) -> bool:

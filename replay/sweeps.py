@@ -118,12 +118,14 @@ def _cut(lo: Any, hi: Any, slot: Any, base: Any, file: Any, offset: Any, live: i
 
 @compiled
 def resolve_mappings(
-    action: Any, process: Any, address: Any, size: Any, file: Any, offset: Any, slot: Any, page: int
+    action: Any, process: Any, thread: Any, address: Any, size: Any, file: Any, offset: Any, slot: Any, page: int
 ) -> Any:
     """Which recorded mapping each memory operation is in.
 
-    Arrays of shape (n,), sorted by process and then by completion: action (MAP_*), process, address (NONE where not
-    known), size, file, offset in the file, and for MAP_MAPS the slot that it makes. Gives (slot, delta, length), each
+    Arrays of shape (n,), sorted by process and then by completion: action (MAP_*), process, thread, address (NONE where
+    not known), size, file, offset in the file, and for MAP_MAPS the slot that it makes. A use without an address is
+    taken to be in a mapping of its file that the same thread made, or else in any: threads that each map the same file
+    at the same time are told apart by that. Gives (slot, delta, length), each
     of shape (n,): the slot (-1: none known), the distance from the slot's address, and the length clipped to what is
     mapped there. A part of a mapping is given to at most one unmapping, so that no replay can unmap memory that is
     not its own.
@@ -138,6 +140,7 @@ def resolve_mappings(
     base = np.zeros(MAPPINGS_MAX, np.int64)
     of_file = np.zeros(MAPPINGS_MAX, np.int64)
     of_offset = np.zeros(MAPPINGS_MAX, np.int64)
+    maker = np.full(n + 1, -1, np.int64)  # slots number the mappings, of which there are at most n
     live = 0
     for i in range(n):
         if i == 0 or process[i] != process[i - 1]:
@@ -152,8 +155,11 @@ def resolve_mappings(
                 for j in range(live - 1, -1, -1):
                     place = offset[i] - of_offset[j]
                     if of_file[j] == file[i] and place >= lo[j] - base[j] and place < hi[j] - base[j]:
-                        at_slot[i], delta[i], length[i] = of_slot[j], place, min(asked, hi[j] - base[j] - place)
-                        break
+                        own = of_slot[j] >= 0 and maker[of_slot[j]] == thread[i]
+                        if at_slot[i] == -1 or own:
+                            at_slot[i], delta[i], length[i] = of_slot[j], place, min(asked, hi[j] - base[j] - place)
+                        if own:
+                            break
             continue
         if low < 0 or low > np.int64(1) << 60:
             continue
@@ -172,10 +178,14 @@ def resolve_mappings(
             lo[place], hi[place], of_slot[place], base[place] = low, low + rounded, slot[i], low
             of_file[place], of_offset[place] = file[i], offset[i]
             live += 1
+            if slot[i] >= 0:
+                maker[slot[i]] = thread[i]
             at_slot[i], length[i] = slot[i], rounded
             continue
         j = _find(lo, live, low)
         if j < 0 or low >= hi[j]:
+            if action[i] == MAP_UNMAPS:
+                live = _cut(lo, hi, of_slot, base, of_file, of_offset, live, low, low + rounded)
             continue
         at_slot[i], delta[i] = of_slot[j], low - base[j]
         reach = asked if action[i] == MAP_USES else rounded

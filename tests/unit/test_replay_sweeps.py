@@ -97,8 +97,9 @@ def test_every_use_lies_in_a_live_mapping_and_no_page_is_unmapped_twice(steps: l
     n = len(steps)
     slots = array([i if step[0] == MAP_MAPS else -1 for i, step in enumerate(steps)])
     slot, delta, length = resolve_mappings(
-        array([step[0] for step in steps]), array([step[1] for step in steps]), array([step[2] * 4096 for step in
-        steps]), array([step[3] * 4096 for step in steps]), array([0] * n), array([0] * n), slots, 4096,
+        array([step[0] for step in steps]), array([step[1] for step in steps]), array([0] * n),
+        array([step[2] * 4096 for step in steps]), array([step[3] * 4096 for step in steps]), array([0] * n),
+        array([0] * n), slots, 4096,
     )  # fmt: skip
     live: dict[int, tuple[int, int]] = {}  # page → slot, page within it
     unmapped: set[tuple[int, int]] = set()
@@ -123,10 +124,19 @@ def test_every_use_lies_in_a_live_mapping_and_no_page_is_unmapped_twice(steps: l
 
 def test_a_fault_without_an_address_is_found_by_file_and_offset() -> None:
     slot, delta, _ = resolve_mappings(
-        array([MAP_MAPS, MAP_MAPS, MAP_USES]), array([0, 0, 0]), array([0x10000, 0x90000, NONE]), array([0x8000,
-        0x8000, 4096]), array([1, 2, 2]), array([0, 0x4000, 0x6000]), array([0, 1, -1]), 4096,
+        array([MAP_MAPS, MAP_MAPS, MAP_USES]), array([0, 0, 0]), array([0, 0, 0]), array([0x10000, 0x90000, NONE]),
+        array([0x8000, 0x8000, 4096]), array([1, 2, 2]), array([0, 0x4000, 0x6000]), array([0, 1, -1]), 4096,
     )  # fmt: skip
     assert (slot[2], delta[2]) == (1, 0x2000)
+
+
+def test_a_fault_without_an_address_is_in_the_threads_own_mapping_of_the_file_before_anothers() -> None:
+    slot, _, _ = resolve_mappings(
+        array([MAP_MAPS, MAP_MAPS, MAP_USES, MAP_USES, MAP_USES]), array([0] * 5), array([7, 8, 7, 8, 9]),
+        array([0x10000, 0x90000, NONE, NONE, NONE]), array([0x8000, 0x8000, 4096, 4096, 4096]), array([1] * 5),
+        array([0, 0, 0x1000, 0x1000, 0x1000]), array([0, 1, -1, -1, -1]), 4096,
+    )  # fmt: skip
+    assert slot[2:].tolist() == [0, 1, 1]
 
 
 def test_a_copy_goes_on_from_the_position_only_where_it_did_in_the_recording() -> None:
