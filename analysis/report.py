@@ -181,22 +181,51 @@ def _picture(picture: plots.Picture) -> Any:
 
 
 def _result_sections(results: Sequence[Result]) -> tuple[list[Section], list[dict[str, str]], list[str]]:
+    """Sections, verdicts and warnings of all results; only results of one plan did the same work and are compared."""
+    plans: dict[str, list[Result]] = {}
+    for result in results:
+        plans.setdefault(result.info.plan_hash, []).append(result)
+    sections: list[Section] = []
+    verdicts: list[dict[str, str]] = []
+    warned: dict[str, list[str]] = {}
+    for number, group in enumerate(plans.values(), 1):
+        name = printable((group[0].info.source or f"plan {number}").removesuffix(".iotrace"))
+        found, said, warnings = _plan_sections(group, number)
+        for section in found if len(plans) > 1 else []:
+            section.title = f"{name}: {section.title}"
+        sections += found
+        verdicts += [
+            {**verdict, "text": f"{name}: {verdict['text']}"} if len(plans) > 1 else verdict for verdict in said
+        ]
+        for sentence in warnings:
+            warned.setdefault(sentence, []).append(name)
+    everywhere = len(plans)
+    return (
+        sections,
+        verdicts,
+        [text if len(names) == everywhere else f"{', '.join(names)}: {text}" for text, names in warned.items()],
+    )
+
+
+def _plan_sections(results: Sequence[Result], plan: int) -> tuple[list[Section], list[dict[str, str]], list[str]]:
     sides = sides_of(results)
     if len(sides) < 2:
-        return [_single_section(sides[0])], [], warnings_of(sides, paired=False)
+        return [_single_section(sides[0], plan)], [], warnings_of(sides, paired=False)
     table = compare_results(*results)
     verdicts = []
     sections = []
     for number, side in enumerate(table.sides[1:], 1):
         style = next((row.comparison.verdict for row in table.of(side.label) if row.metric == "makespan_s"), "~")
         verdicts.append({"text": printable(table.verdicts()[number - 1]), "style": style if style != "~" else "open"})
-        section = Section(f"comparison-{number}", printable(f"{side.label} compared with {table.sides[0].label}"))
+        section = Section(
+            f"comparison-{plan}-{number}", printable(f"{side.label} compared with {table.sides[0].label}")
+        )
         section.lead = _comparison_lead(table, side)
         section.blocks += [_picture(p) for p in plots.pictures([comparison_plots.ratios(table, side.label)])]
         section.blocks += comparison_grids(table, side.label)
         section.notes = [printable(note) for note in table.footnotes]
         sections.append(section)
-    runs = Section("runs", "Runs and latencies")
+    runs = Section(f"runs-{plan}", "Runs and latencies")
     intervals = {}
     for side in table.sides:
         result = next(result for result in results if result.info is side.info)
@@ -222,9 +251,9 @@ def _comparison_lead(table: ComparisonTable, side: Side) -> str:
     )
 
 
-def _single_section(side: Side) -> Section:
+def _single_section(side: Side, plan: int) -> Section:
     run = side.runs[0]
-    section = Section("replay", printable(f"Replay on {side.label} ({side.mount})"))
+    section = Section(f"replay-{plan}", printable(f"Replay on {side.label} ({side.mount})"))
     section.facts = [
         Fact("makespan", duration_text(run.wall_s * 1e9)),
         Fact("operations", count_text(run.ops)),

@@ -127,10 +127,10 @@ def timing_notes(made: Summary, key: str) -> list[str]:
     if not rows:
         return []
     if key in ("op", "class"):
-        of = ", ".join(f"{row['key']}: of {row['timed']:,} of {row['calls']:,} calls" for row in rows)
+        of = ", ".join(f"{row['key']} from {row['timed']:,} of {row['calls']:,} calls" for row in rows)
     else:
-        of = f"in {len(rows):,} row{'' if len(rows) == 1 else 's'} not of all calls"
-    return [f"Times and percentiles, {of}; the others' durations are not known (a page found in memory has none)."]
+        of = f"{len(rows):,} row{'' if len(rows) == 1 else 's'} from part of the calls"
+    return [f"Times and percentiles of {of}: the others' durations are not known (a page found in memory has none)."]
 
 
 def _number(value: float, digits: int = 4) -> float | None:

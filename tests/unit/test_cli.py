@@ -182,6 +182,15 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert done.returncode == 141
 
 
+@pytest.mark.parametrize(("where", "status", "says"), [(">&-", 0, ""), (">/dev/full", 1, "iotrace: no space is left")])
+def test_an_output_that_is_closed_or_full_is_no_fault_of_iotrace(where: str, status: int, says: str) -> None:
+    command = f"{sys.executable} -m iotrace doctor --json {where} || test $? = {status}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert done.stderr.startswith(says)
+    assert len(done.stderr.splitlines()) == (1 if says else 0)
+
+
 def test_words_behind_two_dashes_are_not_iotraces(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Any:

@@ -180,6 +180,14 @@ def test_different_plans_and_options_are_warned_of(tmp_path: Path) -> None:
     assert not warned(same, "different")
 
 
+def test_different_work_gets_no_verdict_however_large_the_difference(tmp_path: Path) -> None:
+    a = made_result(tmp_path / "a.ioresult", {"/a": 1}, 6)
+    b = made_result(tmp_path / "b.ioresult", {"/b": 9}, 6, plan_hash="cd" * 32)
+    table = compare_results(a, b)
+    assert {row.comparison.verdict for row in table.rows} == {"~"}
+    assert table.verdicts() == ["/b did not replay the same work as /a: there is no verdict."]
+
+
 def test_errors_in_a_run_are_warned_of(tmp_path: Path) -> None:
     result = made_result(tmp_path / "r.ioresult", {"/a": 1, "/b": 1}, 6)
     assert not warned(compare_results(result), "did not end as recorded")

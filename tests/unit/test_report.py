@@ -170,6 +170,17 @@ def test_results_alone_make_a_page(tmp_path: Path, mounts: dict[str, float], rep
     assert "page cache may have served" in html
 
 
+def test_results_of_different_work_are_each_compared_within_themselves(tmp_path: Path) -> None:
+    made_result(tmp_path / "one.ioresult", {"/a": 1, "/b": 2}, 6, source="one.iotrace")
+    made_result(tmp_path / "two.ioresult", {"/a": 1, "/b": 0.2}, 6, source="two.iotrace", plan_hash="cd" * 32)
+    html = render_report([tmp_path / "one.ioresult", tmp_path / "two.ioresult"])
+    Page(html)
+    assert "one: /b is slower than /a" in html
+    assert "two: /b is faster than /a" in html
+    assert "different plans" not in html
+    assert html.count("page cache may have served") == 1
+
+
 def test_an_empty_trace_makes_a_page(tmp_path: Path) -> None:
     Page(render_report([made_trace(tmp_path / "t.iotrace", [])]))
 

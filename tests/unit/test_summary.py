@@ -148,3 +148,25 @@ def test_a_torn_part_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
     assert status == 1
     assert out.err.count("\n") == 1
     assert "damaged" in out.err
+
+
+def test_times_of_a_part_of_the_calls_are_said_to_be_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faults = [event(i, "mmap.fault", path=0, file=0, duration_ns=None if i else 5_000_000) for i in range(100)]
+    trace = made_trace(tmp_path / "t.iotrace", faults, ["/data/a"])
+    assert "mmap.fault from 1 of 100 calls" in " ".join(printed(capsys, trace)[1].out.split())
+    assert "1 row from part of the calls" in " ".join(printed(capsys, trace, "--by", "file")[1].out.split())
+    assert json.loads(printed(capsys, trace, "--json")[1].out)["by_op"]["mmap.fault"]["timed"] == 1
+    whole = made_trace(tmp_path / "w.iotrace", events(), ["/data/a", "/data/b"])
+    assert "durations are not known" not in printed(capsys, whole)[1].out
+
+
+def test_a_trace_whose_events_were_removed_is_not_called_complete(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = made_trace(tmp_path / "t.iotrace", events(), ["/data/a", "/data/b"])
+    (part,) = (trace / "events").glob("part-*")
+    part.unlink()
+    out = printed(capsys, trace)[1].out
+    assert "NOT WHOLE: 4 of 4 events are not in the folder any more." in out
+    assert "nothing lost" not in out
+    assert not json.loads(printed(capsys, trace, "--json")[1].out)["complete"]

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made import HOSTILE, event, made_trace
 
-from iotrace.errors import UsageError
+from iotrace.errors import TraceError, UsageError
 from iotrace.trace import writer
 from iotrace.trace.operations import BY_NAME, Kind
 from iotrace.trace.reader import open_trace
@@ -243,3 +245,32 @@ def test_percentiles_are_those_of_the_durations(tmp_path_factory: pytest.TempPat
     for name, q in (("p50_us", 0.5), ("p95_us", 0.95), ("p99_us", 0.99)):
         exact = sorted(durations)[max(1, int(np.ceil(q * len(durations)))) - 1] / 1e3
         assert found[name] == pytest.approx(exact, rel=0.01, abs=1e-6)
+
+
+def test_calls_of_unknown_duration_count_as_calls_but_not_as_timed(tmp_path: Path) -> None:
+    faults = [event(i, "mmap.fault", file=0, duration_ns=None if i else 5_000_000) for i in range(100)]
+    found = row(made_trace(tmp_path / "t.iotrace", faults, ["/data/a"]), "op", "mmap.fault")
+    assert (found["calls"], found["timed"]) == (100, 1)
+    assert found["p50_us"] == pytest.approx(5000, rel=0.01)
+
+
+@pytest.mark.parametrize("damage", ["column gone", "column of text", "page overwritten", "figures too large"])
+def test_a_damaged_part_is_one_line_that_is_no_fault_of_iotrace(tmp_path: Path, damage: str) -> None:
+    trace = made_trace(
+        tmp_path / "t.iotrace", [event(i, "read", file=0, open=0, offset=i, result=1) for i in range(500)], ["/data/a"]
+    )
+    (part,) = (trace / "events").glob("part-*")
+    rows = pq.read_table(part)
+    position = rows.schema.get_field_index("result")
+    if damage == "column gone":
+        pq.write_table(rows.drop_columns(["result"]), part)
+    elif damage == "column of text":
+        pq.write_table(rows.set_column(position, "result", pa.array(["x"] * len(rows))), part)
+    elif damage == "figures too large":
+        pq.write_table(rows.set_column(position, "result", pa.array([2**63 - 1] * len(rows))), part)
+    else:
+        content = bytearray(part.read_bytes())
+        content[4:400] = b"\x55" * 396
+        part.write_bytes(content)
+    with pytest.raises(TraceError, match=r"t\.iotrace"):
+        table_by(open_trace(trace), "op")
