@@ -25,6 +25,7 @@ from iotrace.trace.writer import TraceWriter
 
 BackendName = Literal["auto", "ebpf", "strace"]
 _POLL_SECONDS: Final = 0.005
+_OWN_FAILURE: Final = 125
 
 
 class Backend(Protocol):
@@ -128,7 +129,11 @@ def record(
     find_program(command[0])
     info = info_of_this_machine(backend, redact(list(command)))
     info.mounts = [Mount(m.device, m.point, m.type, m.source, m.options) for m in mounts_of_this_machine()]
-    writer = TraceWriter(output, info, force)
+    try:
+        writer = TraceWriter(output, info, force)
+    except IotraceError as error:
+        error.exit_status = _OWN_FAILURE
+        raise
     try:
         recorder = make_backend(backend, writer, warn, detachable=duration_s is not None)
         info.backend = recorder.name
@@ -169,12 +174,16 @@ def _watch(pid: int, recorder: Backend, duration_s: float | None) -> int:
     status = os.waitstatus_to_exitcode(raw)
     status = status if status >= 0 else 128 - status
     writer.info.exit_status = status
-    if failure:
-        raise failure
-    if not stopped:
-        _finish(recorder, began)
-    else:
-        writer.flush()
+    try:
+        if failure:
+            raise failure
+        if not stopped:
+            _finish(recorder, began)
+        else:
+            writer.flush()
+    except IotraceError as error:
+        error.exit_status = status  # the command ran; its status is what its caller wants to know
+        raise
     return status
 
 

@@ -1,6 +1,7 @@
 """What a recording says of names, processes, threads, descriptors and page faults; and how it ends."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -395,3 +396,21 @@ def test_two_recorders_at_once_see_each_their_own_command(tmp_path: Path) -> Non
         texts = set(open_trace(tmp_path / f"{name}.iotrace").events().path_text.dropna())
         assert str(tmp_path / name) in texts
         assert str(tmp_path / other) not in texts
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv (util-linux) is not installed")
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_without_the_right_to_load_bpf_one_line_says_so_and_strace_records(tmp_path: Path) -> None:
+    without = ["setpriv", "--bounding-set=-sys_admin,-bpf,-perfmon"]
+    command = [*without, sys.executable, "-m", "iotrace", "record", "-o", str(tmp_path / "t.iotrace")]
+    done = subprocess.run([*command, "--", "cat", "/etc/passwd"], capture_output=True, text=True, check=True)
+    assert done.stdout == Path("/etc/passwd").read_text()
+    said = done.stderr.splitlines()
+    assert len(said) == 2
+    assert "CAP_BPF" in said[0]
+    assert "strace" in said[0]
+    assert open_trace(tmp_path / "t.iotrace").info.backend == "strace"
+    refused = subprocess.run(
+        [*command, "--force", "--backend", "ebpf", "--", "true"], capture_output=True, text=True, check=False
+    )
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (125, 1)

@@ -36,6 +36,8 @@ _FRESH_THREAD: Final = struct.Struct("<5Q QQII IiII").pack(*([0] * 10), -2, 0, 0
 """struct thread of recorder.bpf.c, NOT_BEGUN."""
 _SOFTWARE_EVENTS: Final = {"fault_minor_end": 5, "fault_major_end": 6}
 """PERF_COUNT_SW_PAGE_FAULTS_MIN and _MAJ."""
+_FIRST_PID_NAMESPACE: Final = 0xEFFFFFFC
+"""PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h."""
 _COUNTERS_BEYOND_KINDS: Final = {15: "threads"}
 
 
@@ -61,6 +63,11 @@ def _open_object(ring_bytes: int, faults_by_address: bool) -> libbpf.BpfObject:
     """The BPF object, set up for this machine and loaded."""
     if platform.machine() not in ("x86_64", "aarch64"):
         raise BackendUnavailable(f"the BPF program knows x86_64 and aarch64, not {platform.machine()}.")
+    if _process_numbers_are_its_own():
+        raise BackendUnavailable(
+            "this container numbers its processes by itself, and the kernel's tracepoints tell other numbers: run "
+            "iotrace outside, or start the container with the host's numbers (docker run --pid=host)."
+        )
     bpf = libbpf.BpfObject(object_path())
     try:
         has_vma = _kernel_at_least(5, 17)
@@ -83,6 +90,13 @@ def _lacks_fault_tracepoints() -> bool:
     """Whether the kernel is older than 6.10, which brought the filemap tracepoints of faults."""
     library = libbpf.load_library()
     return not all(libbpf.has_tracepoint(library, name) for name in _TRACEPOINTS_OF_FAULTS.values())
+
+
+def _process_numbers_are_its_own() -> bool:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE
+    except OSError:
+        return False
 
 
 def _kernel_at_least(major: int, minor: int) -> bool:

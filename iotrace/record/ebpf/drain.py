@@ -22,6 +22,8 @@ from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind, Operation
 from iotrace.trace.schema import EVENT_COLUMNS
 
 NULL: Final = -(2**63)
+NO_BASE: Final = -2
+"""In place of the path of a relative name's folder: it is not known. (-1: the name needs none.)"""
 COLUMN: Final = {column.name: number for number, column in enumerate(EVENT_COLUMNS)}
 
 # words (int64) of struct header and struct event in recorder.bpf.c
@@ -50,15 +52,17 @@ TGID, PROCESS = range(2)
 DEVICE, INODE, FILE = range(3)
 ADDRESS, OPEN = range(2)
 HASH, PATH = range(2)
-T_PROCESS, T_CHILD, T_EXEC_PATH, T_FAULT_ROW, T_FAULT_FILE, T_FAULT_FIRST, T_FAULT_LAST, T_FAULT_READ, T_CLONE = range(
-    9
-)
-F_GENERATION, F_PATH, F_DEVICE, F_INODE, F_MODE, F_SIZE, F_BLOCKS, F_PAGES, F_CREATED, F_LAST_PATH, F_SEEN_NS = range(
-    11
-)
+(
+    T_PROCESS, T_CHILD, T_EXEC_PATH, T_FAULT_ROW, T_FAULT_FILE, T_FAULT_FIRST, T_FAULT_LAST, T_FAULT_READ, T_CLONE,
+    T_TID,
+) = range(10)  # fmt: skip
+(
+    F_GENERATION, F_PATH, F_DEVICE, F_INODE, F_MODE, F_SIZE, F_BLOCKS, F_PAGES, F_CREATED, F_LAST_PATH, F_SEEN_NS,
+    F_WHERE,
+) = range(12)  # fmt: skip
 O_PATH, O_FILE = range(2)
 P_BASE, P_BEGIN, P_LENGTH = range(3)
-THREAD_FIELDS, FILE_FIELDS, OPEN_FIELDS, PATH_FIELDS = 9, 11, 2, 3
+THREAD_FIELDS, FILE_FIELDS, OPEN_FIELDS, PATH_FIELDS = 10, 12, 2, 3
 # fields of a note to the Python side
 NOTE_FIELDS: Final = 10
 (
@@ -345,6 +349,7 @@ def add_thread(h: int, tid: int, tgid: int, time: int, fresh_process: bool) -> i
     for field in range(THREAD_FIELDS):
         put(info, field, -1)
     put(info, T_PROCESS, process)
+    put(info, T_TID, tid)
     return thread
 
 
@@ -385,6 +390,7 @@ def file_number(h: int, device: int, inode: int, generation: int) -> int:
     put(info, F_DEVICE, device)
     put(info, F_INODE, inode)
     put(info, F_LAST_PATH, -1)
+    put(info, F_WHERE, NO_BASE)
     return number
 
 
@@ -425,6 +431,31 @@ def _open_at(h: int, r: int, at: int, file: int) -> int:
 
 
 @inner
+def _where(h: int, file: int) -> int:
+    """Path of the folder that a relative name starts from, as it was last reported; NO_BASE when nobody knows."""
+    if file == -1:
+        return NO_BASE
+    path = get(_file_info(h, file), F_WHERE)
+    if path == NO_BASE and get(_file_info(h, file), F_PATH) != -1:
+        path = get(_file_info(h, file), F_PATH)
+    return path
+
+
+@inner
+def _child_key(process: int, pid: int) -> int:
+    return (process + 1) << 32 | pid
+
+
+@inner
+def _name_child(h: int, process: int, pid: int, child: int) -> None:
+    """Note the number that a process knows its child by, where that is not the kernel's own (a pid namespace)."""
+    table = get(h, PROCESS_SLOTS)
+    slot = find(table, get(h, PROCESS_SLOTS + 1), _child_key(process, pid))
+    put(table, 2 * slot + TGID, _child_key(process, pid))
+    put(table, 2 * slot + PROCESS, child)
+
+
+@inner
 def _path_of(h: int, open_: int) -> int:
     return get(_open_info(h, open_), O_PATH) if open_ != -1 else -1
 
@@ -454,8 +485,6 @@ def _file_seen(h: int, r: int) -> None:
         put(info, F_PAGES, 0 if created else (get(r, _ST_MODE) >> 32) & 0xFFFFFFFF)
         put(info, F_CREATED, created)
         put(info, F_SEEN_NS, get(r, _START) - get(h, BASE_NS))
-    if get(info, F_PATH) != -1:
-        return
     # the names come leaf first, each with its NUL: turned round they are the path
     text, length = r + 8 * _TEXT, (get(r, _KIND) >> 32) & 0xFFFF
     target = get(h, BLOB_BYTES) + get(h, BLOB)
@@ -477,7 +506,9 @@ def _file_seen(h: int, r: int) -> None:
         put_byte(target, 0, 47)
         place = 1
     path = intern(h, -1, place)
-    put(info, F_PATH, path)
+    if get(info, F_PATH) == -1 or get(info, F_WHERE) == NO_BASE:
+        put(info, F_PATH, path)  # what stat said may have gone by way of links
+    put(info, F_WHERE, path)
     if get(info, F_LAST_PATH) == -1:
         put(info, F_LAST_PATH, path)
 
@@ -496,7 +527,7 @@ def _task(h: int, r: int) -> None:
         note = get(h, NOTE_ROWS) + 8 * NOTE_FIELDS * notes
         put(note, NOTE_PARENT, get(_thread_info(h, parent), T_PROCESS))
         put(note, NOTE_UMASK, get(r, _MODE) & 0xFFFFFFFF)
-        put(note, NOTE_BASE, _file_at(h, r, _BASE))
+        put(note, NOTE_BASE, _where(h, _file_at(h, r, _BASE)))
 
 
 @inner
@@ -507,7 +538,7 @@ def _exec(h: int, r: int) -> None:
     lengths = get(r, _KIND)
     length1, length2 = (lengths >> 32) & 0xFFFF, (lengths >> 48) & 0xFFFF
     text = r + 8 * _TEXT
-    base = _file_at(h, r, _BASE)
+    base = _where(h, _file_at(h, r, _BASE))
     note = _note(h, NOTE_EXEC, time, thread, get(info, T_PROCESS))
     if length1 > 1:
         _copy_text(h, text, length1 - 1)
@@ -629,14 +660,15 @@ def _event(h: int, r: int, long: bool) -> None:
             if _is_pseudo(text, length1 - 1) or (not absolute and base == -1):
                 return
             _copy_text(h, text, length1 - 1)
-            path = intern(h, -1 if absolute else base, length1 - 1)
+            path = intern(h, -1 if absolute else _where(h, base), length1 - 1)
         if length2 > 0:
             second = text + length1
             if get_byte(second, length2 - 1) == 0:
                 length2 -= 1
             _copy_text(h, second, length2)
             relative = length2 > 0 and get_byte(second, 0) != 47
-            other_path = intern(h, _file_at(h, r, _BASE2) if relative else -1, length2)
+            base2 = _file_at(h, r, _BASE2) if relative else -1
+            other_path = intern(h, _where(h, base2) if base2 != -1 else -1, length2)
         if bits & _OPENS_FILE:
             other_open = _open_at(h, r, _BASE, base)
             if result == 0 and file != -1:
@@ -695,10 +727,15 @@ def _event(h: int, r: int, long: bool) -> None:
         if result > 0 and child != -1:
             put(row_at, _CHILD_C * capacity, child)
             put(row_at, _FLAGS_C * capacity, get(_thread_info(h, child), T_CLONE))
+            if result != get(_thread_info(h, child), T_TID):
+                _name_child(h, get(info, T_PROCESS), result, get(_thread_info(h, child), T_PROCESS))
     elif op == _OP_WAIT:
         if result > 0:
             table = get(h, PROCESS_SLOTS)
-            process = get(table, 2 * find(table, get(h, PROCESS_SLOTS + 1), result) + PROCESS)
+            slots = get(h, PROCESS_SLOTS + 1)
+            process = get(table, 2 * find(table, slots, _child_key(get(info, T_PROCESS), result)) + PROCESS)
+            if process == -1:
+                process = get(table, 2 * find(table, slots, result) + PROCESS)
             _put_number(row_at, _CHILD_C * capacity, process)
     elif op == _OP_EXEC:
         if result == 0:

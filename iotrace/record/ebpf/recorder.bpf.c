@@ -16,6 +16,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define S_IFREG 0100000
 #define S_IFLNK 0120000
 #define AT_FDCWD -100
+#define MAP_ANONYMOUS 0x20
 #define FMODE_CREATED 0x100000
 #define SB_KERNMOUNT (1 << 22)
 
@@ -30,10 +31,10 @@ struct spec {
 	u8 op, shape, fd, fd2, dirfd, dirfd2, path, path2;
 	u8 size, offset, offset_at, offset2_at, flags, mode, address, iovec;
 	u8 count, stat, statx, how, lock, text, positional, op_dup;
-	u8 op_lock, lost, quirk, unused[5];
+	u8 op_lock, lost, quirk, renames, unused[4];
 };
 const volatile struct spec specs[512] SEC(".rodata.specs");
-const volatile struct { u32 all_files, find_vma, exit_op, exit_lost, fault_lost, faults_by_address; } settings SEC(".rodata.settings");
+const volatile struct { u32 all_files, find_vma, exit_op, exit_lost, fault_lost, faults_by_address, munmap_op; } settings SEC(".rodata.settings");
 
 struct identity { u64 file, inode; u32 device, generation; };
 
@@ -67,18 +68,24 @@ struct thread {
 	s32 call; /* number of the call under way, or one of: */
 #define IDLE -1
 #define NOT_BEGUN -2 /* waits to execute the command: nothing counts yet */
-	u32 base_seen; /* inode of the working folder that was last reported */
+	u32 base_seen; /* stands for the working folder that was last reported, and for `renames` then */
 	u32 held_valid;
 };
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 26); } ring SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1 << 16); __type(key, u32); __type(value, struct thread); } threads SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1 << 16); __type(key, struct identity); __type(value, u8); } seen SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1 << 16); __type(key, struct identity); __type(value, u32); } seen SEC(".maps");
+/* where files are mapped, for the moments when the kernel does not let us look (another thread changes its mappings) */
+struct place { u64 space, address, process; };
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1 << 14); __type(key, struct place); __type(value, struct identity); } mappings SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 2); __type(key, u32); __type(value, struct scratch); } scratches SEC(".maps");
 /* operations that found no room, by kind of operation; the last slot counts threads that found no room */
 #define LOST_SLOTS 16
 #define LOST_THREADS 15
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, LOST_SLOTS); __type(key, u32); __type(value, u64); } lost SEC(".maps");
+
+/* renames so far: after each, a folder may lie elsewhere than when it was reported */
+u32 renames;
 
 INLINE void count_lost(u32 slot)
 {
@@ -152,14 +159,17 @@ INLINE int identify(struct file *file, struct identity *id)
 
 /* Reports an inode at first sight: its size and state, and its path as the names of its parents, leaf first. A global
  * function of plain numbers, so that the verifier looks at it once and not at each call. `state` holds the open flags, and
- * above them whether this very call created the file. */
+ * above them whether this very call created the file, and whether a name starts from it: such a folder is reported again
+ * when something was renamed meanwhile. */
 #define CREATED (1ULL << 32)
+#define IS_BASE (1ULL << 33)
 __attribute__((noinline)) int report_file(u64 path_address, u64 inode_number, u32 device, u32 generation, u64 state)
 {
 	struct identity key = { .inode = inode_number, .device = device, .generation = generation };
 	struct path *path = (void *)path_address;
-	u8 one = 1;
-	if (bpf_map_lookup_elem(&seen, &key))
+	u32 now_at = renames;
+	u32 *seen_at = bpf_map_lookup_elem(&seen, &key);
+	if (seen_at && (!(state & IS_BASE) || *seen_at == now_at))
 		return 0;
 	struct scratch *s = scratch_of(1);
 	if (!s)
@@ -219,7 +229,7 @@ __attribute__((noinline)) int report_file(u64 path_address, u64 inode_number, u3
 	e->pages = mapping ? GET(mapping, struct address_space, nrpages) : 0;
 	if (bpf_ringbuf_output(&ring, s, sizeof(*e) + length, BPF_RB_NO_WAKEUP))
 		return 0;
-	bpf_map_update_elem(&seen, &key, &one, BPF_ANY);
+	bpf_map_update_elem(&seen, &key, &now_at, BPF_ANY);
 	return 1;
 }
 
@@ -247,15 +257,16 @@ INLINE void find_base(struct task_struct *task, struct thread *t, s32 dirfd, str
 		struct inode *inode = GET(dentry, struct dentry, d_inode);
 		if (!identify_inode(inode, base))
 			return;
-		if (t->base_seen != (u32)base->inode) {
-			report_path(&fs->pwd, base, 0);
-			t->base_seen = (u32)base->inode;
+		u32 mark = ((u32)base->inode * 31 + base->device) * 0x9E3779B1 + base->generation + renames * 40503;
+		if (t->base_seen != mark) {
+			report_path(&fs->pwd, base, IS_BASE);
+			t->base_seen = mark;
 		}
 		return;
 	}
 	struct file *file = file_of(task, dirfd);
 	if (identify(file, base))
-		report_open_file(file, base, 0);
+		report_path((void *)file + OFFSET_OF(struct file, f_path), base, IS_BASE);
 	else
 		base->file = 0, base->inode = 0;
 }
@@ -329,7 +340,8 @@ INLINE s64 vector_bytes(u64 address, u64 count)
 
 static long hold_vma(struct task_struct *task, struct vm_area_struct *vma, void *held)
 {
-	identify(vma->vm_file, held);
+	if (!identify(vma->vm_file, held))
+		((struct identity *)held)->inode = 0;
 	return 0;
 }
 
@@ -367,9 +379,13 @@ int enter(u64 *ctx)
 		u64 a[8];
 		struct identity held = {};
 		load_arguments(regs, a);
-		t->held_valid = 2; /* not known: user space looks at the recorded mappings */
-		if (settings.find_vma && bpf_find_vma(task, ARG(address), hold_vma, &held, 0) != -16)
-			t->held_valid = held.inode != 0;
+		if (!settings.find_vma || bpf_find_vma(task, ARG(address), hold_vma, &held, 0) == -16) {
+			struct place place = { .space = (u64)task->mm, .address = ARG(address), .process = task->tgid };
+			struct identity *mapped = bpf_map_lookup_elem(&mappings, &place);
+			if (mapped)
+				held = *mapped;
+		}
+		t->held_valid = held.inode != 0;
 		t->held = held;
 	}
 	return 0;
@@ -385,13 +401,20 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 		if (!t->held_valid)
 			return 0;
 		id = t->held;
+		if (spec->op == settings.munmap_op && result == 0) {
+			struct place place = { .space = (u64)task->mm, .address = ARG(address), .process = task->tgid };
+			bpf_map_delete_elem(&mappings, &place);
+		}
 	} else {
-		if (shape == ON_MAP && (s32)ARG(fd) < 0)
+		if (shape == ON_MAP && ((s32)ARG(fd) < 0 || ARG(flags) & MAP_ANONYMOUS))
 			return 0;
 		struct file *file = file_of(task, (s32)ARG(fd));
 		if (!identify(file, &id))
 			return 0;
-		if (spec->positional)
+		if (spec->quirk == DUP_CLOSES && result < 0)
+			t->held_valid = 0; /* nothing was closed */
+		/* the second form of the positioned calls takes -1 for the file's own position */
+		if (spec->positional || (spec->offset && spec->iovec && spec->flags && (s64)ARG(offset) == -1))
 			position = GET(file, struct file, f_pos) - (result > 0 ? result : 0);
 		if (shape == ON_FCNTL) {
 			u32 command = ARG(flags);
@@ -421,12 +444,18 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 	begin_header(h, t, spec, task, now, result);
 	h->op = op;
 	h->at = id;
-	h->offset = spec->offset ? ARG(offset) : position;
+	h->offset = spec->offset && !(spec->iovec && spec->flags && (s64)ARG(offset) == -1) ? ARG(offset) : position;
 	h->size = spec->iovec ? vector_bytes(ARG(iovec), ARG(count)) : ARG(size);
+	if (spec->iovec && ARG(count) > 64 && h->size < result)
+		h->size = result; /* more vectors than are counted: what was moved was at least asked for */
 	h->flags = ARG(flags);
 	h->mode = ARG(mode);
 	h->count = ARG(count);
 	h->address = shape == ON_MAP ? (u64)result : ARG(address);
+	if (shape == ON_MAP && (result >= 0 || result < -4096)) {
+		struct place place = { .space = (u64)task->mm, .address = (u64)result, .process = task->tgid };
+		bpf_map_update_elem(&mappings, &place, &id, BPF_ANY);
+	}
 	if (shape == ON_FCNTL && op == spec->op_lock) {
 		/* struct flock: type, whence, start, length */
 		struct { u16 type, whence; u32 pad; s64 start, length; } lock = {};
@@ -622,6 +651,8 @@ int leave(u64 *ctx)
 	u64 now = bpf_ktime_get_ns();
 	int recorded = 0;
 	t->call = IDLE;
+	if (spec->renames && !result)
+		__sync_fetch_and_add(&renames, 1);
 	/* a call that a signal interrupts and the kernel restarts has not happened yet */
 	if (result <= -512 && result >= -516)
 		return 0;
@@ -667,7 +698,7 @@ int fork(u64 *ctx)
 	}
 	struct identity base = {};
 	if (identify_inode(GET(child->fs->pwd.dentry, struct dentry, d_inode), &base))
-		report_path(&child->fs->pwd, &base, 0);
+		report_path(&child->fs->pwd, &base, IS_BASE);
 	struct event *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
 	if (!e) {
 		count_lost(LOST_THREADS);
@@ -722,7 +753,7 @@ int exec(u64 *ctx)
 	e->h.offset = old_tid;
 	e->h.mode = task->fs->umask;
 	if (identify_inode(GET(task->fs->pwd.dentry, struct dentry, d_inode), &e->base))
-		report_path(&task->fs->pwd, &e->base, 0);
+		report_path(&task->fs->pwd, &e->base, IS_BASE);
 	/* the program and its interpreter are mapped without an open */
 	struct file *executable = 0;
 	struct identity id;

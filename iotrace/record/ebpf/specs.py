@@ -23,8 +23,8 @@ _ROLE_FIELDS: Final = (
 SPEC: Final = np.dtype(
     [("op", "u1"), ("shape", "u1")]
     + [(name, "u1") for name in _ROLE_FIELDS]
-    + [(name, "u1") for name in ("positional", "op_dup", "op_lock", "lost", "quirk")]
-    + [("unused", "u1", (5,))]
+    + [(name, "u1") for name in ("positional", "op_dup", "op_lock", "lost", "quirk", "renames")]
+    + [("unused", "u1", (4,))]
 )
 LOST_SLOTS: Final = tuple(Kind)
 """Kind of operation of each of the BPF program's first counters of lost records."""
@@ -62,6 +62,8 @@ def _fill(spec: npt.NDArray[np.void], operation: Operation) -> None:
         and operation.result == "bytes"
     ):
         spec["positional"] = 1
+    if operation.name.startswith("rename"):
+        spec["renames"] = 1
     if operation.name in ("dup2", "dup3"):
         spec["quirk"] = _DUP_CLOSES
     elif operation.name in ("rename", "link"):
@@ -106,5 +108,6 @@ def settings(all_files: bool, find_vma: bool, faults_by_address: bool) -> bytes:
         LOST_SLOTS.index(Kind.PROCESS),
         LOST_SLOTS.index(Kind.MAP),
         faults_by_address,
+        NUMBER_OF["munmap"],
     )
     return np.array(values, dtype="<u4").tobytes()

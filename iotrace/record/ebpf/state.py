@@ -94,7 +94,8 @@ class State:
         """Double each hash that is half full and each list that is nearly full."""
         for table, width, counter, move in _HASHES:
             old = self._arrays[table]
-            if self.count(counter) * 2 >= len(old) - 16:
+            # a process has up to two keys: its number, and its parent's name for it
+            if self.count(counter) * (4 if table == d.PROCESS_SLOTS else 2) >= len(old) - 16:
                 new = np.full((len(old) * 2, width), -1, np.int64)
                 move(old.ctypes.data, len(old), new.ctypes.data, len(new))
                 self._set(table, new)

@@ -78,7 +78,6 @@ class SideTables:
         self._append = append
         self._mounts = sorted(enumerate(mounts), key=lambda item: -len(item[1].point))
         self._texts: list[str] = []
-        self._file_texts: dict[int, str] = {}
         self._made: dict[str, int] = {}
         self._processes: dict[int, dict[str, Any]] = {}
         self._ended: set[int] = set()
@@ -86,31 +85,21 @@ class SideTables:
         self.unresolved = 0
 
     def add(self, snapshot: Snapshot) -> None:
-        """Write the rows for what is new in the state; files before the paths that start from them."""
-        # a path may start from a folder whose own path is new too: both are numbered in order of sight
-        bases = {
-            int(file): int(path) for file, path in zip(snapshot.file_numbers, snapshot.files[:, d.F_PATH], strict=True)
-        }
-        self._add_paths(snapshot, bases)
-        for file, path in bases.items():
-            if path >= 0:
-                self._file_texts.setdefault(file, self._texts[path])
+        """Write the rows for what is new in the state."""
+        self._add_paths(snapshot)
         self._add_notes(snapshot)
         self._add_files(snapshot)
 
-    def _add_paths(self, snapshot: Snapshot, bases: dict[int, int]) -> None:
+    def _add_paths(self, snapshot: Snapshot) -> None:
         rows = []
         blob, texts = snapshot.blob, self._texts
         for number, (base, begin, length) in enumerate(snapshot.paths.tolist(), start=len(texts)):
             raw = blob[begin - snapshot.blob_begin : begin - snapshot.blob_begin + length]
             text = path_text(raw)
             if not raw.startswith(b"/"):
-                folder = self._file_texts.get(base)
-                if folder is None and bases.get(base, -1) >= 0 and bases[base] < number:
-                    folder = texts[bases[base]]
-                if folder is None:
-                    self.unresolved += base != -1
-                    folder = ""
+                # the folder's own path was numbered before
+                folder = texts[base] if base >= 0 else ""
+                self.unresolved += base == d.NO_BASE
                 text = f"{folder.rstrip('/')}/{text}" if folder else text
             if text.startswith("/") and ("//" in text or "/." in text or text.endswith("/")):
                 text = posixpath.normpath(text)
@@ -122,7 +111,7 @@ class SideTables:
     def _add_files(self, snapshot: Snapshot) -> None:
         rows = []
         for number, info in zip(snapshot.file_numbers.tolist(), snapshot.files.tolist(), strict=True):
-            _, path, device, inode, mode, size, blocks, pages, created, _, seen_ns = info
+            _, path, device, inode, mode, size, blocks, pages, created, _, seen_ns, _ = info
             text = self._texts[path] if path >= 0 else None
             known = mode != d.NULL
             existed: bool | None = None
@@ -189,7 +178,7 @@ class SideTables:
         if note[d.NOTE_UMASK] >= 0:
             row["umask"] = note[d.NOTE_UMASK]
         if note[d.NOTE_BASE] >= 0:
-            row["cwd"] = self._file_texts.get(note[d.NOTE_BASE], row.get("cwd"))
+            row["cwd"] = self._texts[note[d.NOTE_BASE]]
         self._processes[process] = row
 
     def _exec(self, note: list[int], snapshot: Snapshot) -> None:
@@ -202,7 +191,7 @@ class SideTables:
         program = self._texts[note[d.NOTE_VALUE]] if 0 <= note[d.NOTE_VALUE] < len(self._texts) else ""
         row["command"] = posixpath.basename(program)[:15] or (arguments[0] if arguments else None)
         row["arguments"] = redact(arguments)
-        row["cwd"] = self._file_texts.get(note[d.NOTE_BASE], row.get("cwd"))
+        row["cwd"] = self._texts[note[d.NOTE_BASE]] if note[d.NOTE_BASE] >= 0 else row.get("cwd")
         row["umask"] = note[d.NOTE_UMASK]
         row |= _live_facts(row["pid"])
         labels = labels_of(arguments, environment_of(row["pid"]), row["cwd"])
