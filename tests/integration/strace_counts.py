@@ -113,6 +113,10 @@ def count(log: Path) -> tuple[Counter[str], Counter[str], Counter[str]]:
             if name in ("sendfile", "copy_file_range", "splice"):
                 if not any(is_file(d[2]) for d in wanted):
                     continue
+            elif name in ("dup2", "dup3") and not error:
+                # of interest too when a pipe takes a file's place, which closes the file
+                if not any(is_file(d[2]) for d in wanted[:2]):
+                    continue
             elif not (wanted and is_file(wanted[0][2])):
                 continue
         elif name == "mmap":

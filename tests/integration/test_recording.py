@@ -93,6 +93,23 @@ def test_positions_follow_the_descriptor_through_dup_and_fork(tmp_path: Path) ->
     assert wait.child == child
 
 
+def test_a_pipe_put_in_a_files_place_says_which_description_it_closed(tmp_path: Path) -> None:
+    trace = recorded(
+        """
+        import os
+        reading, writing = os.pipe()
+        fd = os.open("data", os.O_RDWR | os.O_CREAT)
+        os.dup2(writing, fd)
+        """,
+        tmp_path,
+    )
+    events = trace.events()
+    opened = events[(events.op == "openat") & (events.path_text == f"{tmp_path}/data")].iloc[0]
+    closed = events[events.op.isin(["dup2", "dup3"])].iloc[0]
+    assert (closed.other_open, closed.other_file) == (opened.open, opened.file)
+    assert closed[["open", "file", "path"]].isna().all()
+
+
 def test_threads_belong_to_their_process_and_are_told_apart(tmp_path: Path) -> None:
     trace = recorded(
         """

@@ -409,10 +409,14 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 		if (shape == ON_MAP && ((s32)ARG(fd) < 0 || ARG(flags) & MAP_ANONYMOUS))
 			return 0;
 		struct file *file = file_of(task, (s32)ARG(fd));
-		if (!identify(file, &id))
-			return 0;
 		if (spec->quirk == DUP_CLOSES && result < 0)
 			t->held_valid = 0; /* nothing was closed */
+		if (!identify(file, &id)) {
+			/* a pipe put in a file's place is of interest for the file that it closes */
+			if (spec->quirk != DUP_CLOSES || !t->held_valid)
+				return 0;
+			__builtin_memset(&id, 0, sizeof(id));
+		}
 		/* the second form of the positioned calls takes -1 for the file's own position */
 		if (spec->positional || (spec->offset && spec->iovec && spec->flags && (s64)ARG(offset) == -1))
 			position = GET(file, struct file, f_pos) - (result > 0 ? result : 0);

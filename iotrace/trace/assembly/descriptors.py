@@ -205,6 +205,9 @@ class OnDescriptors(Family):
         closed = thread.descriptors.open.get(new) if new != call.fd else None
         if description is None:
             thread.descriptors.drop(new)
+            if closed is not None and call.op != "fcntl.dupfd":
+                # a pipe in a file's place: of interest for what it closed
+                self._emit(thread, call, other_open=closed.number, other_file=closed.file.number)
             return
         if new != call.fd:
             if call.op == "fcntl.dupfd":
@@ -215,6 +218,7 @@ class OnDescriptors(Family):
         self._emit(
             thread, call, description.path, description.file.number, description.number,
             other_open=closed.number if closed is not None else None,
+            other_file=closed.file.number if closed is not None else None,
         )  # fmt: skip
 
     def _fcntl(self, thread: Thread, call: Call) -> None:
