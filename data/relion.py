@@ -17,6 +17,7 @@ from pathlib import Path
 from iotrace.data.synthetic import PIXEL_ANGSTROM, particle_positions, write_session
 from iotrace.record.session import record
 from iotrace.trace.info import Mount, read_info, write_info
+from iotrace.trace.reader import open_trace
 
 HERE = Path(__file__).parent
 TRACES = HERE / "traces"
@@ -74,9 +75,10 @@ def _record(command: str, job: str, name: str) -> None:
     outcome = record(command.split(), target, backend="ebpf", force=True)
     if outcome.exit_status or not outcome.info.complete:
         raise SystemExit(f"{command.split()[0]} failed or its trace is not complete.")
+    used = open_trace(target).files()["mount"].max()
     info = read_info(target)
     info.host, info.boot_id, info.kernel = "worker", "", ".".join(info.kernel.split(".")[:2])
-    info.mounts = [Mount(m.device, m.point, m.type, "") for m in info.mounts]
+    info.mounts = [Mount(m.device, m.point, m.type, "") for m in info.mounts[: int(used) + 1]]
     write_info(target, info)
 
 
