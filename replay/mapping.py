@@ -15,7 +15,7 @@ import numpy as np
 
 from iotrace.errors import ReplayError
 from iotrace.mounts.mountinfo import Mount, is_system_mount
-from iotrace.replay.columns import NONE, Ids, Tables, components_of
+from iotrace.replay.columns import NONE, Ids, Ints, Tables, components_of
 from iotrace.replay.naming import ROOT, Tree
 from iotrace.trace.info import Mount as RecordedMount
 from iotrace.trace.info import TraceInfo
@@ -141,21 +141,26 @@ def map_paths(tables: Tables, info: TraceInfo, chosen: Sequence[str]) -> Mapping
     return mapping
 
 
-def _named_pairs(tables: Tables) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
-    """Distinct (path, file) of calls by name that succeeded, in the order first seen."""
+def _named_pairs(tables: Tables) -> Ints:
+    """Distinct (path, file) of calls by name that succeeded, and the first event of each: columns of int."""
     events = tables.events
     by_name = np.array([operation.argument("path") is not None for operation in OPERATIONS] + [False])
     by_name[
         [NUMBER_OF[name] for name in ("lstat", "readlink", "readlinkat", "unlink", "unlinkat", "symlink", "symlinkat")]
     ] = False
     good = by_name[events.op] & (events.result >= 0) & (events.path >= 0) & (events.file >= 0)
-    pairs = np.stack([events.path[good], events.file[good]], axis=1)
-    return np.unique(pairs, axis=0) if len(pairs) else pairs
+    return _first_pairs(events.path, events.file, np.flatnonzero(good))
+
+
+def _first_pairs(one: Ids, other: Ids, rows: Ints) -> Ints:
+    """Distinct pairs of two columns in these rows, and the first row of each: shape (pairs, 3)."""
+    pairs, first = np.unique(np.stack([one[rows], other[rows]], axis=1), axis=0, return_index=True)
+    return np.column_stack([pairs, rows[first]]).astype(np.int64)
 
 
 def _learn_outside_links(mapping: Mapping, tables: Tables, parts: list[list[bytes]]) -> bool:
     """Paths outside the map that lead inside through a link (/home/me/link/x is /data/x)."""
-    for path, number in _named_pairs(tables):
+    for path, number, _ in _named_pairs(tables).tolist():
         if mapping.node[path] >= 0 or mapping.canonical[number] < 0:
             continue
         name, canonical = list(parts[path]), list(parts[tables.file_path[number]])
@@ -168,28 +173,37 @@ def _learn_outside_links(mapping: Mapping, tables: Tables, parts: list[list[byte
 
 
 def _learn_links(mapping: Mapping, tables: Tables) -> None:
-    """Links inside the map: files of that type, what readlink read, names that differ from canonical paths."""
+    """Links inside the map: files of that type, what readlink read, names that differ from canonical paths.
+
+    Only what was seen before the run itself made something of that name tells of a link that was there before.
+    """
     tree, events = mapping.tree, tables.events
-    made: set[int] = set()
+    far = len(events)
+    made: dict[int, int] = {}
     for form, column in (("symlink", "path"), ("link", "other_path"), ("rename", "other_path")):
         names = (form, form + "at", form + "at2")
         numbers = [NUMBER_OF[name] for name in names if name in NUMBER_OF]
-        rows = getattr(events, column)[np.isin(events.op, numbers) & (events.result >= 0)]
-        made.update(int(node) for node in mapping.node[rows[rows >= 0]] if node >= 0)
+        paths = getattr(events, column)
+        rows = np.flatnonzero(np.isin(events.op, numbers) & (events.result >= 0) & (paths >= 0))
+        for node, row in zip(mapping.node[paths[rows]].tolist(), rows.tolist(), strict=True):
+            made[node] = min(made.get(node, far), row)
+    seen = np.full(len(tables.file_type) + 1, far, np.int64)
+    np.minimum.at(seen, events.file, np.arange(far))
     for number, kind in enumerate(tables.file_type):
         node = int(mapping.canonical[number])
-        if kind == "link" and node > ROOT and node not in made and tables.file_target[number]:
+        if kind == "link" and node > ROOT and tables.file_target[number] and seen[number] < made.get(node, far):
             _add_link(mapping, node, tables.file_target[number].encode("utf-8", "surrogateescape"))
     reads = np.isin(events.op, [NUMBER_OF["readlink"], NUMBER_OF["readlinkat"]]) & (events.result > 0)
-    pairs = np.stack([events.path[reads], events.other_path[reads]], axis=1)
-    for path, target in np.unique(pairs, axis=0) if len(pairs) else pairs:
-        if path >= 0 and target >= 0 and (node := int(mapping.node[path])) > ROOT and node not in made:
+    reads &= (events.path >= 0) & (events.other_path >= 0)
+    for path, target, row in _first_pairs(events.path, events.other_path, np.flatnonzero(reads)).tolist():
+        if (node := int(mapping.node[path])) > ROOT and row < made.get(node, far):
             _add_link(mapping, node, tables.path_raw[target])
     canonical_nodes: set[int] = set()
-    for node in set(mapping.canonical[mapping.canonical >= 0].tolist()):
-        canonical_nodes.update(tree.ancestors(node))
+    for number in np.flatnonzero(mapping.canonical >= 0).tolist():
+        chain = tree.ancestors(int(mapping.canonical[number]))
+        canonical_nodes.update(one for one in chain if seen[number] <= made.get(one, far))
     votes: dict[int, Counter[int]] = {}
-    for path, number in _named_pairs(tables).tolist():
+    for path, number, row in _named_pairs(tables).tolist():
         at, lies = int(mapping.node[path]), int(mapping.canonical[number])
         if at < 0 or lies < 0 or at == lies or mapping.physical(at, follow=True) == lies:
             continue
@@ -197,7 +211,7 @@ def _learn_links(mapping: Mapping, tables: Tables) -> None:
         while at > ROOT and lies > ROOT and tree.component[at] == tree.component[lies]:
             at, lies, shared = tree.parent[at], tree.parent[lies], True
         # a whole other name is a hard link or a rename; a folder that is canonical itself is no link
-        if shared and tree.depth[at] > 1 and lies > ROOT and at not in canonical_nodes and at not in made:
+        if shared and tree.depth[at] > 1 and lies > ROOT and at not in canonical_nodes and row < made.get(at, far):
             votes.setdefault(at, Counter())[lies] += 1
     for at, counter in votes.items():
         target, _ = counter.most_common(1)[0]

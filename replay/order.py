@@ -10,7 +10,6 @@ Calls that overlapped in the recording were concurrent and stay so.
 from __future__ import annotations
 
 import os
-
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,6 +54,7 @@ class Spans:
     """When each row of the plan ran in the recording: start and end (ns) and thread, arrays of shape (rows,).
 
     The start of a call that waited for another (a lock, the end of a child) is its end: what it waited for came before.
+    So is that of a seek to the end of a file, which saw the writes that ended meanwhile.
     """
 
     start: Ints
@@ -70,6 +70,7 @@ def spans_of(tables: Tables, event: Ints, thread: Ids) -> Spans:
     waits = op == NUMBER_OF["wait"]
     waits |= (op == NUMBER_OF["fcntl.lock"]) & np.isin(flags, (_F_SETLKW, _F_OFD_SETLKW))
     waits |= (op == NUMBER_OF["flock"]) & (flags & _LOCK_NB == 0)
+    waits |= (op == NUMBER_OF["lseek"]) & (flags == os.SEEK_END)  # the size is the one at its end
     following = np.r_[start[1:], np.iinfo(np.int64).max]
     following[:-1][thread[1:] != thread[:-1]] = np.iinfo(np.int64).max
     start[waits] = np.maximum(start, np.minimum(end, following))[waits]

@@ -207,8 +207,8 @@ def _prepare(plan: Plan) -> None:
     needed = plan.most_open + plan.high_numbers + NUMBERS_SPARE
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ReplayError(
-            f"the trace has up to {plan.most_open} files open at a time, and this process may open {hard}: "
-            "raise the limit (ulimit -Hn), or map less (--map)."
+            f"the trace has up to {plan.most_open} files open at a time, with iotrace's own {needed}, and this "
+            f"process may open {hard}: raise the limit (ulimit -Hn), or map less (--map)."
         )
     if soft < hard or soft == resource.RLIM_INFINITY:
         wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20

@@ -125,6 +125,7 @@ class _Inference:
         self.working: list[int] = []
         self.present: dict[int, int] = {}  # node → event that says so (-1: implied)
         self.renames: dict[int, list[tuple[int, int]]] = {}  # destination → (event, source), in order
+        self.leads: dict[int, list[tuple[int, int]]] = {}  # link that the run makes → (event, target), in order
         self.makes: dict[int, list[int]] = {}  # node → events by which the run makes it, a rename to it included
 
     def run(self) -> Snapshot:
@@ -141,7 +142,7 @@ class _Inference:
         np.minimum.at(made_at, node[makes], event[makes])
         seen_at = np.full(len(self.tree), np.iinfo(np.int64).max)
         np.minimum.at(seen_at, node[says == PRESENT], event[says == PRESENT])
-        firsts = self.firsts
+        events, firsts = self.tables.events, self.firsts
         firsts |= zip(node[first].tolist(), zip(event[first].tolist(), says[first].tolist(), strict=True), strict=True)
         for x, at in enumerate(self.selection.open_node.tolist()):
             if self.selection.open_inherited[x]:
@@ -155,7 +156,10 @@ class _Inference:
                 self._exists(at, row)
             elif said == ABSENT and seen_at[at] < made_at[at]:
                 seen = int(seen_at[at])
-                if self._origin(at, seen)[0] == at:
+                made = int(made_at[at])
+                # a call may see a name before the call that makes it has ended
+                overlaps = made < len(events) and events.time_ns[made] < events.end_ns[seen]
+                if not overlaps and self._origin(at, seen)[0] == at:
                     # something outside the recording made it: take it as there from the start
                     self._exists(at, seen)
                     rows = slice(first[place[at]], last[place[at]])
@@ -219,17 +223,37 @@ class _Inference:
         rows = np.concatenate([named, second]).astype(np.int64)
         says = np.concatenate([says, says2])
         if self.mapping.links:
-            lies = {one: self._lies(one) for one in np.unique(nodes).tolist()}
-            nodes = np.array([lies[one] for one in nodes.tolist()], np.int32)
+            named_at, at = np.unique(nodes, return_inverse=True)
+            earliest = np.full(len(named_at), len(events), np.int64)
+            proves = ~np.isin(says, (SILENT, ABSENT))
+            np.minimum.at(earliest, at[proves], rows[proves])
+            for one, row in zip(named_at.tolist(), earliest.tolist(), strict=True):
+                if row < len(events):
+                    links += [(link, row) for link in self._links_above(one)]
+            nodes = np.array([self._lies(one) for one in named_at.tolist()], np.int32)[at.reshape(-1)]
         spoken = says != SILENT
+        through = np.array(links, np.int64).reshape(-1, 2)
         return (
-            np.concatenate([nodes[spoken], links[0]]),
-            np.concatenate([rows[spoken], links[1]]),
-            np.concatenate([says[spoken], np.full(len(links[0]), PRESENT, np.int8)]),
+            np.concatenate([nodes[spoken], through[:, 0].astype(np.int32)]),
+            np.concatenate([rows[spoken], through[:, 1]]),
+            np.concatenate([says[spoken], np.full(len(links), PRESENT, np.int8)]),
         )
 
-    def _uses_of_links(self, rows: Ints, node: Ids, says: npt.NDArray[np.int8]) -> tuple[Ids, Ints]:
-        """Links that calls followed: they were there, and what a call says, it says of what the link leads to.
+    def _links_above(self, node: int) -> list[int]:
+        """Links that a name leads through before its last component."""
+        found: list[int] = []
+        while node > ROOT and len(found) < 40:
+            chain = self.tree.ancestors(node)[:0:-1]
+            link = next((above for above in chain if above in self.mapping.links), -1)
+            if link < 0:
+                break
+            found.append(link)
+            target = self.mapping.links[link]
+            node = self._carry(node, link, target) if target > ROOT else -1
+        return found
+
+    def _uses_of_links(self, rows: Ints, node: Ids, says: npt.NDArray[np.int8]) -> list[tuple[int, int]]:
+        """Links that calls followed, and the events: they were there; what a call says, it says of what they lead to.
 
         Changes `node` and `says` in place.
         """
@@ -247,8 +271,7 @@ class _Inference:
                     node[i] = target
                 else:
                     says[i] = SILENT
-        pairs = np.array(found, np.int64).reshape(-1, 2)
-        return pairs[:, 0].astype(np.int32), pairs[:, 1]
+        return found
 
     def _note_makes(self, node: Ids, event: Ints, says: npt.NDArray[np.int8]) -> None:
         """Every time that the run makes a name which lies beneath a folder that is renamed."""
@@ -291,40 +314,40 @@ class _Inference:
         self.present.setdefault(node, row)
 
     def _folder_renames(self) -> None:
-        """Renames after which what lay beneath the old name lies beneath the new one."""
+        """Renames after which what lay at and beneath the old name lies at and beneath the new one."""
         events, selection = self.tables.events, self.selection
         rows = np.flatnonzero(RENAMES[events.op] & selection.kept & (events.result >= 0))
         for row, source, target in zip(
             rows.tolist(), selection.node[rows].tolist(), selection.node2[rows].tolist(), strict=True
         ):
             source, target = self._lies(source), self._lies(target)
-            if self.tree.has_children[target] or self.tree.has_children[source] or source in self.folders:
-                self.renames.setdefault(target, []).append((row, source))
+            self.renames.setdefault(target, []).append((row, source))
         for row in np.flatnonzero(SYMLINKS[events.op] & selection.kept & (events.result >= 0)).tolist():
             link, text = int(selection.node[row]), int(events.other_path[row])
             if text >= 0 and (target := target_node(self.mapping, link, self.tables.path_raw[text])) > ROOT:
-                self.renames.setdefault(link, []).append((row, target))
+                self.leads.setdefault(self._lies(link), []).append((row, target))
 
     def _lies(self, node: int) -> int:
         """Where a name lies, or the name itself where that is not known."""
         lies = self.mapping.physical(node) if self.mapping.links else node
         return lies if lies > ROOT else node
 
-    def _origin(self, node: int, row: int) -> tuple[int, int]:
+    def _origin(self, node: int, row: int, moved: bool = False) -> tuple[int, int]:
         """Where a name used at event `row` stood at the start, through links and renames of folders above it.
 
-        Goes back in time, from the latest rename to the first; -1 where the run itself made what stands there.
+        Goes back in time, from the latest rename to the first; -1 where the run itself made what stands there. With
+        `moved` renames of the node itself count as well.
         """
-        moved = False
         for _ in range(64):
             latest, source, renamed = -1, -1, -1
             chain = self.tree.ancestors(node)
-            for above in (chain if moved else chain[1:]) if self.renames else ():
-                for at, one in reversed(self.renames.get(above, ())):
-                    if at < row:
-                        if at > latest:
-                            latest, source, renamed = at, one, above
-                        break
+            for above in chain if self.renames or self.leads else ():
+                known = self.renames.get(above, []) if moved or above != node else []
+                # what a link leads to says nothing of the link itself
+                known = known + self.leads.get(above, []) if above != node else known
+                for at, one in known:
+                    if latest < at < row:
+                        latest, source, renamed = at, one, above
             if moved and any(latest < at < row for above in chain for at in self.makes.get(above, ())):
                 return -1, row
             if renamed < 0:
@@ -456,9 +479,16 @@ class _Inference:
     def _canonical_files(self) -> dict[int, int]:
         if not hasattr(self, "_by_node"):
             self._by_node: dict[int, int] = {}
+            seen = np.zeros(len(self.mapping.canonical) + 1, np.int64)
+            numbers, rows = np.unique(self.tables.events.file, return_index=True)
+            seen[numbers] = rows
             for number, node in enumerate(self.mapping.canonical.tolist()):
-                if node >= 0 and self.tables.file_existed[number] != 0:
-                    self._by_node.setdefault(node, number)
+                if node < 0:
+                    continue
+                stood, _ = self._origin(node, int(seen[number]), moved=True) if self.renames else (node, 0)
+                # a recorder may take a file for new that was renamed before it was first seen
+                if self.tables.file_existed[number] != 0 or (stood > ROOT and stood != node):
+                    self._by_node.setdefault(stood if stood > ROOT else node, number)
         return self._by_node
 
     def _fill_folders(self, snapshot: Snapshot, folder_files: dict[int, int]) -> None:

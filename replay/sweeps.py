@@ -244,19 +244,19 @@ def find_edges(resource: Any, row: Any, thread: Any, start: Any, end: Any, level
                     after = more_after
                 before[edges], after[edges] = row[j], row[i]
                 edges += 1
-        # of one thread's accesses of a level, the last that has surely ended and the last stand for all
-        same = 0
-        oldest = -1
+        # of one thread's accesses of a level, the last that had ended before this one and those after it stand for all
+        last = -1
         for k in range(live):
             j = kept[k]
-            if thread[j] == thread[i] and level[j] == level[i]:
-                same += 1
-                if oldest < 0:
-                    oldest = k
-        if same >= 2:
-            for k in range(oldest, live - 1):
-                kept[k] = kept[k + 1]
-            live -= 1
+            if thread[j] == thread[i] and level[j] == level[i] and end[j] <= start[i] and start[j] < start[i]:
+                last = k
+        stay = 0
+        for k in range(live):
+            j = kept[k]
+            if k >= last or thread[j] != thread[i] or level[j] != level[i]:
+                kept[stay] = j
+                stay += 1
+        live = stay
         if live == len(kept):
             more = np.empty(2 * live, np.int64)
             more[:live] = kept

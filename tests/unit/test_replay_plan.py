@@ -115,6 +115,73 @@ def test_what_is_found_under_a_renamed_folder_stood_under_its_old_name(tmp_path:
     assert file.path.startswith(old + b"/")
 
 
+def test_a_folder_renamed_within_one_that_was_renamed_before_is_not_there_at_the_start(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    trace.named("rename", "src", "d", seen=False)
+    trace.named("rename", "d/a", "d/b", seen=False)
+    trace.named("rename", "d", "e", seen=False)
+    moved = trace.file("src/a/f", size=70)
+    trace.named("stat", "e/b/f", file=moved)
+    trace.named("mkdir", "e/new", seen=False)
+    trace.named("rename", "e", "last", seen=False)
+    trace.named("unlink", "last/new/x", seen=False)
+    plan = plan_of(trace, tmp_path)
+    assert sorted(depth_of(path) for path, _ in plan.snapshot.folders) == [0, 1, 2]
+    assert [(depth_of(file.path), file.size) for file in plan.snapshot.files] == [(3, 70)]
+
+
+def test_a_file_made_through_a_link_and_removed_by_its_own_name_is_not_staged(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    real = trace.file("real/old", size=10)
+    trace.named("stat", "lane/old", file=real)
+    trace.open("lane/new", os.O_WRONLY | os.O_CREAT, file=trace.file("real/new", existed=False))
+    trace.named("unlink", "real/new", seen=False)
+    plan = plan_of(trace, tmp_path)
+    assert len(plan.snapshot.links) == 1
+    assert [file.size for file in plan.snapshot.files] == [10]
+
+
+def test_what_a_link_to_a_folder_outside_leads_to_stays_outside(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    trace.named("readlink", "movie.tif", "/elsewhere/movie.tif", seen=False, size=100, result=20)
+    trace.open("movie.tif", file=trace.file("/elsewhere/movie.tif"))
+    trace.named("stat", "other.tif")
+    plan = plan_of(trace, tmp_path, "/data/job")
+    assert names(plan) == ["readlink", "stat"]
+    assert plan.not_replayed == {"outside the mapped folders": 1}
+
+
+def test_a_link_that_dangles_until_a_file_is_made_through_it_is_there_and_its_file_is_not(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    trace.missing("stat", "link")
+    made = trace.file("goal", existed=False)
+    trace.open("link", os.O_WRONLY | os.O_CREAT, file=made)
+    trace.named("readlink", "link", "goal", seen=False, size=100, result=4)
+    snapshot = plan_of(trace, tmp_path).snapshot
+    assert (len(snapshot.links), snapshot.files) == (1, [])
+
+
+def test_a_name_seen_while_the_call_that_makes_it_runs_is_not_there_at_the_start(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    other = trace.process()
+    trace.named("mkdir", "d", seen=False)
+    trace.missing("stat", "d/x")
+    made = trace.file("d/x", existed=False)
+    trace.named("stat", "d/x", file=made, at=50_000, duration=1_000)
+    trace.open("d/x", os.O_WRONLY | os.O_CREAT, file=made, thread=other, at=49_000, duration=5_000)
+    assert plan_of(trace, tmp_path).snapshot.files == []
+
+
+def test_a_link_of_the_run_whose_folder_is_renamed_needs_no_target(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    trace.named("mkdir", "a", seen=False)
+    trace.named("symlink", "a/link", "gone", seen=False)
+    trace.named("rename", "a", "b", seen=False)
+    trace.named("unlink", "b/link", seen=False)
+    snapshot = plan_of(trace, tmp_path).snapshot
+    assert (snapshot.files, snapshot.links) == ([], [])
+
+
 def test_a_path_that_leads_through_a_link_gets_the_link(tmp_path: Path) -> None:
     trace = TraceBuilder()
     real = trace.file("/data/job/bulk/movie.tif", size=100)

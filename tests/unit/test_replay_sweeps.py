@@ -73,6 +73,14 @@ def test_edges_and_the_threads_own_order_keep_every_conflict_and_never_form_a_ci
                 assert j in reach[i], (rows[i], rows[j])
 
 
+def test_an_access_waits_for_what_ended_before_two_others_that_began_at_its_own_start() -> None:
+    before, after = find_edges(
+        array([0, 0, 0, 0]), array([0, 1, 2, 3]), array([0, 0, 0, 1]), array([0, 1, 1, 1]), array([0, 1, 1, 1]),
+        array([0, 0, 0, 1]),
+    )  # fmt: skip
+    assert (before.tolist(), after.tolist()) == ([0], [3])
+
+
 def test_an_edge_within_a_lane_or_already_waited_for_is_left_out() -> None:
     lane = array([0, 0, 0, 1, 1, 1])
     before, after = array([2, 0, 1, 0]), array([3, 3, 4, 1])
