@@ -299,6 +299,8 @@ class EbpfBackend:
                 raise self._failure
             self._count_lost()
         finally:
+            self._consumer_map.close()
+            self._data_map.close()
             self._bpf.close()
         if self._tables.unresolved:
             self.unseen.append(f"the folder of {self._tables.unresolved} relative names")
