@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-CALLS = {"pread": 200_000, "lseek": 200_000, "stat": 200_000, "open": 100_000, "unrelated pread": 200_000}
+CALLS = {"pread": 200_000, "stat": 200_000, "open": 100_000, "unrelated pread": 200_000}
 SLOW = {"strace": 20, "strace --seccomp-bpf": 20, "bpftrace": 20}
 """How many times fewer calls the slow tools are given."""
 BPFTRACE = (
