@@ -46,7 +46,9 @@ def ratios(table: ComparisonTable, candidate: str) -> Picture | None:
         values = [v for row in rows for v in (row.comparison.low, row.comparison.high, row.comparison.ratio, 1.0) if v]
         spread = max(max(values), 1 / min(values), 1.1) ** 1.08
         axes.set_xlim(1 / spread, spread)
-        ticks = (0.8, 0.9, 1, 1.11, 1.25) if spread < 1.5 else (0.2, 0.33, 0.5, 0.67, 1, 1.5, 2, 3, 5)
+        ticks: tuple[float, ...] = (0.8, 0.9, 1, 1.11, 1.25)
+        if spread >= 1.5:
+            ticks = (0.2, 0.33, 0.5, 0.67, 1, 1.5, 2, 3, 5)
         if spread >= 6:
             ticks = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000)
         inside = [t for t in ticks if 1 / spread <= t <= spread]
