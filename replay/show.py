@@ -48,7 +48,7 @@ def print_result(info: ResultInfo, out: Console) -> None:
 
 def _print_runs(runs: list[Run], out: Console) -> None:
     first = runs[0]
-    show(
+    _paragraph(
         out,
         f"{count_text(first.ops)} operations a run, read {bytes_text(first.bytes_read)}, written "
         f"{bytes_text(first.bytes_written)}; staged before: {first.staged_files} files and folders, "

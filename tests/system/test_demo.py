@@ -21,7 +21,8 @@ def test_the_demonstration_records_replays_compares_and_reports(tmp_path: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Patch Motion Correction" in done.stdout
     assert "cache" in done.stdout
-    free = ("$", "#", "wrote", "Result")
+    # a path is shown whole where a person may want to copy it
+    free = ("$", "#", "wrote", "Result", "A  ", "B  ", "motion.iotrace:")
     assert max(len(line) for line in done.stdout.splitlines() if not line.startswith(free)) <= 80
     events = open_trace(folder / "motion.iotrace").events()
     assert {"mmap", "read", "write", "rename", "fsync"} <= set(events.op.astype(str))
