@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,24 @@ def test_a_recording_without_marks_is_one_line(movies: Path, tmp_path: Path) -> 
     plan = build_plan(open_trace(trace), [str(movies)])
     with pytest.raises(TraceError, match="no marks"):
         compare_recording(plan, open_trace(trace))
+
+
+@pytest.mark.bpf
+def test_every_call_of_the_table(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    found = fidelity_of([sys.executable, "-S", str(PROGRAMS / "every_call.py")], work, tmp_path, "--timing", "asap")
+    assert found.differences == []
+    assert found.exact
+    assert {"sendfile", "copy_file_range", "renameat2", "fcntl.lock", "preadv2", "chdir"} <= set(found.by_op)
+
+
+@pytest.mark.bpf
+@pytest.mark.parametrize("name", ["relion-motion-correction", "relion-particle-extraction"])
+def test_the_shipped_traces(name: str, tmp_path: Path) -> None:
+    trace = Path(str(resources.files("iotrace.data") / "traces" / f"{name}.iotrace"))
+    replay = [sys.executable, "-m", "iotrace", "replay", str(trace), "--fs", str(tmp_path), "--timing", "asap"]
+    second = recorded([*replay, "-o", str(tmp_path / "R.ioresult"), "--json"], tmp_path / "second.iotrace", tmp_path)
+    found = compare_recording(build_plan(open_trace(trace)), open_trace(second))
+    assert found.differences == []
+    assert found.exact
