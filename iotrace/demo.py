@@ -37,7 +37,7 @@ def demo(
 ) -> int:
     """Record, replay, compare and report a small real program.
 
-    Takes about two minutes and 500 MB. Every step is printed as the command that you would type.
+    Takes about half a minute and 500 MB. Every step is printed as the command that you would type.
 
     ```
     iotrace demo --fs /mnt/weka --fs /mnt/nfs

@@ -58,7 +58,6 @@ class Outcome:
     ----------
     exit_status: the command's, 128 + n after signal n.
     info: the finished trace's trace.json.
-    left_running: processes of the command that went on after it; what they did later is not in the trace.
     """
 
     folder: Path

@@ -10,7 +10,6 @@ import ctypes.util
 import errno
 import os
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,38 +68,38 @@ class BpfObject:
     """A BPF object: opened, set up, loaded, attached, closed; in that order."""
 
     def __init__(self, path: Path) -> None:
-        self.library = load_library()
+        self.functions = load_library()
         self._links: list[int] = []
-        pointer, code = _pointer_or_error(self.library.bpf_object__open_file(os.fsencode(path), None))
+        pointer, code = _pointer_or_error(self.functions.bpf_object__open_file(os.fsencode(path), None))
         if not pointer:
             raise RecordError(f"libbpf cannot read {path}: {os.strerror(code)}.")
         self._object = ctypes.c_void_p(pointer)
 
     def _map(self, name: str) -> ctypes.c_void_p:
-        pointer = self.library.bpf_object__find_map_by_name(self._object, name.encode())
+        pointer = self.functions.bpf_object__find_map_by_name(self._object, name.encode())
         if not pointer:
             raise RecordError(f"the BPF object has no map {name}: reinstall iotrace.")
         return ctypes.c_void_p(pointer)
 
     def _program(self, name: str) -> ctypes.c_void_p:
-        pointer = self.library.bpf_object__find_program_by_name(self._object, name.encode())
+        pointer = self.functions.bpf_object__find_program_by_name(self._object, name.encode())
         if not pointer:
             raise RecordError(f"the BPF object has no program {name}: reinstall iotrace.")
         return ctypes.c_void_p(pointer)
 
     def set_constant(self, section: str, value: bytes) -> None:
         """Fill a read-only section before load."""
-        error = self.library.bpf_map__set_initial_value(self._map(section), value, ctypes.c_size_t(len(value)))
+        error = self.functions.bpf_map__set_initial_value(self._map(section), value, ctypes.c_size_t(len(value)))
         if error:
             raise RecordError(f"the BPF object's {section} does not take {len(value)} bytes: reinstall iotrace.")
 
     def set_size(self, name: str, entries: int) -> None:
         """Set a map's size (entries; bytes for a ring) before load."""
-        self.library.bpf_map__set_max_entries(self._map(name), ctypes.c_uint32(entries))
+        self.functions.bpf_map__set_max_entries(self._map(name), ctypes.c_uint32(entries))
 
     def leave_out(self, program: str) -> None:
         """Do not load a program."""
-        self.library.bpf_program__set_autoload(self._program(program), ctypes.c_bool(False))
+        self.functions.bpf_program__set_autoload(self._program(program), ctypes.c_bool(False))
 
     def load(self) -> None:
         """Verify and load.
@@ -109,13 +108,13 @@ class BpfObject:
         ------
         BackendUnavailable: the kernel refused; says why.
         """
-        error = self.library.bpf_object__load(self._object)
+        error = self.functions.bpf_object__load(self._object)
         if error:
             raise BackendUnavailable(explain_refusal(-error))
 
     def attach(self, program: str) -> None:
         """Attach a program to the tracepoint that its section names."""
-        pointer, code = _pointer_or_error(self.library.bpf_program__attach(self._program(program)))
+        pointer, code = _pointer_or_error(self.functions.bpf_program__attach(self._program(program)))
         if not pointer:
             raise BackendUnavailable(f"the kernel does not attach the BPF program {program}: {os.strerror(code)}.")
         self._links.append(pointer)
@@ -136,42 +135,34 @@ class BpfObject:
             if fd < 0:
                 raise BackendUnavailable(f"the kernel refuses perf_event_open: {os.strerror(ctypes.get_errno())}.")
             # the link owns the descriptor from here on
-            pointer, code = _pointer_or_error(self.library.bpf_program__attach_perf_event(self._program(program), fd))
+            pointer, code = _pointer_or_error(self.functions.bpf_program__attach_perf_event(self._program(program), fd))
             if not pointer:
                 raise BackendUnavailable(f"the kernel does not attach the BPF program {program}: {os.strerror(code)}.")
             self._links.append(pointer)
 
     def map_fd(self, name: str) -> int:
-        return int(self.library.bpf_map__fd(self._map(name)))
+        return int(self.functions.bpf_map__fd(self._map(name)))
 
     def update(self, name: str, key: bytes, value: bytes) -> None:
         """Set one entry of a map."""
-        if self.library.bpf_map_update_elem(self.map_fd(name), key, value, ctypes.c_uint64(0)):
+        if self.functions.bpf_map_update_elem(self.map_fd(name), key, value, ctypes.c_uint64(0)):
             raise RecordError(f"cannot write the BPF map {name}: {os.strerror(ctypes.get_errno())}.")
 
     def lookup(self, name: str, key: bytes, size: int) -> bytes | None:
         """One entry of a map, `size` bytes; None when it is not there."""
         value = ctypes.create_string_buffer(size)
-        if self.library.bpf_map_lookup_elem(self.map_fd(name), key, value):
+        if self.functions.bpf_map_lookup_elem(self.map_fd(name), key, value):
             return None
         return value.raw
-
-    def keys(self, name: str, size: int) -> Iterator[bytes]:
-        """Keys of a hash map, `size` bytes each."""
-        fd, key = self.map_fd(name), None
-        following = ctypes.create_string_buffer(size)
-        while not self.library.bpf_map_get_next_key(fd, key, following):
-            key = following.raw
-            yield key
 
     def programs(self) -> list[tuple[str, int]]:
         """Name and descriptor of each loaded program."""
         found: list[tuple[str, int]] = []
         pointer: Any = None
-        while pointer := self.library.bpf_object__next_program(self._object, ctypes.c_void_p(pointer)):
-            fd = self.library.bpf_program__fd(ctypes.c_void_p(pointer))
+        while pointer := self.functions.bpf_object__next_program(self._object, ctypes.c_void_p(pointer)):
+            fd = self.functions.bpf_program__fd(ctypes.c_void_p(pointer))
             if fd >= 0:
-                found.append((self.library.bpf_program__name(ctypes.c_void_p(pointer)).decode(), fd))
+                found.append((self.functions.bpf_program__name(ctypes.c_void_p(pointer)).decode(), fd))
         return found
 
     def missed(self) -> int:
@@ -180,21 +171,21 @@ class BpfObject:
         for _, fd in self.programs():
             information = (ctypes.c_uint8 * 256)()
             length = ctypes.c_uint32(256)
-            if not self.library.bpf_obj_get_info_by_fd(fd, information, ctypes.byref(length)) and length.value >= 216:
+            if not self.functions.bpf_obj_get_info_by_fd(fd, information, ctypes.byref(length)) and length.value >= 216:
                 total += int.from_bytes(bytes(information[208:216]), "little")
         return total
 
     def detach(self) -> None:
         """Detach all programs; the maps stay."""
         for link in self._links:
-            self.library.bpf_link__destroy(ctypes.c_void_p(link))
+            self.functions.bpf_link__destroy(ctypes.c_void_p(link))
         self._links = []
 
     def close(self) -> None:
         """Detach and free everything."""
         self.detach()
         if self._object:
-            self.library.bpf_object__close(self._object)
+            self.functions.bpf_object__close(self._object)
             self._object = ctypes.c_void_p(None)
 
 
