@@ -14,7 +14,7 @@ $(BIN)/iotrace: setup.cfg pyproject.toml setup.py
 	$(BIN)/python -m pip install --quiet --editable '.[dev,demo]'
 	@touch $(BIN)/iotrace
 
-iotrace/record/ebpf/recorder.bpf.o: iotrace/record/ebpf/recorder.bpf.c iotrace/record/ebpf/kernel.bpf.h $(BIN)/iotrace
+iotrace/record/ebpf/recorder.bpf.o: $(wildcard iotrace/record/ebpf/*.bpf.[ch]) $(BIN)/iotrace
 	$(BIN)/python -m pip install --quiet 'setuptools>=68' ziglang==0.17.1
 	$(BIN)/python -c "import setup; from pathlib import Path; setup.compile_bpf(Path('$@'))"
 

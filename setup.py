@@ -34,8 +34,8 @@ def compile_bpf(target: Path) -> None:
         # zig stops without HOME unless it is told where to keep its cache
         environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
         subprocess.run(
-            [sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding", "-g", "-O2", "-Wall", "-Werror",
-             f"-D{machine}", "-c", str(source), "-o", str(target)],
+            [sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding", "-mcpu=v3", "-g", "-O2", "-Wall",
+             "-Werror", f"-D{machine}", "-c", str(source), "-o", str(target)],
             check=True,
             env=environment,
         )  # fmt: skip

@@ -155,7 +155,7 @@ def _recording() -> Iterator[Check]:
     else:
         yield Check("record", "BTF", "missing", f"{btf} is not there", "a kernel built with CONFIG_DEBUG_INFO_BTF=y")
     rights = "iotrace record --backend strace" if os.geteuid() == 0 else f"sudo {sys.executable} -m iotrace record …"
-    yield _backend("iotrace.record.ebpf.backend", "EbpfBackend", "eBPF backend", rights)
+    yield _backend("iotrace.record.ebpf.program", "Program", "eBPF backend", rights)
     yield _tool("strace", "the fallback recorder", "record", ["strace", "-V"])
     yield _backend("iotrace.record.strace", "StraceBackend", "strace backend", _install("strace"))
 
@@ -260,7 +260,7 @@ def _backend(module: str, name: str, title: str, mend: str) -> Check:
     except Exception as error:
         return Check("record", title, "missing", f"{type(error).__name__}: {' '.join(str(error).split())}", mend)
     if reason is None:
-        return Check("record", title, "ok", "works (loaded and let go again)" if name == "EbpfBackend" else "works")
+        return Check("record", title, "ok", "works (loaded and let go again)" if name == "Program" else "works")
     return Check("record", title, "missing", reason, mend)
 
 

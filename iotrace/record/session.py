@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, cast
 
 from iotrace.errors import BackendUnavailable, IotraceError
 from iotrace.mounts.mountinfo import mounts_of_this_machine
 from iotrace.record.labels import redact
+from iotrace.record.scope import Scope
 from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
 from iotrace.trace.writer import TraceWriter
 
@@ -50,6 +51,17 @@ class Backend(Protocol):
         """Write the last rows; returns the recorder's own cost."""
 
 
+class Attaching(Backend, Protocol):
+    """A backend that can also record what runs already."""
+
+    def attach(self) -> int:
+        """Begin; returns how many processes were found."""
+
+    @property
+    def followed(self) -> int:
+        """How many threads are followed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a recording gave.
@@ -66,26 +78,43 @@ class Outcome:
 
 
 def make_backend(
-    wanted: BackendName, writer: TraceWriter, warn: Callable[[str], None], detachable: bool = False
+    wanted: BackendName,
+    writer: TraceWriter,
+    warn: Callable[[str], None],
+    detachable: bool = False,
+    scope: Scope | None = None,
+    ring_bytes: int | None = None,
 ) -> Backend:
     """The backend to use, loaded; `auto` takes eBPF where the machine allows it and strace otherwise, and says so.
 
-    `detachable`: the recording may end before the command does.
+    Parameters
+    ----------
+    detachable: the recording may end before the command does.
+    scope: what it is about; strace serves commands only, of all mounts.
+    ring_bytes: size of eBPF's ring, a power of two.
 
     Raises
     ------
     BackendUnavailable: the wanted backend, or any, cannot work here.
     """
     reason = ""
+    scope = scope or Scope()
     if wanted != "strace":
         try:
+            from iotrace.record.ebpf.program import RING_BYTES, load_aside, wanted_of
+
+            # the kernel verifies the program while Python imports and compiles the drain
+            loading = load_aside(wanted_of(scope, ring_bytes or RING_BYTES))
             from iotrace.record.ebpf.backend import EbpfBackend
 
-            return EbpfBackend(writer)
+            return EbpfBackend(writer, scope, loading)
         except BackendUnavailable as error:
             if wanted == "ebpf":
                 raise
             reason = str(error)
+    if scope != Scope():
+        why = f"{reason} strace" if reason else "strace"
+        raise BackendUnavailable(f"{why} can only record a command, on all mounts: run it behind --, without --fs.")
     from iotrace.record.strace import StraceBackend
 
     other = StraceBackend.unavailable()
@@ -106,44 +135,73 @@ def record(
     force: bool = False,
     duration_s: float | None = None,
     warn: Callable[[str], None] = lambda sentence: None,
+    scope: Scope | None = None,
+    ring_bytes: int | None = None,
 ) -> Outcome:
     """Run a command and record its file I/O, that of all its threads and of the processes it starts.
 
     Parameters
     ----------
-    command: program and arguments.
+    command: program and arguments; empty: record what runs already, as `scope` says.
     output: folder of the trace, conventionally NAME.iotrace.
     backend: "ebpf", "strace", or "auto" (eBPF where allowed).
     force: replace a trace that stands at `output`.
-    duration_s: stop recording after so many seconds; the command goes on.
+    duration_s: stop recording after so many seconds; what is recorded goes on.
     warn: called with sentences that a user should read.
+    scope: what the recording is about.
+    ring_bytes: size of eBPF's ring, a power of two.
 
     Raises
     ------
-    RecordError: the command cannot be started, or no backend works here.
+    RecordError: the command cannot be started, what to record is not there, or no backend works here.
     TraceError, StorageError: the trace cannot be written.
     """
     from iotrace.record.launch import find_program
 
-    find_program(command[0])
+    scope = scope or Scope()
+    if command:
+        find_program(command[0])
     info = info_of_this_machine(backend, redact(list(command)))
     info.mounts = [Mount(m.device, m.point, m.type, m.source, m.options) for m in mounts_of_this_machine()]
+    info.filters = scope.filters()
     try:
         writer = TraceWriter(output, info, force)
     except IotraceError as error:
         error.exit_status = _OWN_FAILURE
         raise
     try:
-        recorder = make_backend(backend, writer, warn, detachable=duration_s is not None)
+        recorder = make_backend(backend, writer, warn, duration_s is not None, scope, ring_bytes)
         info.backend = recorder.name
         with _Signals() as signals:
-            pid = recorder.start(command)
-            signals.pid = pid
-            status = _watch(pid, recorder, duration_s)
+            if command:
+                signals.pid = recorder.start(command)
+                status = _watch(signals.pid, recorder, duration_s)
+            else:
+                status = _watch_running(cast(Attaching, recorder), scope, signals, duration_s)
     except BaseException as error:
         _close_after(error, writer)
         raise
     return Outcome(writer.folder, status, writer.info)
+
+
+def _watch_running(recorder: Attaching, scope: Scope, signals: _Signals, duration_s: float | None) -> int:
+    """Record what runs until it ends, the time is over or a signal comes; what is recorded goes on untouched."""
+    began = time.monotonic()
+    signals.attached = True
+    recorder.attach()
+    ends = scope.kind == "pid"
+    try:
+        while not signals.stopped and not (duration_s is not None and time.monotonic() - began >= duration_s):
+            recorder.poll()
+            if ends and recorder.followed == 0:
+                break
+            time.sleep(_POLL_SECONDS)
+    except IotraceError:
+        with contextlib.suppress(IotraceError):
+            recorder.stop()
+        raise
+    _finish(recorder, began)
+    return 0
 
 
 def _watch(pid: int, recorder: Backend, duration_s: float | None) -> int:
@@ -208,10 +266,15 @@ def _close_after(error: BaseException, writer: TraceWriter) -> None:
 
 
 class _Signals:
-    """While a command runs: SIGTERM and SIGHUP are passed on to it, SIGINT too unless the terminal sent it to both."""
+    """While a command runs: SIGTERM and SIGHUP are passed on to it, SIGINT too unless the terminal sent it to both.
+
+    Where there is no command, each of them ends the recording.
+    """
 
     def __init__(self) -> None:
         self.pid: int | None = None
+        self.attached = False
+        self.stopped = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> _Signals:
@@ -225,7 +288,10 @@ class _Signals:
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         if self.pid is None:
-            raise KeyboardInterrupt
+            if not self.attached:
+                raise KeyboardInterrupt
+            self.stopped = True
+            return
         if number == signal.SIGINT and _terminal_is_ours():
             return
         with contextlib.suppress(ProcessLookupError):

@@ -218,6 +218,31 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _row("msync", Kind.MAP, "address size flags", 26, 227),
     _row("madvise", Kind.MAP, "address size flags", 28, 233),
     _row("mmap.fault", Kind.MAP, "", None, None, "bytes", replay=Replay.TOUCH, calls=" "),
+    # submitted at one moment, completed at another: io_uring and libaio
+    *(
+        _row(name, kind, roles, None, None, result, Replay.NEVER, " ")
+        for name, kind, roles, result in (
+            ("uring.read", _R, "fd buffer size offset flags count", "bytes"),
+            ("uring.write", _W, "fd buffer size offset flags count", "bytes"),
+            ("uring.fsync", Kind.SYNC, "fd offset size flags", "status"),
+            ("uring.sync_file_range", Kind.SYNC, "fd offset size flags", "status"),
+            ("uring.fallocate", _M, "fd mode offset size", "status"),
+            ("uring.ftruncate", _M, "fd size", "status"),
+            ("uring.fadvise", _M, "fd offset size flags", "status"),
+            ("uring.openat", _M, "dirfd path flags mode", "fd"),
+            ("uring.close", _M, "fd", "status"),
+            ("uring.statx", _M, "dirfd path flags mode", "status"),
+            ("uring.renameat", _M, "dirfd path dirfd2 path2 flags", "status"),
+            ("uring.linkat", _M, "dirfd path dirfd2 path2 flags", "status"),
+            ("uring.unlinkat", _M, "dirfd path flags", "status"),
+            ("uring.mkdirat", _M, "dirfd path mode", "status"),
+            ("uring.splice", Kind.COPY, "fd offset fd2 size flags", "bytes"),
+            ("aio.read", _R, "fd buffer size offset flags count", "bytes"),
+            ("aio.write", _W, "fd buffer size offset flags count", "bytes"),
+            ("aio.fsync", Kind.SYNC, "fd", "status"),
+            ("aio.fdatasync", Kind.SYNC, "fd", "status"),
+        )
+    ),
     # processes
     _row("chdir", _M, "path", 80, 49),
     _row("fchdir", _M, "fd", 81, 50),
@@ -242,6 +267,32 @@ PROCESS_CALLS: Final = {
     "execveat": (322, 281, "exec"),
     "wait4": (61, 260, "wait"),
     "waitid": (247, 95, "wait"),
+}
+
+URING_OPCODES: Final[dict[int, tuple[str, str]]] = {
+    1: ("uring.read", "vectored"), 4: ("uring.read", "rw"), 22: ("uring.read", "rw"), 60: ("uring.read", "vectored"),
+    2: ("uring.write", "vectored"), 5: ("uring.write", "rw"), 23: ("uring.write", "rw"),
+    61: ("uring.write", "vectored"),
+    3: ("uring.fsync", "sync"), 8: ("uring.sync_file_range", "range"), 17: ("uring.fallocate", "range"),
+    55: ("uring.ftruncate", "cuts"), 24: ("uring.fadvise", "advises"),
+    18: ("uring.openat", "opens"), 28: ("uring.openat", "opens"), 19: ("uring.close", "closes"),
+    21: ("uring.statx", "stats"), 35: ("uring.renameat", "renames"), 39: ("uring.linkat", "renames"),
+    36: ("uring.unlinkat", "removes"), 37: ("uring.mkdirat", "makes"), 30: ("uring.splice", "splices"),
+}  # fmt: skip
+"""Opcode of io_uring (include/uapi/linux/io_uring.h) → operation, and what its request holds."""
+
+AIO_OPCODES: Final[dict[int, tuple[str, str]]] = {
+    0: ("aio.read", "rw"), 7: ("aio.read", "vectored"), 1: ("aio.write", "rw"), 8: ("aio.write", "vectored"),
+    2: ("aio.fsync", "sync"), 3: ("aio.fdatasync", "sync"),
+}  # fmt: skip
+"""Opcode of libaio (include/uapi/linux/aio_abi.h) → operation, and what its control block holds."""
+
+RING_CALLS: Final = {
+    # name: (x86_64, aarch64, what it does); they carry operations and are none themselves
+    "io_submit": (209, 2, "submit"),
+    "io_getevents": (208, 4, "reap"),
+    "io_pgetevents": (333, 292, "reap"),
+    "io_uring_enter": (426, 426, "enter_ring"),
 }
 
 FCNTL_LOCK_COMMANDS: Final = (5, 6, 7, 36, 37, 38)

@@ -210,6 +210,7 @@ def test_without_the_filemap_tracepoints_faults_are_found_by_their_addresses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from iotrace.record.ebpf.backend import EbpfBackend
+    from iotrace.record.ebpf.program import Program, Wanted
     from iotrace.trace.info import info_of_this_machine
     from iotrace.trace.writer import TraceWriter
 
@@ -217,7 +218,7 @@ def test_without_the_filemap_tracepoints_faults_are_found_by_their_addresses(
     data.write_bytes(os.urandom(4096 * 400))
     monkeypatch.chdir(tmp_path)
     with TraceWriter(tmp_path / "t.iotrace", info_of_this_machine("ebpf", [])) as writer:
-        recorder = EbpfBackend(writer, faults_by_address=True)
+        recorder = EbpfBackend(writer, program=Program(Wanted(faults_by_address=True)))
         pid = recorder.start([sys.executable, "-S", "-c", textwrap.dedent(TOUCHES_EVERY_THIRD_PAGE)])
         os.waitpid(pid, 0)
         recorder.stop()
@@ -331,11 +332,12 @@ def test_an_existing_trace_is_replaced_only_by_force_and_nothing_else_ever(tmp_p
 
 def test_a_tiny_ring_loses_events_and_says_how_many_of_which_kind(tmp_path: Path) -> None:
     from iotrace.record.ebpf.backend import EbpfBackend
+    from iotrace.record.ebpf.program import Program, Wanted
     from iotrace.trace.info import info_of_this_machine
     from iotrace.trace.writer import TraceWriter
 
     writer = TraceWriter(tmp_path / "t.iotrace", info_of_this_machine("ebpf", []))
-    recorder = EbpfBackend(writer, ring_bytes=1 << 12)
+    recorder = EbpfBackend(writer, program=Program(Wanted(ring_bytes=1 << 12)))
     program = "import os; fd = os.open('/etc/passwd', 0); [os.lseek(fd, 0, 0) for _ in range(100_000)]"
     pid = recorder.start([sys.executable, "-S", "-c", program])
     os.waitpid(pid, 0)  # nobody polls meanwhile

@@ -26,12 +26,14 @@ NO_BASE: Final = -2
 """In place of the path of a relative name's folder: it is not known. (-1: the name needs none.)"""
 COLUMN: Final = {column.name: number for number, column in enumerate(EVENT_COLUMNS)}
 
-# words (int64) of struct header and struct event in recorder.bpf.c
+# words (int64) of struct header and struct event in records.bpf.h
 _START, _DURATION, _CPU, _IDS, _KIND, _FILE, _INODE, _DEVICE, _OFFSET, _SIZE, _RESULT, _FLAGS, _ADDRESS, _MODE = range(
     14
 )
 _OTHER, _BASE, _BASE2, _OTHER_OFFSET, _ST_SIZE, _ST_BLOCKS, _ST_MODE, _TEXT = 14, 17, 20, 23, 24, 25, 26, 27
-EVENT, LONG_EVENT, FILE_SEEN, TASK, EXEC, FAULT, FAULT_AROUND, FAULT_END, FAULT_AT = range(1, 10)
+(
+    EVENT, LONG_EVENT, FILE_SEEN, TASK, EXEC, FAULT, FAULT_AROUND, FAULT_END, FAULT_AT, OPEN_FOUND, SUBMIT, COMPLETE,
+) = range(1, 13)  # fmt: skip
 
 FAULT_SINGLE: Final = 1
 """flags of mmap.fault: the one page was looked up by itself, mapping the cached pages around it did not serve."""
@@ -39,12 +41,19 @@ FAULT_MAJOR: Final = 2
 """flags of mmap.fault: a major fault, the page came from storage."""
 
 # the header: counters, then address and number of slots of each table, then where the rows go
-ROWS, PATHS, FILES, OPENS, THREADS, PROCESSES, BLOB, NOTES, BASE_NS, NEED = range(10)
 (
-    THREAD_SLOTS, PROCESS_SLOTS, FILE_SLOTS, OPEN_SLOTS, PATH_SLOTS, THREAD_INFO, FILE_INFO, OPEN_INFO, PATH_INFO,
-    BLOB_BYTES, NOTE_ROWS, EVENT_ROWS,
-) = range(16, 40, 2)  # fmt: skip
-HEADER_WORDS: Final = 40
+    ROWS, PATHS, FILES, OPENS, THREADS, PROCESSES, BLOB, NOTES, BASE_NS, NEED, THREAD_ROWS, OPEN_ROWS, PROCESS_ROWS,
+    PENDING, RINGS, LOOK, PREFIXES, BRIEF,
+) = range(18)  # fmt: skip
+(
+    THREAD_SLOTS, PROCESS_SLOTS, FILE_SLOTS, OPEN_SLOTS, PATH_SLOTS, PENDING_SLOTS, RING_SLOTS, THREAD_INFO, FILE_INFO,
+    OPEN_INFO, PATH_INFO, PENDING_INFO, BLOB_BYTES, NOTE_ROWS, EVENT_ROWS, PREFIX_BYTES,
+) = range(20, 52, 2)  # fmt: skip
+HEADER_WORDS: Final = 52
+"""THREADS, OPENS, PROCESSES, PATHS, FILES count the numbers given out; *_ROWS count the rows of tables whose rows are
+used again (a thread's after its end, an open file's when its address is). NEED: a table is full. LOOK: a process was
+adopted whose open files are to be looked for. PREFIXES: how many mount points a recording is held to (0: all). BRIEF:
+address of 14 words, a struct header that is written out of a struct brief."""
 
 # fields of the tables
 TID, THREAD = range(2)
@@ -54,24 +63,32 @@ ADDRESS, OPEN = range(2)
 HASH, PATH = range(2)
 (
     T_PROCESS, T_CHILD, T_EXEC_PATH, T_FAULT_ROW, T_FAULT_FILE, T_FAULT_FIRST, T_FAULT_LAST, T_FAULT_READ, T_CLONE,
-    T_TID,
-) = range(10)  # fmt: skip
+    T_TID, T_NUMBER, T_ENDED, T_TGID,
+) = range(13)  # fmt: skip
 (
     F_GENERATION, F_PATH, F_DEVICE, F_INODE, F_MODE, F_SIZE, F_BLOCKS, F_PAGES, F_CREATED, F_LAST_PATH, F_SEEN_NS,
-    F_WHERE,
-) = range(12)  # fmt: skip
-O_PATH, O_FILE = range(2)
+    F_WHERE, F_FLAGS, F_POSITION, F_MAPPED,
+) = range(15)  # fmt: skip
+O_NUMBER, O_PATH, O_FILE, O_USED = range(4)
 P_BASE, P_BEGIN, P_LENGTH = range(3)
-THREAD_FIELDS, FILE_FIELDS, OPEN_FIELDS, PATH_FIELDS = 10, 12, 2, 3
+(
+    S_TIME, S_CPU, S_PROCESS, S_THREAD, S_OP, S_PATH, S_OTHER_PATH, S_FILE, S_OPEN, S_OTHER_OPEN, S_OFFSET,
+    S_OTHER_OFFSET, S_SIZE, S_COUNT, S_FLAGS, S_MODE, S_RING, S_BATCH, S_WAITS,
+) = range(19)  # fmt: skip
+THREAD_FIELDS, FILE_FIELDS, OPEN_FIELDS, PATH_FIELDS, PENDING_FIELDS = 13, 15, 4, 3, 19
 # fields of a note to the Python side
-NOTE_FIELDS: Final = 10
+NOTE_FIELDS: Final = 11
 (
     NOTE_KIND, NOTE_TIME, NOTE_THREAD, NOTE_PROCESS, NOTE_PARENT, NOTE_VALUE, NOTE_BASE, NOTE_TEXT, NOTE_LENGTH,
-    NOTE_UMASK,
-) = range(10)  # fmt: skip
-NOTE_PROCESS_NEW, NOTE_EXEC, NOTE_EXIT, NOTE_NAME_MADE = range(4)
+    NOTE_UMASK, NOTE_TALLY,
+) = range(11)  # fmt: skip
+NOTE_PROCESS_NEW, NOTE_EXEC, NOTE_EXIT, NOTE_NAME_MADE, NOTE_ADOPTED = range(5)
 
 _PAGE: Final = 4096
+_BRIEF_BYTES: Final = 56
+"""sizeof(struct brief) in records.bpf.h."""
+_KERNEL_BITS: Final = -(1 << 48)
+"""Set in every kernel address; a struct brief does not carry them."""
 _TEXT_LIMIT: Final = 4 * 4096
 
 # per operation: which columns have a value, and what it does, as bits
@@ -113,10 +130,14 @@ _OP_FORK: Final = NUMBER_OF["fork"]
 _OP_EXEC: Final = NUMBER_OF["exec"]
 _OP_WAIT: Final = NUMBER_OF["wait"]
 _OP_EXIT: Final = NUMBER_OF["exit"]
+_OP_URING_OPEN: Final = NUMBER_OF["uring.openat"]
+_OP_URING_SPLICE: Final = NUMBER_OF["uring.splice"]
+_FIRST_AIO, _LAST_AIO = NUMBER_OF["aio.read"], NUMBER_OF["aio.fdatasync"]
 _SYMLINK: Final = NUMBER_OF["symlink"]
 _SYMLINKAT: Final = NUMBER_OF["symlinkat"]
 _CREAT_FLAGS: Final = 0o1101
 _C: Final = COLUMN
+_RING_C, _BATCH_C = _C["ring"], _C["batch"]
 (
     _TIME_C, _DURATION_C, _CPU_C, _PROCESS_C, _THREAD_C, _OP_C, _PATH_C, _OTHER_PATH_C, _FILE_C, _OTHER_FILE_C, _OPEN_C,
     _OTHER_OPEN_C, _OFFSET_C, _OTHER_OFFSET_C, _SIZE_C, _COUNT_C, _ADDRESS_C, _FLAGS_C, _MODE_C, _CHILD_C, _RESULT_C,
@@ -314,8 +335,8 @@ def _note(h: int, kind: int, time: int, thread: int, process: int) -> int:
 
 
 @inner
-def _thread_info(h: int, thread: int) -> int:
-    return get(h, THREAD_INFO) + 8 * THREAD_FIELDS * thread
+def _thread_info(h: int, row: int) -> int:
+    return get(h, THREAD_INFO) + 8 * THREAD_FIELDS * row
 
 
 @inner
@@ -324,18 +345,21 @@ def _file_info(h: int, file: int) -> int:
 
 
 @inner
-def _open_info(h: int, open_: int) -> int:
-    return get(h, OPEN_INFO) + 8 * OPEN_FIELDS * open_
+def _open_info(h: int, row: int) -> int:
+    return get(h, OPEN_INFO) + 8 * OPEN_FIELDS * row
 
 
 @entry
 def add_thread(h: int, tid: int, tgid: int, time: int, fresh_process: bool) -> int:
-    """A new thread with kernel number `tid`; a new process with it when `fresh_process` or when `tgid` is not known."""
+    """Row of a new thread with kernel number `tid`; a new process with it when `fresh_process` or when `tgid` is not
+    known."""
     table, slots = get(h, PROCESS_SLOTS), get(h, PROCESS_SLOTS + 1)
     slot = find(table, slots, tgid)
     thread = _next(h, THREADS)
     if fresh_process or get(table, 2 * slot + PROCESS) == -1:
         process = _next(h, PROCESSES)
+        if get(table, 2 * slot + PROCESS) == -1:
+            put(h, PROCESS_ROWS, get(h, PROCESS_ROWS) + 1)
         put(table, 2 * slot + TGID, tgid)
         put(table, 2 * slot + PROCESS, process)
         note = _note(h, NOTE_PROCESS_NEW, time, thread, process)
@@ -343,25 +367,31 @@ def add_thread(h: int, tid: int, tgid: int, time: int, fresh_process: bool) -> i
     process = get(table, 2 * slot + PROCESS)
     table, slots = get(h, THREAD_SLOTS), get(h, THREAD_SLOTS + 1)
     slot = find(table, slots, tid)
-    put(table, 2 * slot + TID, tid)
-    put(table, 2 * slot + THREAD, thread)
-    info = _thread_info(h, thread)
+    row = get(table, 2 * slot + THREAD)
+    if row == -1:
+        row = _next(h, THREAD_ROWS)
+        put(table, 2 * slot + TID, tid)
+        put(table, 2 * slot + THREAD, row)
+    info = _thread_info(h, row)
     for field in range(THREAD_FIELDS):
         put(info, field, -1)
     put(info, T_PROCESS, process)
     put(info, T_TID, tid)
-    return thread
+    put(info, T_TGID, tgid)
+    put(info, T_NUMBER, thread)
+    put(info, T_ENDED, 0)
+    return row
 
 
 @inner
 def _thread(h: int, ids: int, time: int) -> int:
-    """Thread of a record's word of ids; one that nobody saw begin gets a number too."""
+    """Row of the thread of a record's word of ids; one that nobody saw begin gets a row too."""
     tid = ids & 0xFFFFFFFF
     table = get(h, THREAD_SLOTS)
-    thread = get(table, 2 * find(table, get(h, THREAD_SLOTS + 1), tid) + THREAD)
-    if thread == -1:
-        thread = add_thread(h, tid, (ids >> 32) & 0xFFFFFFFF, time, False)
-    return thread
+    row = get(table, 2 * find(table, get(h, THREAD_SLOTS + 1), tid) + THREAD)
+    if row == -1:
+        row = add_thread(h, tid, (ids >> 32) & 0xFFFFFFFF, time, False)
+    return row
 
 
 @entry
@@ -406,28 +436,42 @@ def _file_at(h: int, r: int, at: int) -> int:
 
 @inner
 def _new_open(h: int, table: int, slot: int, address: int, path: int, file: int) -> int:
-    number = _next(h, OPENS)
-    put(table, 2 * slot + ADDRESS, address)
-    put(table, 2 * slot + OPEN, number)
-    info = _open_info(h, number)
+    """Row of a new open-file description at this address, in the place of what was there before."""
+    row = get(table, 2 * slot + OPEN)
+    if row == -1:
+        row = _next(h, OPEN_ROWS)
+        put(table, 2 * slot + ADDRESS, address)
+        put(table, 2 * slot + OPEN, row)
+    info = _open_info(h, row)
+    put(info, O_NUMBER, _next(h, OPENS))
     put(info, O_PATH, path)
     put(info, O_FILE, file)
-    return number
+    put(info, O_USED, 1)
+    return row
 
 
 @inner
 def _open_at(h: int, r: int, at: int, file: int) -> int:
-    """Open-file description of the struct identity at a word; one that nobody saw opened gets a number too."""
+    """Row of the open-file description of the struct identity at a word; one that nobody saw opened gets one too."""
     address = get(r, at)
     if address == 0:
         return -1
+    address |= _KERNEL_BITS
     table = get(h, OPEN_SLOTS)
     slot = find(table, get(h, OPEN_SLOTS + 1), address)
-    number = get(table, 2 * slot + OPEN)
-    if number != -1 and (file == -1 or get(_open_info(h, number), O_FILE) == file):
-        return number
+    row = get(table, 2 * slot + OPEN)
+    if row != -1:
+        info = _open_info(h, row)
+        if file == -1 or get(info, O_FILE) == file:
+            put(info, O_USED, 1)
+            return row
     path = get(_file_info(h, file), F_LAST_PATH) if file != -1 else -1
     return _new_open(h, table, slot, address, path, file)
+
+
+@inner
+def _open_number(h: int, row: int) -> int:
+    return get(_open_info(h, row), O_NUMBER) if row != -1 else -1
 
 
 @inner
@@ -451,13 +495,15 @@ def _name_child(h: int, process: int, pid: int, child: int) -> None:
     """Note the number that a process knows its child by, where that is not the kernel's own (a pid namespace)."""
     table = get(h, PROCESS_SLOTS)
     slot = find(table, get(h, PROCESS_SLOTS + 1), _child_key(process, pid))
+    if get(table, 2 * slot + PROCESS) == -1:
+        put(h, PROCESS_ROWS, get(h, PROCESS_ROWS) + 1)
     put(table, 2 * slot + TGID, _child_key(process, pid))
     put(table, 2 * slot + PROCESS, child)
 
 
 @inner
-def _path_of(h: int, open_: int) -> int:
-    return get(_open_info(h, open_), O_PATH) if open_ != -1 else -1
+def _path_of(h: int, row: int) -> int:
+    return get(_open_info(h, row), O_PATH) if row != -1 else -1
 
 
 @inner
@@ -471,6 +517,27 @@ def _is_pseudo(text: int, length: int) -> bool:
     if a == 115 and b == 121 and c == 115:
         return length == 4 or get_byte(text, 4) == 47
     return False
+
+
+@inner
+def _nameless(target: int, kind: int, inode: int) -> int:
+    """What /proc shows for a file without a name, `pipe:[4026]`; the root folder is /. Returns the length."""
+    if kind != 0x1000 and kind != 0xC000:
+        put_byte(target, 0, 47)
+        return 1
+    at = 0
+    for letter in b"pipe:[" if kind == 0x1000 else b"socket:[":
+        put_byte(target, at, letter)
+        at += 1
+    power = 1
+    while inode // power >= 10:
+        power *= 10
+    while power > 0:
+        put_byte(target, at, 48 + inode // power % 10)
+        at += 1
+        power //= 10
+    put_byte(target, at, 93)
+    return at + 1
 
 
 @inner
@@ -503,8 +570,7 @@ def _file_seen(h: int, r: int) -> None:
             place += 1
         end = first - 1
     if place == 0:
-        put_byte(target, 0, 47)
-        place = 1
+        place = _nameless(target, get(r, _MODE) & 0xF000, get(r, _INODE))
     path = intern(h, -1, place)
     if get(info, F_PATH) == -1 or get(info, F_WHERE) == NO_BASE:
         put(info, F_PATH, path)  # what stat said may have gone by way of links
@@ -517,17 +583,44 @@ def _file_seen(h: int, r: int) -> None:
 def _task(h: int, r: int) -> None:
     ids = get(r, _IDS)
     time = get(r, _START) - get(h, BASE_NS)
-    parent = _thread(h, get(r, _OFFSET) | (get(r, _SIZE) << 32), time)
     tid, tgid = ids & 0xFFFFFFFF, (ids >> 32) & 0xFFFFFFFF
+    adopted = get(r, _RESULT)
+    parent = -1
+    if not adopted:
+        parent = _thread(h, get(r, _OFFSET) | (get(r, _SIZE) << 32), time)
+    else:
+        table = get(h, THREAD_SLOTS)
+        parent = get(table, 2 * find(table, get(h, THREAD_SLOTS + 1), get(r, _OFFSET)) + THREAD)
+        if parent != -1 and get(_thread_info(h, parent), T_ENDED):
+            parent = -1
+        if adopted & 2:
+            put(h, LOOK, 1)
     notes = get(h, NOTES)
-    thread = add_thread(h, tid, tgid, time, tid == tgid)
-    put(_thread_info(h, parent), T_CHILD, thread)
-    put(_thread_info(h, thread), T_CLONE, get(r, _FLAGS))
+    row = add_thread(h, tid, tgid, time, tid == tgid)
+    put(_thread_info(h, row), T_CLONE, get(r, _FLAGS))
+    if not adopted:
+        put(_thread_info(h, parent), T_CHILD, row)
     if get(h, NOTES) > notes:
         note = get(h, NOTE_ROWS) + 8 * NOTE_FIELDS * notes
-        put(note, NOTE_PARENT, get(_thread_info(h, parent), T_PROCESS))
+        if parent != -1:
+            put(note, NOTE_PARENT, get(_thread_info(h, parent), T_PROCESS))
         put(note, NOTE_UMASK, get(r, _MODE) & 0xFFFFFFFF)
+        put(note, NOTE_TALLY, (get(r, _MODE) >> 32) & 0xFFFFFFFF)
         put(note, NOTE_BASE, _where(h, _file_at(h, r, _BASE)))
+        if adopted:
+            info = _thread_info(h, row)
+            _note(h, NOTE_ADOPTED, time, get(info, T_NUMBER), get(info, T_PROCESS))
+
+
+@inner
+def _open_found(h: int, r: int) -> None:
+    """A file that a process had open before it was followed."""
+    file = _file_at(h, r, _FILE)
+    _open_at(h, r, _FILE, file)
+    info = _file_info(h, file)
+    if get(info, F_FLAGS) == NULL:
+        put(info, F_FLAGS, get(r, _FLAGS))
+        put(info, F_POSITION, get(r, _OFFSET))
 
 
 @inner
@@ -539,7 +632,7 @@ def _exec(h: int, r: int) -> None:
     length1, length2 = (lengths >> 32) & 0xFFFF, (lengths >> 48) & 0xFFFF
     text = r + 8 * _TEXT
     base = _where(h, _file_at(h, r, _BASE))
-    note = _note(h, NOTE_EXEC, time, thread, get(info, T_PROCESS))
+    note = _note(h, NOTE_EXEC, time, get(info, T_NUMBER), get(info, T_PROCESS))
     if length1 > 1:
         _copy_text(h, text, length1 - 1)
         put(info, T_EXEC_PATH, intern(h, -1 if get_byte(text, 0) == 47 else base, length1 - 1))
@@ -561,7 +654,7 @@ def _begin_row(h: int, r: int, thread: int, op: int, time: int) -> int:
     put(first, _TIME_C * capacity, time)
     put(first, _CPU_C * capacity, get(r, _CPU))
     put(first, _PROCESS_C * capacity, get(_thread_info(h, thread), T_PROCESS))
-    put(first, _THREAD_C * capacity, thread)
+    put(first, _THREAD_C * capacity, get(_thread_info(h, thread), T_NUMBER))
     put(first, _OP_C * capacity, op)
     return first
 
@@ -639,6 +732,212 @@ def _stat_seen(h: int, r: int, file: int, path: int, time: int) -> None:
 
 
 @inner
+def _is_beneath(h: int, text: int, length: int) -> bool:
+    """Whether an absolute name lies beneath one of the mount points that the recording is held to."""
+    count = get(h, PREFIXES)
+    if count == 0:
+        return True
+    at = get(h, PREFIX_BYTES)
+    for _ in range(count):
+        size = get(at, 0)
+        at += 8
+        if length >= size and (length == size or get_byte(text, size) == 47 or size == 1):
+            same = True
+            for i in range(size):
+                if get_byte(text, i) != get_byte(at, i):
+                    same = False
+                    break
+            if same:
+                return True
+        at += (size + 7) & ~7
+    return False
+
+
+@inner
+def _first_name(h: int, r: int, base: int, found: bool) -> int:
+    """Path of a record's first name; NULL when the record is about what a recording leaves out.
+
+    `found`: the call led to a file, and that one is wanted.
+    """
+    text, length = r + 8 * _TEXT, ((get(r, _KIND) >> 32) & 0xFFFF) - 1
+    absolute = get_byte(text, 0) == 47
+    if _is_pseudo(text, length) or (not absolute and base == -1):
+        return NULL
+    if absolute and not found and not _is_beneath(h, text, length):
+        return NULL
+    _copy_text(h, text, length)
+    return intern(h, -1 if absolute else _where(h, base), length)
+
+
+@inner
+def _second_name(h: int, r: int) -> int:
+    lengths = get(r, _KIND)
+    second, length = r + 8 * _TEXT + ((lengths >> 32) & 0xFFFF), (lengths >> 48) & 0xFFFF
+    if get_byte(second, length - 1) == 0:
+        length -= 1
+    _copy_text(h, second, length)
+    relative = length > 0 and get_byte(second, 0) != 47
+    base2 = _file_at(h, r, _BASE2) if relative else -1
+    return intern(h, _where(h, base2) if base2 != -1 else -1, length)
+
+
+@inner
+def _submit(h: int, r: int) -> None:
+    """An operation handed to io_uring or libaio: what is known of it waits for its completion."""
+    time = get(r, _START) - get(h, BASE_NS)
+    thread = _thread_info(h, _thread(h, get(r, _IDS), time))
+    key = get(r, _ADDRESS)
+    table = get(h, PENDING_SLOTS)
+    slot = find(table, get(h, PENDING_SLOTS + 1), key)
+    row = get(table, 2 * slot + 1)
+    if row == -1:
+        row = _next(h, PENDING)
+        put(table, 2 * slot, key)
+        put(table, 2 * slot + 1, row)
+    info = _pending_info(h, row)
+    if get(info, S_WAITS) == 1:
+        _completed(h, info, NULL, NULL)  # its memory is used again: nobody saw it end
+    lengths = get(r, _KIND)
+    op = (lengths >> 16) & 0xFFFF
+    file, base = _file_at(h, r, _FILE), _file_at(h, r, _BASE)
+    path, other_path = -1, -1
+    if (lengths >> 32) & 0xFFFF > 1:
+        path = _first_name(h, r, base, op == _OP_URING_OPEN)
+        if path == NULL:
+            put(info, S_WAITS, 0)
+            return
+    if (lengths >> 48) & 0xFFFF > 0:
+        other_path = _second_name(h, r)
+    ring_key = get(r, _OTHER_OFFSET)
+    if _FIRST_AIO <= op <= _LAST_AIO:
+        ring_key ^= (get(thread, T_PROCESS) + 1) << 48  # a libaio context has its name within a process
+    table = get(h, RING_SLOTS)
+    slot = find(table, get(h, RING_SLOTS + 1), ring_key)
+    ring = get(table, 2 * slot + 1)
+    if ring == -1:
+        ring = _next(h, RINGS)
+        put(table, 2 * slot, ring_key)
+        put(table, 2 * slot + 1, ring)
+    put(info, S_TIME, time)
+    put(info, S_CPU, get(r, _CPU))
+    put(info, S_PROCESS, get(thread, T_PROCESS))
+    put(info, S_THREAD, get(thread, T_NUMBER))
+    put(info, S_OP, op)
+    put(info, S_PATH, path)
+    put(info, S_OTHER_PATH, other_path)
+    put(info, S_FILE, file)
+    put(info, S_OPEN, _open_at(h, r, _FILE, file))
+    put(info, S_OTHER_OPEN, _open_number(h, _open_at(h, r, _BASE, base)))
+    put(info, S_OFFSET, get(r, _OFFSET))
+    put(info, S_OTHER_OFFSET, get(r, _ST_SIZE) if op == _OP_URING_SPLICE else NULL)
+    put(info, S_SIZE, get(r, _SIZE))
+    put(info, S_COUNT, (get(r, _MODE) >> 32) & 0xFFFFFFFF)
+    put(info, S_FLAGS, get(r, _FLAGS))
+    put(info, S_MODE, get(r, _MODE) & 0xFFFFFFFF)
+    put(info, S_RING, ring)
+    batch = (get(r, _ST_MODE) >> 32) & 0xFFFFFFFF
+    put(info, S_BATCH, batch if batch else NULL)
+    put(info, S_WAITS, 1)
+
+
+@inner
+def _pending_info(h: int, row: int) -> int:
+    return get(h, PENDING_INFO) + 8 * PENDING_FIELDS * row
+
+
+@inner
+def _completed(h: int, info: int, time: int, result: int) -> None:
+    """The row of an operation of io_uring or libaio; `time` and `result` are NULL where its end was not seen."""
+    op = get(info, S_OP)
+    bits = _OP_BITS[op]
+    capacity = get(h, EVENT_ROWS + 1)
+    row_at = get(h, EVENT_ROWS) + 8 * _next(h, ROWS)
+    put(row_at, _TIME_C * capacity, get(info, S_TIME))
+    put(row_at, _DURATION_C * capacity, time - get(info, S_TIME) if time != NULL else NULL)
+    put(row_at, _CPU_C * capacity, get(info, S_CPU))
+    put(row_at, _PROCESS_C * capacity, get(info, S_PROCESS))
+    put(row_at, _THREAD_C * capacity, get(info, S_THREAD))
+    put(row_at, _OP_C * capacity, op)
+    file, open_ = get(info, S_FILE), get(info, S_OPEN)
+    path = get(info, S_PATH)
+    if path == -1:
+        path = _path_of(h, open_)
+    _put_number(row_at, _PATH_C * capacity, path)
+    _put_number(row_at, _OTHER_PATH_C * capacity, get(info, S_OTHER_PATH))
+    _put_number(row_at, _FILE_C * capacity, file)
+    _put_number(row_at, _OPEN_C * capacity, _open_number(h, open_))
+    _put_number(row_at, _OTHER_OPEN_C * capacity, get(info, S_OTHER_OPEN))
+    if bits & _TAKES_OFFSET:
+        put(row_at, _OFFSET_C * capacity, get(info, S_OFFSET))
+    put(row_at, _OTHER_OFFSET_C * capacity, get(info, S_OTHER_OFFSET))
+    if bits & _TAKES_SIZE:
+        put(row_at, _SIZE_C * capacity, get(info, S_SIZE))
+    if get(info, S_COUNT) > 0:
+        put(row_at, _COUNT_C * capacity, get(info, S_COUNT))
+    if bits & _TAKES_FLAGS:
+        put(row_at, _FLAGS_C * capacity, get(info, S_FLAGS))
+    if bits & _TAKES_MODE:
+        put(row_at, _MODE_C * capacity, get(info, S_MODE))
+    put(row_at, _RING_C * capacity, get(info, S_RING))
+    put(row_at, _BATCH_C * capacity, get(info, S_BATCH))
+    put(row_at, _RESULT_C * capacity, 0 if op == _OP_URING_OPEN and result > 0 else result)
+    put(info, S_WAITS, 0)
+
+
+@inner
+def _complete(h: int, r: int) -> None:
+    table = get(h, PENDING_SLOTS)
+    row = get(table, 2 * find(table, get(h, PENDING_SLOTS + 1), get(r, _ADDRESS)) + 1)
+    if row == -1:
+        return
+    info = _pending_info(h, row)
+    if get(info, S_WAITS) != 1:
+        return
+    modes = get(r, _MODE)
+    if (modes >> 32) & 0xFFFFFFFF:
+        put(info, S_WAITS, 0)  # the kernel had not taken it after all
+        return
+    op, result = get(info, S_OP), get(r, _RESULT)
+    file = _file_at(h, r, _FILE)
+    if file != -1 and op == _OP_URING_OPEN:
+        slots = get(h, OPEN_SLOTS)
+        address = get(r, _FILE) | _KERNEL_BITS
+        path = get(info, S_PATH)
+        opened = _new_open(h, slots, find(slots, get(h, OPEN_SLOTS + 1), address), address, path, file)
+        put(info, S_FILE, file)
+        put(info, S_OPEN, opened)
+        put(_file_info(h, file), F_LAST_PATH, path)
+    elif file != -1 and op != _OP_URING_SPLICE:
+        put(info, S_FILE, file)
+        put(info, S_OPEN, _open_at(h, r, _FILE, file))
+        if modes & 1 and get(info, S_OFFSET) == -1:
+            put(info, S_OFFSET, get(r, _OFFSET))
+    elif get(info, S_FILE) == -1 and get(info, S_PATH) == -1:
+        put(info, S_WAITS, 0)  # a socket, a pipe: not what the recording is about
+        return
+    _completed(h, info, get(r, _START) - get(h, BASE_NS), result)
+
+
+@entry
+def end_pending(h: int) -> int:
+    """Rows for the operations of io_uring and libaio whose end was not seen; as many as there is room for.
+
+    Returns
+    -------
+    How many still wait.
+    """
+    waiting = 0
+    for row in range(get(h, PENDING)):
+        info = _pending_info(h, row)
+        if get(info, S_WAITS) == 1:
+            if get(h, ROWS) + 2 > get(h, EVENT_ROWS + 1):
+                waiting += 1
+            else:
+                _completed(h, info, NULL, NULL)
+    return waiting
+
+
+@inner
 def _event(h: int, r: int, long: bool) -> None:
     """One row for a call."""
     lengths = get(r, _KIND)
@@ -650,30 +949,22 @@ def _event(h: int, r: int, long: bool) -> None:
     put(info, T_FAULT_ROW, -1)  # whatever fault was under way is over
     result = get(r, _RESULT)
     file = _file_at(h, r, _FILE)
+    # rows of open descriptions, and numbers of the others
     path, other_path, open_, other_open, other_file = -1, -1, -1, -1, -1
     if long:
         length1, length2 = (lengths >> 32) & 0xFFFF, (lengths >> 48) & 0xFFFF
-        text = r + 8 * _TEXT
         base = _file_at(h, r, _BASE)
         if length1 > 1:
-            absolute = get_byte(text, 0) == 47
-            if _is_pseudo(text, length1 - 1) or (not absolute and base == -1):
+            path = _first_name(h, r, base, file != -1)
+            if path == NULL:
                 return
-            _copy_text(h, text, length1 - 1)
-            path = intern(h, -1 if absolute else _where(h, base), length1 - 1)
         if length2 > 0:
-            second = text + length1
-            if get_byte(second, length2 - 1) == 0:
-                length2 -= 1
-            _copy_text(h, second, length2)
-            relative = length2 > 0 and get_byte(second, 0) != 47
-            base2 = _file_at(h, r, _BASE2) if relative else -1
-            other_path = intern(h, _where(h, base2) if base2 != -1 else -1, length2)
+            other_path = _second_name(h, r)
         if bits & _OPENS_FILE:
             other_open = _open_at(h, r, _BASE, base)
             if result == 0 and file != -1:
                 table = get(h, OPEN_SLOTS)
-                address = get(r, _FILE)
+                address = get(r, _FILE) | _KERNEL_BITS
                 open_ = _new_open(h, table, find(table, get(h, OPEN_SLOTS + 1), address), address, path, file)
                 put(_file_info(h, file), F_LAST_PATH, path)
         elif length1 > 0:
@@ -699,13 +990,15 @@ def _event(h: int, r: int, long: bool) -> None:
     elif file != -1:
         open_ = _open_at(h, r, _FILE, file)
         path = _path_of(h, open_) if open_ != -1 else get(_file_info(h, file), F_LAST_PATH)
+        if op == _OP_MMAP:
+            put(_file_info(h, file), F_MAPPED, 1)
     row_at = _begin_row(h, r, thread, op, time)
     capacity = get(h, EVENT_ROWS + 1)
     put(row_at, _DURATION_C * capacity, get(r, _DURATION))
     _put_number(row_at, _FILE_C * capacity, file)
     _put_number(row_at, _OTHER_FILE_C * capacity, other_file)
-    _put_number(row_at, _OPEN_C * capacity, open_)
-    _put_number(row_at, _OTHER_OPEN_C * capacity, other_open)
+    _put_number(row_at, _OPEN_C * capacity, _open_number(h, open_))
+    _put_number(row_at, _OTHER_OPEN_C * capacity, _open_number(h, other_open))
     if bits & _TAKES_OFFSET and (not bits & _COPIES or file != -1):
         put(row_at, _OFFSET_C * capacity, get(r, _OFFSET))
     if bits & _COPIES and other_file != -1:
@@ -725,7 +1018,7 @@ def _event(h: int, r: int, long: bool) -> None:
     elif op == _OP_FORK:
         child = get(info, T_CHILD)
         if result > 0 and child != -1:
-            put(row_at, _CHILD_C * capacity, child)
+            put(row_at, _CHILD_C * capacity, get(_thread_info(h, child), T_NUMBER))
             put(row_at, _FLAGS_C * capacity, get(_thread_info(h, child), T_CLONE))
             if result != get(_thread_info(h, child), T_TID):
                 _name_child(h, get(info, T_PROCESS), result, get(_thread_info(h, child), T_PROCESS))
@@ -741,8 +1034,9 @@ def _event(h: int, r: int, long: bool) -> None:
         if result == 0:
             path = get(info, T_EXEC_PATH)
     elif op == _OP_EXIT:
-        note = _note(h, NOTE_EXIT, time, thread, get(info, T_PROCESS))
+        note = _note(h, NOTE_EXIT, time, get(info, T_NUMBER), get(info, T_PROCESS))
         put(note, NOTE_VALUE, result)
+        put(info, T_ENDED, 1)
     _put_number(row_at, _PATH_C * capacity, path)
     _put_number(row_at, _OTHER_PATH_C * capacity, other_path)
     if op == _OP_MMAP and -4096 < result < 0:
@@ -755,14 +1049,41 @@ def _event(h: int, r: int, long: bool) -> None:
 
 
 @inner
+def _brief(h: int, r: int) -> None:
+    """A struct brief, written out as the record that it stands for."""
+    b = get(h, BRIEF)
+    what = (get(r, 2) >> 48) & 0xFFFF
+    times = get(r, 1)
+    last = get(r, 6)
+    size = (last >> 32) & 0xFFFFFFFF
+    tid = last & 0xFFFFFFFF
+    which = what & 3
+    put(b, _START, get(r, 0))
+    put(b, _DURATION, times & 0xFFFFFFFF)
+    put(b, _CPU, (times >> 32) & 0xFFFFFFFF)
+    put(b, _IDS, tid | tid << 32)
+    put(b, _KIND, EVENT | what >> 2 << 16)
+    put(b, _FILE, get(r, 2) | _KERNEL_BITS)
+    put(b, _INODE, get(r, 3))
+    put(b, _DEVICE, get(r, 4))
+    put(b, _OFFSET, get(r, 5))
+    put(b, _SIZE, size)
+    put(b, _RESULT, 0 if which == 0 else (size if which == 1 else get(r, 5)))
+    _event(h, b, False)
+
+
+@inner
 def _needs_room(h: int) -> bool:
     """Whether a table could overflow within the next record."""
     return (
-        get(h, ROWS) + 2 > get(h, EVENT_ROWS + 1)
+        get(h, ROWS) + 3 > get(h, EVENT_ROWS + 1)
         or get(h, PATHS) + 4 > get(h, PATH_INFO + 1)
         or get(h, FILES) + 8 > get(h, FILE_INFO + 1)
-        or get(h, OPENS) + 8 > get(h, OPEN_INFO + 1)
-        or get(h, THREADS) + 4 > get(h, THREAD_INFO + 1)
+        or get(h, OPEN_ROWS) + 8 > get(h, OPEN_INFO + 1)
+        or get(h, THREAD_ROWS) + 4 > get(h, THREAD_INFO + 1)
+        or get(h, PENDING) + 4 > get(h, PENDING_INFO + 1)
+        or 2 * get(h, PROCESS_ROWS) + 8 > get(h, PROCESS_SLOTS + 1)
+        or 2 * get(h, RINGS) + 8 > get(h, RING_SLOTS + 1)
         or get(h, NOTES) + 4 > get(h, NOTE_ROWS + 1)
         or get(h, BLOB) + _TEXT_LIMIT > get(h, BLOB_BYTES + 1)
     )
@@ -798,7 +1119,9 @@ def drain(h: int, ring: int, consumer: int, producer: int, size: int) -> int:
         if not head & 0x40000000:
             r = at + 8
             kind = get(r, _KIND) & 0xFFFF
-            if kind == EVENT:
+            if length == _BRIEF_BYTES:
+                _brief(h, r)
+            elif kind == EVENT:
                 _event(h, r, False)
             elif kind == LONG_EVENT:
                 _event(h, r, True)
@@ -808,6 +1131,12 @@ def drain(h: int, ring: int, consumer: int, producer: int, size: int) -> int:
                 _task(h, r)
             elif kind == EXEC:
                 _exec(h, r)
+            elif kind == SUBMIT:
+                _submit(h, r)
+            elif kind == COMPLETE:
+                _complete(h, r)
+            elif kind == OPEN_FOUND:
+                _open_found(h, r)
             else:
                 _fault(h, r, kind)
             read += 1

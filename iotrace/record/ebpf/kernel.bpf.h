@@ -16,7 +16,10 @@ typedef long long s64;
 #define __uint(name, val) int(*name)[val]
 #define __type(name, val) typeof(val) *name
 
-enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_PERCPU_ARRAY = 6, BPF_MAP_TYPE_LRU_HASH = 9, BPF_MAP_TYPE_RINGBUF = 27 };
+enum {
+	BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_PROG_ARRAY = 3, BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9, BPF_MAP_TYPE_STACK = 23, BPF_MAP_TYPE_RINGBUF = 27,
+};
 enum { BPF_ANY = 0, BPF_RB_NO_WAKEUP = 1 };
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
@@ -24,6 +27,9 @@ static long (*bpf_map_update_elem)(void *map, const void *key, const void *value
 static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static u64 (*bpf_ktime_get_ns)(void) = (void *)5;
 static u32 (*bpf_get_smp_processor_id)(void) = (void *)8;
+static long (*bpf_tail_call)(void *ctx, void *programs, u32 index) = (void *)12;
+static long (*bpf_map_push_elem)(void *map, const void *value, u64 flags) = (void *)87;
+static long (*bpf_map_pop_elem)(void *map, void *value) = (void *)88;
 static long (*bpf_probe_read_user)(void *dst, u32 size, const void *src) = (void *)112;
 static long (*bpf_probe_read_kernel)(void *dst, u32 size, const void *src) = (void *)113;
 static long (*bpf_probe_read_user_str)(void *dst, u32 size, const void *src) = (void *)114;
@@ -33,6 +39,7 @@ static void *(*bpf_ringbuf_reserve)(void *ring, u64 size, u64 flags) = (void *)1
 static void (*bpf_ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158;
 static struct pt_regs *(*bpf_task_pt_regs)(struct task_struct *task) = (void *)175;
+static long (*bpf_loop)(u32 turns, void *callback, void *ctx, u64 flags) = (void *)181;
 static long (*bpf_find_vma)(struct task_struct *task, u64 addr, void *callback, void *ctx, u64 flags) = (void *)180;
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -55,15 +62,22 @@ struct vfsmount { struct dentry *mnt_root; };
 struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; };
 struct path { struct vfsmount *mnt; struct dentry *dentry; };
 struct file { u32 f_mode; s64 f_pos; u32 f_flags; struct path f_path; struct inode *f_inode; };
-struct fdtable { u32 max_fds; struct file **fd; };
+struct fdtable { u32 max_fds; struct file **fd; unsigned long *close_on_exec; };
 struct files_struct { struct fdtable *fdt; };
 struct fs_struct { int umask; struct path pwd; };
 struct mm_struct { unsigned long arg_start, arg_end; struct file *exe_file; };
 struct sched_entity { u64 exec_start; u64 sum_exec_runtime; };
+struct kernfs_node { u64 id; };
+struct cgroup_subsys_state { struct cgroup *cgroup; struct cgroup_subsys_state *parent; };
+struct cgroup { struct cgroup_subsys_state self; struct kernfs_node *kn; };
+struct css_set { struct cgroup *dfl_cgrp; };
 struct task_struct {
 	struct mm_struct *mm;
 	int pid, tgid, exit_code;
-	struct task_struct *group_leader;
+	u32 flags;
+	u64 start_time;
+	struct task_struct *group_leader, *real_parent;
+	struct css_set *cgroups;
 	struct fs_struct *fs;
 	struct files_struct *files;
 	struct sched_entity se;
@@ -71,6 +85,27 @@ struct task_struct {
 };
 struct vm_area_struct { unsigned long vm_start, vm_pgoff; struct file *vm_file; };
 struct linux_binprm { const char *filename; };
+struct bpf_iter__task { struct task_struct *task; };
+struct bpf_iter__task_file { struct task_struct *task; u32 fd; struct file *file; };
+struct bpf_iter__task_vma { struct task_struct *task; struct vm_area_struct *vma; };
+/* io_uring: a request, and what its first 64 bytes hold for each kind of operation */
+struct filename { const char *name; };
+struct io_uring_task { struct task_struct *task; };
+struct io_cqe { s32 res; u32 flags; int fd; };
+struct io_kiocb { struct file *file; u8 opcode; struct io_cqe cqe; void *ctx; struct io_uring_task *tctx; };
+struct open_how { u64 flags, mode; };
+struct kiocb { s64 ki_pos; };
+struct io_rw { struct kiocb kiocb; u64 addr; u32 len; u32 flags; };
+struct io_open { int dfd; struct filename *filename; struct open_how how; };
+struct io_close { int fd; };
+struct io_sync { s64 len, off; int flags, mode; };
+struct io_statx { int dfd; u32 mask, flags; struct filename *filename; };
+struct io_rename { int old_dfd, new_dfd; struct filename *oldpath, *newpath; int flags; };
+struct io_unlink { int dfd, flags; struct filename *filename; };
+struct io_mkdir { int dfd; u16 mode; struct filename *filename; };
+struct io_fadvise { u64 offset, len; u32 advice; };
+struct io_splice { s64 off_out, off_in; u64 len; int splice_fd_in; u32 flags; };
+struct io_ftrunc { s64 len; };
 #if defined(IOTRACE_X86_64)
 struct pt_regs { unsigned long r10, r9, r8, dx, si, di, ip, cs; };
 #define INSTRUCTION ip
@@ -100,4 +135,5 @@ extern void *bpf_rdonly_cast(const void *address, u32 btf_id) __attribute__((sec
 			bpf_probe_read_kernel(&value_, sizeof(value_), &((type *)(pointer))->field);                           \
 		value_;                                                                                                        \
 	})
+#define KNOWN(type) __builtin_preserve_type_info(*(type *)0, 0)
 #define OFFSET_OF(type, field) __builtin_preserve_field_info(((type *)0)->field, 0)

@@ -10,6 +10,7 @@ import ctypes.util
 import errno
 import os
 import platform
+import struct
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ def load_library() -> ctypes.CDLL:
         ) from None
     pointers = (
         "bpf_object__open_file bpf_object__find_map_by_name bpf_object__find_program_by_name "
-        "bpf_program__attach bpf_program__attach_perf_event bpf_object__next_program "
+        "bpf_program__attach bpf_program__attach_perf_event bpf_program__attach_iter bpf_object__next_program "
         "bpf_object__next_map btf__load_vmlinux_btf libbpf_set_print"
     )
     for name in pointers.split():
@@ -140,6 +141,38 @@ class BpfObject:
                 raise BackendUnavailable(f"the kernel does not attach the BPF program {program}: {os.strerror(code)}.")
             self._links.append(pointer)
 
+    def run_iterator(self, program: str) -> None:
+        """Let an iterator program visit all that it iterates over.
+
+        Raises
+        ------
+        BackendUnavailable: the kernel refuses it.
+        """
+        functions = self.functions
+        link, code = _pointer_or_error(functions.bpf_program__attach_iter(self._program(program), None))
+        if not link:
+            raise BackendUnavailable(f"the kernel does not attach the BPF program {program}: {os.strerror(code)}.")
+        try:
+            fd = functions.bpf_iter_create(functions.bpf_link__fd(ctypes.c_void_p(link)))
+            if fd < 0:
+                raise BackendUnavailable(f"the kernel does not run the BPF program {program}: {os.strerror(-fd)}.")
+            try:
+                while os.read(fd, 4096):
+                    pass
+            finally:
+                os.close(fd)
+        finally:
+            functions.bpf_link__destroy(ctypes.c_void_p(link))
+
+    def is_loaded(self, program: str) -> bool:
+        """Whether a program was loaded, and not left out."""
+        return int(self.functions.bpf_program__fd(self._program(program))) >= 0
+
+    def set_tail(self, table: str, slot: int, program: str) -> None:
+        """Put a loaded program into a table of programs."""
+        fd = int(self.functions.bpf_program__fd(self._program(program)))
+        self.update(table, struct.pack("<I", slot), struct.pack("<I", fd))
+
     def map_fd(self, name: str) -> int:
         return int(self.functions.bpf_map__fd(self._map(name)))
 
@@ -147,6 +180,30 @@ class BpfObject:
         """Set one entry of a map."""
         if self.functions.bpf_map_update_elem(self.map_fd(name), key, value, ctypes.c_uint64(0)):
             raise RecordError(f"cannot write the BPF map {name}: {os.strerror(ctypes.get_errno())}.")
+
+    def delete(self, name: str, key: bytes) -> None:
+        """Remove one entry of a map, if it is there."""
+        self.functions.bpf_map_delete_elem(self.map_fd(name), key)
+
+    def lookup_all(self, name: str, key_bytes: int, value_bytes: int, at_once: int = 1 << 14) -> tuple[bytes, bytes]:
+        """All entries of a hash map: their keys and their values, one behind the other."""
+        keys, values = bytearray(), bytearray()
+        key_buffer = ctypes.create_string_buffer(key_bytes * at_once)
+        value_buffer = ctypes.create_string_buffer(value_bytes * at_once)
+        position, before = ctypes.c_uint64(0), None
+        while True:
+            count = ctypes.c_uint32(at_once)
+            error = self.functions.bpf_map_lookup_batch(
+                self.map_fd(name), before, ctypes.byref(position), key_buffer, value_buffer, ctypes.byref(count), None
+            )
+            code = ctypes.get_errno() if error else 0
+            if error and code != errno.ENOENT:
+                raise RecordError(f"cannot read the BPF map {name}: {os.strerror(code)}.")
+            keys += key_buffer.raw[: key_bytes * count.value]
+            values += value_buffer.raw[: value_bytes * count.value]
+            if error:
+                return bytes(keys), bytes(values)
+            before = ctypes.byref(position)
 
     def lookup(self, name: str, key: bytes, size: int) -> bytes | None:
         """One entry of a map, `size` bytes; None when it is not there."""

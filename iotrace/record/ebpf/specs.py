@@ -1,20 +1,33 @@
-"""The operations table as the BPF program wants it: for each call number the operation and where its arguments are.
+"""The operations table as the BPF program wants it: for each call number the operation and where its arguments are, and
+what the operations of io_uring and libaio are.
 
-Layout of `struct spec` in recorder.bpf.c; a test compares the two.
+Layouts of `struct spec`, `struct later` and `struct settings` in records.bpf.h; a test compares them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.trace.operations import BY_NAME, NUMBER_OF, OPERATIONS, PROCESS_CALLS, Kind, Operation
+from iotrace.trace.operations import (
+    AIO_OPCODES,
+    BY_NAME,
+    NUMBER_OF,
+    OPERATIONS,
+    PROCESS_CALLS,
+    RING_CALLS,
+    URING_OPCODES,
+    Kind,
+    Operation,
+)
 
 CALLS: Final = 512
 SHAPES: Final = (
-    "none", "fd", "close", "copy", "path", "open", "memory", "map", "fork", "exec", "wait", "fcntl", "bare",
+    "none", "fd", "close", "copy", "path", "open", "stat", "two_names", "memory", "map", "fork", "exec", "wait",
+    "fcntl", "bare", "submit", "reap", "enter_ring",
 )  # fmt: skip
 _ROLE_FIELDS: Final = (
     "fd", "fd2", "dirfd", "dirfd2", "path", "path2", "size", "offset", "offset_at", "offset2_at", "flags", "mode",
@@ -23,9 +36,28 @@ _ROLE_FIELDS: Final = (
 SPEC: Final = np.dtype(
     [("op", "u1"), ("shape", "u1")]
     + [(name, "u1") for name in _ROLE_FIELDS]
-    + [(name, "u1") for name in ("positional", "op_dup", "op_lock", "lost", "quirk", "renames")]
-    + [("unused", "u1", (4,))]
+    + [(name, "u1") for name in ("positional", "op_dup", "op_lock", "lost", "quirk", "renames", "moves", "brief")]
+    + [("unused", "u1", (2,))]
 )
+LATER: Final = np.dtype([("op", "u1"), ("form", "u1"), ("lost", "u1"), ("moves", "u1")])
+FORMS: Final = (
+    "none", "rw", "vectored", "sync", "range", "opens", "closes", "stats", "advises", "splices", "renames", "removes",
+    "makes", "cuts",
+)  # fmt: skip
+DEVICES: Final = 16
+"""How many devices a recording can be held to."""
+WHOM: Final = ("tree", "cgroup", "cryosparc")
+SETTINGS: Final = np.dtype(
+    [("cgroup", "<u8"), ("devices", "<u4", (DEVICES,))]
+    + [
+        (name, "<u4")
+        for name in (
+            "all_files", "find_vma", "loops", "whom", "tallies", "exit_op", "exit_lost", "fault_lost",
+            "faults_by_address", "munmap_op", "fault_op",
+        )
+    ]
+    + [("unused", "<u4")]
+)  # fmt: skip
 LOST_SLOTS: Final = tuple(Kind)
 """Kind of operation of each of the BPF program's first counters of lost records."""
 _DUP_CLOSES, _SECOND_HAS_BASE, _LEAVES_FOLDER = 1, 2, 3
@@ -44,14 +76,31 @@ def _shape(operation: Operation) -> str:
     if operation.kind is Kind.COPY:
         return "copy"
     if "path" in roles:
-        return "open" if operation.result == "fd" else "path"
+        if operation.result == "fd":
+            return "open"
+        if "stat" in roles or "statx" in roles:
+            return "stat"
+        return "two_names" if "path2" in roles or "name" in roles else "path"
     return "fd" if "fd" in roles else "bare"
+
+
+def _moves(operation: Operation) -> int:
+    """Whether size and result are bytes of data."""
+    return operation.kind in (Kind.READ, Kind.WRITE, Kind.COPY) and operation.result == "bytes"
+
+
+def _brief(operation: Operation) -> int:
+    """Whether a call fits into a struct brief: always (1), with flags of 0 only (2), or never (0)."""
+    if set(operation.arguments) - {"fd", "buffer", "size", "offset", "stat", "flags"}:
+        return 0
+    return 2 if "flags" in operation.arguments else 1
 
 
 def _fill(spec: npt.NDArray[np.void], operation: Operation) -> None:
     spec["op"] = NUMBER_OF[operation.name]
     spec["shape"] = SHAPES.index(_shape(operation))
     spec["lost"] = LOST_SLOTS.index(operation.kind)
+    spec["moves"] = _moves(operation)
     for position, role in enumerate(operation.arguments, start=1):
         field = "path2" if role == "name" else role
         if field in _ROLE_FIELDS:
@@ -62,6 +111,7 @@ def _fill(spec: npt.NDArray[np.void], operation: Operation) -> None:
         and operation.result == "bytes"
     ):
         spec["positional"] = 1
+    spec["brief"] = _brief(operation)
     if operation.name.startswith("rename"):
         spec["renames"] = 1
     if operation.name in ("dup2", "dup3"):
@@ -96,18 +146,67 @@ def spec_table(machine: str) -> npt.NDArray[np.void]:
             spec["dirfd"], spec["path"] = 1, 2
         elif name == "clone":
             spec["flags"] = 1
+    for x86_64, aarch64, shape in RING_CALLS.values():
+        table[x86_64 if machine == "x86_64" else aarch64]["shape"] = SHAPES.index(shape)
     return table
 
 
-def settings(all_files: bool, find_vma: bool, faults_by_address: bool) -> bytes:
-    """The BPF program's `settings`."""
-    values = (
-        all_files,
-        find_vma,
-        NUMBER_OF["exit"],
-        LOST_SLOTS.index(Kind.PROCESS),
-        LOST_SLOTS.index(Kind.MAP),
-        faults_by_address,
-        NUMBER_OF["munmap"],
-    )
-    return np.array(values, dtype="<u4").tobytes()
+def later_table(opcodes: dict[int, tuple[str, str]], slots: int) -> npt.NDArray[np.void]:
+    """Table of shape (slots,), dtype LATER, indexed by opcode, from opcode → (operation, form)."""
+    table = np.zeros(slots, LATER)
+    for opcode, (name, form) in opcodes.items():
+        operation = BY_NAME[name]
+        table[opcode] = NUMBER_OF[name], FORMS.index(form), LOST_SLOTS.index(operation.kind), _moves(operation)
+    return table
+
+
+def uring_table() -> npt.NDArray[np.void]:
+    """What the operations of io_uring are, by opcode."""
+    return later_table(URING_OPCODES, 64)
+
+
+def aio_table() -> npt.NDArray[np.void]:
+    """What the operations of libaio are, by opcode."""
+    return later_table(AIO_OPCODES, 16)
+
+
+def settings(
+    *,
+    find_vma: bool,
+    loops: bool,
+    faults_by_address: bool,
+    all_files: bool = False,
+    tallies: bool = False,
+    whom: str = "tree",
+    cgroup: int = 0,
+    devices: Sequence[int] = (),
+) -> bytes:
+    """The BPF program's `settings`.
+
+    Parameters
+    ----------
+    find_vma, loops: the kernel has the helpers bpf_find_vma and bpf_loop (5.17).
+    faults_by_address: see faults by software events.
+    all_files: pipes, sockets, devices and pseudo file systems too.
+    tallies: count in the kernel instead of writing records.
+    whom: one of WHOM. cgroup: the control group's number (inode of its folder).
+    devices: kernel device numbers; only files on these count.
+    """
+    value = np.zeros(1, SETTINGS)
+    for name, found in {
+        "cgroup": cgroup,
+        "all_files": all_files,
+        "find_vma": find_vma,
+        "loops": loops,
+        "whom": WHOM.index(whom),
+        "tallies": tallies,
+        "exit_op": NUMBER_OF["exit"],
+        "exit_lost": LOST_SLOTS.index(Kind.PROCESS),
+        "fault_lost": LOST_SLOTS.index(Kind.MAP),
+        "faults_by_address": faults_by_address and find_vma,
+        "munmap_op": NUMBER_OF["munmap"],
+        "fault_op": NUMBER_OF["mmap.fault"],
+    }.items():
+        value[name] = found
+    value["devices"][0, : len(devices)] = list(devices)
+    return value.tobytes()

@@ -78,10 +78,9 @@ class SideTables:
         self._append = append
         self._mounts = sorted(enumerate(mounts), key=lambda item: -len(item[1].point))
         self._texts: list[str] = []
+        self._first_path = 0
         self._made: dict[str, int] = {}
         self._processes: dict[int, dict[str, Any]] = {}
-        self._ended: set[int] = set()
-        self.inherited: dict[int, tuple[int, int]] = {}
         self.unresolved = 0
 
     def add(self, snapshot: Snapshot) -> None:
@@ -92,13 +91,15 @@ class SideTables:
 
     def _add_paths(self, snapshot: Snapshot) -> None:
         rows = []
+        if snapshot.first_path != self._first_path:
+            self._begin_chapter(snapshot.first_path)
         blob, texts = snapshot.blob, self._texts
-        for number, (base, begin, length) in enumerate(snapshot.paths.tolist(), start=len(texts)):
+        for number, (base, begin, length) in enumerate(snapshot.paths.tolist(), start=snapshot.paths_begin):
             raw = blob[begin - snapshot.blob_begin : begin - snapshot.blob_begin + length]
             text = path_text(raw)
             if not raw.startswith(b"/"):
                 # the folder's own path was numbered before
-                folder = texts[base] if base >= 0 else ""
+                folder = self._text(base) if base >= 0 else ""
                 self.unresolved += base == d.NO_BASE
                 text = f"{folder.rstrip('/')}/{text}" if folder else text
             if text.startswith("/") and ("//" in text or "/." in text or text.endswith("/")):
@@ -108,17 +109,25 @@ class SideTables:
             rows.append({"path": number, "text": text, "raw": raw})
         self._append("paths", rows)
 
+    def _text(self, path: int) -> str:
+        return self._texts[path - self._first_path]
+
+    def _begin_chapter(self, first_path: int) -> None:
+        """Forget what came before; the rows of processes that live are written again, for the chapters to come."""
+        self._texts, self._made, self._first_path = [], {}, first_path
+        self._processes = {number: row for number, row in self._processes.items() if row.get("end_ns") is None}
+        self._append("processes", list(self._processes.values()))
+
     def _add_files(self, snapshot: Snapshot) -> None:
         rows = []
         for number, info in zip(snapshot.file_numbers.tolist(), snapshot.files.tolist(), strict=True):
-            _, path, device, inode, mode, size, blocks, pages, created, _, seen_ns, _ = info
-            text = self._texts[path] if path >= 0 else None
+            _, path, device, inode, mode, size, blocks, pages, created, _, seen_ns, _, flags, offset, _ = info
+            text = self._text(path) if path >= 0 else None
             known = mode != d.NULL
             existed: bool | None = None
             if created != d.NULL:
                 made_ns = self._made.get(text or "")
                 existed = not created and not (made_ns is not None and made_ns <= seen_ns)
-            flags, offset = self.inherited.get(number, (None, None))
             rows.append(
                 {
                     "file": number,
@@ -132,8 +141,8 @@ class SideTables:
                     "cached_pages": pages if pages != d.NULL else None,
                     "mode": mode if known else None,
                     "existed": existed,
-                    "inherited_flags": flags,
-                    "inherited_offset": offset,
+                    "inherited_flags": flags if flags != d.NULL else None,
+                    "inherited_offset": offset if offset != d.NULL else None,
                 }
             )
         self._append("files", rows)
@@ -153,12 +162,14 @@ class SideTables:
             kind, time_ns, process = note[d.NOTE_KIND], note[d.NOTE_TIME], note[d.NOTE_PROCESS]
             if kind == d.NOTE_NAME_MADE:
                 path = note[d.NOTE_VALUE]
-                if 0 <= path < len(self._texts):
-                    self._made.setdefault(self._texts[path], time_ns)
+                if path >= self._first_path:
+                    self._made.setdefault(self._text(path), time_ns)
                 continue
             changed[process] = None
             if kind == d.NOTE_PROCESS_NEW:
                 self._new_process(note)
+            elif kind == d.NOTE_ADOPTED:
+                self._adopt(process)
             elif kind == d.NOTE_EXEC:
                 self._exec(note, snapshot)
             elif kind == d.NOTE_EXIT and process in self._processes:
@@ -178,8 +189,27 @@ class SideTables:
         if note[d.NOTE_UMASK] >= 0:
             row["umask"] = note[d.NOTE_UMASK]
         if note[d.NOTE_BASE] >= 0:
-            row["cwd"] = self._texts[note[d.NOTE_BASE]]
+            row["cwd"] = self._text(note[d.NOTE_BASE])
         self._processes[process] = row
+
+    def _adopt(self, process: int) -> None:
+        """A process that ran before it was followed: what it is, it tells now."""
+        row = self._processes[process]
+        try:
+            words = Path(f"/proc/{row['pid']}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            row["command"] = path_text(Path(f"/proc/{row['pid']}/comm").read_bytes().rstrip(b"\n"))
+        except OSError:
+            words = []  # it has ended
+        self._describe(row, [path_text(word) for word in words])
+
+    def _describe(self, row: dict[str, Any], arguments: list[str]) -> None:
+        row["arguments"] = redact(arguments)
+        row |= _live_facts(row["pid"])
+        labels = labels_of(arguments, environment_of(row["pid"]), row.get("cwd"))
+        for key in ("project", "job", "job_type", "step", "slurm_job"):
+            value = getattr(labels, key)
+            if value is not None:
+                row[key] = value
 
     def _exec(self, note: list[int], snapshot: Snapshot) -> None:
         row = self._processes.setdefault(
@@ -188,28 +218,27 @@ class SideTables:
         begin = note[d.NOTE_TEXT] - snapshot.blob_begin
         words = snapshot.blob[begin : begin + note[d.NOTE_LENGTH]].rstrip(b"\0").split(b"\0")
         arguments = [path_text(word) for word in words]
-        program = self._texts[note[d.NOTE_VALUE]] if 0 <= note[d.NOTE_VALUE] < len(self._texts) else ""
+        program = self._text(note[d.NOTE_VALUE]) if note[d.NOTE_VALUE] >= self._first_path else ""
         row["command"] = posixpath.basename(program)[:15] or (arguments[0] if arguments else None)
-        row["arguments"] = redact(arguments)
-        row["cwd"] = self._texts[note[d.NOTE_BASE]] if note[d.NOTE_BASE] >= 0 else row.get("cwd")
+        row["cwd"] = self._text(note[d.NOTE_BASE]) if note[d.NOTE_BASE] >= 0 else row.get("cwd")
         row["umask"] = note[d.NOTE_UMASK]
-        row |= _live_facts(row["pid"])
-        labels = labels_of(arguments, environment_of(row["pid"]), row["cwd"])
-        for key in ("project", "job", "job_type", "step", "slurm_job"):
-            value = getattr(labels, key)
-            if value is not None:
-                row[key] = value
+        self._describe(row, arguments)
 
 
 class Snapshot:
     """What came new into a drain's State since the last snapshot; copies, so that the drain may go on meanwhile."""
 
     def __init__(self, state: State, after: Snapshot | None) -> None:
+        self.first_path: int = state.first(d.PATH_INFO)
+        first_path, first_file = self.first_path, state.first(d.FILE_INFO)
         self.paths_end, self.files_end, self.blob_end = state.count(d.PATHS), state.count(d.FILES), state.count(d.BLOB)
-        self.blob_begin = after.blob_end if after else 0
-        self.paths = state.table(d.PATH_INFO)[after.paths_end if after else 0 : self.paths_end].copy()
-        self.file_numbers = np.arange(after.files_end if after else 0, self.files_end)
-        self.files = state.table(d.FILE_INFO)[self.file_numbers].copy()
+        # after a State has forgotten, its texts begin anew
+        continues = after is not None and after.first_path == first_path
+        self.blob_begin = after.blob_end if after and continues else 0
+        self.paths_begin = after.paths_end if after and continues else first_path
+        self.paths = state.table(d.PATH_INFO)[self.paths_begin - first_path : self.paths_end - first_path].copy()
+        self.file_numbers = np.arange(after.files_end if after and continues else first_file, self.files_end)
+        self.files = state.table(d.FILE_INFO)[self.file_numbers - first_file].copy()
         self.blob = state.blob[self.blob_begin : self.blob_end].tobytes()
         self.notes = state.table(d.NOTE_ROWS)[: state.count(d.NOTES)].copy()
         state.header[d.NOTES] = 0
