@@ -70,7 +70,7 @@ class TraceInfo(msgspec.Struct):
     max_reorder_ns: how far a row's time_ns may lie before that of an earlier row (rows are in order of completion).
     mounts: file systems mounted at the start; unseen: what this backend cannot see on this machine, as sentences.
     recorder: the recorder's own cost (cpu_s, memory_bytes); while it records also flushed_ns (CLOCK_MONOTONIC of the
-        last flush), disk_bytes, and memory_limit_bytes where the recorder states one.
+        last flush), events_per_s before it, disk_bytes, and memory_limit_bytes where the recorder states one.
     """
 
     format: tuple[int, int] = (FORMAT_MAJOR, FORMAT_MINOR)

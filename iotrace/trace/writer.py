@@ -37,6 +37,8 @@ _SLACK: Final = 4 << 20
 """What may come onto the disk from one look at its size to the next: a part of a small table, beside its tail."""
 _TAIL_RATIO: Final = 4
 """How many times smaller rows are in a tail than in memory, at least (measured: 7 to 10)."""
+_FOR_A_RATE_NS: Final = 500_000_000
+"""Flushes may follow one another too closely for a rate."""
 _KEEP_FREE: Final = 1 << 30
 _KEEP_FREE_SHARE: Final = 0.05
 
@@ -84,6 +86,7 @@ class TraceWriter:
         self._newest_ns = 0
         self._side_rows = 0
         self._closing = False
+        self._rated = time.monotonic_ns(), 0
         self._chapters = Chapters()
         if self.folder.exists() or self.folder.is_symlink():
             self._make_room(force)
@@ -219,7 +222,7 @@ class TraceWriter:
             self._end_parts()
             self.info.complete = complete and not any(self.info.lost.values())
             self._bound()
-            for key in ("flushed_ns", "disk_bytes"):
+            for key in ("flushed_ns", "disk_bytes", "events_per_s"):
                 self.info.recorder.pop(key, None)
             self._write_info()
 
@@ -242,7 +245,13 @@ class TraceWriter:
     def _keep(self) -> None:
         for table in self._in_order():
             table.keep()
-        self.info.recorder |= {"flushed_ns": time.monotonic_ns(), "disk_bytes": self.disk_bytes}
+        now, seen = time.monotonic_ns(), self.info.events + self._chapters.dropped.events
+        then, before = self._rated
+        if now - then >= _FOR_A_RATE_NS:
+            self.info.recorder["events_per_s"] = round((seen - before) / (now - then) * 1e9, 1)
+            self._rated = now, seen
+        self.info.recorder["flushed_ns"] = now
+        self.info.recorder["disk_bytes"] = self.disk_bytes
         self._write_info()
 
     def _write_info(self) -> None:
