@@ -39,11 +39,16 @@ class _Chapter:
 
 
 class Chapters:
-    """The chapters of a trace that is being written, oldest first; the last one is being filled."""
+    """The chapters of a trace that is being written, oldest first; the last one is being filled.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    dropped: what had been dropped before.
+    """
+
+    def __init__(self, dropped: Dropped) -> None:
         self._chapters = [_Chapter(dict.fromkeys(SCHEMAS, 0), 0)]
-        self.dropped = Dropped()
+        self.dropped = dropped
         self.bytes = 0
         """Of all parts that are there."""
 

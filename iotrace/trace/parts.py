@@ -254,9 +254,11 @@ class EventTable:
         self._room(group.packed_bytes)
         if self._file is None:
             self._file = create(self.folder / f"_{part_name(self.part)}")
-            write_all(self._file, MAGIC)
             self._offset = len(MAGIC)
+            write_all(self._file, MAGIC)
         pages, entry = place(group, self._offset, len(self._groups))
+        # not where the file ends: a write for which there was no room may have left a piece
+        self._file.seek(self._offset)
         write_all(self._file, b"".join(pages))
         self._offset += group.packed_bytes
         self._groups.append(entry)
@@ -325,7 +327,9 @@ class EventTable:
         self._group_waiting()
         assert self._file is not None
         content = footer(self._groups, self._grouped_rows)
+        self._file.seek(self._offset)
         write_all(self._file, content)
+        self._file.truncate()
         self._file.close()
         return self._offset + len(content)
 

@@ -49,8 +49,8 @@ class TraceWriter:
     Parameters
     ----------
     folder: where to make it, conventionally NAME.iotrace.
-    info: trace.json's contents; the writer keeps `events`, `max_reorder_ns`, `chapters`, `dropped` and `max_bytes`,
-        its owner the rest.
+    info: trace.json's contents; the writer keeps `events`, `max_reorder_ns`, `chapters`, `dropped` and `max_bytes`
+        where it is given, its owner the rest.
     force: replace a trace that stands there already.
     max_bytes: how large the trace may be on disk, all files included; the oldest goes when there is more.
     keep_free: bytes that must stay free on the file system; None: a twentieth of it, 1 GiB at most. When less is left,
@@ -80,14 +80,17 @@ class TraceWriter:
             )
         self.folder = Path(folder)
         self.info = info
-        self.info.max_bytes = max_bytes
+        self._max_bytes = max_bytes
+        if max_bytes is not None:
+            info.max_bytes = max_bytes
         self._keep_free = keep_free
         self._chapter_rows = chapter_rows
         self._newest_ns = 0
         self._side_rows = 0
         self._closing = False
-        self._rated = time.monotonic_ns(), 0
-        self._chapters = Chapters()
+        self._rated = time.monotonic_ns(), info.dropped.events
+        # of a copy: what its original had dropped
+        self._chapters = Chapters(info.dropped)
         if self.folder.exists() or self.folder.is_symlink():
             self._make_room(force)
         try:
@@ -125,7 +128,7 @@ class TraceWriter:
         if self._side_rows >= self._chapter_rows:
             return True
         size = self._chapters.current_bytes + self._open_bytes()
-        return self.info.max_bytes is not None and size >= self.info.max_bytes // CHAPTERS
+        return self._max_bytes is not None and size >= self._max_bytes // CHAPTERS
 
     @property
     def disk_bytes(self) -> int:
@@ -274,7 +277,7 @@ class TraceWriter:
         ------
         StorageError: they may not come.
         """
-        most = self.info.max_bytes
+        most = self._max_bytes
         if most is not None:
             slack = min(_SLACK, most // CHAPTERS)
             lacking = self._lacking()
