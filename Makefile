@@ -53,6 +53,10 @@ bench-record: setup ## what recording costs, beside strace, bpftrace and perf
 bench-replay: setup ## operations per second, beside fio
 	$(BIN)/python tests/bench/bench_replay.py
 
+.PHONY: bench-writer
+bench-writer: setup ## events per second into Parquet on one core, and bytes an event, beside pyarrow's writer
+	$(BIN)/python tests/bench/bench_writer.py
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis iotrace-demo

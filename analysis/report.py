@@ -22,7 +22,7 @@ from iotrace import __version__
 from iotrace.analysis import comparison_plots, plots
 from iotrace.analysis.compare import ComparisonTable, Side, compare_results, sides_of
 from iotrace.analysis.report_tables import Fact, Grid, comparison_grids, operations_grid, summary_grid
-from iotrace.analysis.summary import Summary, has_labels, summarise
+from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise
 from iotrace.analysis.warnings import warnings_of
 from iotrace.errors import StorageError, TraceError, UsageError
 from iotrace.replay.result import RESULT_NAME, Result, open_result
@@ -308,6 +308,8 @@ def trace_warnings(made: Summary) -> list[str]:
         found.append(f"{made.gone:,} of {made.info.events:,} events are not in the trace's folder any more.")
     elif not made.complete and not made.lost:
         found.append("The recording was cut off: the figures are of what was written.")
+    if made.info.dropped.events:
+        found.append(dropped_sentence(made.info))
     found += [f"Not seen: {sentence}" for sentence in made.info.unseen]
     return found
 

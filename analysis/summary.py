@@ -16,8 +16,18 @@ import pandas as pd
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.reader import Trace
 from iotrace.trace.tables import Key, Tables, records
+from iotrace.units import bytes_text, duration_text
 
 DEFAULT_TABLES: Final[tuple[Key, ...]] = ("op", "file", "step")
+
+
+def dropped_sentence(info: TraceInfo) -> str:
+    """What a recording of bounded size gave up by choice."""
+    return (
+        f"Dropped by choice: {info.dropped.events:,} events ({bytes_text(info.dropped.bytes)}) up to "
+        f"{duration_text(info.dropped.until_ns)} into the recording, for it may take "
+        f"{bytes_text(info.max_bytes or 0)} at most; the figures are of the rest."
+    )
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,8 @@ class Summary:
                 result[f"by_{key}"] = [{"key": row["key"], **_row(row)} for row in rows]
         result["lost_by_class"] = self.lost_by_class
         result["unseen"] = self.info.unseen
+        dropped = self.info.dropped
+        result["dropped"] = {"events": dropped.events, "bytes": dropped.bytes, "until_s": dropped.until_ns / 1e9}
         return result
 
 

@@ -23,7 +23,10 @@ from iotrace.terminal import console, printable
 
 COMMANDS: Final = {
     # name: (function, first line of its docstring)
-    "record": ("iotrace.record.command:record", "Run a command and record its file I/O into a trace."),
+    "record": (
+        "iotrace.record.command:record",
+        "Run a command, or look at running processes, and record their file I/O into a trace.",
+    ),
     "import": ("iotrace.trace.command:import_trace", "Make a trace from a log of another tool."),
     "summary": (
         "iotrace.analysis.commands.summary:summary",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from iotrace.analysis.summary import Summary, has_labels, summarise, timing_notes
+from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise, timing_notes
 from iotrace.terminal import Cell, Column, console, paragraph, printable, shorten, show, table
 from iotrace.trace.reader import open_trace
 from iotrace.trace.tables import records
@@ -124,6 +124,8 @@ def header(made: Summary, width: int) -> Text:
         text.append("NOT COMPLETE: the recording was cut off; the figures are of what was written.\n", style="bold red")
     elif made.complete:
         text.append("complete, nothing lost\n", style="green")
+    if info.dropped.events:
+        text.append(dropped_sentence(info) + "\n", style="yellow")
     for sentence in info.unseen:
         text.append(printable(f"not seen: {sentence}") + "\n", style="yellow")
     text.rstrip()

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from iotrace.errors import RecordError
 from iotrace.mounts.mountinfo import mounts_of_this_machine
 
+BackendName = Literal["auto", "ebpf", "strace"]
 Kind = Literal["command", "pid", "cgroup", "cryosparc"]
 _WORKER_WORDS: Final = (b"cryospar", b"--projec")
 """What the BPF program looks for in a command line (is_cryosparc in tasks.bpf.h)."""

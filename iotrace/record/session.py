@@ -15,18 +15,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final, Literal, Protocol, cast
+from typing import Final, Protocol, cast
 
 from iotrace.errors import BackendUnavailable, IotraceError
 from iotrace.mounts.mountinfo import mounts_of_this_machine
 from iotrace.record.labels import redact
-from iotrace.record.scope import Scope
+from iotrace.record.registry import registered
+from iotrace.record.scope import BackendName, Scope
 from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
 from iotrace.trace.writer import TraceWriter
 
-BackendName = Literal["auto", "ebpf", "strace"]
 _POLL_SECONDS: Final = 0.005
 _OWN_FAILURE: Final = 125
+_CHAPTER_ROWS: Final = 600_000
+"""Names and files that the recorder keeps in memory at once."""
 
 
 class Backend(Protocol):
@@ -137,6 +139,7 @@ def record(
     warn: Callable[[str], None] = lambda sentence: None,
     scope: Scope | None = None,
     ring_bytes: int | None = None,
+    max_bytes: int | None = None,
 ) -> Outcome:
     """Run a command and record its file I/O, that of all its threads and of the processes it starts.
 
@@ -150,6 +153,7 @@ def record(
     warn: called with sentences that a user should read.
     scope: what the recording is about.
     ring_bytes: size of eBPF's ring, a power of two.
+    max_bytes: how large the trace may grow on disk; beyond, its oldest part is dropped.
 
     Raises
     ------
@@ -165,14 +169,14 @@ def record(
     info.mounts = [Mount(m.device, m.point, m.type, m.source, m.options) for m in mounts_of_this_machine()]
     info.filters = scope.filters()
     try:
-        writer = TraceWriter(output, info, force)
+        writer = TraceWriter(output, info, force, max_bytes, chapter_rows=_CHAPTER_ROWS)
     except IotraceError as error:
         error.exit_status = _OWN_FAILURE
         raise
     try:
         recorder = make_backend(backend, writer, warn, duration_s is not None, scope, ring_bytes)
         info.backend = recorder.name
-        with _Signals() as signals:
+        with _Signals() as signals, registered(writer.folder, recorder.name, _target(command, scope)):
             if command:
                 signals.pid = recorder.start(command)
                 status = _watch(signals.pid, recorder, duration_s)
@@ -182,6 +186,10 @@ def record(
         _close_after(error, writer)
         raise
     return Outcome(writer.folder, status, writer.info)
+
+
+def _target(command: Sequence[str], scope: Scope) -> str:
+    return " ".join(redact(list(command))) if command else scope.text()
 
 
 def _watch_running(recorder: Attaching, scope: Scope, signals: _Signals, duration_s: float | None) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from iotrace.errors import TraceError
+from iotrace.trace.private import create, write_all
 from iotrace.trace.schema import FORMAT_MAJOR, FORMAT_MINOR
 
 INFO_NAME: Final = "trace.json"
@@ -26,6 +27,32 @@ class Mount(msgspec.Struct, frozen=True):
     options: str = ""
 
 
+class Chapter(msgspec.Struct):
+    """A stretch of a trace that refers to nothing outside itself.
+
+    Attributes
+    ----------
+    first: number of its first part, by table; begin_ns: the newest time_ns when it began; events: rows present.
+    """
+
+    first: dict[str, int]
+    begin_ns: int = 0
+    events: int = 0
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """What was dropped by choice, because the trace may only be so large.
+
+    Attributes
+    ----------
+    events, bytes: rows of events and bytes of all tables; until_ns: no event later than that was dropped.
+    """
+
+    events: int = 0
+    bytes: int = 0
+    until_ns: int = 0
+
+
 class TraceInfo(msgspec.Struct):
     """Contents of trace.json.
 
@@ -35,11 +62,15 @@ class TraceInfo(msgspec.Struct):
     base_monotonic_ns: CLOCK_MONOTONIC at time_ns = 0.
     clock: (CLOCK_MONOTONIC, UTC) pairs in ns, taken now and then, so that the traces of several nodes can be aligned.
     duration_ns: from the recording's start to its end.
-    events: rows written; lost: operations that happened and were not written, by kind of operation.
-    complete: the trace was closed properly and lost nothing.
+    events: rows present; lost: operations that happened and were not written, by kind of operation.
+    complete: the trace was closed properly and lost nothing (what was dropped by choice is not lost).
+    chapters: stretches of the trace, oldest first; parts with lower numbers than the first one's are being removed.
+    dropped: what was there and was dropped, oldest first, because of max_bytes.
+    max_bytes: how large the trace may grow on disk; None: as large as it will.
     max_reorder_ns: how far a row's time_ns may lie before that of an earlier row (rows are in order of completion).
     mounts: file systems mounted at the start; unseen: what this backend cannot see on this machine, as sentences.
-    recorder: the recorder's own cost (cpu_s, memory_bytes).
+    recorder: the recorder's own cost (cpu_s, memory_bytes); while it records also flushed_ns (CLOCK_MONOTONIC of the
+        last flush), events_per_s before it, disk_bytes, and memory_limit_bytes where the recorder states one.
     """
 
     format: tuple[int, int] = (FORMAT_MAJOR, FORMAT_MINOR)
@@ -67,6 +98,9 @@ class TraceInfo(msgspec.Struct):
     mounts: list[Mount] = []
     unseen: list[str] = []
     recorder: dict[str, float] = {}
+    chapters: list[Chapter] = []
+    dropped: Dropped = Dropped()
+    max_bytes: int | None = None
 
 
 def info_of_this_machine(backend: str, command: list[str]) -> TraceInfo:
@@ -127,5 +161,6 @@ def read_info(folder: Path) -> TraceInfo:
 def write_info(folder: Path, info: TraceInfo) -> None:
     """Write trace.json so that a reader finds the old or the new one, never a half."""
     temporary = folder / f"_{INFO_NAME}"
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1))
+    with create(temporary) as file:
+        write_all(file, msgspec.json.format(msgspec.json.encode(info), indent=1))
     temporary.rename(folder / INFO_NAME)

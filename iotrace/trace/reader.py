@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from iotrace.errors import TraceError
 from iotrace.trace.info import TraceInfo, read_info
+from iotrace.trace.parts import foot_name, part_name, tail_name
 from iotrace.trace.schema import SCHEMAS
 
 if TYPE_CHECKING:
@@ -37,41 +38,80 @@ class Trace:
         return f"Trace({str(self.folder)!r}, {self.info.events} events)"
 
     def parts(self, table: str) -> list[Path]:
-        """Parquet parts of a table, in order.
+        """Parquet parts of a table, in order; those that a bounded recording has just given up are left out.
 
         Raises
         ------
         TraceError: a part was cut off (it lacks Parquet's closing mark).
         """
-        parts = sorted((self.folder / table).glob("part-*.parquet"))
+        first = self.info.chapters[0].first.get(table, 0) if self.info.chapters else 0
+        parts = sorted(part for part in (self.folder / table).glob("part-*.parquet") if part.name >= part_name(first))
         for part in parts:
             if not _is_whole(part):
+                if not part.exists():
+                    raise self._dropped(part)
                 raise TraceError(f"{part} is damaged (not a whole Parquet file): move it away to read the rest.")
         return parts
 
-    def tails(self, table: str) -> list[Path]:
-        """Arrow streams that hold rows of parts not yet written."""
-        tails = sorted((self.folder / table).glob("_tail-*.arrows"))
-        return [tail for tail in tails if not (tail.parent / f"part-{tail.stem[6:]}.parquet").exists()]
+    def _dropped(self, part: Path) -> TraceError:
+        return TraceError(
+            f"{part} is not there any more: the recording may only be so large and drops its oldest parts; read again."
+        )
+
+    def _snapshot(self, table: str) -> tuple[list[Path], list[int]]:
+        """Whole parts, and the numbers of those that are not yet whole."""
+        # in that order: a part that ends in between is in both, and none is in neither
+        begun = _begun_parts(self.folder / table)
+        parts = self.parts(table)
+        whole = {part.name for part in parts}
+        return parts, [number for number in begun if part_name(number) not in whole]
 
     def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Rows of a table in the order written; columns that this version does not know are left out."""
         names = list(columns) if columns is not None else SCHEMAS[table].names
-        for part in self.parts(table):
+        parts, begun = self._snapshot(table)
+        for part in parts:
+            yield from self._part_batches(part, names)
+        for number in begun:
+            yield from self._begun_batches(table, number, names)
+
+    def _part_batches(self, part: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            with pq.ParquetFile(part) as file:
+                missing = set(names) - set(file.schema_arrow.names)
+                if missing:
+                    raise TraceError(
+                        f"{part} lacks the columns {', '.join(sorted(missing))}: it is not a part of a trace."
+                    )
+                for batch in file.iter_batches(_BATCH_ROWS, columns=names):
+                    yield batch.select(names)
+        except FileNotFoundError:
+            raise self._dropped(part) from None
+        except (pa.ArrowException, OSError) as error:
+            raise TraceError(f"{part} cannot be read: {str(error).splitlines()[0]}.") from None
+
+    def _begun_batches(self, table: str, number: int, names: list[str]) -> Iterator[pa.RecordBatch]:
+        """What a flush has left of a part: its row groups so far, then the tail that counts from there on."""
+        folder = self.folder / table
+        part, begun, foot = folder / part_name(number), folder / f"_{part_name(number)}", folder / foot_name(number)
+        groups = 0
+        if not part.exists() and foot.exists():
             try:
-                with pq.ParquetFile(part) as file:
-                    missing = set(names) - set(file.schema_arrow.names)
-                    if missing:
-                        raise TraceError(
-                            f"{part} lacks the columns {', '.join(sorted(missing))}: it is not a part of a trace."
-                        )
+                metadata = pq.read_metadata(foot)
+                with pq.ParquetFile(begun, metadata=metadata) as file:
                     for batch in file.iter_batches(_BATCH_ROWS, columns=names):
                         yield batch.select(names)
+                groups = metadata.num_row_groups
             except (pa.ArrowException, OSError) as error:
-                raise TraceError(f"{part} cannot be read: {str(error).splitlines()[0]}.") from None
-        for tail in self.tails(table):
-            for batch in _tail_batches(tail):
-                yield batch.select(names)
+                if not part.exists():
+                    raise TraceError(f"{begun} cannot be read: {str(error).splitlines()[0]}.") from None
+        rest = list(_tail_batches(folder / tail_name(number, groups)))
+        if part.exists() and not groups:
+            # it has ended meanwhile
+            yield from self._part_batches(part, names)
+            return
+        for batch in rest:
+            yield batch.select(names)
 
     def table(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A whole table in memory."""
@@ -114,8 +154,13 @@ class Trace:
 
         connection = duckdb.connect()
         for table, schema in SCHEMAS.items():
-            parts = [str(part) for part in self.parts(table)]
-            tail = [batch for path in self.tails(table) for batch in _tail_batches(path)]
+            whole, begun = self._snapshot(table)
+            parts = [str(part) for part in whole]
+            tail = [
+                batch.cast(schema) if batch.schema != schema else batch
+                for number in begun
+                for batch in self._begun_batches(table, number, schema.names)
+            ]
             sources = []
             names = ", ".join(f'"{name}"' for name in schema.names)
             if parts:
@@ -158,6 +203,12 @@ def _is_whole(part: Path) -> bool:
             return file.read() == b"PAR1"
     except OSError:
         return False
+
+
+def _begun_parts(folder: Path) -> list[int]:
+    """Numbers of the parts of which a footer or a tail stands."""
+    names = [path.name for path in folder.glob("_*") if path.name.startswith(("_foot-", "_tail-"))]
+    return sorted({int(name[6:12]) for name in names if name[6:12].isdigit()})
 
 
 def _tail_batches(tail: Path) -> Iterator[pa.RecordBatch]:

@@ -12,7 +12,7 @@ from typing import Final
 import pyarrow as pa
 
 FORMAT_MAJOR: Final = 1
-FORMAT_MINOR: Final = 0
+FORMAT_MINOR: Final = 1
 SUFFIX: Final = ".iotrace"
 OP_TYPE: Final = pa.dictionary(pa.int16(), pa.string())
 

@@ -1,107 +1,46 @@
-"""Writing a trace: record batches in, Parquet parts out, and a tail that survives a SIGKILL.
+"""Writing a trace: rows in, Parquet parts out, never more than so many bytes, and nothing older than a flush to lose.
 
-Rows wait in memory until a part is full. What has waited at a flush is also appended to the part's tail, an Arrow
-stream in a file whose name begins with `_` (Parquet readers skip those); once the part stands under its name the tail
-goes. A recording that is killed thus loses at most what came since its last flush, and a glob over `part-*` is
-readable at any time.
+Takes record batches or a recorder's matrices; makes the folder that docs/format.md describes. How parts come about and
+what stands beside them until they are whole says iotrace.trace.parts; what goes first when the trace may not grow,
+iotrace.trace.chapters. A recording that is killed loses at most what came since its last flush.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from iotrace.errors import StorageError, TraceError
+from iotrace.errors import StorageError, TraceError, UsageError
+from iotrace.trace.chapters import Chapters, remove
 from iotrace.trace.info import TraceInfo, write_info
+from iotrace.trace.parts import EventTable, SideTable, part_name, tail_name
+from iotrace.trace.private import create_folder
 from iotrace.trace.schema import SCHEMAS
+from iotrace.units import bytes_text
 
-PART_ROWS: Final = 1 << 20
-PART_SECONDS: Final = 300.0
+__all__ = ["LEAST_MAX_BYTES", "TraceWriter", "part_name", "tail_name"]
 
-_DELTA: Final = {
-    "time_ns": "DELTA_BINARY_PACKED",
-    "offset": "DELTA_BINARY_PACKED",
-    "other_offset": "DELTA_BINARY_PACKED",
-}
-_SPLIT: Final = {"duration_ns": "BYTE_STREAM_SPLIT", "cpu_ns": "BYTE_STREAM_SPLIT"}
-_ENCODINGS: Final[dict[str, dict[str, str]]] = {"events": _DELTA | _SPLIT}
-
-
-def tail_name(part: int) -> str:
-    """File name of the tail of a part that is not yet written."""
-    return f"_tail-{part:06d}.arrows"
-
-
-def part_name(part: int) -> str:
-    """File name of a part."""
-    return f"part-{part:06d}.parquet"
-
-
-class _Table:
-    """One table of the trace: the rows of the part that is being filled, and its tail."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder / name
-        self.name = name
-        self.schema = SCHEMAS[name]
-        self.part = 0
-        self.rows = 0
-        self.waiting: list[pa.RecordBatch] = []
-        self.not_in_tail = 0
-        self.began = time.monotonic()
-        self.tail: Any = None
-        self.folder.mkdir()
-
-    def append(self, batch: pa.RecordBatch) -> None:
-        self.waiting.append(batch)
-        self.rows += batch.num_rows
-        if self.rows >= PART_ROWS:
-            self.end_part()
-
-    def flush(self) -> None:
-        if self.rows and time.monotonic() - self.began >= PART_SECONDS and self.name != "processes":
-            self.end_part()
-        new = self.waiting[self.not_in_tail :]
-        if not new:
-            return
-        if self.tail is None:
-            sink = (self.folder / tail_name(self.part)).open("wb", buffering=0)
-            options = pa.ipc.IpcWriteOptions(compression="lz4")
-            self.tail = (sink, pa.ipc.new_stream(sink, self.schema, options=options))
-        for batch in new:
-            self.tail[1].write_batch(batch)
-        self.not_in_tail = len(self.waiting)
-
-    def end_part(self) -> None:
-        if self.rows:
-            temporary = self.folder / f"_{part_name(self.part)}"
-            table = pa.Table.from_batches(self.waiting, self.schema)
-            encodings = _ENCODINGS.get(self.name, {})
-            pq.write_table(
-                table,
-                temporary,
-                compression="zstd",
-                compression_level=1,
-                column_encoding=encodings or None,
-                use_dictionary=[field.name for field in self.schema if field.name not in encodings],
-                row_group_size=PART_ROWS,
-            )
-            temporary.rename(self.folder / part_name(self.part))
-        if self.tail is not None:
-            self.tail[0].close()
-            (self.folder / tail_name(self.part)).unlink(missing_ok=True)
-        self.part += 1
-        self.rows, self.waiting, self.not_in_tail, self.tail = 0, [], 0, None
-        self.began = time.monotonic()
+LEAST_MAX_BYTES: Final = 16 << 20
+CHAPTERS: Final = 8
+"""A chapter ends when it holds this fraction of max_bytes."""
+_SLACK: Final = 4 << 20
+"""What may come onto the disk from one look at its size to the next: a part of a small table, beside its tail."""
+_TAIL_RATIO: Final = 4
+"""How many times smaller rows are in a tail than in memory, at least (measured: 7 to 10)."""
+_FOR_A_RATE_NS: Final = 500_000_000
+"""Flushes may follow one another too closely for a rate."""
+_KEEP_FREE: Final = 1 << 30
+_KEEP_FREE_SHARE: Final = 0.05
 
 
 class TraceWriter:
@@ -110,25 +49,61 @@ class TraceWriter:
     Parameters
     ----------
     folder: where to make it, conventionally NAME.iotrace.
-    info: trace.json's contents; the writer keeps `events` and `max_reorder_ns`, its owner the rest.
+    info: trace.json's contents; the writer keeps `events`, `max_reorder_ns`, `chapters`, `dropped` and `max_bytes`
+        where it is given, its owner the rest.
     force: replace a trace that stands there already.
+    max_bytes: how large the trace may be on disk, all files included; the oldest goes when there is more.
+    keep_free: bytes that must stay free on the file system; None: a twentieth of it, 1 GiB at most. When less is left,
+        the oldest goes too where there is a max_bytes, and writing stops otherwise.
+    chapter_rows: rows of paths and files after which `wants_chapter` is true.
 
     Raises
     ------
+    UsageError: max_bytes is less than 16 MiB.
     TraceError: something stands there already, or the folder cannot be made.
     StorageError: from any method, when the file system is full or fails.
     """
 
-    def __init__(self, folder: str | Path, info: TraceInfo, force: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        info: TraceInfo,
+        force: bool = False,
+        max_bytes: int | None = None,
+        keep_free: int | None = None,
+        chapter_rows: int = 2_000_000,
+    ) -> None:
+        if max_bytes is not None and max_bytes < LEAST_MAX_BYTES:
+            raise UsageError(
+                f"a trace of at most {bytes_text(max_bytes)} is too small to hold anything: allow "
+                f"{bytes_text(LEAST_MAX_BYTES)} or more."
+            )
         self.folder = Path(folder)
         self.info = info
+        self._max_bytes = max_bytes
+        if max_bytes is not None:
+            info.max_bytes = max_bytes
+        self._keep_free = keep_free
+        self._chapter_rows = chapter_rows
         self._newest_ns = 0
+        self._side_rows = 0
+        self._closing = False
+        self._rated = time.monotonic_ns(), info.dropped.events
+        # of a copy: what its original had dropped
+        self._chapters = Chapters(info.dropped)
         if self.folder.exists() or self.folder.is_symlink():
             self._make_room(force)
         try:
-            self.folder.mkdir(mode=0o700)
-            self._tables = {name: _Table(self.folder, name) for name in SCHEMAS}
-            write_info(self.folder, info)
+            create_folder(self.folder)
+            part_bytes = (max_bytes or 1 << 40) // (2 * CHAPTERS)
+            self._events = EventTable(self.folder, self._ended, self._bound, part_bytes)
+            self._tables: dict[str, EventTable | SideTable] = {
+                name: self._events
+                if name == "events"
+                else SideTable(self.folder, name, self._ended, self._bound, part_bytes)
+                for name in SCHEMAS
+            }
+            self._write_info()
         except OSError as error:
             raise TraceError(f"cannot make the trace {self.folder}: {error.strerror}.") from None
 
@@ -147,6 +122,24 @@ class TraceWriter:
     ) -> None:
         self.close(complete=kind is None)
 
+    @property
+    def wants_chapter(self) -> bool:
+        """Whether it is time for begin_chapter(): an eighth of max_bytes, or chapter_rows, have come since the last."""
+        if self._side_rows >= self._chapter_rows:
+            return True
+        size = self._chapters.current_bytes + self._open_bytes()
+        return self._max_bytes is not None and size >= self._max_bytes // CHAPTERS
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes of all files of the trace, trace.json apart."""
+        return self._chapters.bytes + self._open_bytes()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory of rows that wait and of buffers: at most about 170 MB, mostly far less."""
+        return sum(table.waiting_bytes() for table in self._tables.values())
+
     def append(self, table: str, batch: pa.RecordBatch) -> None:
         """Add rows to a table; the batch must have the table's schema."""
         if batch.num_rows == 0:
@@ -154,9 +147,12 @@ class TraceWriter:
         if table == "events":
             times = batch.column("time_ns").to_numpy()
             newest = np.maximum.accumulate(np.maximum(times, self._newest_ns))
-            self.info.max_reorder_ns = max(self.info.max_reorder_ns, int((newest - times).max()))
-            self._newest_ns = int(newest[-1])
+            self._note_times(int((newest - times).max()), int(newest[-1]))
+            self._guard(lambda: self._events.append(batch))
             self.info.events += batch.num_rows
+            return
+        if table != "processes":
+            self._side_rows += batch.num_rows
         self._guard(lambda: self._tables[table].append(batch))
 
     def append_rows(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
@@ -165,13 +161,59 @@ class TraceWriter:
         if rows:
             self.append(table, pa.RecordBatch.from_pylist(rows, SCHEMAS[table]))
 
+    def prepare(self) -> None:
+        """Load and compile what append_matrix() needs, so that the first events do not wait for it."""
+        from iotrace.trace.encodings import reorder
+
+        times = np.zeros(1, np.int64)
+        reorder(times, 1, 0)
+        self._events.prepare()
+
+    def append_matrix(self, rows: npt.NDArray[np.int64], count: int) -> None:
+        """Add the first `count` events of a recorder's matrix, and fill their place with NULL for its next use.
+
+        Parameters
+        ----------
+        rows: shape (event columns, capacity), int64, -2**63 where there is no value; `op` as a position in OPERATIONS.
+        """
+        if count == 0:
+            return
+        from iotrace.trace.encodings import reorder
+
+        most, newest = reorder(rows[0], count, self._newest_ns)
+        self._note_times(int(most), int(newest))
+        self._guard(lambda: self._events.append_matrix(rows, count))
+        self.info.events += count
+
+    def _note_times(self, reorder_ns: int, newest_ns: int) -> None:
+        self.info.max_reorder_ns = max(self.info.max_reorder_ns, reorder_ns)
+        self._newest_ns = newest_ns
+
+    def begin_chapter(self) -> None:
+        """End all parts; from here on no new row refers to a path, file or process of an earlier row.
+
+        That is the caller's promise: what is still in use is written again, under new numbers.
+        """
+
+        def work() -> None:
+            self._end_parts()
+            first = {name: table.part for name, table in self._tables.items()}
+            self._chapters.begin(first, self._newest_ns)
+            self._side_rows = 0
+            self._write_info()
+            self._bound()
+
+        self._guard(work)
+
     def flush(self) -> None:
         """Hand all rows to the kernel, so that a SIGKILL loses none of them."""
 
         def work() -> None:
-            for table in self._tables.values():
-                table.flush()
-            write_info(self.folder, self.info)
+            for table in self._in_order():
+                if table.is_old():
+                    table.end_part()
+            self._bound(sum(table.untailed_bytes() for table in self._tables.values()) // _TAIL_RATIO)
+            self._keep()
 
         self._guard(work)
 
@@ -179,14 +221,94 @@ class TraceWriter:
         """Write the last parts and trace.json; `complete` is false for a recording that was cut off or lost events."""
 
         def work() -> None:
-            for table in self._tables.values():
-                table.end_part()
+            self._closing = True
+            self._end_parts()
             self.info.complete = complete and not any(self.info.lost.values())
-            write_info(self.folder, self.info)
+            self._bound()
+            for key in ("flushed_ns", "disk_bytes", "events_per_s"):
+                self.info.recorder.pop(key, None)
+            self._write_info()
 
         self._guard(work)
 
-    def _guard(self, work: Any) -> None:
+    def _open_bytes(self) -> int:
+        return sum(table.open_bytes() for table in self._tables.values())
+
+    def _ended(self, table: str, number: int, rows: int, size: int) -> None:
+        self._chapters.add(table, number, rows, size, self._newest_ns)
+
+    def _in_order(self) -> Iterator[EventTable | SideTable]:
+        # events last: who reads part-* finds each name that an event refers to
+        return reversed(self._tables.values())
+
+    def _end_parts(self) -> None:
+        for table in self._in_order():
+            table.end_part()
+
+    def _keep(self) -> None:
+        for table in self._in_order():
+            table.keep()
+        now, seen = time.monotonic_ns(), self.info.events + self._chapters.dropped.events
+        then, before = self._rated
+        if now - then >= _FOR_A_RATE_NS:
+            self.info.recorder["events_per_s"] = round((seen - before) / (now - then) * 1e9, 1)
+            self._rated = now, seen
+        self.info.recorder["flushed_ns"] = now
+        self.info.recorder["disk_bytes"] = self.disk_bytes
+        self._write_info()
+
+    def _write_info(self) -> None:
+        self.info.chapters = self._chapters.described(self._events.rows)
+        self.info.dropped = self._chapters.dropped
+        write_info(self.folder, self.info)
+
+    def _lacking(self) -> int:
+        """Bytes that the file system lacks."""
+        status = os.statvfs(self.folder)
+        keep = self._keep_free
+        if keep is None:
+            keep = min(_KEEP_FREE, int(_KEEP_FREE_SHARE * status.f_blocks * status.f_frsize))
+        return keep - status.f_bavail * status.f_frsize
+
+    def _bound(self, coming: int = 0) -> None:
+        """Before so many bytes come onto the disk: drop what is too much; stop where that may not be or does not help.
+
+        Raises
+        ------
+        StorageError: they may not come.
+        """
+        most = self._max_bytes
+        if most is not None:
+            slack = min(_SLACK, most // CHAPTERS)
+            lacking = self._lacking()
+            excess = self.disk_bytes + coming + slack - most
+            if lacking > 0:
+                excess = max(excess, lacking + coming)
+            if excess > 0:
+                self._drop(excess)
+        if self._closing:
+            # what ends a trace may come from the slack, and from what is kept free
+            return
+        if most is not None and self.disk_bytes + coming + slack // 2 > most:
+            raise StorageError(
+                f"the names of files and processes alone take more than the {bytes_text(most)} that the trace "
+                f"{self.folder} may have: allow it more."
+            )
+        if self._lacking() > 0:
+            raise StorageError(
+                f"no space left for the trace {self.folder}: what is free is kept for others; make room, or record "
+                "elsewhere."
+            )
+
+    def _drop(self, excess: int) -> None:
+        before = self._chapters.dropped.events
+        gone = self._chapters.drop(excess)
+        if gone:
+            self.info.events -= self._chapters.dropped.events - before
+            self._keep()
+            remove(self.folder, gone)
+
+    def _guard(self, work: Callable[[], None]) -> None:
         try:
             work()
         except OSError as error:

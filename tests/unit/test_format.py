@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotrace.errors import StorageError, TraceError
-from iotrace.trace import writer as writer_module
+from iotrace.trace import parts as parts_module
 from iotrace.trace.info import TraceInfo, read_info
 from iotrace.trace.operations import OPERATIONS
+from iotrace.trace.parts import part_name, tail_name
 from iotrace.trace.reader import open_trace
 from iotrace.trace.schema import COLUMNS, FORMAT_MAJOR, SCHEMAS
-from iotrace.trace.writer import TraceWriter, part_name, tail_name
+from iotrace.trace.writer import TraceWriter
 
 OPS = [operation.name for operation in OPERATIONS]
 I64 = st.integers(-(2**63), 2**63 - 1)
@@ -69,7 +70,7 @@ def read_back(folder: Path, table: str = "events") -> list[dict[str, object]]:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "PART_ROWS", 7)
+    monkeypatch.setattr(parts_module, "PART_ROWS", 7)
 
 
 @pytest.mark.parametrize("table", list(SCHEMAS))
@@ -81,7 +82,7 @@ def test_what_is_written_comes_back(
     batches = data.draw(st.lists(EVENTS if table == "events" else rows_of(table), max_size=4))
     folder = tmp_path_factory.mktemp("round") / "t.iotrace"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer_module, "PART_ROWS", part_rows)
+        patch.setattr(parts_module, "PART_ROWS", part_rows)
         with TraceWriter(folder, TraceInfo()) as writer:
             for number, rows in enumerate(batches):
                 writer.append(table, batch(table, rows))

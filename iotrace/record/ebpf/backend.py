@@ -22,14 +22,20 @@ import numpy as np
 from iotrace.record.ebpf import drain as d
 from iotrace.record.ebpf import program as p
 from iotrace.record.ebpf.state import Ints, State
-from iotrace.record.ebpf.tables import SideTables, Snapshot, event_batch
+from iotrace.record.ebpf.tables import SideTables, Snapshot
 from iotrace.record.launch import Launch
 from iotrace.record.scope import Scope, cryosparc_workers, members
 from iotrace.trace.writer import TraceWriter
 
 _CHUNK_ROWS: Final = (1 << 17) + 72
 """Not a power of two: columns that far apart would share the cache's sets."""
-_CHUNKS: Final = 4
+_CHUNKS: Final = 3
+_TABLES_BYTES: Final = 160 << 20
+"""What the drain's tables, and the texts beside them, may grow to before a chapter begins."""
+_WAITING_BYTES: Final = 170 << 20
+"""What waits in the writer at most."""
+_BASE_BYTES: Final = 150 << 20
+"""Python, NumPy, Numba, Arrow."""
 _FLUSH_SECONDS: Final = 2.0
 _PRIORITY: Final = -20
 
@@ -61,8 +67,10 @@ class EbpfBackend:
         self._state = State(self._rows, [os.fsencode(point) for point in self.scope.mounts])
         self._full: queue.SimpleQueue[tuple[Ints, int, Snapshot] | None] = queue.SimpleQueue()
         self._failure: BaseException | None = None
+        self._chapter, self._chapter_wanted, self._chapter_begun = 0, False, False
         self._shipped = self._flushed = time.monotonic()
         _warm_up(self._state)
+        writer.prepare()
         if program is None:
             program = p.Program(p.wanted_of(self.scope))
         self._program = program.result() if isinstance(program, Future) else program
@@ -144,13 +152,20 @@ class EbpfBackend:
             self._drain()
         if self._failure:
             raise self._failure
+        if self._state.memory_bytes > _TABLES_BYTES - _TABLES_BYTES // 4:
+            self._chapter_wanted = True
+        if self._chapter_wanted and not self._chapter_begun:
+            self._chapter_begun = True
+            self._begin_chapter()
+        elif not self._chapter_wanted:
+            self._chapter_begun = False
         if time.monotonic() - self._shipped > _FLUSH_SECONDS:
             self._ship()
 
-    def _drain(self) -> None:
+    def _drain(self, producer: int = 0) -> None:
         state = self._state
         while True:
-            d.drain(state.address, self._ring, self._consumer, self._producer, self._ring_bytes)
+            d.drain(state.address, self._ring, self._consumer, producer or self._producer, self._ring_bytes)
             if not state.count(d.NEED):
                 return
             state.grow()
@@ -176,17 +191,23 @@ class EbpfBackend:
     def _write(self) -> None:
         try:
             _ask_for_priority()
+            first_path = 0
             while (item := self._full.get()) is not None:
                 rows, count, snapshot = item
+                if snapshot.first_path != first_path:
+                    first_path = snapshot.first_path
+                    self.writer.begin_chapter()
+                    self._chapter_wanted = False
                 self._tables.add(snapshot)
-                if count:
-                    self.writer.append("events", event_batch(rows, count))
-                    rows[:, :count] = d.NULL
+                self.writer.append_matrix(rows, count)
                 self._free.put(rows)
                 if time.monotonic() - self._flushed > _FLUSH_SECONDS:
                     self.writer.info.lost = self._program.lost()
+                    self.writer.info.recorder = self._cost() | self._kept()
                     self.writer.flush()
                     self._flushed = time.monotonic()
+                if self.writer.wants_chapter:
+                    self._chapter_wanted = True
         except BaseException as error:
             self._failure = error
 
@@ -209,8 +230,36 @@ class EbpfBackend:
             self._program.close()
         if self._tables.unresolved:
             self.unseen.append(f"the folder of {self._tables.unresolved} relative names")
+        return self._cost()
+
+    def _cost(self) -> dict[str, float]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        return {"cpu_s": round(usage.ru_utime + usage.ru_stime, 3), "memory_bytes": usage.ru_maxrss * 1024}
+        return {
+            "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+            "memory_bytes": usage.ru_maxrss * 1024,
+            "memory_limit_bytes": self.memory_limit_bytes,
+        }
+
+    def _kept(self) -> dict[str, float]:
+        """What the writer has noted of its last flush."""
+        return {key: value for key, value in self.writer.info.recorder.items() if key not in ("cpu_s", "memory_bytes")}
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        """What the recorder's memory does not exceed: ring (mapped twice), rows, tables, what waits to be written."""
+        rows = _CHUNKS * len(d.COLUMN) * _CHUNK_ROWS * 8
+        return _BASE_BYTES + 2 * self._ring_bytes + rows + _TABLES_BYTES + _WAITING_BYTES
+
+    def _begin_chapter(self) -> None:
+        """Forget what is no longer in use: memory stays bounded, and the oldest part of the trace can be dropped."""
+        # what the ring holds now still speaks of files that were reported; from here on all are reported anew
+        until = np.array([d.load_position(self._producer)], np.int64)
+        self._chapter += 1
+        self._program.forget(self._chapter)
+        self._drain(int(until.ctypes.data))
+        self._ship()
+        self._state.forget()
+        self._ship()
 
 
 def _warm_up(state: State) -> None:

@@ -1090,6 +1090,12 @@ def _needs_room(h: int) -> bool:
 
 
 @entry
+def load_position(address: int) -> int:
+    """A position of the ring."""
+    return load_acquire(address, 0)
+
+
+@entry
 def drain(h: int, ring: int, consumer: int, producer: int, size: int) -> int:
     """Move what the ring holds into the event rows and the tables.
 

@@ -11,39 +11,14 @@ import pwd
 from collections.abc import Callable
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from iotrace.record.ebpf import drain as d
-from iotrace.record.ebpf.state import Ints, State
+from iotrace.record.ebpf.state import State
 from iotrace.record.labels import labels_of, redact
 from iotrace.trace.info import Mount
-from iotrace.trace.operations import OPERATIONS
-from iotrace.trace.schema import EVENT_COLUMNS, SCHEMAS
-
-_OP_NAMES: Final = pa.array([operation.name for operation in OPERATIONS])
-_OP: Final = d.COLUMN["op"]
-
-
-def event_batch(rows: Ints, count: int) -> pa.RecordBatch:
-    """The first `count` rows of the drain's columns as a record batch of the event schema."""
-    arrays: list[pa.Array] = []
-    for number, column in enumerate(EVENT_COLUMNS):
-        values = rows[number, :count]
-        if number == _OP:
-            indices = pa.array(values.astype(np.int16))
-            arrays.append(pa.DictionaryArray.from_arrays(indices, _OP_NAMES))
-            continue
-        missing = values == d.NULL
-        if missing.all():
-            arrays.append(pa.nulls(count, column.type))
-            continue
-        # a copy: the drain fills the same memory again
-        values = values.astype(np.int32 if column.type == pa.int32() else np.int64)
-        arrays.append(pa.array(values, mask=missing if missing.any() else None))
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS["events"])
 
 
 def path_text(raw: bytes) -> str:
