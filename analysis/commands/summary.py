@@ -97,7 +97,11 @@ def header(made: Summary, width: int) -> Text:
     info = made.info
     text = Text()
     text.append(printable(made.name), style="bold")
-    command = printable(shlex.join(info.command)) if info.command else "(no command)"
+    command = (
+        printable(shlex.join(info.command))
+        if info.command
+        else printable(str(info.filters.get("whom", "(no command)")))
+    )
     text.append(f": {shorten(command, 2 * width)}\n")
     where = f"recorded by {info.backend or 'unknown'} on {info.host or 'unknown host'}"
     kernel = f", Linux {info.kernel} {info.architecture}" if info.kernel else ""

@@ -96,7 +96,7 @@ def mount_points(names: Iterable[Path]) -> tuple[str, ...]:
             real = os.path.realpath(name, strict=True)
         except OSError as error:
             raise RecordError(f"--fs {name}: {error.strerror}.") from None
-        point = next(p for p in points if real == p or real.startswith(p.rstrip("/") + "/"))
+        point = next(p for p in points if _is_beneath(real, p))
         found[point] = None
     return tuple(found)
 
@@ -133,6 +133,24 @@ def find_cgroup(name: str) -> Path:
         if (folder / "cgroup.procs").is_file():
             return folder.resolve()
     raise RecordError(f"there is no control group {name}: look below /sys/fs/cgroup, or in /proc/PID/cgroup.")
+
+
+def hierarchy_of(cgroup: Path) -> int:
+    """Number of the hierarchy that a control group lies in; 0 for version 2."""
+    mounts = [m for m in mounts_of_this_machine() if m.type in ("cgroup", "cgroup2")]
+    mount = max((m for m in mounts if _is_beneath(str(cgroup), m.point)), key=lambda m: len(m.point), default=None)
+    if mount is None or mount.type == "cgroup2":
+        return 0
+    options = set(mount.options.split(","))
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        number, controllers, _ = line.split(":", 2)
+        if controllers and set(controllers.split(",")) <= options:
+            return int(number)
+    return 0
+
+
+def _is_beneath(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def members(cgroup: Path) -> list[int]:

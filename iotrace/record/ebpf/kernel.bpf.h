@@ -69,7 +69,8 @@ struct mm_struct { unsigned long arg_start, arg_end; struct file *exe_file; };
 struct sched_entity { u64 exec_start; u64 sum_exec_runtime; };
 struct kernfs_node { u64 id; };
 struct cgroup_subsys_state { struct cgroup *cgroup; struct cgroup_subsys_state *parent; };
-struct cgroup { struct cgroup_subsys_state self; struct kernfs_node *kn; };
+struct cgroup_root { int hierarchy_id; };
+struct cgroup { struct cgroup_subsys_state self; struct kernfs_node *kn; struct cgroup_root *root; };
 struct css_set { struct cgroup *dfl_cgrp; };
 struct task_struct {
 	struct mm_struct *mm;

@@ -19,7 +19,7 @@ from typing import Final
 
 from iotrace.errors import BackendUnavailable
 from iotrace.record.ebpf import libbpf, specs
-from iotrace.record.scope import Scope
+from iotrace.record.scope import Scope, hierarchy_of
 
 RING_BYTES: Final = 1 << 26
 TALLIES: Final = 1 << 17
@@ -64,7 +64,7 @@ class Wanted:
     Attributes
     ----------
     whom: "tree" (named processes and what descends from them), "cgroup", "cryosparc".
-    cgroup: number of the control group (inode of its folder).
+    cgroup: number of the control group (inode of its folder); hierarchy: number of its hierarchy.
     devices: kernel device numbers; only files on these count; none: all.
     all_files: pipes, sockets, devices and pseudo file systems too.
     tallies: count in the kernel instead of writing records.
@@ -75,6 +75,7 @@ class Wanted:
 
     whom: str = "tree"
     cgroup: int = 0
+    hierarchy: int = 0
     devices: tuple[int, ...] = ()
     all_files: bool = False
     tallies: bool = False
@@ -172,6 +173,7 @@ class Program:
                 tallies=wanted.tallies,
                 whom=wanted.whom,
                 cgroup=wanted.cgroup,
+                hierarchy=wanted.hierarchy,
                 devices=wanted.devices,
             ),
         )
@@ -226,6 +228,10 @@ class Program:
         self.bpf.run_iterator("adopt")
         self.bpf.run_iterator("find_open_files")
         self.bpf.run_iterator("find_mapped_files")
+        # the numbers may become other processes'
+        keys, _ = self.bpf.lookup_all("wanted", 4, 4)
+        for at in range(0, len(keys), 4):
+            self.bpf.delete("wanted", keys[at : at + 4])
 
     def forget(self, chapter: int) -> None:
         """Report every file anew at its next sight."""
@@ -264,6 +270,7 @@ def wanted_of(scope: Scope, ring_bytes: int = RING_BYTES, tallies: bool = False)
     return Wanted(
         whom=scope.kind if scope.kind in ("cgroup", "cryosparc") else "tree",
         cgroup=os.stat(scope.cgroup).st_ino if scope.cgroup is not None else 0,
+        hierarchy=hierarchy_of(scope.cgroup) if scope.cgroup is not None else 0,
         devices=scope.devices(),
         all_files=scope.all_files,
         tallies=tallies,

@@ -52,11 +52,10 @@ SETTINGS: Final = np.dtype(
     + [
         (name, "<u4")
         for name in (
-            "all_files", "find_vma", "loops", "whom", "tallies", "exit_op", "exit_lost", "fault_lost",
+            "all_files", "find_vma", "loops", "whom", "tallies", "hierarchy", "exit_op", "exit_lost", "fault_lost",
             "faults_by_address", "munmap_op", "fault_op",
         )
     ]
-    + [("unused", "<u4")]
 )  # fmt: skip
 LOST_SLOTS: Final = tuple(Kind)
 """Kind of operation of each of the BPF program's first counters of lost records."""
@@ -179,6 +178,7 @@ def settings(
     tallies: bool = False,
     whom: str = "tree",
     cgroup: int = 0,
+    hierarchy: int = 0,
     devices: Sequence[int] = (),
 ) -> bytes:
     """The BPF program's `settings`.
@@ -189,12 +189,14 @@ def settings(
     faults_by_address: see faults by software events.
     all_files: pipes, sockets, devices and pseudo file systems too.
     tallies: count in the kernel instead of writing records.
-    whom: one of WHOM. cgroup: the control group's number (inode of its folder).
+    whom: one of WHOM. cgroup: the control group's number (inode of its folder). hierarchy: number of the
+        hierarchy that it lies in.
     devices: kernel device numbers; only files on these count.
     """
     value = np.zeros(1, SETTINGS)
     for name, found in {
         "cgroup": cgroup,
+        "hierarchy": hierarchy,
         "all_files": all_files,
         "find_vma": find_vma,
         "loops": loops,

@@ -118,9 +118,12 @@ INLINE struct thread *adopt_task(struct task_struct *task, s32 call, u32 how)
 	return t;
 }
 
-/* Whether a control group is the one to follow, or lies in it. */
+/* Whether a control group is the one to follow, or lies in it. Numbers of groups are unique within a hierarchy only. */
 INLINE int is_in_cgroup(struct cgroup *group)
 {
+	struct cgroup_root *root = GET(group, struct cgroup, root);
+	if (!root || GET(root, struct cgroup_root, hierarchy_id) != settings.hierarchy)
+		return 0;
 	for (int i = 0; i < 32 && group; i++) {
 		struct kernfs_node *node = GET(group, struct cgroup, kn);
 		if (node && GET(node, struct kernfs_node, id) == settings.cgroup)
