@@ -27,9 +27,9 @@ from iotrace.analysis.warnings import warnings_of
 from iotrace.errors import StorageError, TraceError, UsageError
 from iotrace.replay.result import RESULT_NAME, Result, open_result
 from iotrace.terminal import printable
+from iotrace.trace.counted import keys_of, tables_of
 from iotrace.trace.info import INFO_NAME
 from iotrace.trace.reader import Trace, open_trace
-from iotrace.trace.tables import Tables
 from iotrace.units import binary_text, bytes_text, count_text, duration_text
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def _single_section(side: Side, plan: int) -> Section:
 
 
 def _trace_section(trace: Trace, number: int) -> tuple[Section, Origin]:
-    keys = ["op", "file", "process", "mount", "step", "job"]
+    keys = keys_of(trace, ["op", "file", "process", "mount", "step", "job"])
     made = summarise(trace, keys, _FILES_SHOWN)
     section = Section(f"trace-{number}", f"Recorded: {printable(made.name)}")
     section.lead = printable(shlex.join(made.info.command)) if made.info.command else ""
@@ -281,7 +281,7 @@ def _trace_section(trace: Trace, number: int) -> tuple[Section, Origin]:
         Fact("written", bytes_text(made.bytes_written)),
     ]
     section.warnings = [printable(sentence) for sentence in trace_warnings(made)]
-    with Tables(trace) as tables:
+    with tables_of(trace) as tables:
         pictures = plots.pictures(
             [
                 plots.timeline(tables.timeline(), made.duration_s),

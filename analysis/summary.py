@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import pandas as pd
 
+from iotrace.trace.counted import tables_of
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.reader import Trace
-from iotrace.trace.tables import Key, Tables, records
+from iotrace.trace.tables import Key, records
 from iotrace.units import bytes_text, duration_text
 
 DEFAULT_TABLES: Final[tuple[Key, ...]] = ("op", "file", "step")
@@ -102,7 +103,7 @@ def summarise(trace: Trace, by: Sequence[Key | str] = DEFAULT_TABLES, limit: int
     UsageError: an unknown key.
     TraceError: a part of the trace is damaged.
     """
-    with Tables(trace) as tables:
+    with tables_of(trace) as tables:
         totals = tables.totals()
         frames = {
             key: tables.by(key, limit if key in ("file", "process", "thread") else None)

@@ -100,6 +100,11 @@ def run_replay(
     options = Options(list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep)
     _check(options)
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
+    if opened.info.detail == "histogram":
+        raise ReplayError(
+            f"{opened.folder} holds counts, not operations: only what was recorded without --detail histogram can be "
+            "replayed."
+        )
     folders = [Path(one) for one in ([fs] if isinstance(fs, (str, Path)) else fs)]
     if not folders:
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")

@@ -77,7 +77,8 @@ def summary(
         keys = dict.fromkeys(["op", "step", *([by] if by else [])])
         print(json_module.dumps(summarise(opened, list(keys), limit).to_json(), ensure_ascii=True, allow_nan=False))
         return
-    keys = dict.fromkeys([by] if by else ["op", "file", "step"])
+    second: By = "process" if opened.info.detail == "histogram" else "file"
+    keys = dict.fromkeys([by] if by else ["op", second, "step"])
     made = summarise(opened, list(keys), limit)
     out = console()
     show(out, header(made, out.width))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from iotrace.errors import UsageError
-from iotrace.record.scope import BackendName, Scope, find_cgroup, mount_points, running
+from iotrace.record.scope import BackendName, Detail, Scope, find_cgroup, mount_points, running
 from iotrace.units import bytes_text, count_text, duration_text, parse_bytes
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def record(
     cryosparc: Annotated[bool, Parameter(negative=())] = False,
     fs: Annotated[tuple[Path, ...], Parameter(negative=())] = (),
     all_files: Annotated[bool, Parameter(name="--all", negative=())] = False,
+    detail: Detail = "events",
     duration: float | None = None,
     max_size: str | None = None,
     force: Annotated[bool, Parameter(negative=())] = False,
@@ -60,6 +61,9 @@ def record(
         Only files on this mount; may be given several times.
     all_files
         Pipes, sockets, devices, /proc and /sys too.
+    detail
+        events: a row for each operation; histogram: counts, latencies and sizes by process, operation and mount, added
+        up in the kernel, for weeks at a fixed size.
     duration
         Stop recording after so many seconds; what is recorded goes on.
     max_size
@@ -96,6 +100,7 @@ def record(
         warn,
         scope,
         max_bytes=parse_bytes(max_size) if max_size is not None else None,
+        detail=detail,
     )
     print(_report(outcome), file=sys.stderr)
     return outcome.exit_status

@@ -13,6 +13,7 @@ from iotrace.errors import RecordError
 from iotrace.mounts.mountinfo import mounts_of_this_machine
 
 BackendName = Literal["auto", "ebpf", "strace"]
+Detail = Literal["events", "histogram"]
 Kind = Literal["command", "pid", "cgroup", "cryosparc"]
 _WORKER_WORDS: Final = (b"cryospar", b"--projec")
 """What the BPF program looks for in a command line (is_cryosparc in tasks.bpf.h)."""

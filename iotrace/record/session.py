@@ -21,7 +21,7 @@ from iotrace.errors import BackendUnavailable, IotraceError
 from iotrace.mounts.mountinfo import mounts_of_this_machine
 from iotrace.record.labels import redact
 from iotrace.record.registry import registered
-from iotrace.record.scope import BackendName, Scope
+from iotrace.record.scope import BackendName, Detail, Scope
 from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
 from iotrace.trace.writer import TraceWriter
 
@@ -36,11 +36,10 @@ class Backend(Protocol):
 
     Attributes
     ----------
-    writer: where the rows go; unseen: what the backend cannot see on this machine, as sentences.
+    unseen: what the backend cannot see on this machine, as sentences.
     """
 
     name: str
-    writer: TraceWriter
     unseen: list[str]
 
     def start(self, command: Sequence[str]) -> int:
@@ -86,6 +85,7 @@ def make_backend(
     detachable: bool = False,
     scope: Scope | None = None,
     ring_bytes: int | None = None,
+    detail: Detail = "events",
 ) -> Backend:
     """The backend to use, loaded; `auto` takes eBPF where the machine allows it and strace otherwise, and says so.
 
@@ -94,6 +94,7 @@ def make_backend(
     detachable: the recording may end before the command does.
     scope: what it is about; strace serves commands only, of all mounts.
     ring_bytes: size of eBPF's ring, a power of two.
+    detail: "histogram" counts in the kernel instead of writing a row for each operation; eBPF only.
 
     Raises
     ------
@@ -103,10 +104,16 @@ def make_backend(
     scope = scope or Scope()
     if wanted != "strace":
         try:
-            from iotrace.record.ebpf.program import RING_BYTES, load_aside, wanted_of
+            from iotrace.record.ebpf.program import COUNTING_RING_BYTES, RING_BYTES, load_aside, wanted_of
 
             # the kernel verifies the program while Python imports and compiles the drain
-            loading = load_aside(wanted_of(scope, ring_bytes or RING_BYTES))
+            counting = detail == "histogram"
+            size = ring_bytes or (COUNTING_RING_BYTES if counting else RING_BYTES)
+            loading = load_aside(wanted_of(scope, size, counting))
+            if counting:
+                from iotrace.record.ebpf.tallies import TallyBackend
+
+                return TallyBackend(writer, scope, loading)
             from iotrace.record.ebpf.backend import EbpfBackend
 
             return EbpfBackend(writer, scope, loading)
@@ -114,9 +121,11 @@ def make_backend(
             if wanted == "ebpf":
                 raise
             reason = str(error)
-    if scope != Scope():
+    if scope != Scope() or detail != "events":
         why = f"{reason} strace" if reason else "strace"
-        raise BackendUnavailable(f"{why} can only record a command, on all mounts: run it behind --, without --fs.")
+        raise BackendUnavailable(
+            f"{why} can only record a command, each of its operations, on all mounts: run it behind --."
+        )
     from iotrace.record.strace import StraceBackend
 
     other = StraceBackend.unavailable()
@@ -140,6 +149,7 @@ def record(
     scope: Scope | None = None,
     ring_bytes: int | None = None,
     max_bytes: int | None = None,
+    detail: Detail = "events",
 ) -> Outcome:
     """Run a command and record its file I/O, that of all its threads and of the processes it starts.
 
@@ -154,6 +164,7 @@ def record(
     scope: what the recording is about.
     ring_bytes: size of eBPF's ring, a power of two.
     max_bytes: how large the trace may grow on disk; beyond, its oldest part is dropped.
+    detail: "events", or "histogram": counts by process, operation and mount.
 
     Raises
     ------
@@ -168,20 +179,21 @@ def record(
     info = info_of_this_machine(backend, redact(list(command)))
     info.mounts = [Mount(m.device, m.point, m.type, m.source, m.options) for m in mounts_of_this_machine()]
     info.filters = scope.filters()
+    info.detail = detail
     try:
         writer = TraceWriter(output, info, force, max_bytes, chapter_rows=_CHAPTER_ROWS)
     except IotraceError as error:
         error.exit_status = _OWN_FAILURE
         raise
     try:
-        recorder = make_backend(backend, writer, warn, duration_s is not None, scope, ring_bytes)
+        recorder = make_backend(backend, writer, warn, duration_s is not None, scope, ring_bytes, detail)
         info.backend = recorder.name
         with _Signals() as signals, registered(writer.folder, recorder.name, _target(command, scope)):
             if command:
                 signals.pid = recorder.start(command)
-                status = _watch(signals.pid, recorder, duration_s)
+                status = _watch(signals.pid, recorder, writer, duration_s)
             else:
-                status = _watch_running(cast(Attaching, recorder), scope, signals, duration_s)
+                status = _watch_running(cast(Attaching, recorder), writer, scope, signals, duration_s)
     except BaseException as error:
         _close_after(error, writer)
         raise
@@ -192,7 +204,9 @@ def _target(command: Sequence[str], scope: Scope) -> str:
     return " ".join(redact(list(command))) if command else scope.text()
 
 
-def _watch_running(recorder: Attaching, scope: Scope, signals: _Signals, duration_s: float | None) -> int:
+def _watch_running(
+    recorder: Attaching, writer: TraceWriter, scope: Scope, signals: _Signals, duration_s: float | None
+) -> int:
     """Record what runs until it ends, the time is over or a signal comes; what is recorded goes on untouched."""
     began = time.monotonic()
     signals.attached = True
@@ -208,13 +222,12 @@ def _watch_running(recorder: Attaching, scope: Scope, signals: _Signals, duratio
         with contextlib.suppress(IotraceError):
             recorder.stop()
         raise
-    _finish(recorder, began)
+    _finish(recorder, writer, began)
     return 0
 
 
-def _watch(pid: int, recorder: Backend, duration_s: float | None) -> int:
+def _watch(pid: int, recorder: Backend, writer: TraceWriter, duration_s: float | None) -> int:
     """Poll until the command ends, then stop the recorder; returns the exit status."""
-    writer = recorder.writer
     began = time.monotonic()
     process = os.pidfd_open(pid)
     stopped = False
@@ -231,7 +244,7 @@ def _watch(pid: int, recorder: Backend, duration_s: float | None) -> int:
                 with contextlib.suppress(IotraceError):
                     recorder.stop()
             if duration_s is not None and time.monotonic() - began >= duration_s and not stopped:
-                _finish(recorder, began)
+                _finish(recorder, writer, began)
                 stopped = True
     finally:
         os.close(process)
@@ -243,7 +256,7 @@ def _watch(pid: int, recorder: Backend, duration_s: float | None) -> int:
         if failure:
             raise failure
         if not stopped:
-            _finish(recorder, began)
+            _finish(recorder, writer, began)
         else:
             writer.flush()
     except IotraceError as error:
@@ -252,8 +265,7 @@ def _watch(pid: int, recorder: Backend, duration_s: float | None) -> int:
     return status
 
 
-def _finish(recorder: Backend, began: float) -> None:
-    writer = recorder.writer
+def _finish(recorder: Backend, writer: TraceWriter, began: float) -> None:
     writer.info.duration_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - writer.info.base_monotonic_ns
     writer.info.recorder = recorder.stop()
     writer.info.unseen = list(recorder.unseen)

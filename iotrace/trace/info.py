@@ -59,6 +59,7 @@ class TraceInfo(msgspec.Struct):
     Attributes
     ----------
     format: major and minor version; a reader refuses a newer major.
+    detail: "events" (a row for each operation) or "histogram" (counts in their place, in the table histograms).
     base_monotonic_ns: CLOCK_MONOTONIC at time_ns = 0.
     clock: (CLOCK_MONOTONIC, UTC) pairs in ns, taken now and then, so that the traces of several nodes can be aligned.
     duration_ns: from the recording's start to its end.
@@ -77,6 +78,7 @@ class TraceInfo(msgspec.Struct):
     tool: str = "iotrace"
     version: str = ""
     backend: str = ""
+    detail: str = "events"
     host: str = ""
     boot_id: str = ""
     kernel: str = ""

@@ -134,11 +134,27 @@ PROCESS_COLUMNS: Final = (
     Column("slurm_job", pa.string(), "", "no label", "Slurm job id"),
 )
 
+HISTOGRAM_COLUMNS: Final = (
+    Column("time_ns", _I64, "ns", "", "start of the interval, since the recording's start"),
+    Column("interval_ns", _I64, "ns", "", "its length"),
+    Column("process", _I32, "", "", "row of processes"),
+    Column("op", OP_TYPE, "", "", "operation, as in events"),
+    Column("mount", _I32, "", "mount not known", "position in trace.json's mounts"),
+    Column(
+        "measure", pa.string(), "", "",
+        "latency; size (asked for, of data operations); error (failed calls); untimed (calls without a duration)",
+    ),
+    Column("bucket", _I32, "", "", "log-linear bucket (64 to each power of two); 0 for error and untimed"),
+    Column("count", _I64, "", "", "operations in the bucket"),
+    Column("sum", _I64, "ns, bytes", "", "their time (latency), the bytes they moved (size); else 0"),
+)  # fmt: skip
+
 COLUMNS: Final = {
     "events": EVENT_COLUMNS,
     "paths": PATH_COLUMNS,
     "files": FILE_COLUMNS,
     "processes": PROCESS_COLUMNS,
+    "histograms": HISTOGRAM_COLUMNS,
 }
 SCHEMAS: Final = {table: _schema(columns) for table, columns in COLUMNS.items()}
 

@@ -13,9 +13,9 @@ import queue
 import resource
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from iotrace.record.ebpf.state import Ints, State
 from iotrace.record.ebpf.tables import SideTables, Snapshot
 from iotrace.record.launch import Launch
 from iotrace.record.scope import Scope, cryosparc_workers, members
-from iotrace.trace.writer import TraceWriter
+from iotrace.trace.info import TraceInfo
 
 _CHUNK_ROWS: Final = (1 << 17) + 72
 """Not a power of two: columns that far apart would share the cache's sets."""
@@ -38,6 +38,22 @@ _BASE_BYTES: Final = 150 << 20
 """Python, NumPy, Numba, Arrow."""
 _FLUSH_SECONDS: Final = 2.0
 _PRIORITY: Final = -20
+
+
+class Writer(Protocol):
+    """Where rows go: what the recorder needs of a TraceWriter."""
+
+    info: TraceInfo
+
+    @property
+    def wants_chapter(self) -> bool: ...
+
+    def append(self, table: str, batch: Any) -> None: ...
+    def append_rows(self, table: str, rows: Any) -> None: ...
+    def append_matrix(self, rows: Ints, count: int) -> None: ...
+    def prepare(self) -> None: ...
+    def begin_chapter(self) -> None: ...
+    def flush(self) -> None: ...
 
 
 class EbpfBackend:
@@ -53,7 +69,7 @@ class EbpfBackend:
     name = "ebpf"
 
     def __init__(
-        self, writer: TraceWriter, scope: Scope | None = None, program: Future[p.Program] | p.Program | None = None
+        self, writer: Writer, scope: Scope | None = None, program: Future[p.Program] | p.Program | None = None
     ) -> None:
         self.writer = writer
         self.scope = scope or Scope()
@@ -65,7 +81,9 @@ class EbpfBackend:
             self._free.put(np.full((len(d.COLUMN), _CHUNK_ROWS), d.NULL, np.int64))
         self._rows = self._free.get()
         self._state = State(self._rows, [os.fsencode(point) for point in self.scope.mounts])
-        self._full: queue.SimpleQueue[tuple[Ints, int, Snapshot] | None] = queue.SimpleQueue()
+        self._full: queue.SimpleQueue[tuple[Ints, int, Snapshot, Callable[[], None] | None, bool] | None] = (
+            queue.SimpleQueue()
+        )
         self._failure: BaseException | None = None
         self._chapter, self._chapter_wanted, self._chapter_begun = 0, False, False
         self._shipped = self._flushed = time.monotonic()
@@ -172,12 +190,23 @@ class EbpfBackend:
             if state.is_full():
                 self._ship()
 
-    def _ship(self) -> None:
+    def _extra(self) -> Callable[[], None] | None:
+        """What else the writing thread must know of the tables, taken while they stand still."""
+        return None
+
+    def _before_chapter(self) -> None:
+        """The writing thread's last work for a chapter."""
+
+    def _take(self, rows: Ints, count: int, snapshot: Snapshot, last: bool) -> None:
+        """The writing thread's work on one chunk; fills its place with NULL."""
+        self.writer.append_matrix(rows, count)
+
+    def _ship(self, last: bool = False) -> None:
         """Hand the rows to the writing thread and take an empty chunk; waits when the writer is behind."""
         count = self._state.count(d.ROWS)
         snapshot = Snapshot(self._state, self._snapshot)
         self._snapshot = snapshot
-        self._full.put((self._rows, count, snapshot))
+        self._full.put((self._rows, count, snapshot, self._extra(), last))
         self._shipped = time.monotonic()
         while True:
             try:
@@ -193,13 +222,16 @@ class EbpfBackend:
             _ask_for_priority()
             first_path = 0
             while (item := self._full.get()) is not None:
-                rows, count, snapshot = item
+                rows, count, snapshot, context, last = item
                 if snapshot.first_path != first_path:
                     first_path = snapshot.first_path
+                    self._before_chapter()
                     self.writer.begin_chapter()
                     self._chapter_wanted = False
                 self._tables.add(snapshot)
-                self.writer.append_matrix(rows, count)
+                if context is not None:
+                    context()
+                self._take(rows, count, snapshot, last)
                 self._free.put(rows)
                 if time.monotonic() - self._flushed > _FLUSH_SECONDS:
                     self.writer.info.lost = self._program.lost()
@@ -218,7 +250,7 @@ class EbpfBackend:
             self._drain()
             while d.end_pending(self._state.address):
                 self._ship()
-            self._ship()
+            self._ship(last=True)
             self._full.put(None)
             self._writing.join()
             if self._failure:

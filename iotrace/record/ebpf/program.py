@@ -22,6 +22,8 @@ from iotrace.record.ebpf import libbpf, specs
 from iotrace.record.scope import Scope, hierarchy_of
 
 RING_BYTES: Final = 1 << 26
+COUNTING_RING_BYTES: Final = 1 << 23
+"""Where the kernel counts, only processes and the operations of io_uring and libaio pass through the ring."""
 TALLIES: Final = 1 << 17
 """Entries of the histograms' map: 17 MB of kernel memory."""
 _SOFTWARE_EVENTS: Final = {"fault_minor_end": 5, "fault_major_end": 6}

@@ -6,6 +6,7 @@ Layouts of `struct spec`, `struct later` and `struct settings` in records.bpf.h;
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -52,10 +53,12 @@ SETTINGS: Final = np.dtype(
     + [
         (name, "<u4")
         for name in (
-            "all_files", "find_vma", "loops", "whom", "tallies", "hierarchy", "exit_op", "exit_lost", "fault_lost",
+            "all_files", "find_vma", "loops", "whom", "tallies", "hierarchy", "self", "exit_op",
+            "exit_lost", "fault_lost",
             "faults_by_address", "munmap_op", "fault_op",
         )
     ]
+    + [("unused", "<u4")]
 )  # fmt: skip
 LOST_SLOTS: Final = tuple(Kind)
 """Kind of operation of each of the BPF program's first counters of lost records."""
@@ -200,6 +203,7 @@ def settings(
         "all_files": all_files,
         "find_vma": find_vma,
         "loops": loops,
+        "self": os.getpid(),
         "whom": WHOM.index(whom),
         "tallies": tallies,
         "exit_op": NUMBER_OF["exit"],

@@ -57,6 +57,8 @@ class SideTables:
         self._made: dict[str, int] = {}
         self._processes: dict[int, dict[str, Any]] = {}
         self.unresolved = 0
+        self.process_of_tally: dict[int, int] = {}
+        """The kernel's number of a process → the trace's."""
 
     def add(self, snapshot: Snapshot) -> None:
         """Write the rows for what is new in the state."""
@@ -142,6 +144,7 @@ class SideTables:
                 continue
             changed[process] = None
             if kind == d.NOTE_PROCESS_NEW:
+                self.process_of_tally[note[d.NOTE_TALLY]] = process
                 self._new_process(note)
             elif kind == d.NOTE_ADOPTED:
                 self._adopt(process)

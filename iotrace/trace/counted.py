@@ -1,0 +1,139 @@
+"""The tables of iotrace.trace.tables over a trace that holds counts in the place of events (`--detail histogram`).
+
+What each figure means is said there. Counts know neither files nor threads nor positions: such keys are refused, and
+the sequential share is NaN. Times of first and last call are those of the intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+
+from iotrace.errors import UsageError
+from iotrace.histogram import lower_bounds, middles
+from iotrace.trace.reader import Trace
+from iotrace.trace.tables import PERCENTILES, Key, Tables
+
+COUNTED_KEYS: Final = ("op", "class", "process", "mount", "step", "job", "user")
+_KEY_SQL: Final = {
+    "op": "h.op",
+    "class": "k.kind",
+    "process": "h.process",
+    "mount": "h.mount",
+    "step": "p.step",
+    "job": "case when p.project is null then p.job else concat_ws('/', p.project, p.job) end",
+    "user": "p.user",
+}
+
+
+class CountedTables(Tables):
+    """Tables of a trace of counts."""
+
+    def _source(self, key: str) -> str:
+        if key not in _KEY_SQL:
+            raise UsageError(
+                f"cannot group by {key!r}: this trace holds counts, not events (it was recorded with --detail "
+                f"histogram); choose one of {', '.join(COUNTED_KEYS)}."
+            )
+        return (
+            f"select {_KEY_SQL[key]} as key, h.*, coalesce(k.kind, 'unknown') as kind, k.reads, k.writes "
+            "from histograms h left join kinds k on h.op = k.op left join processes p on h.process = p.process"
+        )
+
+    def by(self, key: Key | str, limit: int | None = None) -> pd.DataFrame:
+        source = self._source(key)
+        restriction = f"order by total_ns desc, calls desc limit {int(limit)}" if limit else ""
+        frame = self._execute(
+            f"""
+            select key, coalesce(sum(count) filter (measure in ('latency', 'untimed')), 0)::bigint as calls,
+                   coalesce(sum(count) filter (measure = 'error'), 0)::bigint as errors,
+                   coalesce(sum(count) filter (measure = 'latency'), 0)::bigint as timed,
+                   coalesce(sum(count) filter (measure = 'size'), 0)::bigint as data_calls,
+                   coalesce(sum("sum") filter (measure = 'size' and reads), 0)::bigint as bytes_read,
+                   coalesce(sum("sum") filter (measure = 'size' and writes), 0)::bigint as bytes_written,
+                   coalesce(sum("sum") filter (measure = 'latency'), 0)::bigint as total_ns,
+                   min(time_ns) as first_ns, max(time_ns + interval_ns) as last_ns, any_value(kind) as class
+            from ({source}) group by key {restriction}
+            """
+        ).df()
+        latency = self._quantiles(source, "latency", PERCENTILES)
+        for name in PERCENTILES:
+            latency[name] = middles()[latency[name].to_numpy(dtype=np.int64)] / 1e3
+        sizes = self._quantiles(source, "size", {"size_p50": 0.5})
+        sizes["size_p50"] = lower_bounds()[sizes["size_p50"].to_numpy(dtype=np.int64)].astype("float64")
+        frame = frame.merge(latency, on="key", how="left").merge(sizes, on="key", how="left")
+        frame["sequential_share"] = np.nan
+        frame["time_s"] = frame.pop("total_ns").astype("float64") / 1e9
+        frame["first_s"], frame["last_s"] = frame.pop("first_ns") / 1e9, frame.pop("last_ns") / 1e9
+        if key != "op":
+            frame = frame.drop(columns="class")
+        frame = self._labelled(frame, key)
+        order = ["time_s", "calls", "bytes_read", "bytes_written"]
+        return frame.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+
+    def _quantiles(self, source: str, measure: str, wanted: dict[str, float]) -> pd.DataFrame:
+        """Bucket of each quantile: columns key and the names wanted."""
+        columns = ", ".join(
+            f"min(bucket) filter (until >= greatest(1, ceil({q} * total))) as {name}" for name, q in wanted.items()
+        )
+        return self._execute(
+            f"""
+            with counts as (select key, bucket, sum(count) as n from ({source}) where measure = ? group by all),
+            ranks as (
+                select key, bucket, sum(n) over (partition by key order by bucket) as until,
+                       sum(n) over (partition by key) as total from counts)
+            select key, {columns} from ranks group by key
+            """,
+            [measure],
+        ).df()
+
+    def histogram(self, key: Key | str, column: Literal["duration_ns", "size"]) -> pd.DataFrame:
+        return self._execute(
+            f"""
+            select key, bucket, sum(count)::bigint as count from ({self._source(key)})
+            where measure = ? group by all order by all
+            """,
+            ["latency" if column == "duration_ns" else "size"],
+        ).df()
+
+    def timeline(self, bins: int = 200) -> pd.DataFrame:
+        frame = self._execute(
+            """
+            select time_ns / 1e9 as start_s, interval_ns / 1e9 as width_s, coalesce(k.kind, 'unknown') as class,
+                   coalesce(sum(count) filter (measure in ('latency', 'untimed')), 0)::bigint as calls,
+                   coalesce(sum("sum") filter (measure = 'size' and k.reads), 0)::bigint as bytes_read,
+                   coalesce(sum("sum") filter (measure = 'size' and k.writes), 0)::bigint as bytes_written
+            from histograms h left join kinds k on h.op = k.op group by all order by all
+            """
+        ).df()
+        return frame
+
+    def positions(self, rows: int = 20_000) -> pd.DataFrame:
+        return pd.DataFrame(columns=["time_s", "file", "path", "offset", "size", "class"])
+
+    def totals(self) -> dict[str, int]:
+        row = self._execute(
+            """
+            select coalesce(sum(count) filter (measure in ('latency', 'untimed')), 0)::bigint,
+                   coalesce(sum("sum") filter (measure = 'size' and k.reads), 0)::bigint,
+                   coalesce(sum("sum") filter (measure = 'size' and k.writes), 0)::bigint,
+                   (select count(*) from files), (select count(*) from processes),
+                   coalesce(max(time_ns + interval_ns), 0)::bigint
+            from histograms h left join kinds k on h.op = k.op
+            """
+        ).fetchone()
+        assert row is not None
+        return dict(zip(("events", "bytes_read", "bytes_written", "files", "processes", "end_ns"), row, strict=True))
+
+
+def tables_of(trace: Trace) -> Tables:
+    """Tables over a trace, whichever of events and counts it holds."""
+    return CountedTables(trace) if trace.info.detail == "histogram" else Tables(trace)
+
+
+def keys_of(trace: Trace, keys: Sequence[str]) -> list[str]:
+    """Those of the keys that the trace can be grouped by."""
+    return [key for key in keys if trace.info.detail != "histogram" or key in COUNTED_KEYS]
