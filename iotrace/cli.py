@@ -27,6 +27,7 @@ COMMANDS: Final = {
         "iotrace.record.command:record",
         "Run a command, or look at running processes, and record their file I/O into a trace.",
     ),
+    "top": ("iotrace.record.top_command:top", "Show live what jobs or processes ask of the storage."),
     "import": ("iotrace.trace.command:import_trace", "Make a trace from a log of another tool."),
     "summary": (
         "iotrace.analysis.commands.summary:summary",

@@ -86,6 +86,7 @@ class EbpfBackend:
         )
         self._failure: BaseException | None = None
         self._chapter, self._chapter_wanted, self._chapter_begun = 0, False, False
+        self._flush_s = _FLUSH_SECONDS
         self._shipped = self._flushed = time.monotonic()
         _warm_up(self._state)
         writer.prepare()
@@ -177,7 +178,7 @@ class EbpfBackend:
             self._begin_chapter()
         elif not self._chapter_wanted:
             self._chapter_begun = False
-        if time.monotonic() - self._shipped > _FLUSH_SECONDS:
+        if time.monotonic() - self._shipped > self._flush_s:
             self._ship()
 
     def _drain(self, producer: int = 0) -> None:

@@ -103,6 +103,7 @@ class TallyBackend(EbpfBackend):
             program = p.Program(p.wanted_of(scope or Scope(), tallies=True))
         super().__init__(writer, scope, program)
         self._interval_s = interval_s
+        self._flush_s = min(self._flush_s, interval_s)
         self._take_interval = take or self._append
         self._before, self._own = Counts.none(), Counts.none()
         self._began_ns = 0
@@ -123,7 +124,7 @@ class TallyBackend(EbpfBackend):
             self._own = self._own.plus(self._counted(rows[:, :count]))
             rows[:, :count] = d.NULL
         now = self._now()
-        if last or now - self._began_ns >= self._interval_s * 1e9:
+        if last or now - self._began_ns >= self._interval_s * 0.9e9:
             self._end_interval(now)
 
     def _counted(self, rows: Ints) -> Counts:
