@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from iotrace.errors import BackendUnavailable, IotraceError
 from iotrace.mounts.mountinfo import mounts_of_this_machine
@@ -25,7 +25,11 @@ from iotrace.record.scope import BackendName, Detail, Scope
 from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
 from iotrace.trace.writer import TraceWriter
 
-_POLL_SECONDS: Final = 0.005
+_POLL_SECONDS, _IDLE_SECONDS = 0.005, 0.05
+"""From one look at what has come to the next; the longer one while nothing comes."""
+if TYPE_CHECKING:
+    from iotrace.record.jobs import JobTraces
+
 _OWN_FAILURE: Final = 125
 _CHAPTER_ROWS: Final = 600_000
 """Names and files that the recorder keeps in memory at once."""
@@ -45,8 +49,8 @@ class Backend(Protocol):
     def start(self, command: Sequence[str]) -> int:
         """Start the command, watched from its exec on; returns the pid whose status is the command's."""
 
-    def poll(self) -> None:
-        """Move what has come into the writer; called every few milliseconds, does not block for long."""
+    def poll(self) -> bool:
+        """Move what has come into the writer, without blocking for long; says whether the next call should come soon."""
 
     def stop(self) -> dict[str, float]:
         """Write the last rows; returns the recorder's own cost."""
@@ -80,7 +84,7 @@ class Outcome:
 
 def make_backend(
     wanted: BackendName,
-    writer: TraceWriter,
+    writer: TraceWriter | JobTraces,
     warn: Callable[[str], None],
     detachable: bool = False,
     scope: Scope | None = None,
@@ -114,9 +118,13 @@ def make_backend(
                 from iotrace.record.ebpf.tallies import TallyBackend
 
                 return TallyBackend(writer, scope, loading)
-            from iotrace.record.ebpf.backend import EbpfBackend
+            if isinstance(writer, TraceWriter):
+                from iotrace.record.ebpf.backend import EbpfBackend
 
-            return EbpfBackend(writer, scope, loading)
+                return EbpfBackend(writer, scope, loading)
+            from iotrace.record.jobs import JobsBackend
+
+            return JobsBackend(writer, scope, loading)
         except BackendUnavailable as error:
             if wanted == "ebpf":
                 raise
@@ -126,6 +134,7 @@ def make_backend(
         raise BackendUnavailable(
             f"{why} can only record a command, each of its operations, on all mounts: run it behind --."
         )
+    assert isinstance(writer, TraceWriter)
     from iotrace.record.strace import StraceBackend
 
     other = StraceBackend.unavailable()
@@ -180,14 +189,20 @@ def record(
     info.mounts = [Mount(m.device, m.point, m.type, m.source, m.options) for m in mounts_of_this_machine()]
     info.filters = scope.filters()
     info.detail = detail
+    writer: TraceWriter | JobTraces
     try:
-        writer = TraceWriter(output, info, force, max_bytes, chapter_rows=_CHAPTER_ROWS)
+        if scope.kind == "cryosparc" and detail == "events":
+            from iotrace.record.jobs import JobTraces
+
+            writer = JobTraces(output, info, max_bytes)
+        else:
+            writer = TraceWriter(output, info, force, max_bytes, chapter_rows=_CHAPTER_ROWS)
     except IotraceError as error:
         error.exit_status = _OWN_FAILURE
         raise
     try:
         recorder = make_backend(backend, writer, warn, duration_s is not None, scope, ring_bytes, detail)
-        info.backend = recorder.name
+        info.backend, info.unseen = recorder.name, list(recorder.unseen)
         with _Signals() as signals, registered(writer.folder, recorder.name, _target(command, scope)):
             if command:
                 signals.pid = recorder.start(command)
@@ -205,19 +220,20 @@ def _target(command: Sequence[str], scope: Scope) -> str:
 
 
 def _watch_running(
-    recorder: Attaching, writer: TraceWriter, scope: Scope, signals: _Signals, duration_s: float | None
+    recorder: Attaching, writer: TraceWriter | JobTraces, scope: Scope, signals: _Signals, duration_s: float | None
 ) -> int:
     """Record what runs until it ends, the time is over or a signal comes; what is recorded goes on untouched."""
     began = time.monotonic()
     signals.attached = True
     recorder.attach()
-    ends = scope.kind == "pid"
+    ends, wait = scope.kind == "pid", _POLL_SECONDS
     try:
         while not signals.stopped and not (duration_s is not None and time.monotonic() - began >= duration_s):
-            recorder.poll()
+            busy = recorder.poll()
             if ends and recorder.followed == 0:
                 break
-            time.sleep(_POLL_SECONDS)
+            wait = _POLL_SECONDS if busy else min(wait * 1.5, _IDLE_SECONDS)
+            time.sleep(wait)
     except IotraceError:
         with contextlib.suppress(IotraceError):
             recorder.stop()
@@ -226,18 +242,19 @@ def _watch_running(
     return 0
 
 
-def _watch(pid: int, recorder: Backend, writer: TraceWriter, duration_s: float | None) -> int:
+def _watch(pid: int, recorder: Backend, writer: TraceWriter | JobTraces, duration_s: float | None) -> int:
     """Poll until the command ends, then stop the recorder; returns the exit status."""
     began = time.monotonic()
     process = os.pidfd_open(pid)
-    stopped = False
+    stopped, wait = False, _POLL_SECONDS
     failure: IotraceError | None = None
     try:
-        while not select.select([process], [], [], 1.0 if stopped else _POLL_SECONDS)[0]:
+        while not select.select([process], [], [], wait)[0]:
             if stopped:
+                wait = 1.0
                 continue
             try:
-                recorder.poll()
+                wait = _POLL_SECONDS if recorder.poll() else min(wait * 1.5, _IDLE_SECONDS)
             except IotraceError as error:
                 # the command must not suffer from a recorder that cannot go on
                 failure, stopped = error, True
@@ -265,7 +282,7 @@ def _watch(pid: int, recorder: Backend, writer: TraceWriter, duration_s: float |
     return status
 
 
-def _finish(recorder: Backend, writer: TraceWriter, began: float) -> None:
+def _finish(recorder: Backend, writer: TraceWriter | JobTraces, began: float) -> None:
     writer.info.duration_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - writer.info.base_monotonic_ns
     writer.info.recorder = recorder.stop()
     writer.info.unseen = list(recorder.unseen)
@@ -273,11 +290,11 @@ def _finish(recorder: Backend, writer: TraceWriter, began: float) -> None:
     writer.close()
 
 
-def _close_after(error: BaseException, writer: TraceWriter) -> None:
+def _close_after(error: BaseException, writer: TraceWriter | JobTraces) -> None:
     """Leave what was recorded readable; an empty trace of a command that never began is removed."""
     import shutil
 
-    if writer.info.events == 0 and isinstance(error, IotraceError):
+    if writer.info.events == 0 and isinstance(error, IotraceError) and isinstance(writer, TraceWriter):
         shutil.rmtree(writer.folder, ignore_errors=True)
         return
     # where the disk is full, the error that brought us here says so

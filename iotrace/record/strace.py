@@ -193,16 +193,18 @@ class StraceBackend:
             except OSError:
                 pass
 
-    def poll(self) -> None:
+    def poll(self) -> bool:
         """Read what the log has grown by; at most a portion, so that signals are handled soon."""
         now = time.monotonic()
         if now - self._costed > _COST_SECONDS:
             self._note_cost()
             self._costed = now
-        if self._take(_POLL_BYTES) and now - self._flushed > _FLUSH_SECONDS:
+        taken = self._take(_POLL_BYTES)
+        if taken and now - self._flushed > _FLUSH_SECONDS:
             self._assembler.flush()
             self.writer.flush()
             self._flushed = now
+        return taken > 0
 
     def _take(self, at_most: int) -> int:
         """Parse up to so many bytes of the log; returns how many there were."""

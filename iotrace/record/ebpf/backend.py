@@ -38,6 +38,8 @@ _BASE_BYTES: Final = 150 << 20
 """Python, NumPy, Numba, Arrow."""
 _FLUSH_SECONDS: Final = 2.0
 _PRIORITY: Final = -20
+_FEW: Final = 16
+"""Records after which the ring is looked at again soon."""
 
 
 class Writer(Protocol):
@@ -162,31 +164,38 @@ class EbpfBackend:
         infos = self._state.table(d.THREAD_INFO)[: self._state.count(d.THREAD_ROWS)]
         return int(np.count_nonzero(infos[:, d.T_ENDED] == 0))
 
-    def poll(self) -> None:
-        """Take what the ring holds; hand full or old rows to the writer."""
-        self._drain()
+    def poll(self) -> bool:
+        """Take what the ring holds; hand full or old rows to the writer.
+
+        Returns
+        -------
+        Whether there is much to do: the next poll should come soon.
+        """
+        read = self._drain()
         if self._state.count(d.LOOK):
             self._state.header[d.LOOK] = 0
             self._program.look()
             self._drain()
         if self._failure:
             raise self._failure
-        if self._state.memory_bytes > _TABLES_BYTES - _TABLES_BYTES // 4:
-            self._chapter_wanted = True
         if self._chapter_wanted and not self._chapter_begun:
             self._chapter_begun = True
             self._begin_chapter()
         elif not self._chapter_wanted:
             self._chapter_begun = False
         if time.monotonic() - self._shipped > self._flush_s:
+            if self._state.memory_bytes > _TABLES_BYTES - _TABLES_BYTES // 4:
+                self._chapter_wanted = True
             self._ship()
+        return read > _FEW
 
-    def _drain(self, producer: int = 0) -> None:
-        state = self._state
+    def _drain(self, producer: int = 0) -> int:
+        """Returns how many records there were."""
+        state, read = self._state, 0
         while True:
-            d.drain(state.address, self._ring, self._consumer, producer or self._producer, self._ring_bytes)
+            read += d.drain(state.address, self._ring, self._consumer, producer or self._producer, self._ring_bytes)
             if not state.count(d.NEED):
-                return
+                return read
             state.grow()
             if state.is_full():
                 self._ship()

@@ -69,7 +69,7 @@ class SideTables:
     def _add_paths(self, snapshot: Snapshot) -> None:
         rows = []
         if snapshot.first_path != self._first_path:
-            self._begin_chapter(snapshot.first_path)
+            self._begin_chapter(snapshot)
         blob, texts = snapshot.blob, self._texts
         for number, (base, begin, length) in enumerate(snapshot.paths.tolist(), start=snapshot.paths_begin):
             raw = blob[begin - snapshot.blob_begin : begin - snapshot.blob_begin + length]
@@ -89,10 +89,13 @@ class SideTables:
     def _text(self, path: int) -> str:
         return self._texts[path - self._first_path]
 
-    def _begin_chapter(self, first_path: int) -> None:
+    def _begin_chapter(self, snapshot: Snapshot) -> None:
         """Forget what came before; the rows of processes that live are written again, for the chapters to come."""
-        self._texts, self._made, self._first_path = [], {}, first_path
-        self._processes = {number: row for number, row in self._processes.items() if row.get("end_ns") is None}
+        self._texts, self._made, self._first_path = [], {}, snapshot.first_path
+        self._processes = {number: row for number, row in self._processes.items() if number in snapshot.living}
+        self.process_of_tally = {
+            t: process for t, process in self.process_of_tally.items() if process in snapshot.living
+        }
         self._append("processes", list(self._processes.values()))
 
     def _add_files(self, snapshot: Snapshot) -> None:
@@ -212,6 +215,8 @@ class Snapshot:
         self.paths_end, self.files_end, self.blob_end = state.count(d.PATHS), state.count(d.FILES), state.count(d.BLOB)
         # after a State has forgotten, its texts begin anew
         continues = after is not None and after.first_path == first_path
+        threads = state.table(d.THREAD_INFO)[: state.count(d.THREAD_ROWS)]
+        self.living = frozenset() if continues else frozenset(threads[threads[:, d.T_ENDED] == 0, d.T_PROCESS].tolist())
         self.blob_begin = after.blob_end if after and continues else 0
         self.paths_begin = after.paths_end if after and continues else first_path
         self.paths = state.table(d.PATH_INFO)[self.paths_begin - first_path : self.paths_end - first_path].copy()

@@ -257,21 +257,34 @@ static long report_vma(struct task_struct *task, struct vm_area_struct *vma, voi
 	return 0;
 }
 
-/* Whether a command line is that of a CryoSPARC worker, `cryosparcw run --project P1 --job J6 …`. */
-INLINE int is_cryosparc(const char *text, u32 length)
+/* Whether a command line is that of a CryoSPARC worker, `cryosparcw run --project P1 --job J6 …`: eight letters of each of
+ * two words are looked for. */
+struct search { u64 window; u32 found, length; };
+
+static long search_at(u32 i, struct search *search)
 {
-	u64 window = 0;
-	u32 found = 0;
-	for (u32 i = 0; i < 1024; i++) {
-		if (i >= length)
-			break;
-		window = window >> 8 | (u64)(u8)text[i] << 56;
-		if (window == 0x726170736f797263ULL) /* "cryospar" */
-			found |= 1;
-		if (window == 0x63656a6f72702d2dULL) /* "--projec" */
-			found |= 2;
-	}
-	return found == 3;
+	struct scratch *s = scratch_of(0);
+	if (!s || i >= search->length || i >= PATH_MAX)
+		return 1;
+	u64 window = search->window >> 8 | (u64)(u8)s->text[i] << 56;
+	search->window = window;
+	search->found |= window == 0x726170736f797263ULL /* "cryospar" */ ? 1 : window == 0x63656a6f72702d2dULL /* "--projec" */ ? 2 : 0;
+	return search->found == 3;
+}
+
+#define SEARCHED 1024
+#define SEARCHED_WITHOUT_LOOP 256
+
+INLINE int is_cryosparc(u32 length)
+{
+	struct search search = { .length = length };
+	if (settings.loops)
+		bpf_loop(SEARCHED, search_at, &search, 0);
+	else
+		for (u32 i = 0; i < SEARCHED_WITHOUT_LOOP; i++)
+			if (search_at(i, &search))
+				break;
+	return search.found == 3;
 }
 
 INLINE u32 read_command_line(struct task_struct *task, char *text)
@@ -295,7 +308,7 @@ int exec(u64 *ctx)
 	if (!s)
 		return 0;
 	if (!t) {
-		if (settings.whom != CRYOSPARC || !is_cryosparc(s->text, read_command_line(task, s->text)))
+		if (settings.whom != CRYOSPARC || !is_cryosparc(read_command_line(task, s->text)))
 			return 0;
 		t = adopt_task(task, IDLE, ADOPTED | NEEDS_A_LOOK);
 		if (!t)

@@ -1,0 +1,281 @@
+"""One recorder, a trace for each CryoSPARC job: rows are handed to the trace of the job that their process works for.
+
+Takes what a recorder writes; makes a folder of traces, NAME.iotrace each, complete by themselves: with the names, files
+and processes that their events refer to, and times from the job's own start. A trace is closed when the job's last
+process has ended. When the folder grows beyond its bound, the oldest traces of ended jobs go.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from iotrace.errors import TraceError
+from iotrace.record.ebpf import drain as d
+from iotrace.record.ebpf.backend import EbpfBackend
+from iotrace.record.ebpf.state import Ints
+from iotrace.trace.info import INFO_NAME, TraceInfo
+from iotrace.trace.private import create_folder
+from iotrace.trace.schema import SUFFIX
+from iotrace.trace.writer import LEAST_MAX_BYTES, TraceWriter
+
+_PATH_COLUMNS: Final = [d.COLUMN[name] for name in ("path", "other_path")]
+_FILE_COLUMNS: Final = [d.COLUMN[name] for name in ("file", "other_file")]
+_PROCESS: Final = d.COLUMN["process"]
+_GRACE_S: Final = 10.0
+"""A job whose processes have all ended may start another one within this time."""
+CHAPTER_ROWS: Final = 300_000
+_SHARE: Final = 2
+"""One job's trace may take this fraction of the folder's bound."""
+
+
+class _Job:
+    """A trace in the making.
+
+    Attributes
+    ----------
+    start_ns: the job's start on the recorder's clock.
+    ended: when all its processes were first seen to have ended (time.monotonic()); None while one lives.
+    """
+
+    def __init__(self, writer: TraceWriter, start_ns: int, lost: dict[str, int]) -> None:
+        self.writer = writer
+        self.start_ns = start_ns
+        self.lost_before = dict(lost)
+        self.processes: set[int] = set()
+        self.ended: float | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """What the trace holds of the present chapter."""
+        self.paths: set[int] = set()
+        self.files: set[int] = set()
+
+    def note_lost(self, lost: dict[str, int]) -> None:
+        """What was lost while the job ran may have been its own."""
+        since = {kind: count - self.lost_before.get(kind, 0) for kind, count in lost.items()}
+        self.writer.info.lost = {kind: count for kind, count in since.items() if count > 0}
+
+
+class JobTraces:
+    """A folder of traces, written like one trace.
+
+    Parameters
+    ----------
+    folder: made if it is not there; traces that stand in it stay, but for the oldest when there is too much.
+    info: what each trace says of the machine.
+    max_bytes: bound of all traces in the folder together.
+
+    Raises
+    ------
+    TraceError: the folder cannot be made, or is a trace.
+    """
+
+    def __init__(self, folder: str | Path, info: TraceInfo, max_bytes: int | None = None) -> None:
+        self.folder, self.info, self._max_bytes = Path(folder), info, max_bytes
+        if (self.folder / INFO_NAME).exists():
+            raise TraceError(f"{folder} is a trace: name a folder that the jobs' traces are to be put into.")
+        if not self.folder.is_dir():
+            try:
+                create_folder(self.folder)
+            except OSError as error:
+                raise TraceError(f"cannot make the folder {folder}: {error.strerror}.") from None
+        self.finished = 0
+        self.unlabelled = 0
+        self._jobs: dict[tuple[str, str], _Job] = {}
+        self._job_of: dict[int, tuple[str, str]] = {}
+        self._rows: dict[str, dict[int, dict[str, Any]]] = {"paths": {}, "files": {}, "processes": {}}
+        self._side_rows = 0
+        self._sizes: dict[Path, int] = {}
+
+    @property
+    def wants_chapter(self) -> bool:
+        """Whether there is much to forget, or a trace has grown."""
+        return self._side_rows > CHAPTER_ROWS or any(job.writer.wants_chapter for job in self._jobs.values())
+
+    def prepare(self) -> None:
+        """Nothing that can be made ready without a job."""
+
+    def append(self, table: str, batch: Any) -> None:
+        """Only what a recorder of events never writes comes here."""
+        raise NotImplementedError(table)
+
+    def append_rows(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Keep rows until an event refers to them; a process's row goes to its job's trace at once."""
+        key = {"paths": "path", "files": "file", "processes": "process"}[table]
+        self._rows[table].update({row[key]: row for row in rows})
+        if table != "processes":
+            self._side_rows += len(rows)
+            return
+        for row in rows:
+            job = self._job_for(row)
+            if job is not None:
+                job.processes.add(row["process"])
+                job.writer.append_rows("processes", [self._shifted(row, job.start_ns)])
+
+    def append_matrix(self, rows: npt.NDArray[np.int64], count: int) -> None:
+        """Divide the events among the jobs, and fill their place with NULL."""
+        process = rows[_PROCESS, :count]
+        numbers, place = np.unique(process, return_inverse=True)
+        owners = [self._job_of.get(int(number)) for number in numbers]
+        for key in dict.fromkeys(owner for owner in owners if owner is not None):
+            mine = np.array([owner == key for owner in owners])[place]
+            self._give(self._jobs[key], np.ascontiguousarray(rows[:, :count][:, mine]))
+        if len(owners):
+            self.unlabelled += int(np.array([owner is None for owner in owners])[place].sum())
+        rows[:, :count] = d.NULL
+
+    def _give(self, job: _Job, events: npt.NDArray[np.int64]) -> None:
+        count = events.shape[1]
+        self.info.events += count
+        wanted_files = {int(n) for n in np.unique(events[_FILE_COLUMNS]) if n != d.NULL} - job.files
+        files = [self._rows["files"][n] for n in sorted(wanted_files) if n in self._rows["files"]]
+        wanted_paths = {int(n) for n in np.unique(events[_PATH_COLUMNS]) if n != d.NULL}
+        wanted_paths = (wanted_paths | {row["path"] for row in files if row["path"] is not None}) - job.paths
+        paths = [self._rows["paths"][n] for n in sorted(wanted_paths) if n in self._rows["paths"]]
+        job.files |= wanted_files
+        job.paths |= wanted_paths
+        job.writer.append_rows("paths", paths)
+        job.writer.append_rows("files", files)
+        events[d.COLUMN["time_ns"]] -= job.start_ns
+        job.writer.append_matrix(events, count)
+
+    def _job_for(self, row: dict[str, Any]) -> _Job | None:
+        """The job that a process works for, with a trace; None for what carries no label."""
+        if row.get("job") is None:
+            return None
+        key = (row.get("project") or "", row["job"])
+        self._job_of[row["process"]] = key
+        if key not in self._jobs:
+            self._jobs[key] = self._begin(key, row)
+        job = self._jobs[key]
+        job.ended = None
+        return job
+
+    def _begin(self, key: tuple[str, str], row: dict[str, Any]) -> _Job:
+        name = "-".join(part for part in key if part)
+        start = max(0, int(row["start_ns"]))
+        info = msgspec.structs.replace(
+            self.info,
+            command=row.get("arguments") or [],
+            working_folder=row.get("cwd") or "",
+            filters={**self.info.filters, "whom": f"CryoSPARC job {'/'.join(part for part in key if part)}"},
+            base_monotonic_ns=self.info.base_monotonic_ns + start,
+            started_utc=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            clock=[(time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.time_ns())],
+            lost={},
+            events=0,
+            max_reorder_ns=0,
+            unseen=list(self.info.unseen),
+            recorder={},
+        )
+        stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder, number = self.folder / f"{stem}{SUFFIX}", 1
+        while folder.exists():
+            number += 1
+            folder = self.folder / f"{stem}-{number}{SUFFIX}"
+        most = max(LEAST_MAX_BYTES, self._max_bytes // _SHARE) if self._max_bytes else None
+        return _Job(TraceWriter(folder, info, max_bytes=most), start, self.info.lost)
+
+    @staticmethod
+    def _shifted(row: dict[str, Any], start_ns: int) -> dict[str, Any]:
+        shifted = dict(row)
+        for name in ("start_ns", "end_ns"):
+            if shifted.get(name) is not None:
+                shifted[name] -= start_ns
+        return shifted
+
+    def begin_chapter(self) -> None:
+        """Forget names and files; what is still in use comes again."""
+        for job in self._jobs.values():
+            job.forget()
+            job.writer.begin_chapter()
+        self._rows["paths"], self._rows["files"] = {}, {}
+        self._side_rows = 0
+
+    def note_living(self, living: set[int]) -> None:
+        """Close the traces of the jobs that none of these processes works for."""
+        now = time.monotonic()
+        for key, job in list(self._jobs.items()):
+            if job.processes & living:
+                job.ended = None
+            elif job.ended is None:
+                job.ended = now
+            elif now - job.ended > _GRACE_S:
+                self._close(job)
+                del self._jobs[key]
+        kept = living | self._of_jobs()
+        gone = [number for number in self._rows["processes"] if number not in kept]
+        for number in gone:
+            self._rows["processes"].pop(number, None)
+            self._job_of.pop(number, None)
+
+    def _of_jobs(self) -> set[int]:
+        return set().union(*(job.processes for job in self._jobs.values())) if self._jobs else set()
+
+    def flush(self) -> None:
+        """Hand all rows to the kernel, and keep the folder within its bound."""
+        for job in self._jobs.values():
+            job.note_lost(self.info.lost)
+            job.writer.info.recorder = dict(self.info.recorder) | {
+                key: value for key, value in job.writer.info.recorder.items() if key not in self.info.recorder
+            }
+            job.writer.flush()
+        self._bound()
+
+    def close(self, complete: bool = True) -> None:
+        """Close all traces; those of jobs that go on say so by what their processes lack."""
+        for job in self._jobs.values():
+            self._close(job, complete)
+        self._jobs = {}
+        self._bound()
+
+    def _close(self, job: _Job, complete: bool = True) -> None:
+        info = job.writer.info
+        job.note_lost(self.info.lost)
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        info.duration_ns = now - info.base_monotonic_ns
+        info.clock.append((now, time.time_ns()))
+        info.unseen = list(self.info.unseen)
+        job.writer.close(complete)
+        self.finished += 1
+
+    def _bound(self) -> None:
+        if self._max_bytes is None:
+            return
+        open_ = {job.writer.folder: job.writer.disk_bytes for job in self._jobs.values()}
+        ended = [path for path in self.folder.glob(f"*{SUFFIX}") if path not in open_ and (path / INFO_NAME).is_file()]
+        for path in ended:
+            if path not in self._sizes:
+                self._sizes[path] = sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
+        total = sum(open_.values()) + sum(self._sizes[path] for path in ended)
+        for path in sorted(ended, key=lambda path: path.stat().st_mtime):
+            if total <= self._max_bytes:
+                return
+            shutil.rmtree(path, ignore_errors=True)
+            total -= self._sizes.pop(path)
+
+
+class JobsBackend(EbpfBackend):
+    """The recorder that knows when a job has ended."""
+
+    writer: JobTraces
+
+    def _extra(self) -> Callable[[], None] | None:
+        infos: Ints = self._state.table(d.THREAD_INFO)[: self._state.count(d.THREAD_ROWS)]
+        living = set(infos[infos[:, d.T_ENDED] == 0, d.T_PROCESS].tolist())
+        return lambda: self._note_living(living)
+
+    def _note_living(self, living: set[int]) -> None:
+        self._living = living
+
+    def _take(self, rows: Ints, count: int, snapshot: Any, last: bool) -> None:
+        super()._take(rows, count, snapshot, last)
+        self.writer.note_living(self._living)
