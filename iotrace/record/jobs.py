@@ -104,8 +104,8 @@ class JobTraces:
         """Nothing that can be made ready without a job."""
 
     def append(self, table: str, batch: Any) -> None:
-        """Only what a recorder of events never writes comes here."""
-        raise NotImplementedError(table)
+        """Keep rows until an event refers to them."""
+        self.append_rows(table, batch.to_pylist())
 
     def append_rows(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
         """Keep rows until an event refers to them; a process's row goes to its job's trace at once."""

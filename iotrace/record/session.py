@@ -50,7 +50,7 @@ class Backend(Protocol):
         """Start the command, watched from its exec on; returns the pid whose status is the command's."""
 
     def poll(self) -> bool:
-        """Move what has come into the writer, without blocking for long; says whether the next call should come soon."""
+        """Move what has come into the writer, without blocking for long; whether the next call should come soon."""
 
     def stop(self) -> dict[str, float]:
         """Write the last rows; returns the recorder's own cost."""

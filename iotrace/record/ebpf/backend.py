@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, Protocol
+from typing import Final
 
 import numpy as np
 
@@ -23,39 +23,23 @@ from iotrace.record.ebpf import drain as d
 from iotrace.record.ebpf import program as p
 from iotrace.record.ebpf.state import Ints, State
 from iotrace.record.ebpf.tables import SideTables, Snapshot
+from iotrace.record.ebpf.writing import Writer
 from iotrace.record.launch import Launch
 from iotrace.record.scope import Scope, cryosparc_workers, members
-from iotrace.trace.info import TraceInfo
 
-_CHUNK_ROWS: Final = (1 << 17) + 72
+_CHUNK_ROWS: Final = (1 << 16) + 72
 """Not a power of two: columns that far apart would share the cache's sets."""
 _CHUNKS: Final = 3
-_TABLES_BYTES: Final = 160 << 20
+_TABLES_BYTES: Final = 96 << 20
 """What the drain's tables, and the texts beside them, may grow to before a chapter begins."""
-_WAITING_BYTES: Final = 170 << 20
+_WAITING_BYTES: Final = 90 << 20
 """What waits in the writer at most."""
-_BASE_BYTES: Final = 150 << 20
+_BASE_BYTES: Final = 210 << 20
 """Python, NumPy, Numba, Arrow."""
 _FLUSH_SECONDS: Final = 2.0
 _PRIORITY: Final = -20
 _FEW: Final = 16
 """Records after which the ring is looked at again soon."""
-
-
-class Writer(Protocol):
-    """Where rows go: what the recorder needs of a TraceWriter."""
-
-    info: TraceInfo
-
-    @property
-    def wants_chapter(self) -> bool: ...
-
-    def append(self, table: str, batch: Any) -> None: ...
-    def append_rows(self, table: str, rows: Any) -> None: ...
-    def append_matrix(self, rows: Ints, count: int) -> None: ...
-    def prepare(self) -> None: ...
-    def begin_chapter(self) -> None: ...
-    def flush(self) -> None: ...
 
 
 class EbpfBackend:
@@ -76,7 +60,7 @@ class EbpfBackend:
         self.writer = writer
         self.scope = scope or Scope()
         self.unseen: list[str] = []
-        self._tables = SideTables(writer.info.mounts, writer.append_rows)
+        self._tables = SideTables(writer)
         self._snapshot: Snapshot | None = None
         self._free: queue.SimpleQueue[Ints] = queue.SimpleQueue()
         for _ in range(_CHUNKS):
@@ -92,6 +76,7 @@ class EbpfBackend:
         self._shipped = self._flushed = time.monotonic()
         _warm_up(self._state)
         writer.prepare()
+        self._tables.names.prepare()
         if program is None:
             program = p.Program(p.wanted_of(self.scope))
         self._program = program.result() if isinstance(program, Future) else program
@@ -178,16 +163,19 @@ class EbpfBackend:
             self._drain()
         if self._failure:
             raise self._failure
-        if self._chapter_wanted and not self._chapter_begun:
+        self._begin_chapter_if_due()
+        if time.monotonic() - self._shipped > self._flush_s:
+            self._ship()
+        return read > _FEW
+
+    def _begin_chapter_if_due(self) -> None:
+        """Begin a chapter when the tables, or the trace, have grown."""
+        large = self._state.memory_bytes + self._tables.names.memory_bytes > _TABLES_BYTES // 2
+        if large or (self._chapter_wanted and not self._chapter_begun):
             self._chapter_begun = True
             self._begin_chapter()
         elif not self._chapter_wanted:
             self._chapter_begun = False
-        if time.monotonic() - self._shipped > self._flush_s:
-            if self._state.memory_bytes > _TABLES_BYTES - _TABLES_BYTES // 4:
-                self._chapter_wanted = True
-            self._ship()
-        return read > _FEW
 
     def _drain(self, producer: int = 0) -> int:
         """Returns how many records there were."""
@@ -199,6 +187,8 @@ class EbpfBackend:
             state.grow()
             if state.is_full():
                 self._ship()
+                if not producer:
+                    self._begin_chapter_if_due()
 
     def _extra(self) -> Callable[[], None] | None:
         """What else the writing thread must know of the tables, taken while they stand still."""
@@ -270,8 +260,8 @@ class EbpfBackend:
             self._consumer_map.close()
             self._data_map.close()
             self._program.close()
-        if self._tables.unresolved:
-            self.unseen.append(f"the folder of {self._tables.unresolved} relative names")
+        if self._tables.names.unresolved:
+            self.unseen.append(f"the folder of {self._tables.names.unresolved} relative names")
         return self._cost()
 
     def _cost(self) -> dict[str, float]:

@@ -137,8 +137,7 @@ class State:
         What is still open, mapped or under way is numbered anew, with its path; new numbers follow on the old ones.
         The caller has taken out rows and notes, and sees to it that the kernel reports every file again.
         """
-        old = {table: self.table(table) for table in (d.PATH_INFO, d.FILE_INFO)}
-        blob, first_path, first_file = self.blob, self.first(d.PATH_INFO), self.first(d.FILE_INFO)
+        before = _Chapter(self)
         files, paths = self.count(d.FILES), self.count(d.PATHS)
         self._firsts = {d.PATH_INFO: paths, d.FILE_INFO: files}
         for table, width in ((d.FILE_SLOTS, 3), (d.PATH_SLOTS, 2)):
@@ -147,62 +146,27 @@ class State:
             self._set(table, np.full((_ROWS_AT_FIRST, width), -1, np.int64))
         self._set(d.BLOB_BYTES, np.zeros(_BLOB_AT_FIRST, np.uint8))
         self.header[d.BLOB] = 0
-        self._carry(old, blob, first_path, first_file, files)
+        self._carry(before, files)
         self._drop_ended()
 
-    def _carry(
-        self, old: dict[int, npt.NDArray[np.int64]], blob: npt.NDArray[np.uint8], first_path: int, first_file: int,
-        files: int,
-    ) -> None:  # fmt: skip
-        new_paths: dict[int, int] = {-1: -1}
-        new_files: dict[int, int] = {-1: -1}
-
-        def text_of(path: int) -> bytes:
-            base, begin, length = old[d.PATH_INFO][path - first_path].tolist()
-            raw = blob[begin : begin + length].tobytes()
-            return raw if base < first_path or raw.startswith(b"/") else text_of(base).rstrip(b"/") + b"/" + raw
-
-        def path_of(path: int) -> int:
-            if path < first_path:
-                return path if path < 0 else -1
-            if path not in new_paths:
-                self.grow()
-                raw = text_of(path)
-                self.append_text(raw)
-                new_paths[path] = d.intern(self.address, -1, len(raw))
-            return new_paths[path]
-
-        def file_of(file: int) -> int:
-            if file < first_file:
-                return -1
-            if file not in new_files:
-                self.grow()
-                info = old[d.FILE_INFO][file - first_file]
-                number = d.file_number(
-                    self.address, int(info[d.F_DEVICE]), int(info[d.F_INODE]), int(info[d.F_GENERATION])
-                )
-                copy = info.copy()
-                for field in (d.F_PATH, d.F_LAST_PATH, d.F_WHERE):
-                    copy[field] = path_of(int(info[field]))
-                self.table(d.FILE_INFO)[number - self.first(d.FILE_INFO)] = copy
-                new_files[file] = number
-            return new_files[file]
-
+    def _carry(self, before: _Chapter, files: int) -> None:
+        """Number what is still in use anew."""
         opens = self.table(d.OPEN_INFO)[: self.count(d.OPEN_ROWS)]
         for row in opens:
             # one that a whole chapter did not touch is taken for closed: its address may be anything's by now
             used = row[d.O_USED] == 1
-            row[d.O_PATH] = path_of(int(row[d.O_PATH])) if used else -1
-            row[d.O_FILE] = file_of(int(row[d.O_FILE])) if used else -1
+            row[d.O_PATH] = before.path(self, int(row[d.O_PATH])) if used else -1
+            row[d.O_FILE] = before.file(self, int(row[d.O_FILE])) if used else -1
             row[d.O_USED] = 0
-        for file in np.nonzero(old[d.FILE_INFO][: files - first_file, d.F_MAPPED] == 1)[0].tolist():
-            file_of(file + first_file)
+        mapped = before.files[: files - before.first_file, d.F_MAPPED] == 1
+        for file in np.nonzero(mapped)[0].tolist():
+            before.file(self, file + before.first_file)
         waiting = self.table(d.PENDING_INFO)[: self.count(d.PENDING)]
         for place in np.nonzero(waiting[:, d.S_WAITS] == 1)[0].tolist():
             row = waiting[place]
             for field in (d.S_PATH, d.S_OTHER_PATH):
-                row[field] = path_of(int(row[field]))
-            row[d.S_FILE] = file_of(int(row[d.S_FILE]))
+                row[field] = before.path(self, int(row[field]))
+            row[d.S_FILE] = before.file(self, int(row[d.S_FILE]))
         threads = self.table(d.THREAD_INFO)[: self.count(d.THREAD_ROWS)]
         threads[:, [d.T_EXEC_PATH, d.T_FAULT_FILE, d.T_FAULT_ROW]] = -1
 
@@ -228,3 +192,47 @@ class State:
         for key, process in kept_rows:
             processes[d.find(processes.ctypes.data, len(processes), key)] = key, process
         self.header[d.PROCESS_ROWS] = len(kept_rows)
+
+
+class _Chapter:
+    """The tables of a chapter that has ended, from which what is still in use is carried over."""
+
+    def __init__(self, state: State) -> None:
+        self.paths, self.files, self._blob = state.table(d.PATH_INFO), state.table(d.FILE_INFO), state.blob
+        self.first_path, self.first_file = state.first(d.PATH_INFO), state.first(d.FILE_INFO)
+        self._new_paths: dict[int, int] = {-1: -1}
+        self._new_files: dict[int, int] = {-1: -1}
+
+    def _text(self, path: int) -> bytes:
+        base, begin, length = self.paths[path - self.first_path].tolist()
+        raw = self._blob[begin : begin + length].tobytes()
+        if base < self.first_path or raw.startswith(b"/"):
+            return raw
+        return self._text(base).rstrip(b"/") + b"/" + raw
+
+    def path(self, state: State, path: int) -> int:
+        """The number of a path in the chapter that begins."""
+        if path < self.first_path:
+            return path if path < 0 else -1
+        if path not in self._new_paths:
+            state.grow()
+            raw = self._text(path)
+            state.append_text(raw)
+            self._new_paths[path] = d.intern(state.address, -1, len(raw))
+        return self._new_paths[path]
+
+    def file(self, state: State, file: int) -> int:
+        """The number of a file in the chapter that begins."""
+        if file < self.first_file:
+            return -1
+        if file not in self._new_files:
+            state.grow()
+            info = self.files[file - self.first_file].copy()
+            number = d.file_number(
+                state.address, int(info[d.F_DEVICE]), int(info[d.F_INODE]), int(info[d.F_GENERATION])
+            )
+            for field in (d.F_PATH, d.F_LAST_PATH, d.F_WHERE):
+                info[field] = self.path(state, int(info[field]))
+            state.table(d.FILE_INFO)[number - state.first(d.FILE_INFO)] = info
+            self._new_files[file] = number
+        return self._new_files[file]

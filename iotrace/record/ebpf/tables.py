@@ -8,25 +8,20 @@ from __future__ import annotations
 import os
 import posixpath
 import pwd
-from collections.abc import Callable
 from pathlib import Path
-from stat import S_ISDIR, S_ISLNK, S_ISREG
+from stat import S_IFDIR, S_IFLNK, S_IFREG
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from iotrace.record.ebpf import drain as d
-from iotrace.record.ebpf.state import State
+from iotrace.record.ebpf.names import Names, path_text
+from iotrace.record.ebpf.state import Ints, State
+from iotrace.record.ebpf.writing import Writer
 from iotrace.record.labels import labels_of, redact
-from iotrace.trace.info import Mount
-
-
-def path_text(raw: bytes) -> str:
-    """A path for people: UTF-8; other bytes and control characters as \\xNN."""
-    text = raw.decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in text)
+from iotrace.trace.schema import SCHEMAS
 
 
 def device_number(kernel_device: int) -> int:
@@ -39,24 +34,39 @@ def kernel_device(stat_device: int) -> int:
     return os.major(stat_device) << 20 | os.minor(stat_device)
 
 
-def type_name(mode: int) -> str:
-    """The `type` column for an st_mode."""
-    if S_ISREG(mode):
-        return "file"
-    return "directory" if S_ISDIR(mode) else "link" if S_ISLNK(mode) else "other"
+def _nullable(values: Ints, missing: npt.NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
+    return pa.array(np.where(missing, 0, values).astype(kind.to_pandas_dtype()), mask=missing)
+
+
+def _known(values: Ints) -> pa.Array:
+    return _nullable(values, values == d.NULL, pa.int64())
+
+
+def _types(mode: Ints) -> pa.Array:
+    kind = mode & 0o170000
+    index = np.select([kind == S_IFREG, kind == S_IFDIR, kind == S_IFLNK], [0, 1, 2], 3).astype(np.int8)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(index, mask=mode == d.NULL), pa.array(["file", "directory", "link", "other"])
+    ).cast(pa.string())
+
+
+def _mount_of(text: str | None, candidates: list[tuple[int, str]]) -> int:
+    """The mount, of several with the same device and the longest point first, beneath which a path lies."""
+    for number, point in candidates:
+        if text is None or text == point or text.startswith(point.rstrip("/") + "/"):
+            return number
+    return candidates[-1][0]
 
 
 class SideTables:
     """Builds the rows of paths, files and processes from snapshots of the drain's state."""
 
-    def __init__(self, mounts: list[Mount], append: Callable[[str, list[dict[str, Any]]], None]) -> None:
-        self._append = append
-        self._mounts = sorted(enumerate(mounts), key=lambda item: -len(item[1].point))
-        self._texts: list[str] = []
-        self._first_path = 0
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self.names = Names()
+        self._mounts = sorted(enumerate(writer.info.mounts), key=lambda item: -len(item[1].point))
         self._made: dict[str, int] = {}
         self._processes: dict[int, dict[str, Any]] = {}
-        self.unresolved = 0
         self.process_of_tally: dict[int, int] = {}
         """The kernel's number of a process → the trace's."""
 
@@ -67,74 +77,71 @@ class SideTables:
         self._add_files(snapshot)
 
     def _add_paths(self, snapshot: Snapshot) -> None:
-        rows = []
-        if snapshot.first_path != self._first_path:
+        if snapshot.first_path != self.names.first:
             self._begin_chapter(snapshot)
-        blob, texts = snapshot.blob, self._texts
-        for number, (base, begin, length) in enumerate(snapshot.paths.tolist(), start=snapshot.paths_begin):
-            raw = blob[begin - snapshot.blob_begin : begin - snapshot.blob_begin + length]
-            text = path_text(raw)
-            if not raw.startswith(b"/"):
-                # the folder's own path was numbered before
-                folder = self._text(base) if base >= 0 else ""
-                self.unresolved += base == d.NO_BASE
-                text = f"{folder.rstrip('/')}/{text}" if folder else text
-            if text.startswith("/") and ("//" in text or "/." in text or text.endswith("/")):
-                text = posixpath.normpath(text)
-                text = text[1:] if text.startswith("//") else text
-            texts.append(text)
-            rows.append({"path": number, "text": text, "raw": raw})
-        self._append("paths", rows)
-
-    def _text(self, path: int) -> str:
-        return self._texts[path - self._first_path]
+        if len(snapshot.paths):
+            self._writer.append("paths", self.names.add(snapshot.paths, snapshot.blob, snapshot.blob_begin))
 
     def _begin_chapter(self, snapshot: Snapshot) -> None:
         """Forget what came before; the rows of processes that live are written again, for the chapters to come."""
-        self._texts, self._made, self._first_path = [], {}, snapshot.first_path
+        self.names.begin(snapshot.first_path)
+        self._made = {}
         self._processes = {number: row for number, row in self._processes.items() if number in snapshot.living}
         self.process_of_tally = {
             t: process for t, process in self.process_of_tally.items() if process in snapshot.living
         }
-        self._append("processes", list(self._processes.values()))
+        self._writer.append_rows("processes", list(self._processes.values()))
 
     def _add_files(self, snapshot: Snapshot) -> None:
-        rows = []
-        for number, info in zip(snapshot.file_numbers.tolist(), snapshot.files.tolist(), strict=True):
-            _, path, device, inode, mode, size, blocks, pages, created, _, seen_ns, _, flags, offset, _ = info
-            text = self._text(path) if path >= 0 else None
-            known = mode != d.NULL
-            existed: bool | None = None
-            if created != d.NULL:
-                made_ns = self._made.get(text or "")
-                existed = not created and not (made_ns is not None and made_ns <= seen_ns)
-            rows.append(
-                {
-                    "file": number,
-                    "path": path if path >= 0 else None,
-                    "device": device_number(device),
-                    "inode": inode,
-                    "mount": self._mount(device_number(device), text),
-                    "type": type_name(mode) if known else None,
-                    "size": size if size != d.NULL else None,
-                    "blocks": blocks if blocks != d.NULL else None,
-                    "cached_pages": pages if pages != d.NULL else None,
-                    "mode": mode if known else None,
-                    "existed": existed,
-                    "inherited_flags": flags if flags != d.NULL else None,
-                    "inherited_offset": offset if offset != d.NULL else None,
-                }
-            )
-        self._append("files", rows)
+        files = snapshot.files
+        if not len(files):
+            return
+        devices, place = np.unique(files[:, d.F_DEVICE], return_inverse=True)
+        mode = files[:, d.F_MODE]
+        columns = {
+            "file": pa.array(snapshot.file_numbers.astype(np.int32)),
+            "path": _nullable(files[:, d.F_PATH], files[:, d.F_PATH] < 0, pa.int32()),
+            "device": pa.array(np.array([device_number(device) for device in devices.tolist()], np.int64)[place]),
+            "inode": pa.array(np.ascontiguousarray(files[:, d.F_INODE])),
+            "mount": self._mounts_of(files, devices, place),
+            "type": _types(mode),
+            "size": _known(files[:, d.F_SIZE]),
+            "blocks": _known(files[:, d.F_BLOCKS]),
+            "cached_pages": _known(files[:, d.F_PAGES]),
+            "mode": _nullable(mode, mode == d.NULL, pa.int32()),
+            "existed": self._existed(files),
+            "inherited_flags": _known(files[:, d.F_FLAGS]),
+            "inherited_offset": _known(files[:, d.F_POSITION]),
+        }
+        schema = SCHEMAS["files"]
+        arrays = [columns.get(field.name) for field in schema]
+        arrays = [pa.nulls(len(files), f.type) if a is None else a for a, f in zip(arrays, schema, strict=True)]
+        self._writer.append("files", pa.RecordBatch.from_arrays(arrays, schema=schema))
 
-    def _mount(self, device: int, text: str | None) -> int | None:
-        fallback = None
-        for number, mount in self._mounts:
-            if mount.device == device:
-                if text is None or text == mount.point or text.startswith(mount.point.rstrip("/") + "/"):
-                    return number
-                fallback = number
-        return fallback
+    def _existed(self, files: Ints) -> pa.Array:
+        """Whether a file was there before the recording: neither this open nor an earlier call made it."""
+        created = files[:, d.F_CREATED]
+        existed = created == 0
+        if self._made:
+            for row in np.nonzero(existed & (files[:, d.F_PATH] >= 0))[0].tolist():
+                made_ns = self._made.get(self.names.text(int(files[row, d.F_PATH])))
+                if made_ns is not None and made_ns <= files[row, d.F_SEEN_NS]:
+                    existed[row] = False
+        return pa.array(existed, mask=created == d.NULL)
+
+    def _mounts_of(self, files: Ints, devices: Ints, place: Ints) -> pa.Array:
+        found = np.full(len(files), -1, np.int32)
+        for index, device in enumerate(devices.tolist()):
+            on_it = [(number, mount.point) for number, mount in self._mounts if mount.device == device_number(device)]
+            rows = np.nonzero(place == index)[0]
+            if len(on_it) == 1:
+                found[rows] = on_it[0][0]
+            elif on_it:
+                # mounted in several places: the file's path says by which it was reached
+                for row in rows.tolist():
+                    path = int(files[row, d.F_PATH])
+                    found[row] = _mount_of(self.names.text(path) if path >= 0 else None, on_it)
+        return pa.array(found, mask=found < 0)
 
     def _add_notes(self, snapshot: Snapshot) -> None:
         changed: dict[int, None] = {}
@@ -142,8 +149,8 @@ class SideTables:
             kind, time_ns, process = note[d.NOTE_KIND], note[d.NOTE_TIME], note[d.NOTE_PROCESS]
             if kind == d.NOTE_NAME_MADE:
                 path = note[d.NOTE_VALUE]
-                if path >= self._first_path:
-                    self._made.setdefault(self._text(path), time_ns)
+                if path >= self.names.first:
+                    self._made.setdefault(self.names.text(path), time_ns)
                 continue
             changed[process] = None
             if kind == d.NOTE_PROCESS_NEW:
@@ -157,7 +164,7 @@ class SideTables:
                 row = self._processes[process]
                 row["end_ns"] = max(time_ns, row.get("end_ns") or 0)
                 row["exit"] = note[d.NOTE_VALUE]
-        self._append("processes", [self._processes[p] for p in changed if p in self._processes])
+        self._writer.append_rows("processes", [self._processes[p] for p in changed if p in self._processes])
 
     def _new_process(self, note: list[int]) -> None:
         process, pid = note[d.NOTE_PROCESS], note[d.NOTE_VALUE]
@@ -170,7 +177,7 @@ class SideTables:
         if note[d.NOTE_UMASK] >= 0:
             row["umask"] = note[d.NOTE_UMASK]
         if note[d.NOTE_BASE] >= 0:
-            row["cwd"] = self._text(note[d.NOTE_BASE])
+            row["cwd"] = self.names.text(note[d.NOTE_BASE])
         self._processes[process] = row
 
     def _adopt(self, process: int) -> None:
@@ -199,9 +206,9 @@ class SideTables:
         begin = note[d.NOTE_TEXT] - snapshot.blob_begin
         words = snapshot.blob[begin : begin + note[d.NOTE_LENGTH]].rstrip(b"\0").split(b"\0")
         arguments = [path_text(word) for word in words]
-        program = self._text(note[d.NOTE_VALUE]) if note[d.NOTE_VALUE] >= self._first_path else ""
+        program = self.names.text(note[d.NOTE_VALUE]) if note[d.NOTE_VALUE] >= self.names.first else ""
         row["command"] = posixpath.basename(program)[:15] or (arguments[0] if arguments else None)
-        row["cwd"] = self._text(note[d.NOTE_BASE]) if note[d.NOTE_BASE] >= 0 else row.get("cwd")
+        row["cwd"] = self.names.text(note[d.NOTE_BASE]) if note[d.NOTE_BASE] >= 0 else row.get("cwd")
         row["umask"] = note[d.NOTE_UMASK]
         self._describe(row, arguments)
 

@@ -20,9 +20,10 @@ import pyarrow as pa
 from iotrace.histogram import bucket_of
 from iotrace.record.ebpf import drain as d
 from iotrace.record.ebpf import program as p
-from iotrace.record.ebpf.backend import EbpfBackend, Writer
+from iotrace.record.ebpf.backend import EbpfBackend
 from iotrace.record.ebpf.state import Ints
 from iotrace.record.ebpf.tables import Snapshot, device_number
+from iotrace.record.ebpf.writing import Writer
 from iotrace.record.scope import Scope
 from iotrace.trace.operations import OPERATIONS, Kind
 from iotrace.trace.schema import OP_TYPE, SCHEMAS
