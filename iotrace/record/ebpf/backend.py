@@ -233,7 +233,7 @@ class EbpfBackend:
                     context()
                 self._take(rows, count, snapshot, last)
                 self._free.put(rows)
-                if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+                if time.monotonic() - self._flushed > _FLUSH_SECONDS / 2:
                     self.writer.info.lost = self._program.lost()
                     self.writer.info.recorder = self._cost() | self._kept()
                     self.writer.flush()

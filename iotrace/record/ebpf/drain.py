@@ -616,8 +616,10 @@ def _task(h: int, r: int) -> None:
 def _open_found(h: int, r: int) -> None:
     """A file that a process had open before it was followed."""
     file = _file_at(h, r, _FILE)
-    _open_at(h, r, _FILE, file)
+    opened = _open_info(h, _open_at(h, r, _FILE, file))
     info = _file_info(h, file)
+    if get(opened, O_PATH) == -1:
+        put(opened, O_PATH, get(info, F_LAST_PATH))
     if get(info, F_FLAGS) == NULL:
         put(info, F_FLAGS, get(r, _FLAGS))
         put(info, F_POSITION, get(r, _OFFSET))

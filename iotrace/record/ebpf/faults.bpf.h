@@ -9,7 +9,7 @@ INLINE int on_fault(struct address_space *mapping, u64 first, u64 last, u32 kind
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct thread *t = thread_of(task);
 	struct identity id = {};
-	if (!t || t->call == NOT_BEGUN || !identify_inode(mapping->host, &id))
+	if (!t || t->call <= NOT_BEGUN || !identify_inode(mapping->host, &id))
 		return 0;
 	if (settings.tallies) {
 		/* a page that was not in the cache is counted once, by the attempt to read it */
@@ -57,7 +57,7 @@ static long find_mapped(struct task_struct *task, struct vm_area_struct *vma, vo
 INLINE int on_fault_at(struct task_struct *task, struct thread *t, u64 address, u32 major)
 {
 	struct mapped mapped = { .address = address };
-	if (t->call == NOT_BEGUN || bpf_find_vma(task, address, find_mapped, &mapped, 0) || !mapped.id.inode)
+	if (t->call <= NOT_BEGUN || bpf_find_vma(task, address, find_mapped, &mapped, 0) || !mapped.id.inode)
 		return 0;
 	if (settings.tallies) {
 		tally(t->process, mapped.id.device, settings.fault_op, ~0ULL, 0, 0);

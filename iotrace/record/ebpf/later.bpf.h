@@ -114,7 +114,7 @@ int uring_submit(u64 *ctx)
 	struct io_kiocb *request = (void *)ctx[0];
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct thread *t = owner_of(task);
-	if (!t || t->call == NOT_BEGUN)
+	if (!t || t->call <= NOT_BEGUN)
 		return 0;
 	u32 opcode = GET(request, struct io_kiocb, opcode);
 	const volatile struct later *later = &uring_ops[opcode & 63];

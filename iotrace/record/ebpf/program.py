@@ -38,7 +38,7 @@ _TAILS: Final = {
         "leave_reap",
     ),
 }  # fmt: skip
-_ITERATORS: Final = ("adopt", "find_open_files", "find_mapped_files")
+_ITERATORS: Final = ("adopt", "find_open_files", "find_mapped_files", "begin")
 TRACEPOINTS: Final = {
     "enter": "sys_enter",
     "leave": "sys_exit",
@@ -230,6 +230,7 @@ class Program:
         self.bpf.run_iterator("adopt")
         self.bpf.run_iterator("find_open_files")
         self.bpf.run_iterator("find_mapped_files")
+        self.bpf.run_iterator("begin")
         # the numbers may become other processes'
         keys, _ = self.bpf.lookup_all("wanted", 4, 4)
         for at in range(0, len(keys), 4):

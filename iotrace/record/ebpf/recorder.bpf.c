@@ -73,7 +73,7 @@ int enter(u64 *ctx)
 	if (regs->cs == 0x23) /* a 32-bit program numbers its calls otherwise */
 		return 0;
 #endif
-	if (t->call == NOT_BEGUN && shape != ON_EXEC)
+	if (t->call <= NOT_BEGUN && shape != ON_EXEC)
 		return 0;
 	if (settings.devices[0] && shape == ON_FD) {
 		/* what is elsewhere costs no clock and no exit */
@@ -165,6 +165,8 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 		struct file *file = file_of(task, (s32)ARG(fd));
 		if (!identify(file, &id))
 			return 0;
+		if (settings.all_files) /* nobody opens a pipe by its name */
+			report_path((void *)file + OFFSET_OF(struct file, f_path), &id, 0);
 		if (spec->positional || (spec->offset && OWN_POSITION(spec, a)))
 			position = GET(file, struct file, f_pos) - (result > 0 ? result : 0);
 		else if (spec->offset)

@@ -12,6 +12,7 @@
 #define S_IFLNK 0120000
 #define AT_FDCWD -100
 #define MAP_ANONYMOUS 0x20
+#define PF_EXITING 0x4
 #define PF_KTHREAD 0x00200000
 #define EBUSY 16
 
@@ -92,6 +93,7 @@ struct thread {
 	s32 call; /* number of the call under way, or one of: */
 #define IDLE -1
 #define NOT_BEGUN -2 /* waits to execute the command: nothing counts yet */
+#define MUTED -3     /* adopted; nothing counts until its open files have been looked at */
 	u32 base_seen; /* stands for the working folder that was last reported, and for `renames` then */
 	u32 held_valid;
 	u32 process; /* number of the process, for tallies: never used again, unlike a pid */

@@ -175,20 +175,35 @@ SEC("iter/task")
 int adopt(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
-	if (!task || task->flags & PF_KTHREAD || task->tgid == settings.self || thread_of(task))
+	if (!task || task->flags & (PF_KTHREAD | PF_EXITING) || task->tgid == settings.self || thread_of(task))
 		return 0;
 	struct task_struct *above = task;
 	for (int i = 0; i < 64; i++) {
 		u32 tgid = above->tgid;
 		u32 *how = bpf_map_lookup_elem(&wanted, &tgid);
 		if (how) {
-			adopt_task(task, *how == 2 && above == task ? NOT_BEGUN : IDLE, ADOPTED);
+			adopt_task(task, *how == 2 && above == task ? NOT_BEGUN : MUTED, ADOPTED);
 			return 0;
 		}
 		if (tgid <= 1)
 			return 0;
 		above = above->real_parent;
 	}
+	return 0;
+}
+
+/* Visits every thread of the machine, and lets those that were adopted count from here on. */
+SEC("iter/task")
+int begin(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct thread *t = task ? thread_of(task) : 0;
+	if (!t || t->call != MUTED)
+		return 0;
+	t->last_ns = bpf_ktime_get_ns();
+	t->last_sum = task->se.sum_exec_runtime;
+	t->last_cpu = -1;
+	t->call = IDLE;
 	return 0;
 }
 
