@@ -67,9 +67,10 @@ HASH, PATH = range(2)
 ) = range(13)  # fmt: skip
 (
     F_GENERATION, F_PATH, F_DEVICE, F_INODE, F_MODE, F_SIZE, F_BLOCKS, F_PAGES, F_CREATED, F_LAST_PATH, F_SEEN_NS,
-    F_WHERE, F_FLAGS, F_POSITION, F_MAPPED,
+    F_WHERE, F_FLAGS, F_POSITION, F_KEPT,
 ) = range(15)  # fmt: skip
 O_NUMBER, O_PATH, O_FILE, O_USED = range(4)
+# F_KEPT: for how many chapters a file is remembered that nobody has open: what is mapped, a working folder
 P_BASE, P_BEGIN, P_LENGTH = range(3)
 (
     S_TIME, S_CPU, S_PROCESS, S_THREAD, S_OP, S_PATH, S_OTHER_PATH, S_FILE, S_OPEN, S_OTHER_OPEN, S_OFFSET,
@@ -767,6 +768,8 @@ def _first_name(h: int, r: int, base: int, found: bool) -> int:
         return NULL
     if absolute and not found and not _is_beneath(h, text, length):
         return NULL
+    if not absolute and get(r, _BASE) == 0:
+        put(_file_info(h, base), F_KEPT, 2)  # a working folder: names go on to begin there in the next chapter
     _copy_text(h, text, length)
     return intern(h, -1 if absolute else _where(h, base), length)
 
@@ -993,7 +996,7 @@ def _event(h: int, r: int, long: bool) -> None:
         open_ = _open_at(h, r, _FILE, file)
         path = _path_of(h, open_) if open_ != -1 else get(_file_info(h, file), F_LAST_PATH)
         if op == _OP_MMAP:
-            put(_file_info(h, file), F_MAPPED, 1)
+            put(_file_info(h, file), F_KEPT, 8)
     row_at = _begin_row(h, r, thread, op, time)
     capacity = get(h, EVENT_ROWS + 1)
     put(row_at, _DURATION_C * capacity, get(r, _DURATION))

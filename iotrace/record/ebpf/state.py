@@ -158,8 +158,8 @@ class State:
             row[d.O_PATH] = before.path(self, int(row[d.O_PATH])) if used else -1
             row[d.O_FILE] = before.file(self, int(row[d.O_FILE])) if used else -1
             row[d.O_USED] = 0
-        mapped = before.files[: files - before.first_file, d.F_MAPPED] == 1
-        for file in np.nonzero(mapped)[0].tolist():
+        kept = before.files[: files - before.first_file, d.F_KEPT] > 0
+        for file in np.nonzero(kept)[0].tolist():
             before.file(self, file + before.first_file)
         waiting = self.table(d.PENDING_INFO)[: self.count(d.PENDING)]
         for place in np.nonzero(waiting[:, d.S_WAITS] == 1)[0].tolist():
@@ -231,6 +231,7 @@ class _Chapter:
             number = d.file_number(
                 state.address, int(info[d.F_DEVICE]), int(info[d.F_INODE]), int(info[d.F_GENERATION])
             )
+            info[d.F_KEPT] -= info[d.F_KEPT] > 0
             for field in (d.F_PATH, d.F_LAST_PATH, d.F_WHERE):
                 info[field] = self.path(state, int(info[field]))
             state.table(d.FILE_INFO)[number - state.first(d.FILE_INFO)] = info
