@@ -36,7 +36,7 @@ PROGRAM = """
 
 
 def test_what_stays_in_use_keeps_its_name_through_the_chapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_TABLES_BYTES", 8 << 20)
+    monkeypatch.setattr(backend, "_TABLES_BYTES", 24 << 20)
     monkeypatch.chdir(tmp_path)
     record([sys.executable, "-S", "-c", textwrap.dedent(PROGRAM)], tmp_path / "t.iotrace", backend="ebpf")
     trace = open_trace(tmp_path / "t.iotrace")

@@ -37,6 +37,8 @@ _LISTS: Final = (
 _SLOTS_AT_FIRST: Final = 1 << 12
 _ROWS_AT_FIRST: Final = 1 << 11
 _BLOB_AT_FIRST: Final = 1 << 20
+_CHAPTERS_OPEN: Final = 64
+"""For how many chapters an open file is remembered that nobody uses."""
 _BLOB_MARGIN: Final = 1 << 16
 
 
@@ -153,11 +155,11 @@ class State:
         """Number what is still in use anew."""
         opens = self.table(d.OPEN_INFO)[: self.count(d.OPEN_ROWS)]
         for row in opens:
-            # one that a whole chapter did not touch is taken for closed: its address may be anything's by now
-            used = row[d.O_USED] == 1
+            # one that many chapters did not touch is taken for closed
+            used = row[d.O_USED] > -_CHAPTERS_OPEN
             row[d.O_PATH] = before.path(self, int(row[d.O_PATH])) if used else -1
             row[d.O_FILE] = before.file(self, int(row[d.O_FILE])) if used else -1
-            row[d.O_USED] = 0
+            row[d.O_USED] = min(row[d.O_USED] - 1, 0)
         kept = before.files[: files - before.first_file, d.F_KEPT] > 0
         for file in np.nonzero(kept)[0].tolist():
             before.file(self, file + before.first_file)
