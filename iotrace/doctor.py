@@ -145,19 +145,30 @@ def _recording() -> Iterator[Check]:
     btf = Path("/sys/kernel/btf/vmlinux")
     if btf.exists():
         yield Check("record", "BTF", "ok", str(btf))
-        # tracepoints that a tp_btf program can attach to have a type of this name
-        faults = b"btf_trace_mm_filemap_fault" in btf.read_bytes()
-        yield Check(
-            "record", "filemap faults", "ok" if faults else "warn",
-            "tracepoints mm_filemap_fault and mm_filemap_map_pages" if faults else "no such tracepoints in this kernel",
-            "" if faults else "a kernel from 6.10 on; until then reads through mmap (TIFF movies) are not seen",
-        )  # fmt: skip
+        yield from _kernel_features()
     else:
         yield Check("record", "BTF", "missing", f"{btf} is not there", "a kernel built with CONFIG_DEBUG_INFO_BTF=y")
     rights = "iotrace record --backend strace" if os.geteuid() == 0 else f"sudo {sys.executable} -m iotrace record …"
     yield _backend("iotrace.record.ebpf.program", "Program", "eBPF backend", rights)
     yield _tool("strace", "the fallback recorder", "record", ["strace", "-V"])
     yield _backend("iotrace.record.strace", "StraceBackend", "strace backend", _install("strace"))
+
+
+def _kernel_features() -> Iterator[Check]:
+    """What the BPF program uses beyond the oldest kernel meant, each by name."""
+    try:
+        from iotrace.record.ebpf import libbpf, needs
+
+        found = needs.present(libbpf.load_library())
+    except Exception:
+        return  # no libbpf, which another row says
+    for feature in needs.FEATURES:
+        has, mend = feature.name in found, f"a kernel that has it: {feature.version} or newer, or a distribution's"
+        lacking = f"unseen: {feature.lacking}" if feature.lacking else "recording works, and costs more time"
+        yield Check(
+            "record", feature.name, "ok" if has else "warn",
+            f"{feature.kind} of {feature.version}" if has else f"not in this kernel; {lacking}", "" if has else mend,
+        )  # fmt: skip
 
 
 def _rights() -> Iterator[Check]:
