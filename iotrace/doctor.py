@@ -155,20 +155,18 @@ def _recording() -> Iterator[Check]:
 
 
 def _kernel_features() -> Iterator[Check]:
-    """What the BPF program uses beyond the oldest kernel meant, each by name."""
     try:
         from iotrace.record.ebpf import libbpf, needs
 
         found = needs.present(libbpf.load_library())
     except Exception:
-        return  # no libbpf, which another row says
+        return  # another row says what is amiss with libbpf
     for feature in needs.FEATURES:
-        has, mend = feature.name in found, f"a kernel that has it: {feature.version} or newer, or a distribution's"
-        lacking = f"unseen: {feature.lacking}" if feature.lacking else "recording works, and costs more time"
-        yield Check(
-            "record", feature.name, "ok" if has else "warn",
-            f"{feature.kind} of {feature.version}" if has else f"not in this kernel; {lacking}", "" if has else mend,
-        )  # fmt: skip
+        if feature.name in found:
+            yield Check("record", feature.name, "ok", f"{feature.kind} of {feature.version}")
+        else:
+            lacking = f"not in this kernel; {feature.lacking or 'nothing'} will be unseen"
+            yield Check("record", feature.name, "warn", lacking, f"{feature.version} or newer")
 
 
 def _rights() -> Iterator[Check]:

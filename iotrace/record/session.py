@@ -26,7 +26,12 @@ from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
 from iotrace.trace.writer import TraceWriter
 
 _POLL_SECONDS: Final = 0.005
+_LOOK_SECONDS: Final = 1.0
 _OWN_FAILURE: Final = 125
+_CLOCK_SECONDS: Final = 60
+_CLOCK_STEP_NS: Final = 100_000_000
+"""What NTP slews in a second is far less."""
+_CLOCK_PAIRS: Final = 2000
 _CHAPTER_ROWS: Final = 600_000
 """Names and files that the recorder keeps in memory at once."""
 
@@ -62,6 +67,10 @@ class Attaching(Backend, Protocol):
     @property
     def followed(self) -> int:
         """How many threads are followed."""
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether none of them runs, as /proc says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +206,19 @@ def _watch_running(recorder: Attaching, scope: Scope, signals: _Signals, duratio
     began = time.monotonic()
     signals.attached = True
     recorder.attach()
+    clock = _Clock(recorder.writer.info)
+    looked = began
     ends = scope.kind == "pid"
     try:
         while not signals.stopped and not (duration_s is not None and time.monotonic() - began >= duration_s):
             recorder.poll()
+            clock.look()
             if ends and recorder.followed == 0:
                 break
+            if ends and time.monotonic() - looked > _LOOK_SECONDS:
+                looked = time.monotonic()
+                if recorder.all_ended:
+                    break
             time.sleep(_POLL_SECONDS)
     except IotraceError:
         with contextlib.suppress(IotraceError):
@@ -217,6 +233,7 @@ def _watch(pid: int, recorder: Backend, duration_s: float | None) -> int:
     writer = recorder.writer
     began = time.monotonic()
     process = os.pidfd_open(pid)
+    clock = _Clock(writer.info)
     stopped = False
     failure: IotraceError | None = None
     try:
@@ -225,6 +242,7 @@ def _watch(pid: int, recorder: Backend, duration_s: float | None) -> int:
                 continue
             try:
                 recorder.poll()
+                clock.look()
             except IotraceError as error:
                 # the command must not suffer from a recorder that cannot go on
                 failure, stopped = error, True
@@ -271,6 +289,33 @@ def _close_after(error: BaseException, writer: TraceWriter) -> None:
     # where the disk is full, the error that brought us here says so
     with contextlib.suppress(IotraceError):
         writer.close(complete=False)
+
+
+class _Clock:
+    """Notes (monotonic, UTC) pairs in trace.json: one a minute, and one on either side of a step of the UTC clock.
+
+    A recording of months does not grow by that: when there are too many, every second one goes.
+    """
+
+    def __init__(self, info: TraceInfo) -> None:
+        self._info = info
+        self._last = self._noted = info.clock[-1]
+
+    def look(self) -> None:
+        """Called every few milliseconds."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.time_ns()
+        stepped = abs((now[1] - now[0]) - (self._last[1] - self._last[0])) > _CLOCK_STEP_NS
+        if stepped and self._last != self._noted:
+            self._note(self._last)
+        self._last = now
+        if stepped or now[0] - self._noted[0] >= _CLOCK_SECONDS * 10**9:
+            self._note(now)
+
+    def _note(self, pair: tuple[int, int]) -> None:
+        self._noted = pair
+        pairs = [*self._info.clock, pair]
+        # the writer's thread may be writing the list: it is replaced, never changed
+        self._info.clock = pairs if len(pairs) < _CLOCK_PAIRS else [pairs[0], *pairs[1:-1:2], pairs[-1]]
 
 
 class _Signals:

@@ -175,7 +175,8 @@ SEC("iter/task")
 int adopt(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
-	if (!task || task->flags & PF_KTHREAD || thread_of(task))
+	/* what is ending, or has ended and waits for its parent, would never tell its end */
+	if (!task || task->flags & (PF_KTHREAD | PF_EXITING) || thread_of(task))
 		return 0;
 	struct task_struct *above = task;
 	for (int i = 0; i < 64; i++) {
