@@ -145,19 +145,28 @@ def _recording() -> Iterator[Check]:
     btf = Path("/sys/kernel/btf/vmlinux")
     if btf.exists():
         yield Check("record", "BTF", "ok", str(btf))
-        # tracepoints that a tp_btf program can attach to have a type of this name
-        faults = b"btf_trace_mm_filemap_fault" in btf.read_bytes()
-        yield Check(
-            "record", "filemap faults", "ok" if faults else "warn",
-            "tracepoints mm_filemap_fault and mm_filemap_map_pages" if faults else "no such tracepoints in this kernel",
-            "" if faults else "a kernel from 6.10 on; until then reads through mmap (TIFF movies) are not seen",
-        )  # fmt: skip
+        yield from _kernel_features()
     else:
         yield Check("record", "BTF", "missing", f"{btf} is not there", "a kernel built with CONFIG_DEBUG_INFO_BTF=y")
     rights = "iotrace record --backend strace" if os.geteuid() == 0 else f"sudo {sys.executable} -m iotrace record …"
     yield _backend("iotrace.record.ebpf.program", "Program", "eBPF backend", rights)
     yield _tool("strace", "the fallback recorder", "record", ["strace", "-V"])
     yield _backend("iotrace.record.strace", "StraceBackend", "strace backend", _install("strace"))
+
+
+def _kernel_features() -> Iterator[Check]:
+    try:
+        from iotrace.record.ebpf import libbpf, needs
+
+        found = needs.present(libbpf.load_library())
+    except Exception:
+        return  # another row says what is amiss with libbpf
+    for feature in needs.FEATURES:
+        if feature.name in found:
+            yield Check("record", feature.name, "ok", f"{feature.kind} of {feature.version}")
+        else:
+            lacking = f"not in this kernel; {feature.lacking or 'nothing'} will be unseen"
+            yield Check("record", feature.name, "warn", lacking, f"{feature.version} or newer")
 
 
 def _rights() -> Iterator[Check]:

@@ -107,7 +107,7 @@ def running(pids: Sequence[int]) -> tuple[int, ...]:
 
     Raises
     ------
-    RecordError: there is no such process.
+    RecordError: there is no such process, or it has ended.
     """
     found: dict[int, None] = {}
     for pid in pids:
@@ -115,6 +115,8 @@ def running(pids: Sequence[int]) -> tuple[int, ...]:
             status = Path(f"/proc/{pid}/status").read_text(errors="replace")
         except OSError:
             raise RecordError(f"there is no process {pid}: ps -e lists them.") from None
+        if status.split("\nState:\t")[1][0] in "ZX" and "\nThreads:\t1\n" in status:
+            raise RecordError(f"process {pid} has ended: only its exit status is left, for its parent to ask.")
         found[int(status.split("\nTgid:\t")[1].split("\n")[0])] = None
     return tuple(found)
 

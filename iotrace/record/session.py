@@ -27,10 +27,15 @@ from iotrace.trace.writer import TraceWriter
 
 _POLL_SECONDS, _IDLE_SECONDS = 0.005, 0.05
 """From one look at what has come to the next; the longer one while nothing comes."""
+_LOOK_SECONDS: Final = 1.0
 if TYPE_CHECKING:
     from iotrace.record.jobs import JobTraces
 
 _OWN_FAILURE: Final = 125
+_CLOCK_SECONDS: Final = 60
+_CLOCK_STEP_NS: Final = 100_000_000
+"""What NTP slews in a second is far less."""
+_CLOCK_PAIRS: Final = 2000
 _CHAPTER_ROWS: Final = 600_000
 """Names and files that the recorder keeps in memory at once."""
 
@@ -65,6 +70,10 @@ class Attaching(Backend, Protocol):
     @property
     def followed(self) -> int:
         """How many threads are followed."""
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether none of them runs, as /proc says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +235,19 @@ def _watch_running(
     began = time.monotonic()
     signals.attached = True
     recorder.attach()
+    clock = _Clock(writer.info)
+    looked = began
     ends, wait = scope.kind == "pid", _POLL_SECONDS
     try:
         while not signals.stopped and not (duration_s is not None and time.monotonic() - began >= duration_s):
             busy = recorder.poll()
+            clock.look()
             if ends and recorder.followed == 0:
                 break
+            if ends and time.monotonic() - looked > _LOOK_SECONDS:
+                looked = time.monotonic()
+                if recorder.all_ended:
+                    break
             wait = _POLL_SECONDS if busy else min(wait * 1.5, _IDLE_SECONDS)
             time.sleep(wait)
     except IotraceError:
@@ -246,6 +262,7 @@ def _watch(pid: int, recorder: Backend, writer: TraceWriter | JobTraces, duratio
     """Poll until the command ends, then stop the recorder; returns the exit status."""
     began = time.monotonic()
     process = os.pidfd_open(pid)
+    clock = _Clock(writer.info)
     stopped, wait = False, _POLL_SECONDS
     failure: IotraceError | None = None
     try:
@@ -255,6 +272,7 @@ def _watch(pid: int, recorder: Backend, writer: TraceWriter | JobTraces, duratio
                 continue
             try:
                 wait = _POLL_SECONDS if recorder.poll() else min(wait * 1.5, _IDLE_SECONDS)
+                clock.look()
             except IotraceError as error:
                 # the command must not suffer from a recorder that cannot go on
                 failure, stopped = error, True
@@ -300,6 +318,33 @@ def _close_after(error: BaseException, writer: TraceWriter | JobTraces) -> None:
     # where the disk is full, the error that brought us here says so
     with contextlib.suppress(IotraceError):
         writer.close(complete=False)
+
+
+class _Clock:
+    """Notes (monotonic, UTC) pairs in trace.json: one a minute, and one on either side of a step of the UTC clock.
+
+    A recording of months does not grow by that: when there are too many, every second one goes.
+    """
+
+    def __init__(self, info: TraceInfo) -> None:
+        self._info = info
+        self._last = self._noted = info.clock[-1]
+
+    def look(self) -> None:
+        """Called every few milliseconds."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.time_ns()
+        stepped = abs((now[1] - now[0]) - (self._last[1] - self._last[0])) > _CLOCK_STEP_NS
+        if stepped and self._last != self._noted:
+            self._note(self._last)
+        self._last = now
+        if stepped or now[0] - self._noted[0] >= _CLOCK_SECONDS * 10**9:
+            self._note(now)
+
+    def _note(self, pair: tuple[int, int]) -> None:
+        self._noted = pair
+        pairs = [*self._info.clock, pair]
+        # the writer's thread may be writing the list: it is replaced, never changed
+        self._info.clock = pairs if len(pairs) < _CLOCK_PAIRS else [pairs[0], *pairs[1:-1:2], pairs[-1]]
 
 
 class _Signals:

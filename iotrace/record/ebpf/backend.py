@@ -19,12 +19,14 @@ from typing import Final
 
 import numpy as np
 
+from iotrace.errors import RecordError
 from iotrace.record.ebpf import drain as d
 from iotrace.record.ebpf import program as p
 from iotrace.record.ebpf.state import Ints, State
 from iotrace.record.ebpf.tables import SideTables, Snapshot
 from iotrace.record.ebpf.writing import Writer
 from iotrace.record.launch import Launch
+from iotrace.record.registry import stat_fields
 from iotrace.record.scope import Scope, cryosparc_workers, members
 
 _CHUNK_ROWS: Final = (1 << 16) + 72
@@ -117,7 +119,12 @@ class EbpfBackend:
         return launch.pid
 
     def attach(self) -> int:
-        """Follow what runs already, as the scope says; returns the number of processes found."""
+        """Follow what runs already, as the scope says; returns the number of processes found.
+
+        Raises
+        ------
+        RecordError: the process to follow has ended meanwhile.
+        """
         try:
             self._begin()
             match self.scope.kind:
@@ -129,6 +136,9 @@ class EbpfBackend:
                     found = list(self.scope.pids)
             self._program.follow(found)
             self._drain()
+            if self.scope.kind == "pid" and not self._state.count(d.THREAD_ROWS):
+                gone = ", ".join(map(str, found))
+                raise RecordError(f"process {gone} ended before it could be followed: there is nothing to record.")
             self._writing.start()
         except BaseException:
             self._program.close()
@@ -148,6 +158,12 @@ class EbpfBackend:
         """How many threads are followed and have not ended."""
         infos = self._state.table(d.THREAD_INFO)[: self._state.count(d.THREAD_ROWS)]
         return int(np.count_nonzero(infos[:, d.T_ENDED] == 0))
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether none of them runs. One that ended in the moment of its adoption may not have told its end."""
+        infos = self._state.table(d.THREAD_INFO)[: self._state.count(d.THREAD_ROWS)]
+        return not any(_runs(int(tid)) for tid in infos[infos[:, d.T_ENDED] == 0, d.T_TID])
 
     def poll(self) -> bool:
         """Take what the ring holds; hand full or old rows to the writer.
@@ -299,6 +315,11 @@ def _warm_up(state: State) -> None:
     ring = np.zeros(16, np.int64)
     d.drain(state.address, ring.ctypes.data, ring.ctypes.data, ring.ctypes.data + 8, 64)
     d.end_pending(state.address)
+
+
+def _runs(tid: int) -> bool:
+    fields = stat_fields(tid)
+    return fields is not None and fields[0] not in ("Z", "X")
 
 
 def _ask_for_priority() -> None:

@@ -17,6 +17,10 @@ from typing import Any, Final
 from iotrace.errors import BackendUnavailable, RecordError
 
 _BTF_KIND_TYPEDEF: Final = 8
+_BTF_KIND_FUNCTION: Final = 12
+_PROG_TYPE_PERF_EVENT: Final = 7
+_CAPABILITIES: Final = {"CAP_BPF": 39, "CAP_PERFMON": 38}
+_SYS_ADMIN: Final = 21
 _PERF_EVENT_OPEN: Final = {"x86_64": 298, "aarch64": 241}
 _PERF_TYPE_SOFTWARE: Final = 1
 _PERF_SAMPLE_ADDR: Final = 1 << 3
@@ -53,16 +57,66 @@ def _pointer_or_error(value: int | None) -> tuple[int, int]:
     return (value, 0) if value else (0, ctypes.get_errno())
 
 
-def has_tracepoint(library: ctypes.CDLL, name: str) -> bool:
-    """Whether the running kernel's BTF knows a tracepoint that BPF programs can attach to."""
-    library.btf__find_by_name_kind.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32)
-    btf, _ = _pointer_or_error(library.btf__load_vmlinux_btf())
-    if not btf:
-        return False
-    try:
-        return int(library.btf__find_by_name_kind(btf, f"btf_trace_{name}".encode(), _BTF_KIND_TYPEDEF)) > 0
-    finally:
-        library.btf__free(ctypes.c_void_p(btf))
+class KernelTypes:
+    """The running kernel's type information (BTF); a context manager that frees it.
+
+    Attributes
+    ----------
+    known: whether the kernel has any.
+    """
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        library.btf__find_by_name_kind.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32)
+        library.btf__type_by_id.argtypes = (ctypes.c_void_p, ctypes.c_uint32)
+        library.btf__type_by_id.restype = ctypes.POINTER(ctypes.c_uint32 * 3)
+        library.btf__free.argtypes = (ctypes.c_void_p,)
+        self._btf, _ = _pointer_or_error(library.btf__load_vmlinux_btf())
+        self.known = bool(self._btf)
+
+    def __enter__(self) -> KernelTypes:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        if self._btf:
+            self._library.btf__free(self._btf)
+            self._btf, self.known = 0, False
+
+    def _find(self, name: str, kind: int) -> int:
+        return int(self._library.btf__find_by_name_kind(self._btf, name.encode(), kind)) if self._btf else 0
+
+    def has_function(self, name: str) -> bool:
+        """Whether there is a function of this name."""
+        return self._find(name, _BTF_KIND_FUNCTION) > 0
+
+    def tracepoint_parameters(self, name: str) -> int | None:
+        """Parameters of a tracepoint's probe, its own data included; None: no BPF program can attach to one."""
+        number = self._find(f"btf_trace_{name}", _BTF_KIND_TYPEDEF)
+        if number <= 0:
+            return None
+        # struct btf_type is name, info, type: a typedef of a pointer to a prototype, whose info counts its parameters
+        for _ in range(2):
+            number = self._library.btf__type_by_id(self._btf, number).contents[2]
+        return int(self._library.btf__type_by_id(self._btf, number).contents[1]) & 0xFFFF
+
+
+def has_helper(library: ctypes.CDLL, number: int) -> bool:
+    """Whether the running kernel's verifier knows a helper; true too where this user may not ask it."""
+    # libbpf cannot ask for tracing programs; what they may use of the newer helpers, perf events may too
+    return int(library.libbpf_probe_bpf_helper(_PROG_TYPE_PERF_EVENT, number, None)) != 0
+
+
+class Refused(BackendUnavailable):
+    """The kernel did not load the program.
+
+    Attributes
+    ----------
+    by_verifier: it looked at the program and did not accept it; a smaller one may be.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(explain_refusal(code))
+        self.by_verifier = code not in (errno.EPERM, errno.ESRCH, errno.ENOMEM) and not lacking_capabilities()
 
 
 class BpfObject:
@@ -107,11 +161,11 @@ class BpfObject:
 
         Raises
         ------
-        BackendUnavailable: the kernel refused; says why.
+        Refused: by the kernel; says why.
         """
         error = self.functions.bpf_object__load(self._object)
         if error:
-            raise BackendUnavailable(explain_refusal(-error))
+            raise Refused(-error)
 
     def attach(self, program: str) -> None:
         """Attach a program to the tracepoint that its section names."""
@@ -252,13 +306,31 @@ def possible_cpus() -> int:
     return int(text.rpartition(",")[2].rpartition("-")[2]) + 1
 
 
+def lacking_capabilities() -> list[str]:
+    """Names of the rights that loading takes and this process has not."""
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.split("\nCapEff:\t")[1].split("\n")[0], 16)
+    if effective >> _SYS_ADMIN & 1:
+        return []
+    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+
+
 def explain_refusal(code: int) -> str:
     """One sentence for an errno of a refused load, with what mends it."""
-    if code in (errno.EPERM, errno.EACCES):
+    lacking = lacking_capabilities()
+    if code in (errno.EPERM, errno.EACCES) and lacking:
         return (
-            "the kernel does not let this user load BPF programs: run as root, or give the Python binary CAP_BPF and "
-            "CAP_PERFMON (iotrace doctor prints the line)."
+            f"the kernel does not let this user load BPF programs without {' and '.join(lacking)}: run as root, or give "
+            "the Python binary CAP_BPF and CAP_PERFMON (iotrace doctor prints the line)."
         )
-    if code == errno.ESRCH or not Path("/sys/kernel/btf/vmlinux").exists():
+    if not Path("/sys/kernel/btf/vmlinux").exists():
         return "this kernel has no BTF (/sys/kernel/btf/vmlinux): it must be built with CONFIG_DEBUG_INFO_BTF."
-    return f"the kernel refuses the BPF program: {os.strerror(code)}."
+    if code == errno.EPERM:
+        return (
+            "the kernel does not let even root load BPF programs: a container, a user namespace or lockdown forbids it "
+            "(cat /sys/kernel/security/lockdown)."
+        )
+    # the verifier says EACCES, EINVAL, E2BIG or ENOSPC of a program that it does not accept
+    return (
+        f"the verifier of Linux {platform.release()} refuses the BPF program ({os.strerror(code)}): please report it."
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib import resources
@@ -18,7 +18,7 @@ from threading import Thread
 from typing import Final
 
 from iotrace.errors import BackendUnavailable
-from iotrace.record.ebpf import libbpf, specs
+from iotrace.record.ebpf import libbpf, needs, specs
 from iotrace.record.scope import Scope, hierarchy_of
 
 RING_BYTES: Final = 1 << 26
@@ -54,6 +54,9 @@ TRACEPOINTS: Final = {
 """Program → tracepoint that it is attached to."""
 FAULT_PROGRAMS: Final = ("fault", "fault_around")
 URING_PROGRAMS: Final = ("uring_submit", "uring_complete")
+_DISPENSABLE: Final = (needs.URING, needs.FAULTS)
+"""Features whose programs reach deep into the kernel's own structures: where the verifier of some kernel refuses the
+whole, they are left out one after the other."""
 _SLOTS_PER_BLOCK: Final = 64
 BEGUN, NOT_BEGUN = 1, 2
 """Values of the map `wanted`: a running process; one that waits to execute the command."""
@@ -73,6 +76,7 @@ class Wanted:
     ring_bytes: size of the ring, a power of two.
     faults_by_address: see page faults by the kernel's software events; None: where it lacks the filemap tracepoints.
     loops: use the helper bpf_loop; None: where the kernel has it.
+    without: features (iotrace.record.ebpf.needs) to do without, though the kernel may have them.
     """
 
     whom: str = "tree"
@@ -84,6 +88,7 @@ class Wanted:
     ring_bytes: int = RING_BYTES
     faults_by_address: bool | None = None
     loops: bool | None = None
+    without: tuple[str, ...] = ()
 
 
 def object_path() -> Path:
@@ -99,12 +104,6 @@ def object_path() -> Path:
             "this installation holds no compiled BPF program: run pip install again, or make build in a checkout."
         )
     return path
-
-
-def kernel_at_least(major: int, minor: int) -> bool:
-    """Whether the running kernel is this old or newer."""
-    found = platform.release().split(".")
-    return (int(found[0]), int(found[1].split("-")[0])) >= (major, minor)
 
 
 def _process_numbers_are_its_own() -> bool:
@@ -139,36 +138,42 @@ class Program:
                 "iotrace outside, or start the container with the host's numbers (docker run --pid=host)."
             )
         self.wanted = wanted
-        self.bpf = libbpf.BpfObject(object_path())
-        try:
-            self._has_helpers = kernel_at_least(5, 17)
-            self._has_uring = self._has(URING_PROGRAMS)
-            self.faults_by_address = (
-                not self._has(FAULT_PROGRAMS) if wanted.faults_by_address is None else wanted.faults_by_address
-            )
-            self._set_up()
-            self.bpf.load()
-            for table, programs in _TAILS.items():
-                for slot, program in enumerate(programs):
-                    self.bpf.set_tail(table, slot, program)
-        except BaseException:
-            self.bpf.close()
-            raise
-        self.unseen = self._unseen()
+        refused: set[str] = set()
+        for group in (*_DISPENSABLE, None):
+            self.bpf = libbpf.BpfObject(object_path())
+            try:
+                self.found = needs.present(self.bpf.functions) - set(wanted.without) - refused
+                self._load()
+                break
+            except libbpf.Refused as reason:
+                self.bpf.close()
+                if group is None or not reason.by_verifier:
+                    raise
+                refused |= set(group)
+            except BaseException:
+                self.bpf.close()
+                raise
+        self.unseen = [*self._unseen(refused), "calls of 32-bit programs"]
 
-    def _has(self, programs: Sequence[str]) -> bool:
-        return all(libbpf.has_tracepoint(self.bpf.functions, TRACEPOINTS[program]) for program in programs)
+    def _load(self) -> None:
+        self._has_uring = set(needs.URING) <= self.found
+        self.faults_by_address = not set(needs.FAULTS) <= self.found or bool(self.wanted.faults_by_address)
+        self._set_up()
+        self.bpf.load()
+        for table, programs in _TAILS.items():
+            for slot, program in enumerate(programs):
+                self.bpf.set_tail(table, slot, program)
 
     def _set_up(self) -> None:
         bpf, wanted = self.bpf, self.wanted
-        loops = self._has_helpers if wanted.loops is None else wanted.loops and self._has_helpers
+        loops = set(needs.LOOPS) <= self.found and wanted.loops is not False
         bpf.set_constant(".rodata.specs", specs.spec_table(platform.machine()).tobytes())
         bpf.set_constant(".rodata.uring_ops", specs.uring_table().tobytes())
         bpf.set_constant(".rodata.aio_ops", specs.aio_table().tobytes())
         bpf.set_constant(
             ".rodata.settings",
             specs.settings(
-                find_vma=self._has_helpers,
+                find_vma=set(needs.FIND_VMA) <= self.found,
                 loops=loops,
                 faults_by_address=self.faults_by_address,
                 all_files=wanted.all_files,
@@ -194,18 +199,12 @@ class Program:
         if wanted.whom != "cgroup":
             bpf.leave_out("attach_to_cgroup")
 
-    def _unseen(self) -> list[str]:
-        unseen = []
-        if self.faults_by_address and not self._has_helpers:
-            unseen.append("page faults on mapped files: they need Linux 5.17")
-        elif self.faults_by_address:
-            unseen.append("duration of page faults, and pages mapped around them: they need Linux 6.10")
-        if not self._has_helpers:
-            unseen.append("munmap, msync and madvise of mapped files: they need Linux 5.17")
-        if not self._has_uring:
-            unseen.append("io_uring operations: they need the tracepoint io_uring_submit_req (Linux 6.2)")
-        unseen.append("calls of 32-bit programs")
-        return unseen
+    def _unseen(self, refused: Collection[str]) -> list[str]:
+        found = self.found - set(needs.FAULTS) if self.faults_by_address else self.found
+        sentences = needs.unseen(found)
+        if refused:
+            sentences.append(f"what needs {', '.join(sorted(refused))}, which this kernel has but its verifier refuses")
+        return sentences
 
     def attach(self) -> None:
         """Let it see; nothing is followed yet."""

@@ -175,6 +175,7 @@ SEC("iter/task")
 int adopt(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
+	/* what is ending, or has ended and waits for its parent, would never tell its end */
 	if (!task || task->flags & (PF_KTHREAD | PF_EXITING) || task->tgid == settings.self || thread_of(task))
 		return 0;
 	struct task_struct *above = task;
