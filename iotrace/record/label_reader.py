@@ -48,7 +48,7 @@ class LabelReader:
         self._asked = self._taken = 0
         self._children = 0
         self._dropped = 0
-        self._given_up = False
+        self._given_up = self._closed = False
         self._child: subprocess.Popen[bytes] | None = None
         self._left: list[subprocess.Popen[bytes]] = []
         self._thread: threading.Thread | None = None
@@ -98,6 +98,7 @@ class LabelReader:
 
     def close(self) -> None:
         """End the child; returns at once, whatever it does."""
+        self._closed = True
         self._requests.put(None)
         child = self._child
         if child is not None:
@@ -125,6 +126,7 @@ class LabelReader:
 
     def _answer_of(self, request: Request) -> Answer:
         if self._child is None and not self._begin():
+            self._dropped += self._given_up
             return {}
         child = self._child
         assert child is not None and child.stdin is not None
@@ -141,8 +143,8 @@ class LabelReader:
         return {}
 
     def _begin(self) -> bool:
-        if self._children > RESTARTS:
-            self._given_up = True
+        self._given_up = self._children > RESTARTS
+        if self._given_up or self._closed:
             return False
         self._children += 1
         # no site, no environment, no folder of ours: it starts in a few ms and holds no mount

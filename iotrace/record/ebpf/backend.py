@@ -52,7 +52,7 @@ class EbpfBackend:
         self.writer = writer
         self.scope = scope or Scope()
         self.unseen: list[str] = []
-        self._tables = SideTables(writer.info.mounts, writer.append_rows)
+        self._tables = SideTables(writer.info.mounts, writer.append_rows, self.scope.kind == "command")
         self._snapshot: Snapshot | None = None
         self._free: queue.SimpleQueue[Ints] = queue.SimpleQueue()
         for _ in range(_CHUNKS):
@@ -178,7 +178,7 @@ class EbpfBackend:
             _ask_for_priority()
             while (item := self._full.get()) is not None:
                 rows, count, snapshot = item
-                self._tables.add(snapshot)
+                self._tables.add(snapshot, rows, count)
                 if count:
                     self.writer.append("events", event_batch(rows, count))
                     rows[:, :count] = d.NULL
@@ -187,8 +187,10 @@ class EbpfBackend:
                     self.writer.info.lost = self._program.lost()
                     self.writer.flush()
                     self._flushed = time.monotonic()
+            self._tables.finish()
         except BaseException as error:
             self._failure = error
+            self._tables.reader.close()
 
     def stop(self) -> dict[str, float]:
         """Detach, take the rest, write it; returns the recorder's own cost."""
@@ -207,6 +209,7 @@ class EbpfBackend:
             self._consumer_map.close()
             self._data_map.close()
             self._program.close()
+        self.unseen += self._tables.reader.unseen()
         if self._tables.unresolved:
             self.unseen.append(f"the folder of {self._tables.unresolved} relative names")
         usage = resource.getrusage(resource.RUSAGE_SELF)
