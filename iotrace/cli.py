@@ -25,6 +25,7 @@ COMMANDS: Final = {
     # name: (function, first line of its docstring)
     "record": ("iotrace.record.command:record", "Run a command and record its file I/O into a trace."),
     "import": ("iotrace.trace.command:import_trace", "Make a trace from a log of another tool."),
+    "label": ("iotrace.record.label_command:label", "Find the CryoSPARC labels of a finished trace's processes."),
     "summary": (
         "iotrace.analysis.commands.summary:summary",
         "Say what a trace holds: calls, bytes, latencies and sizes.",

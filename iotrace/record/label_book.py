@@ -113,6 +113,11 @@ class LabelBook:
         if cwd is not None:
             self.uses(process, cwd, WORKS_IN)
 
+    def has(self, process: int, project: str | None, job: str | None) -> None:
+        """A process has labels from before, which hold as if its command line had named them."""
+        self._entry(process).command = (project, job)
+        self._changed.add(process)
+
     def told(self, process: int, facts: Facts) -> None:
         """A process has said what it is."""
         entry = self._entry(process)
@@ -168,7 +173,10 @@ class LabelBook:
                 job_type = answer.get("job_type")
                 # the child looked at their form; it was the one that may have been led astray
                 project = project if isinstance(project, str) and PROJECT.fullmatch(project) else None
-                self._known[key] = (project, job_type if isinstance(job_type, str) and TYPE.fullmatch(job_type) else None)
+                self._known[key] = (
+                    project,
+                    job_type if isinstance(job_type, str) and TYPE.fullmatch(job_type) else None,
+                )
                 if project and self._known[key][1]:
                     self._type_of.setdefault((project, key.rpartition("/")[2]), self._known[key][1] or "")
                 self._changed.update(self._entries)

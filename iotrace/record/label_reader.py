@@ -58,9 +58,10 @@ class LabelReader:
         """Requests not yet answered, or answered and not yet taken."""
         return self._asked - self._taken
 
-    def ask_folder(self, folder: str, uid: int | None) -> None:
-        """Ask what a job's folder says; `uid`: whose process named it, where known. Its answer's key is the folder."""
-        self._ask(folder, {"folder": os.fsencode(folder).decode("latin-1"), "uid": uid})
+    def ask_folder(self, folder: str, uid: int | None, key: str | None = None) -> None:
+        """Ask what a job's folder says; `uid`: whose process named it, where known. The answer's key is the folder,
+        unless another is given."""
+        self._ask(key if key is not None else folder, {"folder": os.fsencode(folder).decode("latin-1"), "uid": uid})
 
     def ask_process(self, process: int, pid: int, arguments: bool) -> None:
         """Ask what a live process says of itself, `arguments`: its command line too. The answer's key is `process`."""
@@ -149,9 +150,7 @@ class LabelReader:
         self._children += 1
         # no site, no environment, no folder of ours: it starts in a few ms and holds no mount
         program = Path(__file__).with_name("label_child.py")
-        code = (
-            "import sys, runpy; sys.path.append(sys.argv[1]); runpy.run_path(sys.argv[2], run_name='__main__')"
-        )
+        code = "import sys, runpy; sys.path.append(sys.argv[1]); runpy.run_path(sys.argv[2], run_name='__main__')"
         modules = str(Path(msgspec.__file__).parent.parent)
         self._child = subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "utf8", "-c", code, modules, str(program)],

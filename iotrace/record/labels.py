@@ -15,7 +15,17 @@ from typing import Final
 
 from iotrace.trace.redact import redact
 
-__all__ = ["LABELS", "STEPS", "job_folders", "job_of_command", "job_of_slurm_name", "plain", "redact", "slurm_job_of", "step_of"]
+__all__ = [
+    "LABELS",
+    "STEPS",
+    "job_folders",
+    "job_of_command",
+    "job_of_slurm_name",
+    "plain",
+    "redact",
+    "slurm_job_of",
+    "step_of",
+]
 
 LABELS: Final = ("project", "job", "job_type", "step", "user", "slurm_job")
 """The label columns of processes."""

@@ -70,7 +70,7 @@ class Trace:
             except (pa.ArrowException, OSError) as error:
                 raise TraceError(f"{part} cannot be read: {str(error).splitlines()[0]}.") from None
         for tail in self.tails(table):
-            for batch in _tail_batches(tail):
+            for batch in tail_batches(tail):
                 yield batch.select(names)
 
     def table(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -115,7 +115,7 @@ class Trace:
         connection = duckdb.connect()
         for table, schema in SCHEMAS.items():
             parts = [str(part) for part in self.parts(table)]
-            tail = [batch for path in self.tails(table) for batch in _tail_batches(path)]
+            tail = [batch for path in self.tails(table) for batch in tail_batches(path)]
             sources = []
             names = ", ".join(f'"{name}"' for name in schema.names)
             if parts:
@@ -160,7 +160,7 @@ def _is_whole(part: Path) -> bool:
         return False
 
 
-def _tail_batches(tail: Path) -> Iterator[pa.RecordBatch]:
+def tail_batches(tail: Path) -> Iterator[pa.RecordBatch]:
     """Batches of an Arrow stream up to the last whole one; a recording that was killed leaves a torn end."""
     try:
         with tail.open("rb") as source, pa.ipc.open_stream(source) as stream:

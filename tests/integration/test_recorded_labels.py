@@ -1,9 +1,11 @@
 """Labels of real recordings: from command lines, folders and files that anyone may have made."""
 
+import ctypes
 import json
 import os
 import signal
 import stat
+import subprocess
 import sys
 import textwrap
 import threading
@@ -130,7 +132,8 @@ def test_a_symlinked_movie_keeps_both_paths(project: Path, tmp_path: Path, backe
     link.parent.mkdir()
     movie.write_bytes(b"m" * 5000)
     link.symlink_to(movie)
-    trace = recorded(["/bin/cat", str(link)], tmp_path, tmp_path / "t.iotrace", backend)
+    program = f"open({str(link)!r}, 'rb', buffering=0).read(5000)"
+    trace = recorded(python(program), tmp_path, tmp_path / "t.iotrace", backend)
     events = trace.events()
     reads = events[(events.op == "read") & (events.path_text == str(link))]
     assert reads.result.sum() == 5000
@@ -179,7 +182,7 @@ def _stop_readers(until: threading.Event, stopped: list[int]) -> None:
 def test_a_reader_that_hangs_is_left_behind_and_the_recording_ends(project: Path, tmp_path: Path) -> None:
     program = f"""
         import time
-        open({str(project / "J12" / "out")!r}, "w").close()
+        open({str(project / "J6" / "out")!r}, "w").close()
         time.sleep(5)
         open({str(project / "J13" / "out")!r}, "w").close()
         """
@@ -200,7 +203,7 @@ def test_a_reader_that_hangs_is_left_behind_and_the_recording_ends(project: Path
         starter.join()
         watcher.join()
     assert stopped
-    assert {row[1] for row in labels(trace)} == {"J12"}
+    assert {row[1] for row in labels(trace)} == {"J6"}
     assert [s for s in trace.info.unseen if s.startswith(f"the labels of {project / 'J13'}")]
 
 
@@ -217,3 +220,75 @@ def test_root_reads_a_folder_as_the_user_that_it_belongs_to(tmp_path: Path) -> N
     trace = recorded(python(f"open({str(job / 'out')!r}, 'w').close()"), tmp_path, tmp_path / "t.iotrace")
     # that the file is there, its folder shows; what is in it only root may read
     assert labels(trace) == {(None, "J5", None, None)}
+
+
+def _label(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "iotrace", "label", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_trace_is_labelled_afterwards_from_folders_that_moved(project: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    project.rename(moved)
+    (project / "J12").mkdir(parents=True)
+    program = f"""
+        import os
+        open({str(project / "J12" / "out")!r}, "w").close()
+        if os.fork() == 0: os._exit(0)
+        os.wait()
+        """
+    trace = recorded(python(program), tmp_path, tmp_path / "t.iotrace")
+    assert labels(trace) == {(None,) * 4}
+    events = sorted((path, path.stat().st_mtime_ns) for path in (trace.folder / "events").iterdir())
+    done = _label(str(trace.folder), "--root", f"{project}={moved}")
+    assert done.returncode == 0, done.stderr
+    assert "P77 J12 (patch_motion_correction_multi: Patch Motion Correction): 2 processes" in done.stdout
+    assert "2 of 2 processes got labels" in done.stdout
+    found = {("P77", "J12", "patch_motion_correction_multi", "Patch Motion Correction")}
+    assert labels(open_trace(trace.folder)) == found
+    assert sorted((path, path.stat().st_mtime_ns) for path in (trace.folder / "events").iterdir()) == events
+    assert not list((trace.folder / "processes").glob("_*"))
+    again = _label(str(trace.folder), "--root", f"{project}={moved}")
+    assert "0 of 2 processes got labels" in again.stdout
+    assert labels(open_trace(trace.folder)) == found
+
+
+def test_labels_that_a_trace_has_hold_when_it_is_labelled_again(project: Path, tmp_path: Path) -> None:
+    program = f"open({str(project / 'J6' / 'out')!r}, 'w').close()"
+    trace = recorded(python(program), tmp_path, tmp_path / "t.iotrace")
+    assert labels(trace) == {("P77", "J6", None, None)}
+    (project / "project.json").write_text('{"uid": "P99"}')
+    (project / "J6" / "job.json").write_text('{"job_type": "sharpen", "project_uid": "P77"}')
+    assert _label(str(trace.folder)).returncode == 0
+    assert labels(open_trace(trace.folder)) == {("P77", "J6", "sharpen", "Post-processing")}
+
+
+def test_a_mount_that_never_answers_costs_its_time_and_is_named(project: Path, tmp_path: Path) -> None:
+    libc, hung = ctypes.CDLL(None, use_errno=True), tmp_path / "hung"
+    hung.mkdir()
+    try:
+        server = os.open("/dev/fuse", os.O_RDWR)
+    except OSError as error:
+        pytest.skip(f"no FUSE here: {error.strerror}")
+    options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
+    if libc.mount(b"hung", os.fsencode(hung), b"fuse", 0, options) != 0:
+        os.close(server)
+        pytest.skip(f"FUSE cannot be mounted: {os.strerror(ctypes.get_errno())}")
+    try:
+        program = f"open({str(tmp_path / 'gone' / 'J12' / 'out')!r}, 'w').close()"
+        (tmp_path / "gone" / "J12").mkdir(parents=True)
+        trace = recorded(python(program), tmp_path, tmp_path / "t.iotrace")
+        done = _label(str(trace.folder), "--root", f"{tmp_path}/gone={hung}")
+        assert done.returncode == 0, done.stderr
+        assert f"not read: the labels of {hung}/J12: reading it took longer than 2 s" in done.stdout
+    finally:
+        libc.umount2(os.fsencode(hung), 2)
+        os.close(server)
+
+
+@pytest.mark.parametrize("words", [["--root", "a=b"], ["--root", "/a"]])
+def test_a_root_that_is_not_a_pair_of_folders_is_refused(tmp_path: Path, words: list[str]) -> None:
+    trace = recorded(["/bin/true"], tmp_path, tmp_path / "t.iotrace")
+    done = _label(str(trace.folder), *words)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1

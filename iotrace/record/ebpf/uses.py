@@ -15,7 +15,9 @@ from iotrace.trace.operations import OPERATIONS, Kind
 _MAKES: Final = (
     "creat", "mkdir", "mkdirat", "symlink", "symlinkat", "link", "linkat", "rename", "renameat", "renameat2",
 )  # fmt: skip
-_WRITES: Final = np.array([o.kind is Kind.WRITE or o.name in _MAKES or o.name.startswith("truncate") for o in OPERATIONS])
+_WRITES: Final = np.array(
+    [o.kind is Kind.WRITE or o.name in _MAKES or o.name.startswith("truncate") for o in OPERATIONS]
+)
 _OPENS: Final = np.array([o.result == "fd" and "path" in o.arguments for o in OPERATIONS])
 _WRITES_OTHER: Final = np.array([o.kind is Kind.COPY or o.name.startswith(("rename", "link")) for o in OPERATIONS])
 _C: Final = d.COLUMN
