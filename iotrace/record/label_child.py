@@ -17,7 +17,6 @@ import os
 import pwd
 import re
 import stat
-import sys
 from typing import Any, Final
 
 import msgspec
@@ -259,4 +258,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -58,6 +58,12 @@ class LabelReader:
         """Requests not yet answered, or answered and not yet taken."""
         return self._asked - self._taken
 
+    @property
+    def child_pid(self) -> int | None:
+        """The child that is asked at present."""
+        child = self._child
+        return child.pid if child is not None else None
+
     def ask_folder(self, folder: str, uid: int | None, key: str | None = None) -> None:
         """Ask what a job's folder says; `uid`: whose process named it, where known. The answer's key is the folder,
         unless another is given."""
@@ -125,12 +131,13 @@ class LabelReader:
             self._answers.put((key, answer))
         self._abandon()
 
-    def _answer_of(self, request: Request) -> Answer:
+    def _answer_of(self, request: Request, again: bool = True) -> Answer:
         if self._child is None and not self._begin():
             self._dropped += self._given_up
             return {}
         child = self._child
-        assert child is not None and child.stdin is not None
+        assert child is not None
+        assert child.stdin is not None
         data = msgspec.json.encode(request)
         try:
             # the child has read all that came before, so this fits the pipe and does not wait
@@ -139,7 +146,9 @@ class LabelReader:
         except TimeoutError:
             self.hung.append(_name(request))
         except (OSError, EOFError):
-            pass  # it was killed, or fell over this request
+            # it was killed before, or fell over this request: the next one shows which
+            self._abandon()
+            return self._answer_of(request, again=False) if again else {}
         self._abandon()
         return {}
 

@@ -181,6 +181,9 @@ class OnNames(OnDescriptors):
         if flags & os.O_CREAT and resolved not in files.names:
             existed = False if flags & os.O_EXCL or name in files.absent else files.created_at(resolved)
         files.absent.discard(name)
+        if resolved not in files.names and resolved != self._path_texts[path]:
+            # the event keeps the link's name, the file has that of what the link leads to
+            path = self.intern(resolved, resolved)
         return files.at(resolved, path, existed)
 
     def _mkdir(self, thread: Thread, call: Call) -> None:
