@@ -29,6 +29,7 @@ COMMANDS: Final = {
     ),
     "top": ("iotrace.record.top_command:top", "Show live what jobs or processes ask of the storage."),
     "import": ("iotrace.trace.command:import_trace", "Make a trace from a log of another tool."),
+    "label": ("iotrace.record.label_command:label", "Find the CryoSPARC labels of a finished trace's processes."),
     "summary": (
         "iotrace.analysis.commands.summary:summary",
         "Say what a trace holds: calls, bytes, latencies and sizes.",

@@ -1,27 +1,34 @@
-"""Labels of a process: which CryoSPARC project, job, type and step it works for, and which Slurm job it is.
+"""What labels are, and what a command line, an environment and a path tell of them.
 
-Found, in this order, on a command line (`cryosparcw run --project P1 --job J6`), in SLURM_JOB_NAME (`cryosparc_P1_J6`),
-by a folder `J6` that holds a job.json or lies beside a project.json, and in these two files (job.json has `job_type` in
-version 4, `spec.type` in version 5). Command lines and files are text from strangers: read with limits, believed in
-nothing but their form.
+Pure text in, labels out: a command line (`cryosparcw run --project P1 --job J6`), SLURM_JOB_NAME (`cryosparc_P1_J6`), a
+folder J6 or S2 on a path. Text from strangers is believed in nothing but its form. What job folders say is read by
+label_child.py; label_book.py puts all of it together.
 """
 
 from __future__ import annotations
 
-import os
+import posixpath
 import re
-import stat
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from iotrace.trace.redact import redact
 
-__all__ = ["STEPS", "Labels", "labels_of", "read_json", "redact", "step_of"]
+__all__ = [
+    "LABELS",
+    "STEPS",
+    "job_folders",
+    "job_of_command",
+    "job_of_slurm_name",
+    "plain",
+    "redact",
+    "slurm_job_of",
+    "step_of",
+]
+
+LABELS: Final = ("project", "job", "job_type", "step", "user", "slurm_job")
+"""The label columns of processes."""
 
 STEPS: Final[Mapping[str, str]] = {
     # the twelve steps and the job type keys of each; which keys belong to a step is inference, see docs
@@ -49,30 +56,13 @@ STEPS: Final[Mapping[str, str]] = {
 }
 """Job type key → step of the workflow."""
 
-JSON_LIMIT: Final = 16 << 20
-"""Bytes; job.json files of large jobs are a few MB."""
-
-_PROJECT: Final = re.compile(r"P\d{1,9}")
-_JOB: Final = re.compile(r"[JS]\d{1,9}")
-_TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_SLURM_NAME: Final = re.compile(r"cryosparc_(P\d{1,9})_(J\d{1,9})")
-_JOB_FOLDER: Final = re.compile(r"(?=(/(?:[^/]+/)*([JS]\d{1,9}))(?:/|$))")
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """The label columns of processes; None where nothing was found."""
-
-    project: str | None = None
-    job: str | None = None
-    job_type: str | None = None
-    step: str | None = None
-    user: str | None = None
-    slurm_job: str | None = None
-
-    def known(self) -> dict[str, str]:
-        """Only what was found, by column."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+_PROJECT: Final = re.compile(r"P[0-9]{1,9}")
+_JOB: Final = re.compile(r"[JS][0-9]{1,9}")
+_SLURM_NAME: Final = re.compile(r"cryosparc_(P[0-9]{1,9})_(J[0-9]{1,9})")
+_SLURM_JOB: Final = re.compile(r"[0-9_+.]{1,40}")
+_JOB_FOLDER: Final = re.compile(r"/[JS][0-9]{1,9}(?=/|$)")
+_PSEUDO: Final = ("/proc/", "/sys/", "/dev/")
+_FOLDERS_OF_A_PATH: Final = 4
 
 
 def step_of(job_type: str | None) -> str | None:
@@ -80,40 +70,8 @@ def step_of(job_type: str | None) -> str | None:
     return STEPS.get(job_type, job_type) if job_type else None
 
 
-def labels_of(
-    arguments: Sequence[str],
-    environment: Mapping[str, str],
-    cwd: str | None,
-    opened: Iterable[str] = (),
-) -> Labels:
-    """Labels of a process.
-
-    Parameters
-    ----------
-    arguments: its command line, or an ancestor's.
-    environment: its variables (SLURM_JOB_NAME, SLURM_JOB_ID, USER are used).
-    cwd: its working folder.
-    opened: absolute paths that it opens.
-    """
-    project, job = _from_command_line(arguments)
-    named = _SLURM_NAME.fullmatch(environment.get("SLURM_JOB_NAME", ""))
-    if named and job is None:
-        project, job = project or named[1], named[2]
-    job_type: str | None = None
-    folder = _job_folder([cwd] if cwd else [], job) or _job_folder(opened, job)
-    if folder is not None:
-        job = job or folder.name
-        found_project, job_type = _from_folder(folder)
-        project = project or found_project
-    labels = Labels(project, job, job_type, step_of(job_type))
-    user = environment.get("SLURM_JOB_USER") or environment.get("USER") or environment.get("LOGNAME")
-    slurm_job = environment.get("SLURM_JOB_ID")
-    if slurm_job is not None and not re.fullmatch(r"[0-9_+.]{1,40}", slurm_job):
-        slurm_job = None
-    return replace(labels, user=_clean(user), slurm_job=slurm_job)
-
-
-def _from_command_line(arguments: Sequence[str]) -> tuple[str | None, str | None]:
+def job_of_command(arguments: Sequence[str]) -> tuple[str | None, str | None]:
+    """Project and job that a command line of CryoSPARC's names."""
     # a shell's -c "cryosparcw run --project P1 --job J6 > …" holds the words in one argument
     words = [word for argument in arguments[:4096] for word in argument[:65536].replace("=", " ").split()]
     if not any("cryosparc" in word for word in words):
@@ -127,74 +85,28 @@ def _from_command_line(arguments: Sequence[str]) -> tuple[str | None, str | None
     return project, job
 
 
-def _job_folder(paths: Iterable[str], job: str | None) -> Path | None:
-    """The innermost folder J6 or S2 on one of the paths that is a job's: it has a job.json, or a project.json beside
-    it."""
-    for path in paths:
-        if "\0" in path:
-            continue
-        for match in reversed(list(_JOB_FOLDER.finditer(os.path.normpath(path)))):
-            folder = Path(match[1])
-            if job is not None and folder.name != job:
-                continue
-            if _is_file(folder / "job.json") or _is_file(folder.parent / "project.json"):
-                return folder
-    return None
+def job_of_slurm_name(environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Project and job that SLURM_JOB_NAME names."""
+    named = _SLURM_NAME.fullmatch(environment.get("SLURM_JOB_NAME", ""))
+    return (named[1], named[2]) if named else (None, None)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False
+def slurm_job_of(environment: Mapping[str, str]) -> str | None:
+    """SLURM_JOB_ID, where it has the form of one."""
+    value = environment.get("SLURM_JOB_ID", "")
+    return value if _SLURM_JOB.fullmatch(value) else None
 
 
-def _from_folder(folder: Path) -> tuple[str | None, str | None]:
-    """Project and job type from job.json and project.json."""
-    job = read_json(folder / "job.json")
-    spec = job.get("spec")
-    job_type = job.get("job_type") or (spec.get("type") if isinstance(spec, dict) else None)
-    project = job.get("project_uid")
-    if not _matches(_PROJECT, project):
-        project = read_json(folder.parent / "project.json").get("uid")
-    return (
-        project if _matches(_PROJECT, project) else None,
-        job_type if _matches(_TYPE, job_type) else None,
-    )
+def job_folders(path: str) -> list[str]:
+    """Folders on an absolute path, itself included, whose names are a job's or a session's; the innermost first."""
+    if not path.startswith("/") or "\0" in path or path.startswith(_PSEUDO) or len(path) > 4096:
+        return []
+    if "//" in path or "/." in path:
+        path = posixpath.normpath(path)
+    ends = [match.end() for match in _JOB_FOLDER.finditer(path)]
+    return [path[:end] for end in reversed(ends[-_FOLDERS_OF_A_PATH:])]
 
 
-def _matches(pattern: re.Pattern[str], value: object) -> bool:
-    return isinstance(value, str) and pattern.fullmatch(value) is not None
-
-
-def _clean(text: str | None) -> str | None:
+def plain(text: str | None) -> str | None:
+    """A short printable name, or None."""
     return text if text and text.isprintable() and len(text) <= 256 else None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A small JSON object from a folder that anyone may write to; {} for anything else.
-
-    Follows no link in the last component, opens nothing but regular files (a FIFO would block), reads no more than
-    JSON_LIMIT.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except (OSError, ValueError):
-        return {}
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > JSON_LIMIT:
-            return {}
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            data = file.read(JSON_LIMIT + 1)
-    except OSError:
-        return {}
-    finally:
-        os.close(fd)
-    if len(data) > JSON_LIMIT:
-        return {}
-    try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pwd
 import re
 import select
 import shutil
@@ -18,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Final
 
 from iotrace.errors import RecordError
-from iotrace.record.labels import labels_of
+from iotrace.record.label_book import LabelBook, own_facts
+from iotrace.record.label_reader import LabelReader
 from iotrace.record.launch import find_program
 from iotrace.trace.assemble import Assembler
 from iotrace.trace.assembly.identity import Stat
@@ -82,7 +82,8 @@ class StraceBackend:
         self._filter = _seccomp(self._strace) if not detachable else ()
         self._left = False
         self._began_utc_ns = time.time_ns()
-        self._assembler = Assembler(writer, os.fsencode(os.getcwd()), _umask(), self._began_utc_ns, _labels)
+        self._labels = _Labels()
+        self._assembler = Assembler(writer, os.fsencode(os.getcwd()), _umask(), self._began_utc_ns, self._labels)
         self._log = StraceLog(self._assembler, self._began_utc_ns)
         self._fd = -1
         self._carry = b""
@@ -241,9 +242,10 @@ class StraceBackend:
         self._detach()
         while self._take(1 << 30):
             pass
+        unread = self._labels.settle()
         self._log.finish(self._carry.decode("latin-1"))
         self.writer.info.lost = {kind: count for kind, count in self._log.lost.items() if count}
-        self.unseen = notes(self._log)
+        self.unseen = notes(self._log) + unread
         if self._left:
             self.unseen.append(
                 "what processes did that went on after the recording (strace stays with them to their end)"
@@ -314,14 +316,27 @@ def _seccomp(strace: str) -> tuple[str, ...]:
     return _FILTER if tried.returncode == 0 else ()
 
 
-def _labels(arguments: Sequence[str], environment: Mapping[str, str], cwd: str | None) -> dict[str, str]:
-    labels = labels_of(arguments, environment, cwd).known()
-    if arguments and "user" not in labels:
-        try:
-            labels["user"] = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            labels["user"] = str(os.getuid())
-    return labels
+class _Labels(LabelBook):
+    """A label book that knows that all processes descend from this one, and takes answers as they come."""
+
+    def __init__(self) -> None:
+        super().__init__(LabelReader())
+        self._own = own_facts()
+
+    def began(self, process: int, parent: int | None) -> None:
+        super().began(process, parent)
+        if parent is None:
+            self.told(process, self._own)
+
+    def changes(self) -> dict[int, dict[str, str]]:
+        self.take(self.reader.answers())
+        return super().changes()
+
+    def settle(self) -> list[str]:
+        """Take the last answers, for which it waits a few seconds at most; returns what stays unread, as sentences."""
+        self.take(self.reader.last_answers())
+        self.reader.close()
+        return self.reader.unseen()
 
 
 def _is_alive(pid: int) -> bool:

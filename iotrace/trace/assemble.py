@@ -8,9 +8,8 @@ rows of all four tables in batches. It never looks at the machine, unless a live
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Protocol
 
 from iotrace.trace.assembly.calls import Call, is_pseudo
 from iotrace.trace.assembly.identity import Stat, printable
@@ -21,10 +20,23 @@ from iotrace.trace.writer import TraceWriter
 
 __all__ = ["UNKNOWN_FOLDER", "Assembler", "Call", "Labeler", "Stat"]
 
-_JOB_FOLDER: Final = re.compile(rb"^(.*/[JS]\d+)/")
 
-Labeler = Callable[[Sequence[str], Mapping[str, str], str | None], Mapping[str, str]]
-"""From a command line, an environment and a folder to the label columns that can be told."""
+class Labeler(Protocol):
+    """Told what processes do, it gives their label columns, at once or later; processes go by their numbers."""
+
+    def began(self, process: int, parent: int | None) -> None:
+        """A process began."""
+
+    def executed(
+        self, process: int, arguments: Sequence[str], environment: Mapping[str, str] | None, cwd: str | None
+    ) -> None:
+        """A process executed a program."""
+
+    def opened(self, process: int, path: str, writes: bool) -> None:
+        """A process opened a file."""
+
+    def changes(self) -> Mapping[int, Mapping[str, str]]:
+        """Labels of the processes whose labels have changed since the last call."""
 
 
 class Assembler(OnNames):
@@ -36,7 +48,7 @@ class Assembler(OnNames):
     cwd, umask: of the first process, where known.
     probe_since_ns: UTC in ns of the recording's start; only for a live recorder, which may look at the files
         themselves.
-    labeler: finds the labels of a process at its exec, and of one that opens a file in a job's folder.
+    labeler: finds the labels of processes; told of each fork and exec, and of files opened below a folder J… or S….
 
     Attributes
     ----------
@@ -54,7 +66,7 @@ class Assembler(OnNames):
     ) -> None:
         super().__init__(writer, cwd, umask, probe_since_ns)
         self._labeler = labeler
-        self._asked_labels: set[tuple[int, bytes]] = set()
+        self._labelled: dict[int, Process] = {}
         self._handlers: dict[str, Callable[[Thread, Call], None]] = {o.name: self._handler(o.name) for o in OPERATIONS}
 
     def add(self, call: Call) -> None:
@@ -120,25 +132,29 @@ class Assembler(OnNames):
             if call.environment is not None:
                 process.environment = _environment(call.environment)
             self._changed[process.number] = process
-            self._label(process, process.cwd)
+            if self._labeler is not None:
+                cwd = os.fsdecode(process.cwd) if process.cwd is not None else None
+                self._labeler.executed(process.number, process.arguments or [], process.environment, cwd)
         self._emit(thread, call, path, file, base.number if base is not None else None)
 
-    def _label(self, process: Process, folder: bytes | None) -> None:
+    def _new_process(self, pid: int, start_ns: int, parent: Process | None) -> Process:
+        process = super()._new_process(pid, start_ns, parent)
         if self._labeler is not None:
-            where = os.fsdecode(folder) if folder is not None else None
-            process.labels |= self._labeler(process.arguments or [], process.environment, where)
-            self._changed[process.number] = process
+            self._labelled[process.number] = process
+            self._labeler.began(process.number, process.parent)
+        return process
 
-    def _opened_by(self, process: Process, text: bytes) -> None:
-        match = _JOB_FOLDER.match(text) if self._labeler is not None else None
-        if match is None or "job_type" in process.labels:
-            return
-        if (process.number, match[1]) not in self._asked_labels and self._labeler is not None:
-            self._asked_labels.add((process.number, match[1]))
-            found = self._labeler([], {}, os.fsdecode(match[1]))
-            if found.get("job") == process.labels.get("job", found.get("job")):
-                process.labels = {**found, **process.labels}
-            self._changed[process.number] = process
+    def _opened_by(self, process: Process, text: bytes, writes: bool) -> None:
+        if self._labeler is not None:
+            self._labeler.opened(process.number, os.fsdecode(text), writes)
+
+    def _write_processes(self) -> None:
+        if self._labeler is not None:
+            for number, labels in self._labeler.changes().items():
+                process = self._labelled[number]
+                process.labels = dict(labels)
+                self._changed[number] = process
+        super()._write_processes()
 
     def _wait(self, thread: Thread, call: Call) -> None:
         awaited = self._process_of_pid.get(call.pid) if call.pid else None

@@ -66,6 +66,12 @@ class Trace:
         whole = {part.name for part in parts}
         return parts, [number for number in begun if part_name(number) not in whole]
 
+    def tails(self, table: str) -> list[Path]:
+        """Arrow streams that hold the rows of a small table's part that is not yet written."""
+        _, begun = self._snapshot(table)
+        found = [self.folder / table / tail_name(number) for number in begun]
+        return [path for path in found if path.exists()]
+
     def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Rows of a table in the order written; columns that this version does not know are left out."""
         names = list(columns) if columns is not None else SCHEMAS[table].names
@@ -105,7 +111,7 @@ class Trace:
             except (pa.ArrowException, OSError) as error:
                 if not part.exists():
                     raise TraceError(f"{begun} cannot be read: {str(error).splitlines()[0]}.") from None
-        rest = list(_tail_batches(folder / tail_name(number, groups)))
+        rest = list(tail_batches(folder / tail_name(number, groups)))
         if part.exists() and not groups:
             # it has ended meanwhile
             yield from self._part_batches(part, names)
@@ -211,7 +217,7 @@ def _begun_parts(folder: Path) -> list[int]:
     return sorted({int(name[6:12]) for name in names if name[6:12].isdigit()})
 
 
-def _tail_batches(tail: Path) -> Iterator[pa.RecordBatch]:
+def tail_batches(tail: Path) -> Iterator[pa.RecordBatch]:
     """Batches of an Arrow stream up to the last whole one; a recording that was killed leaves a torn end."""
     try:
         with tail.open("rb") as source, pa.ipc.open_stream(source) as stream:

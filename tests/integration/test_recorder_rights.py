@@ -1,5 +1,5 @@
-"""Recorders that may not do all, on kernels that do not have all, of processes that end in the wrong moment, and several
-at once. Each is one clear line, never a traceback."""
+"""Recorders that may not do all, on kernels that do not have all, of processes that end in the wrong moment, and
+several at once. Each is one clear line, never a traceback."""
 
 import os
 import random
@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults import iotrace, program, run, said, start, until
 
 from iotrace.errors import RecordError
 from iotrace.record.scope import Scope, running
 from iotrace.record.session import record
 from iotrace.trace.reader import Trace, open_trace
-from faults import iotrace, program, run, said, start, until
 
 pytestmark = pytest.mark.bpf
 NEEDED = ("bpf", "perfmon", "sys_ptrace", "sys_nice")
@@ -62,8 +62,9 @@ def test_a_process_that_ends_while_it_is_being_attached_ends_the_recording_clean
             assert outcome.info.complete
             outcomes["recorded"] += 1
         except RecordError as error:
-            assert clear.search(str(error)), error
-            assert "\n" not in str(error)
+            said = str(error)
+            assert clear.search(said), said
+            assert "\n" not in said
             assert not folder.exists()
             outcomes["gone"] += 1
         process.wait()

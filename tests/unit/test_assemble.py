@@ -1,6 +1,7 @@
 """The Assembler's state: positions, mappings, descriptors and names follow what the kernel would do."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -220,15 +221,32 @@ def test_files_know_their_mount_by_the_longest_point(tmp_path: Path) -> None:
     assert assembled(tmp_path, *calls, mounts=mounts).files().mount.tolist() == [0, 1, 2, 1]
 
 
-def test_labels_come_at_exec_go_to_children_and_are_sought_where_a_job_works(tmp_path: Path) -> None:
-    asked: list[tuple[list[str], str | None]] = []
+class Told:
+    """A labeler that keeps what it is told, and labels process N with job JN."""
 
-    def labeler(arguments, environment, folder):  # type: ignore[no-untyped-def]
-        asked.append((list(arguments), folder))
-        if arguments == ["run", "J5"]:
-            return {"job": "J5"}
-        return {"job": "J7", "job_type": "sharpen"} if folder and folder.endswith("/J7") else {}
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+        self.due: set[int] = set()
 
+    def began(self, process: int, parent: int | None) -> None:
+        self.told.append(("began", process, parent))
+        self.due.add(process)
+
+    def executed(
+        self, process: int, arguments: Sequence[str], environment: Mapping[str, str] | None, cwd: str | None
+    ) -> None:
+        self.told.append(("executed", process, list(arguments), environment, cwd))
+
+    def opened(self, process: int, path: str, writes: bool) -> None:
+        self.told.append(("opened", process, path, writes))
+
+    def changes(self) -> dict[int, dict[str, str]]:
+        due, self.due = self.due, set()
+        return {process: {"job": f"J{process}"} for process in due}
+
+
+def test_a_labeler_is_told_of_forks_execs_and_files_of_jobs_and_its_labels_are_written(tmp_path: Path) -> None:
+    labeler = Told()
     trace = assembled(
         tmp_path,
         call("fork", 2, flags=17),
@@ -241,9 +259,17 @@ def test_labels_come_at_exec_go_to_children_and_are_sought_where_a_job_works(tmp
         labeler=labeler,
     )
     processes = trace.processes()
-    assert processes.job.tolist() == ["J5", "J7", "J5"]
-    assert [value for value in processes.job_type if isinstance(value, str)] == ["sharpen"]
-    assert asked == [(["run", "J5"], "/w"), ([], "/p/J7"), ([], "/p/J7")]
+    assert processes.job.tolist() == ["J0", "J1", "J2"]
+    assert labeler.told == [
+        ("began", 0, None),
+        ("began", 1, 0),
+        ("executed", 0, ["run", "J5"], {"SLURM_JOB_ID": "5"}, "/w"),
+        ("began", 2, 0),
+        ("opened", 1, "/p/J6/input", False),
+        ("opened", 1, "/p/J7/a", True),
+        ("opened", 1, "/p/J7/b", True),
+        ("opened", 2, "/p/J7/b", True),
+    ]
     assert processes.arguments[2].tolist() == ["run", "J5"]
 
 

@@ -62,7 +62,7 @@ class EbpfBackend:
         self.writer = writer
         self.scope = scope or Scope()
         self.unseen: list[str] = []
-        self._tables = SideTables(writer)
+        self._tables = SideTables(writer, self.scope.kind == "command")
         self._snapshot: Snapshot | None = None
         self._free: queue.SimpleQueue[Ints] = queue.SimpleQueue()
         for _ in range(_CHUNKS):
@@ -244,7 +244,7 @@ class EbpfBackend:
                     self._before_chapter()
                     self.writer.begin_chapter()
                     self._chapter_wanted = False
-                self._tables.add(snapshot)
+                self._tables.add(snapshot, rows, count)
                 if context is not None:
                     context()
                 self._take(rows, count, snapshot, last)
@@ -256,8 +256,10 @@ class EbpfBackend:
                     self._flushed = time.monotonic()
                 if self.writer.wants_chapter:
                     self._chapter_wanted = True
+            self._tables.finish()
         except BaseException as error:
             self._failure = error
+            self._tables.reader.close()
 
     def stop(self) -> dict[str, float]:
         """Detach, take the rest, write it; returns the recorder's own cost."""
@@ -276,6 +278,7 @@ class EbpfBackend:
             self._consumer_map.close()
             self._data_map.close()
             self._program.close()
+        self.unseen += self._tables.reader.unseen()
         if self._tables.names.unresolved:
             self.unseen.append(f"the folder of {self._tables.names.unresolved} relative names")
         return self._cost()

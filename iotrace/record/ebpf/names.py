@@ -33,11 +33,12 @@ def path_text(raw: bytes) -> str:
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _compose(
     paths: Ints, begin: int, blob: Bytes, blob_begin: int, texts: Bytes, ends: Ints, raws: Bytes, raw_ends: Ints,
-    first: int, count: int,
+    in_job: Bytes, first: int, count: int,
 ) -> int:  # fmt: skip
     """Put plain names together from row `begin` on; returns the row of the first that is not plain, or that lacks room.
 
-    `ends[i]` is where the text of path `first + i` ends; `raw_ends[i]` the same for row i of `paths`.
+    `in_job` is set where a folder like J6 or S2 is named. `ends[i]` is where the text of path `first + i` ends;
+    `raw_ends[i]` the same for row i of `paths`.
     """
     for row in range(begin, len(paths)):
         base, start, length = paths[row, 0], paths[row, 1] - blob_begin, paths[row, 2]
@@ -65,9 +66,14 @@ def _compose(
         if here > at and texts[at] == 47:
             if here - at > 1 and texts[here - 1] == 47:
                 return row
+            job = 0
             for i in range(at + 1, here):
-                if texts[i - 1] == 47 and (texts[i] == 47 or texts[i] == 46):
-                    return row
+                if texts[i - 1] == 47:
+                    if texts[i] == 47 or texts[i] == 46:
+                        return row
+                    if (texts[i] == 74 or texts[i] == 83) and i + 1 < here and 48 <= texts[i + 1] <= 57:
+                        job = 1
+            in_job[row] = job
         for i in range(length):
             raws[raw_at + i] = blob[start + i]
         ends[number] = here
@@ -82,10 +88,12 @@ class Names:
     ----------
     first: number of the chapter's first path.
     unresolved: relative names so far whose folder nobody knew.
+    perhaps_in_job: of the paths added last those that may lie in a job's folder, J6 or S2.
     """
 
     def __init__(self) -> None:
         self.unresolved = 0
+        self.perhaps_in_job: list[int] = []
         self.begin(0)
 
     def begin(self, first: int) -> None:
@@ -108,7 +116,8 @@ class Names:
     def prepare(self) -> None:
         """Compile, or load from the cache."""
         none = np.zeros(0, np.uint8)
-        _compose(np.zeros((0, 3), np.int64), 0, none, 0, none, none.astype(np.int64), none, none.astype(np.int64), 0, 0)
+        ends = none.astype(np.int64)
+        _compose(np.zeros((0, 3), np.int64), 0, none, 0, none, ends, none, ends, none, 0, 0)
 
     def add(self, paths: Ints, blob: bytes, blob_begin: int) -> pa.RecordBatch:
         """Take new paths, shape (n, 3) as in the drain's table of paths; returns their rows."""
@@ -117,13 +126,15 @@ class Names:
         raws, raw_ends = np.zeros(int(paths[:, d.P_LENGTH].sum()), np.uint8), np.zeros(count, np.int64)
         while self._count + count > len(self._ends):
             self._ends = np.concatenate([self._ends, np.zeros_like(self._ends)])
-        row = 0
+        in_job, row = np.zeros(count, np.uint8), 0
         while row < count:
             row = _compose(
-                paths, row, data, blob_begin, self._texts, self._ends, raws, raw_ends, self.first, self._count
+                paths, row, data, blob_begin, self._texts, self._ends, raws, raw_ends, in_job, self.first, self._count
             )
             if row < count:
+                in_job[row] = 1  # whoever wants to know looks at the text
                 row = self._add_one(paths, row, blob, blob_begin, raws, raw_ends)
+        self.perhaps_in_job = (np.nonzero(in_job)[0] + self.first + self._count).tolist()
         begin = int(self._ends[self._count - 1]) if self._count else 0
         ends = self._ends[self._count : self._count + count]
         numbers = np.arange(self.first + self._count, self.first + self._count + count, dtype=np.int32)

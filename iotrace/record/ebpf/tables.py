@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import pwd
 from pathlib import Path
 from stat import S_IFDIR, S_IFLNK, S_IFREG
 from typing import Any
@@ -19,8 +18,11 @@ import pyarrow as pa
 from iotrace.record.ebpf import drain as d
 from iotrace.record.ebpf.names import Names, path_text
 from iotrace.record.ebpf.state import Ints, State
+from iotrace.record.ebpf.uses import uses_of
 from iotrace.record.ebpf.writing import Writer
-from iotrace.record.labels import labels_of, redact
+from iotrace.record.label_book import READS, WRITES, LabelBook, own_facts
+from iotrace.record.label_reader import LabelReader
+from iotrace.record.labels import LABELS, job_folders, redact
 from iotrace.trace.schema import SCHEMAS
 
 
@@ -59,28 +61,75 @@ def _mount_of(text: str | None, candidates: list[tuple[int, str]]) -> int:
 
 
 class SideTables:
-    """Builds the rows of paths, files and processes from snapshots of the drain's state."""
+    """Builds the rows of paths, files and processes from snapshots of the drain's state.
 
-    def __init__(self, writer: Writer) -> None:
+    Parameters
+    ----------
+    writer: takes the rows.
+    own: processes without a recorded parent were started by this one, and are what it is.
+    """
+
+    def __init__(self, writer: Writer, own: bool = False) -> None:
         self._writer = writer
+        self._own = own_facts() if own else None
         self.names = Names()
+        self.reader = LabelReader()
+        self._book = LabelBook(self.reader)
+        self._job_paths: dict[int, str] = {}
         self._mounts = sorted(enumerate(writer.info.mounts), key=lambda item: -len(item[1].point))
         self._made: dict[str, int] = {}
         self._processes: dict[int, dict[str, Any]] = {}
         self.process_of_tally: dict[int, int] = {}
         """The kernel's number of a process → the trace's."""
 
-    def add(self, snapshot: Snapshot) -> None:
-        """Write the rows for what is new in the state."""
+    def add(self, snapshot: Snapshot, rows: Ints, count: int) -> None:
+        """Write the rows for what is new in the state; `rows`: the drain's columns that came with it."""
         self._add_paths(snapshot)
         self._add_notes(snapshot)
         self._add_files(snapshot)
+        self._label(rows, count)
+
+    def finish(self) -> None:
+        """Write what the last answers about labels say; waits for them a few seconds at most."""
+        self._take(self.reader.last_answers())
+        self.reader.close()
+
+    def _label(self, rows: Ints, count: int) -> None:
+        """Labels by what was opened: looked for only when the chunk brought a new name in a job's folder."""
+        found, self._job_paths = self._job_paths, {}
+        if found and self._book.seeks:
+            for process, path, writes in uses_of(rows, count, found):
+                if process in self._processes:
+                    self._book.uses(process, found[path], WRITES if writes else READS)
+        self._take(self.reader.answers())
+
+    def _take(self, answers: list[tuple[Any, dict[str, Any]]]) -> None:
+        changed: dict[int, None] = {}
+        for process, facts in self._book.take(answers).items():
+            if (row := self._processes.get(process)) is None:
+                continue
+            changed[process] = None
+            row["cgroup"] = facts.cgroup or row.get("cgroup")
+            if facts.arguments is not None:
+                words = [path_text(word.encode("latin-1")) for word in facts.arguments]
+                row["arguments"] = redact(words)
+                self._book.executed(process, words, None, row.get("cwd"))
+        for process, labels in self._book.changes().items():
+            if process in self._processes:
+                changed[process] = None
+                self._processes[process] |= {**dict.fromkeys(LABELS), **labels}
+        self._writer.append_rows("processes", [self._processes[process] for process in changed])
 
     def _add_paths(self, snapshot: Snapshot) -> None:
         if snapshot.first_path != self.names.first:
             self._begin_chapter(snapshot)
-        if len(snapshot.paths):
-            self._writer.append("paths", self.names.add(snapshot.paths, snapshot.blob, snapshot.blob_begin))
+        if not len(snapshot.paths):
+            return
+        self._writer.append("paths", self.names.add(snapshot.paths, snapshot.blob, snapshot.blob_begin))
+        for number in self.names.perhaps_in_job:
+            text = self.names.text(number)
+            if ("/J" in text or "/S" in text) and job_folders(text):
+                self._job_paths[number] = text
 
     def _begin_chapter(self, snapshot: Snapshot) -> None:
         """Forget what came before; the rows of processes that live are written again, for the chapters to come."""
@@ -90,6 +139,7 @@ class SideTables:
         self.process_of_tally = {
             t: process for t, process in self.process_of_tally.items() if process in snapshot.living
         }
+        self._book.keep_only(self._processes)
         self._writer.append_rows("processes", list(self._processes.values()))
 
     def _add_files(self, snapshot: Snapshot) -> None:
@@ -145,6 +195,8 @@ class SideTables:
 
     def _add_notes(self, snapshot: Snapshot) -> None:
         changed: dict[int, None] = {}
+        ended: set[int] = set()
+        begun: dict[int, bool] = {}
         for note in snapshot.notes.tolist():
             kind, time_ns, process = note[d.NOTE_KIND], note[d.NOTE_TIME], note[d.NOTE_PROCESS]
             if kind == d.NOTE_NAME_MADE:
@@ -158,22 +210,37 @@ class SideTables:
                 self._new_process(note)
             elif kind == d.NOTE_ADOPTED:
                 self._adopt(process)
+                begun[process] = True
             elif kind == d.NOTE_EXEC:
                 self._exec(note, snapshot)
+                begun[process] = False
             elif kind == d.NOTE_EXIT and process in self._processes:
                 row = self._processes[process]
                 row["end_ns"] = max(time_ns, row.get("end_ns") or 0)
                 row["exit"] = note[d.NOTE_VALUE]
+                ended.add(process)
+        for process, adopted in begun.items():
+            # the number of one that has ended may be another's by now
+            if process not in ended and self._processes[process]["pid"] > 0:
+                self.reader.ask_process(process, self._processes[process]["pid"], adopted)
+        for process, labels in self._book.changes().items():
+            if process in self._processes:
+                changed[process] = None
+                self._processes[process] |= labels
         self._writer.append_rows("processes", [self._processes[p] for p in changed if p in self._processes])
 
     def _new_process(self, note: list[int]) -> None:
         process, pid = note[d.NOTE_PROCESS], note[d.NOTE_VALUE]
         parent = note[d.NOTE_PARENT] if note[d.NOTE_PARENT] >= 0 else None
         row: dict[str, Any] = {"process": process, "pid": pid, "parent": parent, "start_ns": note[d.NOTE_TIME]}
+        self._book.began(process, parent)
         if parent is not None and parent in self._processes:
             # a fork is its parent until it executes a program
             inherited = self._processes[parent]
             row = {**inherited, **row, "end_ns": None, "exit": None}
+        elif self._own is not None:
+            row["cgroup"] = self._own.cgroup
+            self._book.told(process, self._own)
         if note[d.NOTE_UMASK] >= 0:
             row["umask"] = note[d.NOTE_UMASK]
         if note[d.NOTE_BASE] >= 0:
@@ -181,23 +248,13 @@ class SideTables:
         self._processes[process] = row
 
     def _adopt(self, process: int) -> None:
-        """A process that ran before it was followed: what it is, it tells now."""
+        """A process that ran before it was followed: what it is, it will be asked."""
         row = self._processes[process]
         try:
-            words = Path(f"/proc/{row['pid']}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
             row["command"] = path_text(Path(f"/proc/{row['pid']}/comm").read_bytes().rstrip(b"\n"))
         except OSError:
-            words = []  # it has ended
-        self._describe(row, [path_text(word) for word in words])
-
-    def _describe(self, row: dict[str, Any], arguments: list[str]) -> None:
-        row["arguments"] = redact(arguments)
-        row |= _live_facts(row["pid"])
-        labels = labels_of(arguments, environment_of(row["pid"]), row.get("cwd"))
-        for key in ("project", "job", "job_type", "step", "slurm_job"):
-            value = getattr(labels, key)
-            if value is not None:
-                row[key] = value
+            return  # it has ended
+        self._book.executed(process, [], None, row.get("cwd"))
 
     def _exec(self, note: list[int], snapshot: Snapshot) -> None:
         row = self._processes.setdefault(
@@ -210,7 +267,8 @@ class SideTables:
         row["command"] = posixpath.basename(program)[:15] or (arguments[0] if arguments else None)
         row["cwd"] = self.names.text(note[d.NOTE_BASE]) if note[d.NOTE_BASE] >= 0 else row.get("cwd")
         row["umask"] = note[d.NOTE_UMASK]
-        self._describe(row, arguments)
+        row["arguments"] = redact(arguments)
+        self._book.executed(row["process"], arguments, None, row["cwd"])
 
 
 class Snapshot:
@@ -232,30 +290,3 @@ class Snapshot:
         self.blob = state.blob[self.blob_begin : self.blob_end].tobytes()
         self.notes = state.table(d.NOTE_ROWS)[: state.count(d.NOTES)].copy()
         state.header[d.NOTES] = 0
-
-
-def environment_of(pid: int) -> dict[str, str]:
-    """Environment of a live process, empty when it is gone or not ours to read."""
-    try:
-        data = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return {}
-    pairs = (item.partition(b"=") for item in data.split(b"\0") if item)
-    return {key.decode(errors="replace"): value.decode(errors="replace") for key, _, value in pairs}
-
-
-def _live_facts(pid: int) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    try:
-        uid = os.stat(f"/proc/{pid}").st_uid
-        facts["user"] = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        facts["user"] = str(uid)
-    except OSError:
-        return facts
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        facts["cgroup"] = next((line[3:] for line in lines if line.startswith("0::")), None)
-    except OSError:
-        pass
-    return facts

@@ -50,8 +50,8 @@ class OnNames(OnDescriptors):
         super().__init__(writer, cwd, umask, probe_since_ns)
         self.unknown_folders = 0
 
-    def _opened_by(self, process: Process, text: bytes) -> None:
-        """A process opened a file for writing; for labels."""
+    def _opened_by(self, process: Process, text: bytes, writes: bool) -> None:
+        """A process opened a file below a folder that a job's may be; for labels."""
 
     def _resolve(
         self, thread: Thread, dirfd: int | None, dirfd_name: bytes | None, raw: bytes
@@ -163,9 +163,8 @@ class OnNames(OnDescriptors):
         description.shown = shown or b""
         thread.descriptors.put(call.result, description, bool(flags & os.O_CLOEXEC))
         self._emit(thread, call, path, file.number, description.number, other_open=other)
-        # a job reads what other jobs wrote: only where it writes is its own folder
-        if flags & os.O_ACCMODE and (b"/J" in text or b"/S" in text):
-            self._opened_by(thread.process, text)
+        if b"/J" in text or b"/S" in text:
+            self._opened_by(thread.process, text, bool(flags & os.O_ACCMODE))
 
     def _opened_file(self, name: bytes, shown: bytes | None, path: int, flags: int) -> File:
         files = self._files
@@ -182,6 +181,9 @@ class OnNames(OnDescriptors):
         if flags & os.O_CREAT and resolved not in files.names:
             existed = False if flags & os.O_EXCL or name in files.absent else files.created_at(resolved)
         files.absent.discard(name)
+        if resolved not in files.names and resolved != self._path_texts[path]:
+            # the event keeps the link's name, the file has that of what the link leads to
+            path = self.intern(resolved, resolved)
         return files.at(resolved, path, existed)
 
     def _mkdir(self, thread: Thread, call: Call) -> None:
