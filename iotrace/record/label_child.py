@@ -120,7 +120,7 @@ def answer_folder(path: bytes, uid: int | None) -> dict[str, Any]:
             return _look(path) or nothing
         if not uid:
             # a process of root, or of nobody knows whom: the folder's owner can read what is his own
-            uid = os.stat(path).st_uid
+            uid = os.lstat(path).st_uid
         with _As(uid):
             return _look(path) or nothing
     except (OSError, ValueError):
@@ -172,7 +172,11 @@ class _As:
         except KeyError:
             gid, groups = _NOBODY, []
         os.setgroups(groups)
-        _set_ids(self.uid, gid)
+        try:
+            _set_ids(self.uid, gid)
+        except OSError:
+            self.__exit__()
+            raise
 
     def __exit__(self, *ignored: object) -> None:
         if self.uid:

@@ -113,9 +113,9 @@ def _tell(book: LabelBook, trace: Trace, rows: dict[int, dict[str, Any]]) -> Non
             begun.add(process)
             book.began(process, rows[process]["parent"])
     for number, row in rows.items():
+        book.executed(number, row["arguments"] or [], None, row["cwd"])
         if row["job"] is not None or row["project"] is not None:
             book.has(number, row["project"], row["job"])
-        book.executed(number, row["arguments"] or [], None, row["cwd"])
     texts = {
         row["path"]: row["text"]
         for batch in trace.batches("paths", ["path", "text"])

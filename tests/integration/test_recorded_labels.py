@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from iotrace.record.scope import BackendName
+from iotrace.record.scope import BackendName, Scope
 from iotrace.record.session import record
 from iotrace.trace.reader import Trace, open_trace
 
@@ -293,3 +293,28 @@ def test_a_root_that_is_not_a_pair_of_folders_is_refused(tmp_path: Path, words: 
     done = _label(str(trace.folder), *words)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_process_that_runs_already_is_asked_for_its_command_line_environment_and_owner(tmp_path: Path) -> None:
+    worker = tmp_path / "cryosparcw"
+    worker.write_text("#!/bin/sh\nfor i in 1 2 3 4 5 6; do cat /etc/hostname; sleep 1; done\n")
+    for folder in (tmp_path, *list(tmp_path.parents)[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    worker.chmod(0o755)
+    environment = {"SLURM_JOB_ID": "31", "PATH": os.environ["PATH"], "SECRET": "x"}
+    command = ["/bin/sh", str(worker), "run", "--project", "P3", "--job", "J4", "--token", "hunter2"]
+    running = subprocess.Popen(
+        command, env=environment, user=12345, group=12345, extra_groups=[], stdout=subprocess.DEVNULL, cwd="/"
+    )
+    try:
+        outcome = record([], tmp_path / "t.iotrace", "ebpf", True, 3.5, scope=Scope("pid", (running.pid,)))
+    finally:
+        running.kill()
+        running.wait()
+    trace = open_trace(outcome.folder)
+    processes = trace.processes().set_index("pid")
+    row = processes.loc[running.pid]
+    assert (row.project, row.job, row.slurm_job, row.user) == ("P3", "J4", "31", "12345")
+    assert row.arguments.tolist() == [*command[:-1], "***"]
+    assert len(processes) >= 3
+    assert set(processes.job) == {"J4"}

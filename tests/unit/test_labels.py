@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iotrace.errors import TraceError
 from iotrace.record.label_book import READS, WORKS_IN, WRITES, Facts, LabelBook
 from iotrace.record.label_child import (
     JSON_LIMIT,
@@ -22,6 +23,10 @@ from iotrace.record.label_child import (
 )
 from iotrace.record.label_reader import RESTARTS, LabelReader
 from iotrace.record.labels import STEPS, job_folders, job_of_command, job_of_slurm_name, slurm_job_of, step_of
+from iotrace.record.relabel import relabel
+from iotrace.trace.info import TraceInfo
+from iotrace.trace.reader import open_trace
+from iotrace.trace.writer import TraceWriter
 
 WORKER = [
     "/opt/cryosparcw",
@@ -263,10 +268,26 @@ def test_a_reader_that_dies_is_begun_anew_and_not_for_ever(tmp_path: Path) -> No
     reader = LabelReader()
     for number in range(RESTARTS + 3):
         reader.ask_process(number, os.getpid(), False)
-        answer = dict(reader.last_answers(10))[number]
+        answer = dict(reader.last_answers(10)).get(number)
         assert bool(answer) == (number <= RESTARTS)
         if reader.child_pid is not None:
             os.kill(reader.child_pid, 9)
             time.sleep(0.05)
     reader.close()
     assert [sentence for sentence in reader.unseen() if "too often" in sentence]
+
+
+def test_a_recording_that_was_cut_off_is_labelled_with_its_tail_and_one_that_goes_on_is_not(tmp_path: Path) -> None:
+    writer = TraceWriter(tmp_path / "t.iotrace", TraceInfo())
+    row = {"process": 0, "pid": 5, "start_ns": 0, "arguments": WORKER}
+    writer.append_rows("processes", [row, {"process": 1, "pid": 6, "start_ns": 1, "parent": 0}])
+    writer.flush()
+    with pytest.raises(TraceError, match="still being recorded"):
+        relabel(open_trace(writer.folder))
+    for tail in writer.folder.glob("*/_tail-*"):
+        os.utime(tail, (0, 0))
+    found = relabel(open_trace(writer.folder))
+    assert (found.changed, found.unseen) == (2, [])
+    processes = open_trace(writer.folder).processes()
+    assert processes.pid.tolist() == [5, 6]
+    assert processes.job.tolist() == ["J6", "J6"]
