@@ -25,6 +25,10 @@ COMMANDS: Final = {
     # name: (function, first line of its docstring)
     "record": ("iotrace.record.command:record", "Run a command and record its file I/O into a trace."),
     "import": ("iotrace.trace.command:import_trace", "Make a trace from a log of another tool."),
+    "anonymise": (
+        "iotrace.trace.command:anonymise",
+        "Make a copy of a trace that names nothing and replays the same.",
+    ),
     "summary": (
         "iotrace.analysis.commands.summary:summary",
         "Say what a trace holds: calls, bytes, latencies and sizes.",

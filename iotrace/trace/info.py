@@ -40,6 +40,7 @@ class TraceInfo(msgspec.Struct):
     max_reorder_ns: how far a row's time_ns may lie before that of an earlier row (rows are in order of completion).
     mounts: file systems mounted at the start; unseen: what this backend cannot see on this machine, as sentences.
     recorder: the recorder's own cost (cpu_s, memory_bytes).
+    anonymised: what `iotrace anonymise` took out, as words; empty for a trace as it was recorded.
     """
 
     format: tuple[int, int] = (FORMAT_MAJOR, FORMAT_MINOR)
@@ -67,6 +68,7 @@ class TraceInfo(msgspec.Struct):
     mounts: list[Mount] = []
     unseen: list[str] = []
     recorder: dict[str, float] = {}
+    anonymised: list[str] = []
 
 
 def info_of_this_machine(backend: str, command: list[str]) -> TraceInfo:
