@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from iotrace.errors import UsageError
-from iotrace.terminal import console, paragraph
+from iotrace.terminal import console, paragraph, printable, show
 from iotrace.units import count_text, duration_text
 
 
@@ -113,13 +113,15 @@ def anonymise(
         return
     out = console()
     counts = f"{count_text(done.rows['events'])} operations, {count_text(done.rows['paths'])} names"
-    paragraph(out, f"{counts} → {output}{'' if done.info.complete else ' (incomplete, as the trace is)'}")
+    show(out, printable(f"{counts} → {output}{'' if done.info.complete else ' (incomplete, as the trace is)'}"))
     if made:
-        paragraph(out, f"made the key {key}: keep it, and keep it secret")
+        show(out, printable(f"made the key {key}: keep it, and keep it secret"))
     paragraph(out, f"hidden: {', '.join(done.info.anonymised)}")
     left = [f".{extension}" for extension in done.extensions] + done.words
     paragraph(out, f"left in names: {', '.join(left) or 'nothing'}")
-    paragraph(out, f"NOT hidden: {'; '.join(NOT_HIDDEN)}")
+    show(out, "NOT hidden:")
+    for sentence in NOT_HIDDEN:
+        show(out, f"  - {sentence}")
 
 
 @contextmanager

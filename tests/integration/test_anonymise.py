@@ -210,7 +210,7 @@ def test_the_command_says_what_it_did_and_what_it_did_not_hide(tmp_path: Path) -
     source = hand_made(tmp_path / "T.iotrace")
     done = iotrace("anonymise", source, "-o", tmp_path / "A.iotrace", "--key", tmp_path / "key")
     assert done.returncode == 0, done.stderr
-    for text in ("hidden: names of files", "NOT hidden: sizes", ".eer", "made the key"):
+    for text in ("hidden: names of files", "NOT hidden:\n  - sizes", ".eer", "made the key"):
         assert text in done.stdout
     figures = json.loads(iotrace("anonymise", source, "-o", tmp_path / "A.iotrace", "--force", "--json").stdout)
     assert figures["events"] == read_info(source).events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -119,6 +120,13 @@ def test_known_extensions_and_system_words_stay_and_others_go() -> None:
     assert tokens.component(b"run.out") != b"run.out"
     assert tokens.component(b"user.comment").startswith(b"user.")
     assert all(re.fullmatch(rb"[a-z0-9]{1,8}", extension) for extension in EXTENSIONS)
+
+
+def test_the_page_lists_the_words_and_extensions_that_stay() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "anonymise.md").read_text()
+    listed = page.split("## Extensions that stay")[1].replace("`", " ").split()
+    assert sorted(listed) == sorted("." + extension.decode() for extension in EXTENSIONS)
+    assert " ".join(sorted(word.decode() for word in SYSTEM_WORDS)) in page
 
 
 def test_the_words_kept_are_enough_to_tell_the_systems_mounts() -> None:
