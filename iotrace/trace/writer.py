@@ -125,11 +125,15 @@ class TraceWriter:
         self._newest_ns = 0
         if self.folder.exists() or self.folder.is_symlink():
             self._make_room(force)
+        made = False
         try:
             self.folder.mkdir(mode=0o700)
+            made = True
             self._tables = {name: _Table(self.folder, name) for name in SCHEMAS}
             write_info(self.folder, info)
         except OSError as error:
+            if made:
+                shutil.rmtree(self.folder, ignore_errors=True)
             raise TraceError(f"cannot make the trace {self.folder}: {error.strerror}.") from None
 
     def _make_room(self, force: bool) -> None:
@@ -192,6 +196,6 @@ class TraceWriter:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageError(
-                    f"no space left for the trace {self.folder}: make room, or record elsewhere."
+                    f"no space left for the trace {self.folder}: make room, or write it elsewhere."
                 ) from None
             raise StorageError(f"cannot write the trace {self.folder}: {error.strerror or error}.") from None

@@ -250,6 +250,26 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(tmp_path: Path) -> N
     assert (source / INFO_NAME).exists()
 
 
+@pytest.mark.parametrize("size", [0, 60_000])
+def test_a_full_disk_is_one_line_and_leaves_nothing(size: int, tmp_path: Path) -> None:
+    """A file system of the test's own; making one needs root."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    mount = tmp_path / "full"
+    mount.mkdir()
+    options = f"size={size or 4096}" + ("" if size else ",nr_inodes=3")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", mount], check=False).returncode:
+        pytest.skip("this machine lets nobody mount a tmpfs")
+    try:
+        done = iotrace("anonymise", shipped(SHIPPED[0]), "-o", mount / "A.iotrace")
+        assert done.returncode == 1
+        assert "no space left" in done.stderr.lower()
+        assert done.stderr.count("\n") == 1
+        assert list(mount.iterdir()) == []
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
 def test_a_file_system_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     source = hand_made(tmp_path / "T.iotrace")
 
