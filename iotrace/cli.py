@@ -30,6 +30,10 @@ COMMANDS: Final = {
     "top": ("iotrace.record.top_command:top", "Show live what jobs or processes ask of the storage."),
     "import": ("iotrace.trace.command:import_trace", "Make a trace from a log of another tool."),
     "label": ("iotrace.record.label_command:label", "Find the CryoSPARC labels of a finished trace's processes."),
+    "anonymise": (
+        "iotrace.trace.command:anonymise",
+        "Make a copy of a trace that names nothing and replays the same.",
+    ),
     "summary": (
         "iotrace.analysis.commands.summary:summary",
         "Say what a trace holds: calls, bytes, latencies and sizes.",

@@ -8,7 +8,6 @@ damaged or hostile: after this module every id is within its table.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ import pyarrow as pa
 from iotrace.errors import TraceError
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.reader import Trace
+from iotrace.trace.texts import path_bytes as path_bytes
 
 Ints = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.int32]
@@ -212,15 +212,6 @@ def _dense(ids: Ints, values: Ints) -> Ids:
         return np.full(len(ids), -1, np.int32)
     place = np.minimum(np.searchsorted(values, ids), len(values) - 1)
     return np.where(values[place] == ids, place, -1).astype(np.int32)
-
-
-_ESCAPE: Final = re.compile(rb"\\x([0-9a-fA-F]{2})")
-
-
-def path_bytes(text: str) -> bytes:
-    """The bytes of a path's text: \\xNN stands for a byte that is not UTF-8 or is a control character."""
-    data = text.encode("utf-8", "surrogateescape")
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), data) if b"\\x" in data else data
 
 
 def components_of(text: str) -> list[bytes]:

@@ -20,6 +20,7 @@ from iotrace.replay.naming import ROOT, Tree
 from iotrace.trace.info import Mount as RecordedMount
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS
+from iotrace.trace.texts import path_bytes
 
 Components = tuple[bytes, ...]
 
@@ -192,7 +193,7 @@ def _learn_links(mapping: Mapping, tables: Tables) -> None:
     for number, kind in enumerate(tables.file_type):
         node = int(mapping.canonical[number])
         if kind == "link" and node > ROOT and tables.file_target[number] and seen[number] < made.get(node, far):
-            _add_link(mapping, node, tables.file_target[number].encode("utf-8", "surrogateescape"))
+            _add_link(mapping, node, path_bytes(tables.file_target[number]))
     reads = np.isin(events.op, [NUMBER_OF["readlink"], NUMBER_OF["readlinkat"]]) & (events.result > 0)
     reads &= (events.path >= 0) & (events.other_path >= 0)
     for path, target, row in _first_pairs(events.path, events.other_path, np.flatnonzero(reads)).tolist():

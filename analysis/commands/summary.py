@@ -103,8 +103,10 @@ def header(made: Summary, width: int) -> Text:
         if info.command
         else printable(str(info.filters.get("whom", "(no command)")))
     )
+    command = "(anonymised)" if info.anonymised and not info.command else command
     text.append(f": {shorten(command, 2 * width)}\n")
-    where = f"recorded by {info.backend or 'unknown'} on {info.host or 'unknown host'}"
+    host = info.host or ("a host that is not named" if info.anonymised else "unknown host")
+    where = f"recorded by {info.backend or 'unknown'} on {host}"
     kernel = f", Linux {info.kernel} {info.architecture}" if info.kernel else ""
     text.append(printable(f"{where}{kernel}{', ' + info.started_utc if info.started_utc else ''}") + "\n", style="dim")
     facts = (

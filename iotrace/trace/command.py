@@ -1,13 +1,18 @@
-"""`iotrace import`: make a trace from a log of another tool."""
+"""`iotrace import` and `iotrace anonymise`: a trace from a log of another tool, a trace that may leave the house."""
 
 from __future__ import annotations
 
+import json as json_module
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from iotrace.errors import UsageError
+from iotrace.terminal import console, paragraph, printable, show
 from iotrace.units import count_text, duration_text
 
 
@@ -53,3 +58,81 @@ def import_trace(
         print(f"lost: {count} {kind} operations, whose lines are torn or not of strace's form")
     for sentence in info.unseen:
         print(f"not in it: {sentence}")
+
+
+def anonymise(
+    trace: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    key: Path | None = None,
+    keep_steps: Annotated[bool, Parameter(negative=())] = False,
+    keep_time: Annotated[bool, Parameter(negative=())] = False,
+    force: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Make a copy of a trace that names nothing and replays the same.
+
+    Each component of each path becomes a token of the same length and the same known extension, the same wherever the
+    component stands. Command lines, labels, user, host, boot, date and the sources of mounts go. What stays is printed:
+    read it before you mail the trace.
+
+    ```
+    iotrace anonymise T.iotrace -o A.iotrace
+    ```
+
+    Parameters
+    ----------
+    trace
+        The trace to copy; it stays as it is.
+    output
+        Folder of the trace to make.
+    key
+        File that holds the secret from which tokens are made, so that several traces of one site get the same tokens;
+        it is made where it is not there. Without it the secret is random and forgotten. Never give it away.
+    keep_steps
+        Keep the labels step and job_type (public words of CryoSPARC), for `summary --by step`.
+    keep_time
+        Keep the date and the machine's clock, to align the traces of several nodes.
+    force
+        Replace a trace that stands there already.
+    json
+        Print the figures as one JSON object.
+    """
+    from iotrace.trace.anonymise import NOT_HIDDEN, anonymise_trace, read_key
+    from iotrace.trace.info import read_info
+
+    read_info(trace)  # no key is made for a trace that is not there
+    secret, made = read_key(key) if key is not None else (None, False)
+    with _progress() as progress:
+        done = anonymise_trace(
+            trace, output, secret, keep_steps=keep_steps, keep_time=keep_time, force=force, progress=progress
+        )
+    if json:
+        print(json_module.dumps(done.to_json(), ensure_ascii=True, allow_nan=False))
+        return
+    out = console()
+    counts = f"{count_text(done.rows['events'])} operations, {count_text(done.rows['paths'])} names"
+    show(out, printable(f"{counts} → {output}{'' if done.info.complete else ' (incomplete, as the trace is)'}"))
+    if made:
+        show(out, printable(f"made the key {key}: keep it, and keep it secret"))
+    paragraph(out, f"hidden: {', '.join(done.info.anonymised)}")
+    left = [f".{extension}" for extension in done.extensions] + done.words
+    paragraph(out, f"left in names: {', '.join(left) or 'nothing'}")
+    show(out, "NOT hidden:")
+    for sentence in NOT_HIDDEN:
+        show(out, f"  - {sentence}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on standard error while events are copied, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(TextColumn("events"), BarColumn(), TimeElapsedColumn(), console=console(stderr=True), transient=True)
+    with bar:
+        task = bar.add_task("")
+        yield lambda done, total: bar.update(task, completed=done, total=max(done, total))

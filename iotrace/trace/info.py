@@ -72,6 +72,7 @@ class TraceInfo(msgspec.Struct):
     mounts: file systems mounted at the start; unseen: what this backend cannot see on this machine, as sentences.
     recorder: the recorder's own cost (cpu_s, memory_bytes); while it records also flushed_ns (CLOCK_MONOTONIC of the
         last flush), events_per_s before it, disk_bytes, and memory_limit_bytes where the recorder states one.
+    anonymised: what `iotrace anonymise` took out, as words; empty for a trace as it was recorded.
     """
 
     format: tuple[int, int] = (FORMAT_MAJOR, FORMAT_MINOR)
@@ -103,6 +104,7 @@ class TraceInfo(msgspec.Struct):
     chapters: list[Chapter] = []
     dropped: Dropped = Dropped()
     max_bytes: int | None = None
+    anonymised: list[str] = []
 
 
 def info_of_this_machine(backend: str, command: list[str]) -> TraceInfo:

@@ -93,8 +93,10 @@ class TraceWriter:
         self._chapters = Chapters(info.dropped)
         if self.folder.exists() or self.folder.is_symlink():
             self._make_room(force)
+        made = False
         try:
             create_folder(self.folder)
+            made = True
             part_bytes = (max_bytes or 1 << 40) // (2 * CHAPTERS)
             self._events = EventTable(self.folder, self._ended, self._bound, part_bytes)
             self._tables: dict[str, EventTable | SideTable] = {
@@ -105,6 +107,8 @@ class TraceWriter:
             }
             self._write_info()
         except OSError as error:
+            if made:
+                shutil.rmtree(self.folder, ignore_errors=True)
             raise TraceError(f"cannot make the trace {self.folder}: {error.strerror}.") from None
 
     def _make_room(self, force: bool) -> None:
@@ -314,6 +318,6 @@ class TraceWriter:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageError(
-                    f"no space left for the trace {self.folder}: make room, or record elsewhere."
+                    f"no space left for the trace {self.folder}: make room, or write it elsewhere."
                 ) from None
             raise StorageError(f"cannot write the trace {self.folder}: {error.strerror or error}.") from None

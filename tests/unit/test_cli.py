@@ -80,7 +80,7 @@ def test_the_facade_lists_what_it_gives_and_no_room() -> None:
     ("words", "says"),
     [
         (["sumary"], "did you mean 'summary'?"),
-        (["frobnicate"], "The commands are record, import"),
+        (["frobnicate"], "The commands are record, top, import"),
         (["--frob"], "there is no option '--frob' before a command"),
         (["summary"], "TRACE"),
         (["summary", "t", "--by", "colour"], "Choose from"),

@@ -192,6 +192,16 @@ def test_a_path_that_leads_through_a_link_gets_the_link(tmp_path: Path) -> None:
     assert depth_of(link) == 2
 
 
+def test_a_links_text_with_bytes_that_are_not_utf8_leads_to_its_file(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    goal = trace.open("goal \udcff.mrc", size=100)
+    trace.close(goal, "goal \udcff.mrc")
+    trace.file("link", type="link", target="goal \\xff.mrc")
+    trace.named("lstat", "link")
+    snapshot = plan_of(trace, tmp_path).snapshot
+    assert [target for _, target in snapshot.links] == [file.path for file in snapshot.files]
+
+
 def test_hard_links_stay_one_file(tmp_path: Path) -> None:
     trace = TraceBuilder()
     number = trace.file("one.dat", size=100)
