@@ -17,7 +17,7 @@ from iotrace.trace.info import Chapter, Dropped
 from iotrace.trace.parts import part_name
 from iotrace.trace.schema import SCHEMAS
 
-_ORDER: Final = ("events", "processes", "files", "paths")
+_ORDER: Final = ("events", "histograms", "processes", "files", "paths")
 """What refers goes before what it refers to."""
 
 

@@ -146,7 +146,7 @@ def test_many_names_ask_for_a_chapter_even_without_a_bound(tmp_path: Path) -> No
         assert not writer.wants_chapter
         writer.append_rows("paths", [name_row(9)])
     trace = open_trace(tmp_path / "t.iotrace")
-    assert trace.info.chapters[1].first == {"events": 0, "paths": 1, "files": 1, "processes": 0}
+    assert trace.info.chapters[1].first == {"events": 0, "paths": 1, "files": 1, "processes": 0, "histograms": 0}
     assert trace.paths().path.tolist() == list(range(10))
 
 
@@ -392,9 +392,9 @@ def test_what_refers_goes_before_what_it_refers_to(tmp_path: Path) -> None:
         made.add(table, 0, 10, 100, 5)
     made.begin(dict.fromkeys(SCHEMAS, 1), 5)
     gone = made.drop(1)
-    assert [part.table for part in gone] == ["events", "processes", "files", "paths"]
+    assert [part.table for part in gone] == ["events", "histograms", "processes", "files", "paths"]
     assert made.dropped.events == 10
-    assert made.dropped.bytes == 400
+    assert made.dropped.bytes == 500
     assert made.bytes == 0
 
 

@@ -3,7 +3,7 @@
 import posixpath
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotrace.record.ebpf import drain as d
@@ -34,6 +34,7 @@ def expected(raws: list[bytes], bases: list[int]) -> list[str]:
     return texts
 
 
+@settings(deadline=None)
 @given(data=st.data(), raws=st.lists(RAW, min_size=1, max_size=40), first=st.integers(0, 10**6))
 def test_names_are_put_together_as_the_rules_say(data: st.DataObject, raws: list[bytes], first: int) -> None:
     bases = [data.draw(st.integers(-2, number - 1) if number else st.just(-1)) for number in range(len(raws))]
