@@ -117,7 +117,10 @@ def running(pids: Sequence[int]) -> tuple[int, ...]:
             raise RecordError(f"there is no process {pid}: ps -e lists them.") from None
         if status.split("\nState:\t")[1][0] in "ZX" and "\nThreads:\t1\n" in status:
             raise RecordError(f"process {pid} has ended: only its exit status is left, for its parent to ask.")
-        found[int(status.split("\nTgid:\t")[1].split("\n")[0])] = None
+        process = int(status.split("\nTgid:\t")[1].split("\n")[0])
+        if process == os.getpid():
+            raise RecordError(f"{pid} is this recorder itself, which is not recorded.")
+        found[process] = None
     return tuple(found)
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from iotrace.histogram import middles
-from iotrace.record.ebpf.tallies import MEASURES, Counts
+from iotrace.record.ebpf.tallies import Counts
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.operations import OPERATIONS, Kind
-from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN
+from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN, MEASURES
 
 By = Literal["process", "job"]
 SORTS: Final = {"r": "read", "w": "write", "o": "operations", "m": "metadata", "p": "p99", "n": "name"}

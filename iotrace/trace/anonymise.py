@@ -24,7 +24,7 @@ from iotrace.errors import TraceError
 from iotrace.trace.info import INFO_NAME, Mount, TraceInfo
 from iotrace.trace.operations import NUMBER_OF, Kind
 from iotrace.trace.reader import open_trace
-from iotrace.trace.schema import SCHEMAS
+from iotrace.trace.schema import MEASURES, SCHEMAS
 from iotrace.trace.tokens import Tokens
 from iotrace.trace.writer import TraceWriter
 
@@ -124,12 +124,13 @@ def anonymise_trace(
     rows = dict.fromkeys(SCHEMAS, 0)
     change: dict[str, Callable[[pa.RecordBatch], pa.RecordBatch]] = {
         "events": anonymous_events,
+        "histograms": lambda batch: anonymous_events(batch, "histograms"),
         "paths": lambda batch: anonymous_paths(batch, tokens),
         "files": lambda batch: anonymous_files(batch, tokens),
         "processes": lambda batch: anonymous_processes(batch, tokens, keep_steps),
     }
     try:
-        for table in ("paths", "files", "processes", "events"):
+        for table in ("paths", "files", "processes", "histograms", "events"):
             for batch in trace.batches(table):
                 writer.append(table, change[table](batch))
                 rows[table] += batch.num_rows
@@ -156,6 +157,7 @@ def anonymous_info(info: TraceInfo, tokens: Tokens, keep_steps: bool = False, ke
         tool=info.tool,
         version=info.version,
         backend=info.backend,
+        detail=info.detail,
         kernel=kernel[0] if kernel else "",
         architecture=info.architecture,
         page_size=info.page_size,
@@ -200,8 +202,8 @@ def anonymous_processes(batch: pa.RecordBatch, tokens: Tokens, keep_steps: bool 
     return _replaced("processes", batch, nulls | {"cwd": pa.array(folders, pa.string())})
 
 
-def anonymous_events(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """A batch of events: numbers alone, and operations; those that this version does not know have no name."""
+def anonymous_events(batch: pa.RecordBatch, table: str = "events") -> pa.RecordBatch:
+    """A batch of events or counts: numbers and operations; those that this version does not know have no name."""
     op = batch.column("op")
     if not pa.types.is_dictionary(op.type):
         op = op.dictionary_encode()
@@ -210,7 +212,10 @@ def anonymous_events(batch: pa.RecordBatch) -> pa.RecordBatch:
         op = pa.array(
             [None if i is None else names[i] for i in op.indices.to_pylist()], pa.string()
         ).dictionary_encode()
-    return _replaced("events", batch, {"op": op})
+    if table == "events":
+        return _replaced(table, batch, {"op": op})
+    measures = [one if one in MEASURES else "unknown" for one in batch.column("measure").to_pylist()]
+    return _replaced(table, batch, {"op": op, "measure": pa.array(measures, pa.string())})
 
 
 def read_key(file: Path) -> tuple[bytes, bool]:

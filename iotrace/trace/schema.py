@@ -149,6 +149,9 @@ HISTOGRAM_COLUMNS: Final = (
     Column("sum", _I64, "ns, bytes", "", "their time (latency), the bytes they moved (size); else 0"),
 )  # fmt: skip
 
+MEASURES: Final = ("latency", "size", "error", "untimed")
+"""What a row of histograms counts."""
+
 COLUMNS: Final = {
     "events": EVENT_COLUMNS,
     "paths": PATH_COLUMNS,

@@ -26,10 +26,9 @@ from iotrace.record.ebpf.tables import Snapshot, device_number
 from iotrace.record.ebpf.writing import Writer
 from iotrace.record.scope import Scope
 from iotrace.trace.operations import OPERATIONS, Kind
-from iotrace.trace.schema import OP_TYPE, SCHEMAS
+from iotrace.trace.schema import MEASURES, OP_TYPE, SCHEMAS
 
 INTERVAL_S: Final = 60.0
-MEASURES: Final = ("latency", "size", "error", "untimed")
 _KEY: Final = np.dtype([("process", "<u4"), ("device", "<u4"), ("op", "u1"), ("what", "u1"), ("bucket", "<u2")])
 _VALUE: Final = np.dtype([("count", "<i8"), ("sum", "<i8")])
 _MOVES: Final = np.array([o.kind in (Kind.READ, Kind.WRITE, Kind.COPY) and o.result == "bytes" for o in OPERATIONS])
