@@ -39,9 +39,7 @@ def iotrace(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "iotrace", *arguments]
 
 
-def start(
-    command: list[str], folder: Path, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[str]:
+def start(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start a command in a folder, its standard error kept."""
     return subprocess.Popen(
         command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,

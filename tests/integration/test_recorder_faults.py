@@ -69,9 +69,7 @@ def test_on_a_full_disk_one_line_says_so_and_the_command_goes_on(tiny: Path, tmp
         open("done", "w").close()
         raise SystemExit(7)
     """
-    done = run(
-        iotrace("record", "--backend", "ebpf", "-o", str(tiny / "t.iotrace"), "--", *program(busy)), tmp_path
-    )
+    done = run(iotrace("record", "--backend", "ebpf", "-o", str(tiny / "t.iotrace"), "--", *program(busy)), tmp_path)
     assert done.returncode == 7, done.stderr
     assert (tmp_path / "done").exists()
     lines = said(done.stderr)
@@ -95,7 +93,7 @@ def test_a_disk_that_is_full_from_the_start_lets_no_command_begin(tiny: Path, tm
 
 def test_a_job_of_ten_thousand_processes_is_counted_to_the_last(tmp_path: Path) -> None:
     # the shell is the program that forks fastest
-    many = "cd \"$1\"; : >data; i=0; while [ $i -lt 10000 ]; do (exec 3<data; exit 3); i=$((i+1)); done"
+    many = 'cd "$1"; : >data; i=0; while [ $i -lt 10000 ]; do (exec 3<data; exit 3); i=$((i+1)); done'
     outcome = record(["/bin/sh", "-c", many, "sh", str(tmp_path)], tmp_path / "t.iotrace", "ebpf")
     assert outcome.exit_status == 0
     trace = open_trace(tmp_path / "t.iotrace")
@@ -174,8 +172,13 @@ def test_a_clock_that_steps_moves_no_event_and_stands_in_the_clock_pairs(tmp_pat
     assert len(writes) == 240
     assert writes.time_ns.diff().dropna().between(0, 5e9).all()
     assert trace.info.duration_ns < 60e9
-    offsets = [round((utc - monotonic - trace.info.clock[0][1] + trace.info.clock[0][0]) / 3.6e12, 2) for monotonic, utc in trace.info.clock]
-    changes = [round(later - earlier, 2) for earlier, later in zip(offsets, offsets[1:], strict=False) if earlier != later]
+    offsets = [
+        round((utc - monotonic - trace.info.clock[0][1] + trace.info.clock[0][0]) / 3.6e12, 2)
+        for monotonic, utc in trace.info.clock
+    ]
+    changes = [
+        round(later - earlier, 2) for earlier, later in zip(offsets, offsets[1:], strict=False) if earlier != later
+    ]
     assert changes == [1.0, -2.0, 1.0]
     monotonic = [pair[0] for pair in trace.info.clock]
     assert monotonic == sorted(monotonic)
@@ -259,9 +262,7 @@ def test_calls_that_wait_when_the_recording_ends_are_left_alone_and_the_trace_is
     try:
         until((tmp_path / "waits").exists, "the process that waits")
         time.sleep(0.2)
-        done = run(
-            iotrace("record", "-o", "t.iotrace", "--pid", str(runner.pid), "--duration", "1"), tmp_path
-        )
+        done = run(iotrace("record", "-o", "t.iotrace", "--pid", str(runner.pid), "--duration", "1"), tmp_path)
         assert done.returncode == 0
         said(done.stderr)
         trace = open_trace(tmp_path / "t.iotrace")
@@ -282,7 +283,9 @@ def test_calls_that_wait_when_the_recording_ends_are_left_alone_and_the_trace_is
         import time; time.sleep(60)
     """
     os.mkfifo(tmp_path / "fifo")
-    command = iotrace("record", "-o", "u.iotrace", "--all", "--backend", "ebpf", "--duration", "3", "--", *program(waits))
+    command = iotrace(
+        "record", "-o", "u.iotrace", "--all", "--backend", "ebpf", "--duration", "3", "--", *program(waits)
+    )
     recorder = start(command, tmp_path)
     until((tmp_path / "begun").exists, "the command")
     until(lambda: json.loads((tmp_path / "u.iotrace" / "trace.json").read_text())["complete"], "the trace's end")
@@ -294,7 +297,9 @@ def test_calls_that_wait_when_the_recording_ends_are_left_alone_and_the_trace_is
 
 
 def _children(pid: int) -> list[int]:
-    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
 
 
 def test_a_path_that_is_not_utf_8_keeps_its_bytes_in_every_column(tmp_path: Path) -> None:
