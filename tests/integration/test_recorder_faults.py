@@ -2,6 +2,7 @@
 that overflows. Each with the real kernel, and compared with what the recorded program counted itself."""
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -13,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults import COUNTS_ITSELF, iotrace, program, run, said, start, until
 
 from iotrace.record.session import record
 from iotrace.trace.reader import open_trace
-from tests.faults import COUNTS_ITSELF, iotrace, program, run, said, start, until
 
 pytestmark = pytest.mark.bpf
 FLUSH_NS = 5_000_000_000
@@ -176,9 +177,7 @@ def test_a_clock_that_steps_moves_no_event_and_stands_in_the_clock_pairs(tmp_pat
         round((utc - monotonic - trace.info.clock[0][1] + trace.info.clock[0][0]) / 3.6e12, 2)
         for monotonic, utc in trace.info.clock
     ]
-    changes = [
-        round(later - earlier, 2) for earlier, later in zip(offsets, offsets[1:], strict=False) if earlier != later
-    ]
+    changes = [round(later - earlier, 2) for earlier, later in itertools.pairwise(offsets) if earlier != later]
     assert changes == [1.0, -2.0, 1.0]
     monotonic = [pair[0] for pair in trace.info.clock]
     assert monotonic == sorted(monotonic)
@@ -193,8 +192,8 @@ def test_the_clock_is_noted_once_a_minute_and_the_list_of_it_stays_bounded(monke
     start_ns = info.clock[0][0]
     now = [start_ns]
     # what is under test is arithmetic on days that a test cannot wait for
-    monkeypatch.setattr(session.time, "clock_gettime_ns", lambda which: now[0])
-    monkeypatch.setattr(session.time, "time_ns", lambda: now[0] + info.clock[0][1] - start_ns)
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda which: now[0])
+    monkeypatch.setattr(time, "time_ns", lambda: now[0] + info.clock[0][1] - start_ns)
     for second in range(600):
         now[0] = start_ns + second * 10**9
         clock.look()

@@ -1,7 +1,7 @@
 """What the compiled BPF program needs of a kernel, read from the object itself, against what Linux 5.14 has.
 
-The tables are those of mainline: helpers are numbered in enum bpf_func_id (include/uapi/linux/bpf.h) in the order of their
-coming; the last of 5.14 is bpf_sys_close, 5.15 begins with bpf_timer_init.
+The tables are those of mainline: helpers are numbered in enum bpf_func_id (include/uapi/linux/bpf.h) in the order of
+their coming; the last of 5.14 is bpf_sys_close, 5.15 begins with bpf_timer_init.
 """
 
 import struct
@@ -176,7 +176,7 @@ UNKNOWN_HELPER = 99_999
 
 
 def on_a_kernel_without(numbers: set[int], folder: Path) -> Path:
-    """The object as a kernel sees it that does not know these helpers: their calls bear a number that no kernel knows."""
+    """The object as a kernel that lacks these helpers sees it: their calls bear a number that no kernel knows."""
     elf = BpfElf(p.object_path())
     data = bytearray(p.object_path().read_bytes())
     for section in elf.programs():
@@ -255,7 +255,7 @@ def test_a_program_that_the_verifier_refuses_altogether_is_no_matter_of_rights(
 ) -> None:
     changed = with_a_refused("enter", tmp_path)
     monkeypatch.setattr(p, "object_path", lambda: changed)
-    with pytest.raises(BackendUnavailable, match="verifier of Linux .* refuses") as caught:
+    with pytest.raises(BackendUnavailable, match=r"verifier of Linux .* refuses") as caught:
         p.Program(p.Wanted(ring_bytes=1 << 16))
     assert "root" not in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -320,8 +320,8 @@ def explain_refusal(code: int) -> str:
     lacking = lacking_capabilities()
     if code in (errno.EPERM, errno.EACCES) and lacking:
         return (
-            f"the kernel does not let this user load BPF programs without {' and '.join(lacking)}: run as root, or give "
-            "the Python binary CAP_BPF and CAP_PERFMON (iotrace doctor prints the line)."
+            f"the kernel does not let this user load BPF programs without {' and '.join(lacking)}: run as root, or "
+            "give the Python binary CAP_BPF and CAP_PERFMON (iotrace doctor prints the line)."
         )
     if not Path("/sys/kernel/btf/vmlinux").exists():
         return "this kernel has no BTF (/sys/kernel/btf/vmlinux): it must be built with CONFIG_DEBUG_INFO_BTF."

@@ -17,8 +17,8 @@ from iotrace.record.ebpf import libbpf
 OLDEST: Final = (5, 14)
 """The oldest kernel meant (RHEL 9): what it has needs no row below."""
 _COMPLETE_PARAMETERS: Final = 4
-"""Of btf_trace_io_uring_complete where it hands over the cqe: the tracepoint's own data, ring, request, cqe. Before, the
-result stood in its place among five to seven plain numbers."""
+"""Of btf_trace_io_uring_complete where it hands over the cqe: the tracepoint's own data, ring, request, cqe. Before, in
+its place the result stood in its place among five to seven plain numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,13 @@ class Feature:
 
 
 _MAPPINGS: Final = "munmap, msync and madvise of mapped files"
+_LOOPS: Final = "operations of io_submit beyond 32 at once, and paths beyond 100 folders"
 _URING: Final = "io_uring operations"
 _FAULTS: Final = "duration of page faults, and pages mapped around them"
 FEATURES: Final = (
     Feature("bpf_task_pt_regs", "helper", (5, 15), 175, _MAPPINGS),
     Feature("bpf_find_vma", "helper", (5, 17), 180, _MAPPINGS),
-    Feature("bpf_loop", "helper", (5, 17), 181, "operations of io_submit beyond 32 at once, and paths beyond 100 folders"),
+    Feature("bpf_loop", "helper", (5, 17), 181, _LOOPS),
     Feature("bpf_rdonly_cast", "kfunc", (6, 2)),
     Feature("io_uring_submit_req", "tracepoint", (6, 3), 0, _URING),
     Feature("mm_filemap_fault", "tracepoint", (6, 10), 0, _FAULTS),
