@@ -210,6 +210,20 @@ def _python_for_nobody(folder: Path) -> list[str] | None:
     return None
 
 
+def _give_compiled_kernels(cache: Path) -> None:
+    """Copy Numba's kernels to where that user's Numba looks for them; compiling anew would take a minute."""
+    from numba.core import caching
+
+    locator = getattr(caching, "UserProvidedCacheLocator", None)
+    if locator is None:
+        return
+    for module in (Path(__file__).parents[2] / "iotrace").rglob("*.py"):
+        for compiled in (module.parent / "__pycache__").glob(f"{module.stem}.*.nb[ic]"):
+            place = cache / locator.get_suitable_cache_subpath(str(module))
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(compiled, place)
+
+
 class Nobody:
     """A user without rights, with a folder."""
 
@@ -229,20 +243,13 @@ WRITES_ONCE = ("--", "/bin/sh", "-c", "echo 1 >data; exit 5")
 def python_for_nobody() -> Iterator[tuple[Path, list[str]]]:
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("takes root and setpriv (util-linux)")
-    from numba.core.caching import _UserProvidedCacheLocator as Locator
-
     # pytest's own folders are their owner's alone
     with tempfile.TemporaryDirectory(prefix="iotrace-test-") as name:
         Path(name).chmod(0o777)
         command = _python_for_nobody(Path(name))
         if command is None:
             pytest.skip("a user without rights can reach no Python with what iotrace needs")
-        # compiling anew would take a minute
-        for module in (Path(__file__).parents[2] / "iotrace").rglob("*.py"):
-            for compiled in (module.parent / "__pycache__").glob(f"{module.stem}.*.nb[ic]"):
-                place = Path(name) / "numba" / Locator.get_suitable_cache_subpath(str(module))
-                place.mkdir(parents=True, exist_ok=True)
-                shutil.copy(compiled, place)
+        _give_compiled_kernels(Path(name) / "numba")
         subprocess.run(["chown", "-R", "65534:65534", name], check=True)
         yield Path(name), command
 
