@@ -2,6 +2,7 @@
 that overflows. Each with the real kernel, and compared with what the recorded program counted itself."""
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -177,7 +177,7 @@ def test_a_clock_that_steps_moves_no_event_and_stands_in_the_clock_pairs(tmp_pat
         round((utc - monotonic - trace.info.clock[0][1] + trace.info.clock[0][0]) / 3.6e12, 2)
         for monotonic, utc in trace.info.clock
     ]
-    changes = [round(later - earlier, 2) for earlier, later in pairwise(offsets) if earlier != later]
+    changes = [round(later - earlier, 2) for earlier, later in itertools.pairwise(offsets) if earlier != later]
     assert changes == [1.0, -2.0, 1.0]
     monotonic = [pair[0] for pair in trace.info.clock]
     assert monotonic == sorted(monotonic)

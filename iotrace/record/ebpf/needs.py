@@ -45,12 +45,13 @@ class Feature:
 
 
 _MAPPINGS: Final = "munmap, msync and madvise of mapped files"
+_LOOPS: Final = "operations of io_submit beyond 32 at once, and paths beyond 100 folders"
 _URING: Final = "io_uring operations"
 _FAULTS: Final = "duration of page faults, and pages mapped around them"
 FEATURES: Final = (
     Feature("bpf_task_pt_regs", "helper", (5, 15), 175, _MAPPINGS),
     Feature("bpf_find_vma", "helper", (5, 17), 180, _MAPPINGS),
-    Feature("bpf_loop", "helper", (5, 17), 181, "io_submit beyond 32 operations, and paths beyond 100 folders"),
+    Feature("bpf_loop", "helper", (5, 17), 181, _LOOPS),
     Feature("bpf_rdonly_cast", "kfunc", (6, 2)),
     Feature("io_uring_submit_req", "tracepoint", (6, 3), 0, _URING),
     Feature("mm_filemap_fault", "tracepoint", (6, 10), 0, _FAULTS),
