@@ -42,7 +42,8 @@ _NO_JOB: Final[_Job] = (None, None)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a live process says of itself: the variables in VARIABLES, owner's name and id, cgroup (v2), Slurm id."""
+    """What a live process says of itself: the variables in VARIABLES, owner's name and id, cgroup (v2), Slurm id; of
+    paths that may lie in a job's folder its working folder, and what it has open for writing and for reading."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
@@ -50,6 +51,9 @@ class Facts:
     cgroup: str | None = None
     slurm_job: str | None = None
     arguments: list[str] | None = None
+    cwd: str | None = None
+    writes: Sequence[str] = ()
+    reads: Sequence[str] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -125,6 +129,10 @@ class LabelBook:
         entry.slurm_job = entry.slurm_job or facts.slurm_job
         entry.owner, entry.uid = plain(facts.user) or entry.owner, facts.uid if facts.uid is not None else entry.uid
         self._changed.add(process)
+        # what was opened before the recording, or is not seen where it only counts
+        for paths, how in (([facts.cwd] if facts.cwd else [], WORKS_IN), (facts.writes, WRITES), (facts.reads, READS)):
+            for path in paths:
+                self.uses(process, path, how)
 
     def _take_environment(self, entry: _Entry, environment: Mapping[str, str]) -> None:
         named = job_of_slurm_name(environment)
@@ -279,6 +287,7 @@ def _facts(answer: Mapping[str, Any]) -> Facts:
     return Facts(
         answer.get("environment") or {}, answer.get("user"), answer.get("uid"), answer.get("cgroup"),
         answer.get("slurm_job"), list(words) if words else None,
+        answer.get("cwd"), answer.get("writes") or (), answer.get("reads") or (),
     )  # fmt: skip
 
 

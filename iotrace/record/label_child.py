@@ -6,17 +6,21 @@ ends with its input. A folder is text from strangers: no link is followed to a f
 are read, with the rights of the user whose process named the folder, and only words of a known form leave.
 
 Requests: {"folder": path, "uid": owner of the process or null} → {"is_job", "project", "job_type"};
-{"pid": number, "arguments": bool} → {"uid", "user", "cgroup", "slurm_job", "environment", "arguments"}.
+{"pid": number, "arguments": bool} → {"uid", "user", "cgroup", "slurm_job", "environment", "arguments", "cwd", "writes",
+"reads"}, the last two: where it has files open, of the paths that may lie in a job's folder.
 Paths travel as latin-1, so that any byte passes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
 import re
+import resource
 import stat
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +40,11 @@ _PROC_LIMIT: Final = 1 << 18
 _ARGUMENT_BYTES: Final = 1 << 16
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _NOBODY: Final = 65534
+_MEMORY_BYTES: Final = 512 << 20
+_NICE: Final = 5
+_PERHAPS_A_JOBS: Final = re.compile(r"/[JS][0-9]")
+_DESCRIPTORS: Final = 1024
+_PATHS: Final = 64
 
 
 class _Job(msgspec.Struct):
@@ -216,7 +225,32 @@ def answer_process(pid: int, arguments: bool) -> dict[str, Any]:
     if arguments:
         words = _proc(pid, "cmdline")[:_ARGUMENT_BYTES].rstrip(b"\0")
         facts["arguments"] = [word.decode("latin-1") for word in words.split(b"\0")] if words else None
+    facts["cwd"] = _link(f"/proc/{pid}/cwd")
+    facts["writes"], facts["reads"] = _open_paths(pid)
     return facts
+
+
+def _open_paths(pid: int) -> tuple[list[str], list[str]]:
+    """Paths that may lie in a job's folder and that a process has open, for writing and otherwise; by their links,
+    without a look at the files."""
+    writes: dict[str, None] = {}
+    reads: dict[str, None] = {}
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in islice(entries, _DESCRIPTORS):
+            path = _link(entry.path)
+            if path is not None:
+                lines = _proc(pid, f"fdinfo/{entry.name}").split(b"\n")
+                flags = next((int(line[6:], 8) for line in lines if line.startswith(b"flags:")), 0)
+                (writes if flags & os.O_ACCMODE else reads)[path] = None
+    return list(writes)[:_PATHS], list(reads)[:_PATHS]
+
+
+def _link(name: str) -> str | None:
+    with contextlib.suppress(OSError):
+        path = os.readlink(name)
+        if path.isprintable() and _PERHAPS_A_JOBS.search(path):
+            return path
+    return None
 
 
 def _proc(pid: int, name: str) -> bytes:
@@ -248,6 +282,14 @@ def _write(answer: dict[str, Any]) -> None:
 
 def main() -> None:
     """Answer until the input ends."""
+    with contextlib.suppress(OSError):
+        # absolute: the recorder's threads have priority over all jobs, which what reads labels must not have
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    for limit, most in (
+        (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, _MEMORY_BYTES),
+    ):  # fmt: skip
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(limit, (most, most))
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _write({"ready": True})
     while True:

@@ -2,8 +2,9 @@
 
 Takes requests with ask() and gives what has been answered with answers(); neither blocks. The child (label_child.py)
 starts with the first request. One that takes longer than TIME_LIMIT_S over a request is killed and left behind: it may
-be stuck in the kernel for as long as its mount hangs. What it was asked is remembered, and never asked again; a new
-child takes its place, at most RESTARTS times.
+be stuck in the kernel for as long as its mount hangs. Nothing more is asked about that mount (on the root's file
+system: about that project), so that one that is dead does not use up what others need; a new child takes its place, at
+most RESTARTS times.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,10 +41,16 @@ class LabelReader:
     Attributes
     ----------
     hung: what did not answer in time, as a folder's path or `process N`, in order.
+
+    Parameters
+    ----------
+    points: mount points of this machine.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, points: Iterable[str] = ()) -> None:
         self.hung: list[str] = []
+        self._points = sorted((point for point in points if point != "/"), key=len, reverse=True)
+        self._dead: set[str] = set()
         self._requests: queue.SimpleQueue[tuple[object, Request] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[object, Answer]] = queue.SimpleQueue()
         self._asked = self._taken = 0
@@ -131,7 +139,18 @@ class LabelReader:
             self._answers.put((key, answer))
         self._abandon()
 
+    def _place(self, request: Request) -> str | None:
+        """What hangs where the folder of a request does: its mount, or on the root's file system its project."""
+        folder = request.get("folder")
+        if folder is None:
+            return None
+        name = os.fsdecode(folder.encode("latin-1"))
+        return next((p for p in self._points if name.startswith(p.rstrip("/") + "/")), os.path.dirname(name))
+
     def _answer_of(self, request: Request, again: bool = True) -> Answer:
+        place = self._place(request)
+        if place in self._dead:
+            return {}
         if self._child is None and not self._begin():
             self._dropped += self._given_up
             return {}
@@ -145,6 +164,8 @@ class LabelReader:
             return self._receive(child, TIME_LIMIT_S)
         except TimeoutError:
             self.hung.append(_name(request))
+            if place is not None:
+                self._dead.add(place)
         except (OSError, EOFError):
             # it was killed before, or fell over this request: the next one shows which
             self._abandon()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from iotrace.mounts.mountinfo import mounts_of_this_machine
 from iotrace.record.label_book import READS, WRITES, LabelBook
 from iotrace.record.label_reader import LabelReader
 from iotrace.record.labels import LABELS, job_folders, step_of
@@ -47,7 +48,7 @@ class _MovedReader(LabelReader):
     """Reads folders where they lie by now, and answers under the names that the trace has."""
 
     def __init__(self, roots: Sequence[tuple[str, str]]) -> None:
-        super().__init__()
+        super().__init__(mount.point for mount in mounts_of_this_machine())
         # the longest one holds
         self._roots = sorted(roots, key=lambda root: -len(root[0]))
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Final
@@ -82,7 +82,7 @@ class StraceBackend:
         self._filter = _seccomp(self._strace) if not detachable else ()
         self._left = False
         self._began_utc_ns = time.time_ns()
-        self._labels = _Labels()
+        self._labels = _Labels(mount.point for mount in writer.info.mounts)
         self._assembler = Assembler(writer, os.fsencode(os.getcwd()), _umask(), self._began_utc_ns, self._labels)
         self._log = StraceLog(self._assembler, self._began_utc_ns)
         self._fd = -1
@@ -319,8 +319,8 @@ def _seccomp(strace: str) -> tuple[str, ...]:
 class _Labels(LabelBook):
     """A label book that knows that all processes descend from this one, and takes answers as they come."""
 
-    def __init__(self) -> None:
-        super().__init__(LabelReader())
+    def __init__(self, points: Iterable[str]) -> None:
+        super().__init__(LabelReader(points))
         self._own = own_facts()
 
     def began(self, process: int, parent: int | None) -> None:

@@ -318,3 +318,75 @@ def test_a_process_that_runs_already_is_asked_for_its_command_line_environment_a
     assert row.arguments.tolist() == [*command[:-1], "***"]
     assert len(processes) >= 3
     assert set(processes.job) == {"J4"}
+
+
+def test_what_runs_already_works_where_it_stands_and_in_what_it_has_open(project: Path, tmp_path: Path) -> None:
+    idle = ["/bin/sh", "-c", "sleep 5; true"]
+    with (
+        (project / "J12/job.log").open("w") as log,
+        subprocess.Popen(idle, stdout=log) as writes,
+        subprocess.Popen(idle, cwd=project / "J13") as stands,
+    ):
+        scope = Scope("pid", (writes.pid, stands.pid))
+        record([], tmp_path / "t.iotrace", "ebpf", duration_s=3, scope=scope)
+    processes = open_trace(tmp_path / "t.iotrace").processes().set_index("pid")
+    assert (processes.job[writes.pid], processes.job[stands.pid]) == ("J12", "J13")
+    assert isinstance(processes.job_type[writes.pid], str)
+
+
+def test_a_recording_that_counts_labels_by_where_its_processes_stand(project: Path, tmp_path: Path) -> None:
+    command = ["/bin/sh", "-c", f"cd {project / 'J13'} && /bin/sleep 4; true"]
+    record(command, tmp_path / "t.iotrace", "ebpf", detail="histogram")
+    processes = open_trace(tmp_path / "t.iotrace").processes().set_index("command")
+    assert processes.job["sleep"] == "J13"
+    assert isinstance(processes.job_type["sleep"], str)
+
+
+@pytest.mark.parametrize("backend", ["ebpf", "strace"])
+def test_a_folder_that_is_entered_labels_without_another_program(
+    project: Path, tmp_path: Path, backend: BackendName
+) -> None:
+    program = f"import os; os.chdir({str(project / 'J13')!r})"
+    outcome = record([sys.executable, "-S", "-c", program], tmp_path / "t.iotrace", backend)
+    assert set(open_trace(outcome.folder).processes().job) == {"J13"}
+
+
+def _in_the_kernel() -> list[int]:
+    """Label processes that wait in the kernel though they were killed."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line, status = (entry / "cmdline").read_bytes(), (entry / "stat").read_text()
+        except OSError:
+            continue
+        if b"label_child" in line and status.rpartition(")")[2].split()[0] == "D":
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/dev/fuse").exists(), reason="only root may mount, and needs /dev/fuse"
+)
+@pytest.mark.parametrize("backend", ["ebpf", "strace"])
+def test_a_label_process_that_the_kernel_holds_past_its_kill_is_left_and_other_mounts_are_read(
+    project: Path, tmp_path: Path, backend: BackendName
+) -> None:
+    point = tmp_path / "hanging"
+    point.mkdir()
+    server_program = Path(__file__).parent.parent / "programs" / "hanging_mount.py"
+    enter = "; ".join(f"cd {point}/J{number} && /bin/true" for number in range(1, 8))
+    command = ["/bin/sh", "-c", f"{enter}; cd {project}/J13 && /bin/true"]
+    with subprocess.Popen(
+        [sys.executable, "-S", str(server_program), str(point)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as server:
+        assert server.stdout is not None
+        said = server.stdout.readline().strip()
+        if said != b"mounted":
+            pytest.skip(f"FUSE cannot be mounted here: {said.decode()}")
+        outcome = record(command, tmp_path / "t.iotrace", backend)
+        assert _in_the_kernel()
+    unread = [sentence for sentence in outcome.info.unseen if "labels" in sentence]
+    assert len(unread) == 1
+    assert f"{point}/J" in unread[0]
+    assert outcome.info.complete
+    assert "J13" in set(open_trace(outcome.folder).processes().job)

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -275,6 +278,34 @@ def test_a_reader_that_dies_is_begun_anew_and_not_for_ever(tmp_path: Path) -> No
             time.sleep(0.05)
     reader.close()
     assert [sentence for sentence in reader.unseen() if "too often" in sentence]
+
+
+def test_a_mount_that_hangs_is_asked_once_and_the_others_go_on(tmp_path: Path) -> None:
+    (tmp_path / "J5").mkdir()
+    (tmp_path / "J5" / "job.json").write_text('{"job_type": "sharpen"}')
+    reader = LabelReader(["/", "/mnt/dead"])
+    reader.ask_process(0, os.getpid(), False)
+    reader.last_answers(10)
+    assert reader.child_pid is not None
+    os.kill(reader.child_pid, signal.SIGSTOP)  # as the kernel would hold it
+    for name in ("/mnt/dead/CS-a/J1", "/mnt/dead/CS-a/J2", "/mnt/dead/CS-b/J3", str(tmp_path / "J5")):
+        reader.ask_folder(name, None)
+    answers = dict(reader.last_answers(20))
+    assert reader.hung == ["/mnt/dead/CS-a/J1"]
+    assert [answers[name] for name in ("/mnt/dead/CS-a/J2", "/mnt/dead/CS-b/J3")] == [{}, {}]
+    assert answers[str(tmp_path / "J5")]["job_type"] == "sharpen"
+    reader.close()
+
+
+def test_what_reads_labels_gives_way_to_jobs_whatever_priority_the_recorder_has() -> None:
+    code = (
+        "import os, time; from iotrace.record.label_reader import LabelReader; os.setpriority(os.PRIO_PROCESS, 0, {0});"
+        "reader = LabelReader(); reader.ask_process(0, os.getpid(), False); reader.last_answers(10);"
+        "print(os.getpriority(os.PRIO_PROCESS, reader.child_pid)); reader.close()"
+    )
+    own = -20 if os.geteuid() == 0 else 0
+    said = subprocess.run([sys.executable, "-c", code.format(own)], capture_output=True, text=True, check=True).stdout
+    assert int(said) == 5
 
 
 def test_a_recording_that_was_cut_off_is_labelled_with_its_tail_and_one_that_goes_on_is_not(tmp_path: Path) -> None:

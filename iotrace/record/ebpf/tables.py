@@ -73,7 +73,7 @@ class SideTables:
         self._writer = writer
         self._own = own_facts() if own else None
         self.names = Names()
-        self.reader = LabelReader()
+        self.reader = LabelReader(mount.point for mount in writer.info.mounts)
         self._book = LabelBook(self.reader)
         self._job_paths: dict[int, str] = {}
         self._mounts = sorted(enumerate(writer.info.mounts), key=lambda item: -len(item[1].point))

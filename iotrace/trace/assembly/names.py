@@ -293,6 +293,8 @@ class OnNames(OnDescriptors):
         file = self._look(thread, call)
         if call.result == 0 and text is not None:
             thread.folder.cwd = text
+            # no less a sign of its own folder than a file that it writes there
+            self._opened_by(thread.process, text, True)
         if file is not None:
             file.type = file.type or "directory"
 
