@@ -8,6 +8,7 @@ by name.
 """
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -43,7 +44,15 @@ def tools(folder: Path) -> dict[str, list[str]]:
         str(folder / "b.iotrace"),
         "--",
     ]
-    found = {"bare": [], "iotrace": iotrace}
+    floor = folder / "floor.bpf.o"
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding", "-g", "-O2", "-c"]
+    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(folder / "zig")}
+    subprocess.run([*compiler, str(HERE / "floor.bpf.c"), "-o", str(floor)], check=True, env=environment)
+    found = {
+        "bare": [],
+        "two empty BPF programs": [sys.executable, str(HERE / "floor.py"), str(floor)],
+        "iotrace": iotrace,
+    }
     if shutil.which("perf"):
         found["perf record"] = [
             "perf",
@@ -100,6 +109,30 @@ def wall(prefix: list[str], tool: str, command: list[str]) -> float:
     return float(done.stdout.split()[-1])
 
 
+def recorder_itself(prefix: list[str], folder: Path, rounds: int, program: str, file: Path, seconds: int) -> None:
+    """Start, memory, and what is lost while every processor does nothing but lseek."""
+    starts = []
+    for _ in range(rounds):
+        began = time.monotonic()
+        subprocess.run([*prefix, "true"], check=True, capture_output=True)
+        starts.append(time.monotonic() - began)
+    print(f"\nstart and end of `iotrace record -- true`: {statistics.median(starts):.2f} s "
+          f"({min(starts):.2f} … {max(starts):.2f})")  # fmt: skip
+    loops = (
+        f"for i in $(seq {os.cpu_count()}); do timeout {seconds} {program} lseek 4000000000 {file} & done; wait; true"
+    )
+    subprocess.run([*prefix, "bash", "-c", loops], check=True, capture_output=True)
+    info = json.loads((folder / "b.iotrace" / "trace.json").read_text())
+    size = sum(part.stat().st_size for part in (folder / "b.iotrace").rglob("*.parquet"))
+    rate = info["events"] / info["duration_ns"] * 1e3
+    recorder, lost = info["recorder"], sum(info["lost"].values())
+    print(
+        f"every processor saturated with lseek for {seconds} s: {info['events']:,} events ({rate:.1f} M/s), lost {lost}, "
+        f"{size / info['events']:.1f} bytes an event, recorder {recorder['cpu_s']} CPU s, "
+        f"{recorder['memory_bytes'] / 1e6:.0f} MB"
+    )
+
+
 def spread(values: list[float]) -> str:
     return f"{statistics.median(values):,.0f} ({min(values):,.0f} … {max(values):,.0f})"
 
@@ -107,6 +140,7 @@ def spread(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=60, help="of saturation")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -156,7 +190,7 @@ def main() -> None:
                 f"import pathlib; [p.read_bytes() for p in pathlib.Path({str(tree)!r}).glob('*/*')]",
             ],
         }
-        whole = [tool for tool in found if tool not in ("bare", "bpftrace")]
+        whole = [tool for tool in found if tool not in ("bare", "bpftrace", "two empty BPF programs")]
         print("\nwall time of a whole command ÷ bare: median (least … most)\n")
         print("| command | " + " | ".join(whole) + " |\n|" + "---|" * (len(whole) + 1))
         for label, command in commands.items():
@@ -167,6 +201,7 @@ def main() -> None:
                     ratios[tool].append(wall(found[tool], tool, command) / base)
             cells = [f"{statistics.median(r):.2f} ({min(r):.2f} … {max(r):.2f})" for r in ratios.values()]
             print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+        recorder_itself(found["iotrace"], folder, arguments.rounds, program, file, arguments.seconds)
 
 
 if __name__ == "__main__":
