@@ -127,8 +127,8 @@ def recorder_itself(prefix: list[str], folder: Path, rounds: int, program: str, 
     rate = info["events"] / info["duration_ns"] * 1e3
     recorder, lost = info["recorder"], sum(info["lost"].values())
     print(
-        f"every processor saturated with lseek for {seconds} s: {info['events']:,} events ({rate:.1f} M/s), lost {lost}, "
-        f"{size / info['events']:.1f} bytes an event, recorder {recorder['cpu_s']} CPU s, "
+        f"every processor saturated with lseek for {seconds} s: {info['events']:,} events ({rate:.1f} M/s), "
+        f"lost {lost}, {size / info['events']:.1f} bytes an event, recorder {recorder['cpu_s']} CPU s, "
         f"{recorder['memory_bytes'] / 1e6:.0f} MB"
     )
 
