@@ -185,6 +185,7 @@ def record(
     try:
         recorder = make_backend(backend, writer, warn, duration_s is not None, scope, ring_bytes)
         info.backend = recorder.name
+        info.unseen = list(recorder.unseen)  # a recording that is killed says it too
         with _Signals() as signals, registered(writer.folder, recorder.name, _target(command, scope)):
             if command:
                 signals.pid = recorder.start(command)
