@@ -211,7 +211,8 @@ def record(
         raise
     try:
         recorder = make_backend(backend, writer, warn, duration_s is not None, scope, ring_bytes, detail)
-        info.backend, info.unseen = recorder.name, list(recorder.unseen)
+        info.backend = recorder.name
+        info.unseen = list(recorder.unseen)  # a recording that is killed says it too
         with _Signals() as signals, registered(writer.folder, recorder.name, _target(command, scope)):
             if command:
                 signals.pid = recorder.start(command)

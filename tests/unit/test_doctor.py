@@ -45,6 +45,19 @@ def test_what_it_says_of_the_system_is_so(checks: list[Check]) -> None:
     assert f"{hard:,}" in named(checks, "open files").found or hard == resource.RLIM_INFINITY
 
 
+def test_each_kernel_feature_that_recording_uses_is_named(monkeypatch: pytest.MonkeyPatch, checks: list[Check]) -> None:
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        pytest.skip("this kernel has no BTF, which is said instead")
+    from iotrace.record.ebpf import needs
+
+    for feature in needs.FEATURES:
+        assert feature.version in named(checks, feature.name).found + named(checks, feature.name).mend
+    monkeypatch.setattr(needs, "present", lambda library: frozenset(needs.BY_NAME) - {"io_uring_submit_req"})
+    lacking = named(list(doctor._recording()), "io_uring_submit_req")
+    assert (lacking.status, lacking.mend) == ("warn", "Linux 6.3 or newer")
+    assert "io_uring operations" in lacking.found
+
+
 def test_rights_are_those_of_the_process(checks: list[Check]) -> None:
     effective = int(
         next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("CapEff")).split()[1], 16

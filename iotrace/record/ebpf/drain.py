@@ -465,6 +465,9 @@ def _open_at(h: int, r: int, at: int, file: int) -> int:
         info = _open_info(h, row)
         if file == -1 or get(info, O_FILE) == file:
             put(info, O_USED, 1)
+            if file != -1 and get(info, O_PATH) == -1:
+                # a call of a process that was just being adopted came before its open files were told
+                put(info, O_PATH, get(_file_info(h, file), F_LAST_PATH))
             return row
     path = get(_file_info(h, file), F_LAST_PATH) if file != -1 else -1
     return _new_open(h, table, slot, address, path, file)

@@ -48,6 +48,7 @@ def test_after_a_sigkill_of_the_recorder_the_command_goes_on_and_the_trace_lacks
 
     trace = open_trace(tmp_path / "t.iotrace")
     assert not trace.info.complete
+    assert trace.info.unseen
     events = trace.events()
     mine = events[events.path_text == str(tmp_path / "data")]
     recorded = int((mine.op == "write").sum())

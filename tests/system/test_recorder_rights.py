@@ -159,6 +159,21 @@ def test_a_process_that_another_recorder_follows_is_followed_by_both(
     assert abs(sum(at >= begin for at in more) - len(fewer)) <= 1
 
 
+def test_a_process_that_writes_while_it_is_attached_has_the_path_of_what_it_had_open(
+    tmp_path: Path, writer: "subprocess.Popen[str]"
+) -> None:
+    done = run(iotrace("record", "-o", "t.iotrace", "--pid", str(writer.pid), "--duration", "1"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    trace = open_trace(tmp_path / "t.iotrace")
+    events = trace.events().query("op == 'write'")
+    # its first calls may come before its open files were looked for: they have the file, and no path yet
+    named = events.path_text.notna()
+    assert named.sum() > 100
+    assert not (~named & named.shift(fill_value=False)).any()
+    assert set(events[named].path_text) == {str(tmp_path / "data")}
+    assert set(trace.files().set_index("file").path_text[events.file.unique()]) == {str(tmp_path / "data")}
+
+
 def test_a_recorder_within_a_recorded_command_records_the_same_as_the_outer_one(tmp_path: Path) -> None:
     counted = "import os; fd = os.open('data', os.O_WRONLY | os.O_CREAT); [os.write(fd, b'x') for _ in range(2000)]"
     inner = iotrace("record", "--backend", "ebpf", "-o", "inner.iotrace", "--", *program(counted))
