@@ -47,7 +47,7 @@ class OnDescriptors(Family):
         file.inherited_flags, file.inherited_offset = flags, position
         # what fork and dup share has one position: two descriptors of the same file opened alike are taken for one
         for description in thread.descriptors.open.values():
-            if description.file is file and description.flags == flags and description.position == position:
+            if description.file == file and description.flags == flags and description.position == position:
                 thread.descriptors.put(fd, description, False)
                 return
         thread.descriptors.put(fd, self._describe(file, number, name, flags, position), False)
@@ -81,7 +81,7 @@ class OnDescriptors(Family):
             if description.shown == name:
                 return description
             found = self._files.names.get(name)
-            if is_recorded(name) and (found is None or found is description.file):
+            if is_recorded(name) and (found is None or found == description.file):
                 description.shown = name
                 return description
             thread.descriptors.drop(fd)

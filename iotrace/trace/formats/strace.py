@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import heapq
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from iotrace.errors import TraceError
-from iotrace.trace.assemble import Assembler
+from iotrace.trace.formats.strace_fast import FastLog, TableAssembler
 from iotrace.trace.formats.strace_lines import DAY_NS, MAX_PID, REST, StraceLog, looks_right, nanoseconds, time_of_day
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.redact import redact
@@ -45,12 +46,11 @@ def import_strace(
 
     info.version = __version__
     with TraceWriter(output, info, force) as writer:
-        assembler = Assembler(writer, cwd.encode() if cwd else None)
-        log = StraceLog(assembler)
+        log = FastLog(TableAssembler(writer, os.fsencode(cwd) if cwd else None))
         torn = ""
         if len(files) == 1:
-            for lines, rest in _chunks(files[0]):
-                log.feed(lines, _pid_of(files[0]))
+            for data, rest in _portions(files[0]):
+                log.feed_bytes(data, _pid_of(files[0]))
                 torn = rest
         else:
             for pid, line in _merged(files):
@@ -139,21 +139,46 @@ def _open(path: Path) -> BinaryIO:
         raise TraceError(f"{path} cannot be read: {error.strerror}.") from None
 
 
+def _read(file: BinaryIO, path: Path) -> bytes:
+    try:
+        return file.read(READ_BYTES)
+    except OSError as error:
+        raise TraceError(f"{path} cannot be read: {error.strerror}.") from None
+
+
 def _chunks(path: Path) -> Iterator[tuple[list[str], str]]:
     """Whole lines of a file in portions of about READ_BYTES, and what stands behind the last of them."""
     carry = b""
     with _open(path) as file:
         while True:
-            try:
-                data = file.read(READ_BYTES)
-            except OSError as error:
-                raise TraceError(f"{path} cannot be read: {error.strerror}.") from None
+            data = _read(file, path)
             if not data:
                 break
             lines, carry = split_lines(carry, data)
             yield lines, carry.decode("latin-1")
     if carry:
         yield [], carry.decode("latin-1")
+
+
+def _portions(path: Path) -> Iterator[tuple[bytes, str]]:
+    """The same with the lines as bytes, each with its line feed."""
+    carry = b""
+    with _open(path) as file:
+        while data := _read(file, path):
+            whole, carry = split_bytes(carry, data)
+            yield whole, carry.decode("latin-1")
+    if carry:
+        yield b"", carry.decode("latin-1")
+
+
+def split_bytes(carry: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Whole lines of `carry + data`, each with its line feed, and the begun one behind them."""
+    end = data.rfind(b"\n") + 1
+    if not end:
+        carry += data
+        # of a line beyond all bounds only the beginning is kept, which then is not understood
+        return b"", carry if len(carry) <= LINE_LIMIT else carry[:READ_BYTES]
+    return carry + data[:end], data[end:]
 
 
 def split_lines(carry: bytes, data: bytes) -> tuple[list[str], bytes]:

@@ -38,7 +38,7 @@ _RIGHTS: Final = re.compile(r"cmsg_type=(?:SCM_RIGHTS|0x1|1), cmsg_data=\[([^\]]
 _ONE_RIGHT: Final = re.compile(r"(\d+)(?:<((?:->|[^<>]|<[^<>]*>)*+)>(\(deleted\))?)?")
 MAX_PID: Final = 1 << 22
 DAY_NS: Final = 86_400 * 10**9
-_BESIDE: Final = frozenset(("ioctl", "recvmsg", "pidfd_getfd", "unshare"))
+BESIDE: Final = frozenset(("ioctl", "recvmsg", "pidfd_getfd", "unshare"))
 """Calls that are no operations but change descriptors."""
 
 
@@ -76,23 +76,33 @@ class StraceLog:
     def feed(self, lines: Sequence[str], pid: int | None = None) -> None:
         """Take whole lines (Latin-1, without their ends); `pid` is for logs that do not tell it."""
         for line in lines:
-            self.lines += 1
-            try:
-                known = self._line(line, pid)
-            except (v.NotUnderstood, OverflowError):
-                known = False
-            if known:
-                self.understood += 1
-            elif line:
-                self.foreign += 1
-                if self.first_bad is None:
-                    self.first_bad = (self.lines, line[:120])
+            self._take(line, pid)
+            self.assembler.flush_if_full()
+
+    def feed_bytes(self, data: bytes, pid: int | None = None) -> None:
+        """Take whole lines, each with its line feed."""
+        self.feed(data.decode("latin-1").split("\n")[:-1], pid)
+
+    def _take(self, line: str, pid: int | None) -> None:
+        # a log that came by way of Windows
+        line = line[:-1] if line.endswith("\r") else line
+        self.lines += 1
+        try:
+            known = self._line(line, pid)
+        except (v.NotUnderstood, OverflowError):
+            known = False
+        if known:
+            self.understood += 1
+        elif line:
+            self.foreign += 1
+            if self.first_bad is None:
+                self.first_bad = (self.lines, line[:120])
 
     def finish(self, torn: str = "") -> None:
         """End of the log: write the calls that still ran, and what a torn last line tells."""
         if torn:
             self.feed([torn])
-        for tid, (name, begun, text) in self._unfinished.items():
+        for tid, (name, begun, text) in sorted(self._unfinished.items(), key=lambda item: (item[1][1], item[0])):
             self._cut_short(tid, begun, name, text)
         self._unfinished = {}
         if not self.notices:
@@ -108,7 +118,7 @@ class StraceLog:
         in_brackets, plain, clock, name, text, result, shown, deleted, error, duration = match.groups()
         tid, at = self._who_when(in_brackets or plain, clock, pid)
         if name not in CALLS:
-            if name in _BESIDE:
+            if name in BESIDE:
                 self._beside(tid, at, name, text, result)
             return True
         return self._complete(tid, at, name, text, result, v.shown_name(shown, bool(deleted)), error, duration, None)
@@ -190,7 +200,7 @@ class StraceLog:
         text, result, shown, deleted, error, duration = match.groups()
         text = _UNFINISHED.sub("", _UNFINISHED.sub("", waiting[2]) + text)
         if name not in CALLS:
-            if name in _BESIDE:
+            if name in BESIDE:
                 self._beside(tid, at, name, text, result)
             return True
         return self._complete(
