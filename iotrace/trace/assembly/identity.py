@@ -72,7 +72,7 @@ class FileFacts:
         """A write ended here."""
         self.changed = True
         self.type = self.type or "file"
-        if self.length is not None and end > self.length:
+        if self.length is not None and self.length < end < 1 << 63:
             self.length = end
 
 

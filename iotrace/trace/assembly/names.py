@@ -300,7 +300,7 @@ class OnNames(OnDescriptors):
             thread.folder.cwd = (
                 (description.file.where or description.text) if description is not None else call.fd_name or None
             )
-        self._on_descriptor(thread, call)
+        self._on_description(thread, call, description)
 
     def _umask(self, thread: Thread, call: Call) -> None:
         if call.mode is not None:

@@ -113,7 +113,7 @@ class Rows:
 def _process_row(process: Process) -> dict[str, Any]:
     return {
         "process": process.number,
-        "pid": process.pid,
+        "pid": _wrapped(process.pid, 32),
         "parent": process.parent,
         "command": process.command,
         "arguments": redact(process.arguments) if process.arguments is not None else None,
@@ -144,6 +144,7 @@ def _wrapped(value: int | None, bits: int) -> int | None:
     """Two's complement: what the kernel's unsigned number is in a signed column."""
     if value is None:
         return None
-    wrapped = ((value + (1 << (bits - 1))) & ((1 << bits) - 1)) - (1 << (bits - 1))
     # the one number that stands for none in tables of int64
-    return None if wrapped == -(1 << 63) else wrapped
+    if value & ((1 << 64) - 1) == 1 << 63:
+        return None
+    return ((value + (1 << (bits - 1))) & ((1 << bits) - 1)) - (1 << (bits - 1))

@@ -143,6 +143,9 @@ class Memory:
         return hit
 
     def add(self, region: Region) -> None:
+        if region.end >= 1 << 63:
+            # no address of a program's
+            return
         self.cut(region.start, region.end - region.start)
         at = bisect_left(self.starts, region.start)
         self.starts.insert(at, region.start)

@@ -256,9 +256,9 @@ class FastLog(StraceLog):
 
     def __init__(self, assembler: TableAssembler, start_ns: int | None = None) -> None:
         self._h = assembler.state.h
-        self._state = assembler.state
+        self.state = assembler.state
         super().__init__(assembler, start_ns)
-        self._unfinished: Any = Pending(self._state)
+        self._unfinished: Any = Pending(self.state)
         self._left = 0
 
     lines = _word(k.LINES)
@@ -277,24 +277,28 @@ class FastLog(StraceLog):
     def feed_bytes(self, data: bytes, pid: int | None = None) -> None:
         if not data:
             return
-        first = np.frombuffer(data, np.uint8).ctypes.data
-        self.feed_part(data, first, first, first + len(data), pid)
+        at = first = np.frombuffer(data, np.uint8).ctypes.data
+        while (what := k.feed(self.state.address, at, first + len(data), pid or 0)) != k.DONE:
+            at = self._help(what, data, first, pid)
 
-    def feed_part(self, data: bytes, first: int, at: int, end: int, pid: int | None) -> None:
-        """Take the lines between two addresses of `data`, which lies at `first`."""
-        state, h = self._state, self._h
-        while True:
-            what = k.feed(state.address, at, end, pid or 0)
-            if what == k.DONE:
-                return
-            at = h[k.AT]
-            if what == k.TO_FLUSH:
-                self.assembler.flush()
-            elif what == k.TO_GROW:
-                state.grow(h[k.LINE_END] - at)
-            else:
-                stop = h[k.LINE_END]
-                self._left += 1
-                self._take(data[at - first : stop - first].decode("latin-1"), pid)
-                self.assembler.flush_if_full()
-                at = stop + 1
+    def feed_runs(self, data: Any, runs: Ints) -> None:
+        first, number = data.ctypes.data, 0
+        while (what := k.feed_runs(self.state.address, runs.ctypes.data, number, len(runs))) != k.DONE:
+            number = self._h[k.HEAP]
+            runs[number, 0] = self._help(what, data, first, int(runs[number, 2]))
+
+    def _help(self, what: int, data: Any, first: int, pid: int | None) -> int:
+        """Do what the kernel asks for; returns the address to go on from. `data` lies at `first`."""
+        h = self._h
+        at: int = h[k.AT]
+        stop: int = h[k.LINE_END]
+        if what == k.TO_FLUSH:
+            self.assembler.flush()
+        elif what == k.TO_GROW:
+            self.state.grow(stop - at)
+        else:
+            self._left += 1
+            self._take(bytes(data[at - first : stop - first]).decode("latin-1"), pid)
+            self.assembler.flush_if_full()
+            at = stop + 1
+        return at

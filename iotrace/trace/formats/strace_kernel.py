@@ -33,8 +33,8 @@ BATCH_ROWS: Final = 1 << 14
 (
     ROWS, NAMES, BLOB, PATHS, FILES, OPENS, FREE_OPEN, OPEN_TOP, DIRTY, INODES, TIMED, MEASURED, DECORATED, LAST_NS,
     BEFORE, BASE, LINES, UNDERSTOOD, UNKNOWN_FDS, UNKNOWN_FOLDERS, PAGE_BYTES, PROBES, LABELS, AT, LINE_END,
-    PENDING_FREE,
-) = range(26)  # fmt: skip
+    PENDING_FREE, HEAP, RUNS, OUT, WANTS,
+) = range(30)  # fmt: skip
 (
     EVENT_TABLE, NAME_TABLE, NAME_SLOTS, BLOB_BYTES, PATH_TABLE, PATH_SLOTS, FILE_TABLE, OPEN_TABLE, DIRTY_TABLE,
     INODE_SLOTS, THREAD_TABLE, THREAD_OF, FD_TABLE, FOLDER_TABLE, MEMORY_TABLE, PROCESS_TABLE, PENDING_TABLE,
@@ -77,6 +77,10 @@ SPARE: Final = 16
 """Entries that each table has free before a line is read."""
 
 DONE, TO_PYTHON, TO_FLUSH, TO_GROW = range(4)
+MERGED, MERGE_FULL, MERGE_WANTS = range(3)
+# of each of several logs: its buffer's next byte and end, its next line's end and time, its thread, whether all is read
+L_AT, L_END, L_LINE, L_TIME, L_PID, L_DONE = range(6)
+LOG_FIELDS, RUN_FIELDS = 6, 3
 
 # the call in the making
 (
@@ -844,6 +848,8 @@ def _stat(h: int, c: int, at: int, end: int) -> int:
                 return -1
             value = get(h, AT)
             if which == _S_MODE:
+                if value >= 1 << 31:
+                    return -1
                 put(c, C_ST_MODE, value)
             elif which == _S_SIZE:
                 put(c, C_ST_SIZE, value)
@@ -989,7 +995,7 @@ def _argument(h: int, c: int, role: int, at: int, end: int) -> int:
             return -1
         if at + 4 < end and get_byte(at, 0) == 32 and get_byte(at, 1) == 47 and get_byte(at, 2) == 42:
             at = _number(h, at + 4, end)
-            if at < 0 or get(h, AT) < 0 or not _begins(h, at, end - at, _W_ENTRIES, 11):
+            if at < 0 or not 0 <= get(h, AT) < 10**9 or not _begins(h, at, end - at, _W_ENTRIES, 11):
                 return -1
             put(c, C_ENTRIES, get(h, AT))
             return at + 11
@@ -1077,7 +1083,7 @@ def _clock(h: int, c: int, at: int, end: int) -> int:
         kind = _DAY
     elif byte != 46 and digits < 9:
         return -1
-    if value > 9_000_000_000:
+    if value > 4_600_000_000:
         return -1
     fraction, places = 0, 0
     if at < end and get_byte(at, 0) == 46:
@@ -1243,7 +1249,7 @@ def _result(h: int, c: int, at: int, end: int) -> bool:
         while at < end and _is_digit(get_byte(at, 0)) and at - begin < 10:
             seconds = seconds * 10 + get_byte(at, 0) - 48
             at += 1
-        if at == begin or at >= end or get_byte(at, 0) != 46 or seconds > 9_000_000_000 // 2:
+        if at == begin or at >= end or get_byte(at, 0) != 46 or seconds > 4_600_000_000:
             return False
         at += 1
         begin, fraction, places = at, 0, 0
@@ -1515,11 +1521,13 @@ def _on_fd(h: int, c: int) -> bool:
             put(c, C_OFFSET, offset)
         if result >= 0:
             end = offset + result if offset != NULL else NULL
+            if offset > 0 and end < 0:
+                end = NULL
             if kind == K_READ:
                 _set_type(h, file, FILE_TYPE)
+                if moves:
+                    put(info, O_POSITION, end)
                 if end != NULL:
-                    if moves:
-                        put(info, O_POSITION, end)
                     size = get(c, C_SIZE)
                     if result > 0 and size != NULL and result < size and get(_file(h, file), F_LENGTH) == NULL:
                         _note_length(h, file, end)
@@ -1532,7 +1540,7 @@ def _on_fd(h: int, c: int) -> bool:
                     length = get(_file(h, file), F_LENGTH)
                     if length != NULL and end > length:
                         put(_file(h, file), F_LENGTH, end)
-                if moves:
+                if moves and result > 0:
                     put(info, O_POSITION, end)
     elif kind == K_LSEEK:
         if result >= 0:
@@ -2302,3 +2310,120 @@ def feed(h: int, begin: int, end: int, pid: int) -> int:
             return TO_PYTHON
         begin = stop + 1
     return DONE
+
+
+@entry
+def feed_runs(h: int, runs: int, first: int, count: int) -> int:
+    """Take runs of (begin, end, pid) as feed() does; HEAP says at which run it stopped, whose begin is to be moved."""
+    for number in range(first, count):
+        run = runs + 8 * RUN_FIELDS * number
+        if get(run, 0) < get(run, 1):
+            what = feed(h, get(run, 0), get(run, 1), get(run, 2))
+            if what != DONE:
+                put(h, HEAP, number)
+                return what
+    return DONE
+
+
+# ---- several logs in order of time ----
+
+
+@entry
+def next_time(h: int, row: int) -> bool:
+    """Read the time of a log's next line; False without a whole line."""
+    begin, stop = get(row, L_AT), get(row, L_END)
+    end = begin
+    while end < stop and get_byte(end, 0) != 10:
+        end += 1
+    if end >= stop:
+        return False
+    put(row, L_LINE, end + 1)
+    c = get(h, CALL)
+    at = _spaces(begin, end)
+    if at < end and get_byte(at, 0) == 91 and _begins(h, at, end - at, _W_PID, 5):
+        while at < end and get_byte(at, 0) != 93:
+            at += 1
+        at = _spaces(at + 1, end)
+    elif at < end and _is_digit(get_byte(at, 0)):
+        # a number and a space: a process, if it is one of theirs
+        after, value = at, 0
+        while after < end and _is_digit(get_byte(after, 0)) and after - at < 11:
+            value = value * 10 + get_byte(after, 0) - 48
+            after += 1
+        if after < end and get_byte(after, 0) == 32 and value <= MAX_PID:
+            at = _spaces(after, end)
+    # a line without a time stands where the one before it did
+    if at < end and _is_digit(get_byte(at, 0)) and _clock(h, c, at, end) >= 0:
+        time, before = get(c, C_TIME), get(row, L_TIME)
+        if get(c, C_CLOCK) == _RELATIVE:
+            time += before
+        elif get(c, C_CLOCK) == _DAY and time < before - _DAY_NS // 2:
+            time += (before - time + _DAY_NS // 2) // _DAY_NS * _DAY_NS
+        put(row, L_TIME, time)
+    return True
+
+
+@inner
+def _before(one: int, other: int, a: int, b: int) -> bool:
+    return get(one, L_TIME) < get(other, L_TIME) or (get(one, L_TIME) == get(other, L_TIME) and a < b)
+
+
+@inner
+def _sink(logs: int, heap: int, count: int) -> None:
+    """Put the first of the heap where it belongs."""
+    at = 0
+    while 2 * at + 1 < count:
+        child = 2 * at + 1
+        a = get(heap, child)
+        if child + 1 < count:
+            b = get(heap, child + 1)
+            if _before(logs + 8 * LOG_FIELDS * b, logs + 8 * LOG_FIELDS * a, b, a):
+                child, a = child + 1, b
+        top = get(heap, at)
+        if not _before(logs + 8 * LOG_FIELDS * a, logs + 8 * LOG_FIELDS * top, a, top):
+            return
+        put(heap, at, a)
+        put(heap, child, top)
+        at = child
+
+
+@entry
+def merge(h: int, logs: int, heap: int, out: int, room: int, runs: int, runs_room: int) -> int:
+    """Copy lines of several logs, in order of time, to `out`, and note which run of them is whose.
+
+    `heap` holds the numbers of the logs, ordered; header words: HEAP its size, RUNS runs, OUT bytes, WANTS the log that
+    was filled up since. Returns MERGED at the end, MERGE_FULL when what is there is to be taken, MERGE_WANTS when the
+    first log needs more bytes.
+    """
+    wants = get(h, WANTS)
+    while get(h, HEAP) > 0:
+        number = get(heap, 0)
+        row = logs + 8 * LOG_FIELDS * number
+        if wants:
+            wants = 0
+            put(h, WANTS, 0)
+        else:
+            begin, end = get(row, L_AT), get(row, L_LINE)
+            at, count = get(h, OUT), get(h, RUNS)
+            if at + end - begin > room or count >= runs_room:
+                return MERGE_FULL
+            _copy(out + at, begin, end - begin)
+            put(h, OUT, at + end - begin)
+            last = runs + 8 * RUN_FIELDS * (count - 1)
+            if count > 0 and get(last, 2) == get(row, L_PID):
+                put(last, 1, out + at + end - begin)
+            else:
+                put(last, RUN_FIELDS, out + at)
+                put(last, RUN_FIELDS + 1, out + at + end - begin)
+                put(last, RUN_FIELDS + 2, get(row, L_PID))
+                put(h, RUNS, count + 1)
+            put(row, L_AT, end)
+        if not next_time(h, row):
+            if not get(row, L_DONE):
+                put(h, WANTS, 1)
+                return MERGE_WANTS
+            last_one = get(h, HEAP) - 1
+            put(heap, 0, get(heap, last_one))
+            put(h, HEAP, last_one)
+        _sink(logs, heap, get(h, HEAP))
+    return MERGED

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from iotrace.trace.assemble import Assembler, Call
 from iotrace.trace.formats import strace_values as v
@@ -38,6 +38,8 @@ _RIGHTS: Final = re.compile(r"cmsg_type=(?:SCM_RIGHTS|0x1|1), cmsg_data=\[([^\]]
 _ONE_RIGHT: Final = re.compile(r"(\d+)(?:<((?:->|[^<>]|<[^<>]*>)*+)>(\(deleted\))?)?")
 MAX_PID: Final = 1 << 22
 DAY_NS: Final = 86_400 * 10**9
+_FAR_NS: Final = 1 << 62
+"""Later than any time that strace prints (year 2116)."""
 BESIDE: Final = frozenset(("ioctl", "recvmsg", "pidfd_getfd", "unshare"))
 """Calls that are no operations but change descriptors."""
 
@@ -82,6 +84,12 @@ class StraceLog:
     def feed_bytes(self, data: bytes, pid: int | None = None) -> None:
         """Take whole lines, each with its line feed."""
         self.feed(data.decode("latin-1").split("\n")[:-1], pid)
+
+    def feed_runs(self, data: Any, runs: Any) -> None:
+        """Take the lines of several logs: bytes, and the (begin, end, pid) of each run of one log's lines in them."""
+        first = data.ctypes.data
+        for begin, end, pid in runs.tolist():
+            self.feed_bytes(data[begin - first : end - first].tobytes(), pid)
 
     def _take(self, line: str, pid: int | None) -> None:
         # a log that came by way of Windows
@@ -140,6 +148,8 @@ class StraceLog:
             value = -v.ERRNO[error]
         else:
             value = None if result == "?" else v.number(result)
+            if value is not None and not -(1 << 63) < value < 1 << 63:
+                raise v.NotUnderstood(result)
         return self._call(tid, at, name, text, value, shown, duration_ns)
 
     def _other_line(self, line: str, pid: int | None) -> bool:
@@ -250,13 +260,16 @@ class StraceLog:
             kind = "utc" if at >= 10**17 else "relative"
             if kind == "relative":
                 # -r: time since the line before
-                self._before = at = self._before + at
+                at += self._before
+                if at > _FAR_NS:
+                    raise v.NotUnderstood(clock)
+                self._before = at
         if self._base is None:
             self._base = at
             if kind == "utc":
                 self.base_utc_ns = at
         at -= self._base
-        if not -(1 << 62) < at < 1 << 62:
+        if not -_FAR_NS < at < _FAR_NS:
             raise v.NotUnderstood(clock)
         if at > self.last_ns:
             self.last_ns = at
@@ -281,6 +294,8 @@ class StraceLog:
             if not partial or not call.op:
                 self._lose(name)
                 return False
+        call.size, call.old_size, call.address = _bounded(call.size), _bounded(call.old_size), _bounded(call.address)
+        call.offset, call.offset2 = _bounded(call.offset), _bounded(call.offset2)
         if call.fd_name is not None or call.dirfd_name is not None:
             self.decorated = True
         if call.op == "exec" and not self.command and call.arguments and (result or 0) >= 0:
@@ -314,7 +329,18 @@ class StraceLog:
 
 def nanoseconds(text: str) -> int:
     seconds, _, fraction = text.partition(".")
-    return int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0") or "0")
+    value = int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0") or "0")
+    if value > _FAR_NS:
+        raise v.NotUnderstood(text)
+    return value
+
+
+def _bounded(value: int | None) -> int | None:
+    """A number of 64 bits in two's complement, as the kernel has them; None for the one that has no positive."""
+    if value is None or -(1 << 63) < value < 1 << 63:
+        return value
+    value = ((value + (1 << 63)) & ((1 << 64) - 1)) - (1 << 63)
+    return value if value != -(1 << 63) else None
 
 
 def time_of_day(text: str) -> int:

@@ -43,7 +43,7 @@ def wrapped(value: int | None) -> int:
     return ((value + (1 << 63)) & ((1 << 64) - 1)) - (1 << 63)
 
 
-def _view(array: Any) -> Any:
+def view(array: Any) -> Any:
     """A memoryview, which gives and takes single numbers faster than numpy."""
     return memoryview(array)
 
@@ -99,7 +99,7 @@ class State:
 
     def __init__(self, calls: Iterable[str], beside: Iterable[str], page: int) -> None:
         self.header = np.zeros(k.HEADER_WORDS, np.int64)
-        self.h = _view(self.header)
+        self.h = view(self.header)
         self.address = self.header.ctypes.data
         self._arrays: dict[int, Ints] = {}
         self.tables: dict[int, Any] = {}
@@ -114,7 +114,7 @@ class State:
         self._point(k.EVENT_TABLE, self.events, self.events.shape[1])
         self.blob = np.zeros(1 << 20, np.uint8)
         self._point(k.BLOB_BYTES, self.blob, len(self.blob))
-        self.bytes = _view(self.blob)
+        self.bytes = view(self.blob)
         self._fixed: dict[int, Any] = {
             k.CALL: np.zeros(k.CALL_WORDS, np.int64),
             k.SCRATCH: np.zeros(k.SCRATCH_BYTES, np.uint8),
@@ -125,8 +125,8 @@ class State:
         }
         for table, array in self._fixed.items():
             self._point(table, array, array.size)
-        self.thread_of = _view(self._fixed[k.THREAD_OF])
-        self.pending_of = _view(self._fixed[k.PENDING_OF])
+        self.thread_of = view(self._fixed[k.THREAD_OF])
+        self.pending_of = view(self._fixed[k.PENDING_OF])
         self._pending = np.zeros(0, np.uint8)
         self._text = np.zeros(1 << 16, np.uint8)
         self.h[k.BASE] = k.NULL
@@ -139,7 +139,7 @@ class State:
 
     def _set(self, table: int, array: Ints) -> None:
         self._arrays[table] = array
-        self.tables[table] = _view(array.reshape(-1))
+        self.tables[table] = view(array.reshape(-1))
         self._point(table, array, len(array))
 
     def grow(self, line: int = k.LINE_ROOM) -> None:
@@ -153,7 +153,7 @@ class State:
             blob = np.zeros(max(need + (1 << 16), 3 * len(self.blob) // 2), np.uint8)
             blob[: h[k.BLOB]] = self.blob[: h[k.BLOB]]
             self.blob = blob
-            self.bytes = _view(blob)
+            self.bytes = view(blob)
             self._point(k.BLOB_BYTES, blob, len(blob))
         for slots, counter in ((k.NAME_SLOTS, k.NAMES), (k.PATH_SLOTS, k.PATHS)):
             if 2 * (h[counter] + 2 * k.SPARE) >= h[slots + 1]:
@@ -521,14 +521,14 @@ class _Open:
         self.state = state
         self.row = state.take(k.FD_TABLE)
         self.entries = np.zeros(0, np.int64)
-        self.mine = _view(self.entries)
+        self.mine = view(self.entries)
         self.high: dict[int, int] = {}
         self._room(_FIRST_FDS)
 
     def _room(self, room: int) -> None:
         entries = np.zeros(room, np.int64)
         entries[: len(self.entries)] = self.entries
-        self.entries, self.mine = entries, _view(entries)
+        self.entries, self.mine = entries, view(entries)
         fds, at = self.state.tables[k.FD_TABLE], k.FD_FIELDS * self.row
         fds[at], fds[at + k.FD_ROOM] = entries.ctypes.data, room
 
