@@ -26,10 +26,9 @@ from iotrace.errors import RecordError
 from iotrace.record.label_book import LabelBook, own_facts
 from iotrace.record.label_reader import LabelReader
 from iotrace.record.launch import find_program
-from iotrace.trace.assemble import Assembler
 from iotrace.trace.assembly.identity import Stat
-from iotrace.trace.formats.strace import notes, split_lines
-from iotrace.trace.formats.strace_lines import StraceLog
+from iotrace.trace.formats.strace import notes, split_bytes
+from iotrace.trace.formats.strace_fast import FastLog, TableAssembler
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.writer import TraceWriter
 
@@ -83,8 +82,8 @@ class StraceBackend:
         self._left = False
         self._began_utc_ns = time.time_ns()
         self._labels = _Labels(mount.point for mount in writer.info.mounts)
-        self._assembler = Assembler(writer, os.fsencode(os.getcwd()), _umask(), self._began_utc_ns, self._labels)
-        self._log = StraceLog(self._assembler, self._began_utc_ns)
+        self._assembler = TableAssembler(writer, os.fsencode(os.getcwd()), _umask(), self._began_utc_ns, self._labels)
+        self._log = FastLog(self._assembler, self._began_utc_ns)
         self._fd = -1
         self._carry = b""
         self._read = self._punched = 0
@@ -216,8 +215,8 @@ class StraceBackend:
                 break
             self._read += len(data)
             taken += len(data)
-            lines, self._carry = split_lines(self._carry, data)
-            self._log.feed(lines)
+            whole, self._carry = split_bytes(self._carry, data)
+            self._log.feed_bytes(whole)
             self.writer.info.lost = dict(self._log.lost)
         if self._read - self._punched > _PUNCH_BYTES:
             self._give_back()

@@ -14,7 +14,7 @@ from typing import Protocol
 from iotrace.trace.assembly.calls import Call, is_pseudo
 from iotrace.trace.assembly.identity import Stat, printable
 from iotrace.trace.assembly.names import UNKNOWN_FOLDER, OnNames
-from iotrace.trace.assembly.tasks import Memory, Process, Thread
+from iotrace.trace.assembly.tasks import Process, Thread
 from iotrace.trace.operations import BY_NAME, OPERATIONS, Kind
 from iotrace.trace.writer import TraceWriter
 
@@ -123,7 +123,7 @@ class Assembler(OnNames):
             call.result = 0
             if not is_pseudo(text):
                 file = self._files.at(self._files.follow(text), path).number
-            thread.descriptors, thread.memory = thread.descriptors.exec(), Memory()
+            thread.descriptors, thread.memory = thread.descriptors.exec(), self._make_memory()
             process = thread.process
             process.command = printable(os.path.basename(text)[:15])
             process.cwd, process.umask = thread.folder.cwd, thread.folder.umask

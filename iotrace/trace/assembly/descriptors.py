@@ -47,7 +47,7 @@ class OnDescriptors(Family):
         file.inherited_flags, file.inherited_offset = flags, position
         # what fork and dup share has one position: two descriptors of the same file opened alike are taken for one
         for description in thread.descriptors.open.values():
-            if description.file is file and description.flags == flags and description.position == position:
+            if description.file == file and description.flags == flags and description.position == position:
                 thread.descriptors.put(fd, description, False)
                 return
         thread.descriptors.put(fd, self._describe(file, number, name, flags, position), False)
@@ -81,7 +81,7 @@ class OnDescriptors(Family):
             if description.shown == name:
                 return description
             found = self._files.names.get(name)
-            if is_recorded(name) and (found is None or found is description.file):
+            if is_recorded(name) and (found is None or found == description.file):
                 description.shown = name
                 return description
             thread.descriptors.drop(fd)
@@ -98,7 +98,9 @@ class OnDescriptors(Family):
         return description
 
     def _on_descriptor(self, thread: Thread, call: Call) -> None:
-        description = self._description(thread, call.fd, call.fd_name)
+        self._on_description(thread, call, self._description(thread, call.fd, call.fd_name))
+
+    def _on_description(self, thread: Thread, call: Call, description: Description | None) -> None:
         if description is None or call.result == -errno.EBADF:
             return
         if call.stat is not None and call.result == 0:
@@ -119,11 +121,17 @@ class OnDescriptors(Family):
             file = description.file
             file.type = file.type or "file"
             if call.offset is not None:
-                end = call.offset + call.result
+                end = _sum(call.offset, call.result)
                 if moves:
                     description.position = end
                 # a short read of a regular file ends at its end
-                if call.result and call.size is not None and call.result < call.size and file.length is None:
+                if (
+                    end is not None
+                    and call.result
+                    and call.size is not None
+                    and call.result < call.size
+                    and file.length is None
+                ):
                     file.note_length(end)
         self._emit(thread, call, description.path, description.file.number, description.number)
 
@@ -143,12 +151,13 @@ class OnDescriptors(Family):
     def _written(self, description: Description, offset: int | None, result: int | None, moves: bool) -> None:
         if result is None or result < 0:
             return
-        end = None if offset is None else offset + result
+        end = None if offset is None else _sum(offset, result)
         if end is None:
             description.file.change(None)
         elif result:
             description.file.grow(end)
-        if moves:
+        if moves and result:
+            # writing nothing moves not even to the end that O_APPEND means
             description.position = end
 
     def _copy(self, thread: Thread, call: Call) -> None:
@@ -162,7 +171,7 @@ class OnDescriptors(Family):
         elif call.offset is None:
             call.offset = source.position
             if call.offset is not None:
-                source.position = call.offset + moved
+                source.position = _sum(call.offset, moved)
         if target is None:
             call.offset2 = None
         else:
@@ -246,7 +255,9 @@ class OnDescriptors(Family):
             description.position = call.result
             description.listed = 0 if call.result == 0 else -1
             if call.flags == os.SEEK_END and call.offset is not None and description.file.type == "file":
-                description.file.note_length(call.result - call.offset)
+                length = _sum(call.result, -call.offset)
+                if length is not None:
+                    description.file.note_length(length)
         self._emit(thread, call, description.path, description.file.number, description.number)
 
     def _getdents(self, thread: Thread, call: Call) -> None:
@@ -270,7 +281,7 @@ class OnDescriptors(Family):
         description = self._description(thread, call.fd, call.fd_name)
         if description is not None and call.result == 0:
             description.file.change(call.size)
-        self._on_descriptor(thread, call)
+        self._on_description(thread, call, description)
 
     def _fallocate(self, thread: Thread, call: Call) -> None:
         description = self._description(thread, call.fd, call.fd_name)
@@ -279,7 +290,7 @@ class OnDescriptors(Family):
                 description.file.change(None)
             elif not (call.flags or 0) & _FALLOC_KEEP_SIZE:
                 description.file.grow(call.offset + call.size)
-        self._on_descriptor(thread, call)
+        self._on_description(thread, call, description)
 
     def _mmap(self, thread: Thread, call: Call) -> None:
         start, length = call.result, self._pages(call.size)
@@ -318,3 +329,9 @@ class OnDescriptors(Family):
 
     def _pages(self, size: int | None) -> int:
         return -(-(size or 0) // self._page) * self._page
+
+
+def _sum(one: int, other: int) -> int | None:
+    """A position in a file; None beyond what a file can have."""
+    value = one + other
+    return value if value < 1 << 63 else None

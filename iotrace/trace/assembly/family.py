@@ -40,13 +40,33 @@ class Family(Rows):
         self._cwd = cwd
         self._first_umask = umask
         self._thread_count = 0
-        self._threads: dict[int, Thread] = {}
+        self._threads: dict[int, Thread] = self._make_threads()
         self._process_count = 0
         self._process_of_pid: dict[int, Process] = {}
         self._forking: dict[int, Call] = {}
         self._guessed: dict[int, Thread] = {}
         self._held: dict[int, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
         self._held_calls = 0
+
+    def _make_threads(self) -> dict[int, Thread]:
+        return {}
+
+    def _make_process(self, number: int, pid: int, start_ns: int) -> Process:
+        return Process(number, pid, start_ns)
+
+    def _make_thread(
+        self, tid: int, process: Process, descriptors: Descriptors, folder: Folder, memory: Memory
+    ) -> Thread:
+        return Thread(self._thread_count, tid, process, descriptors, folder, memory)
+
+    def _make_descriptors(self) -> Descriptors:
+        return Descriptors()
+
+    def _make_folder(self) -> Folder:
+        return Folder(self._cwd, self._first_umask)
+
+    def _make_memory(self) -> Memory:
+        return Memory()
 
     def fork_begun(self, call: Call) -> None:
         """A fork is under way: a thread that turns up before it returns is its child."""
@@ -133,7 +153,7 @@ class Family(Rows):
             self._release(tid)
 
     def _new_process(self, pid: int, start_ns: int, parent: Process | None) -> Process:
-        process = Process(self._process_count, pid, start_ns)
+        process = self._make_process(self._process_count, pid, start_ns)
         if parent is not None:
             process.parent = parent.number
             process.command, process.arguments = parent.command, parent.arguments
@@ -145,12 +165,12 @@ class Family(Rows):
 
     def _new_thread(self, tid: int, process: Process, parent: Thread | None, flags: int) -> Thread:
         if parent is None:
-            descriptors, folder, memory = Descriptors(), Folder(self._cwd, self._first_umask), Memory()
+            descriptors, folder, memory = self._make_descriptors(), self._make_folder(), self._make_memory()
         else:
             descriptors = parent.descriptors if flags & CLONE_FILES else parent.descriptors.copy()
             folder = parent.folder if flags & CLONE_FS else parent.folder.copy()
             memory = parent.memory if flags & CLONE_VM else parent.memory.copy()
-        thread = Thread(self._thread_count, tid, process, descriptors, folder, memory)
+        thread = self._make_thread(tid, process, descriptors, folder, memory)
         if process.alive == 0:
             process.cwd, process.umask = folder.cwd, folder.umask
         process.alive += 1

@@ -34,28 +34,18 @@ class Stat:
     links: int | None = None
 
 
-@dataclass(slots=True, eq=False)
-class File:
-    """A row of files, and what is known of the file now: `where` (its name), `length` (its size)."""
+class FileFacts:
+    """What is done with a file's facts, wherever they are kept."""
 
     number: int
-    path: int | None
-    where: bytes | None
-    existed: bool | None = None
-    device: int | None = None
-    inode: int | None = None
-    type: str | None = None
-    size: int | None = None
-    blocks: int | None = None
-    mode: int | None = None
-    entries: int | None = None
-    target: bytes | None = None
-    inherited_flags: int | None = None
-    inherited_offset: int | None = None
-    length: int | None = None
-    links: int | None = None
-    changed: bool = False
-    written: bool = False
+    existed: bool | None
+    device: int | None
+    type: str | None
+    size: int | None
+    entries: int | None
+    target: bytes | None
+    length: int | None
+    changed: bool
 
     def settled(self) -> bool:
         """No later call can add to the row."""
@@ -82,8 +72,32 @@ class File:
         """A write ended here."""
         self.changed = True
         self.type = self.type or "file"
-        if self.length is not None and end > self.length:
+        if self.length is not None and self.length < end < 1 << 63:
             self.length = end
+
+
+@dataclass(slots=True, eq=False)
+class File(FileFacts):
+    """A row of files, and what is known of the file now: `where` (its name), `length` (its size)."""
+
+    number: int
+    path: int | None
+    where: bytes | None
+    existed: bool | None = None
+    device: int | None = None
+    inode: int | None = None
+    type: str | None = None
+    size: int | None = None
+    blocks: int | None = None
+    mode: int | None = None
+    entries: int | None = None
+    target: bytes | None = None
+    inherited_flags: int | None = None
+    inherited_offset: int | None = None
+    length: int | None = None
+    links: int | None = None
+    changed: bool = False
+    written: bool = False
 
 
 class FileTable:
@@ -113,15 +127,23 @@ class FileTable:
             existed = None
         if existed is None and where is not None and self._probe_since_ns is not None:
             existed = self._was_there(where, self._probe_since_ns)
-        file = File(self.count, path, where, existed)
-        self.count += 1
+        file = self._add(path, where, existed)
         if existed is False:
             file.size = file.length = 0
-        self._waiting.append(file)
         if where is not None:
             self.names[where] = file
             self.absent.discard(where)
         return file
+
+    def _add(self, path: int | None, where: bytes | None, existed: bool | None) -> File:
+        file = File(self.count, path, where, existed)
+        self.count += 1
+        self._waiting.append(file)
+        return file
+
+    def below(self, prefix: bytes) -> list[bytes]:
+        """Names of files that begin so, in order."""
+        return sorted(name for name in self.names if name.startswith(prefix))
 
     def follow(self, text: bytes) -> bytes:
         """The name that a path leads to when its last component is a link that the log has shown."""
@@ -149,7 +171,7 @@ class FileTable:
                 file = self.inodes.get(key, file)
         if file is None:
             file = self.new(text, path, existed)
-        elif text not in self.names or self.names[text] is not file:
+        elif text not in self.names or self.names[text] != file:
             self.names[text] = file
             self.absent.discard(text)
         if stat is not None:
@@ -223,7 +245,7 @@ class FileTable:
         file.where = new
         if file.type == "directory" or file.type is None:
             prefix = old + b"/"
-            for name in [name for name in self.names if name.startswith(prefix)]:
+            for name in self.below(prefix):
                 below = self.names.pop(name)
                 moved = new + name[len(old) :]
                 self.names[moved] = below

@@ -181,7 +181,7 @@ class OnNames(OnDescriptors):
         if flags & os.O_CREAT and resolved not in files.names:
             existed = False if flags & os.O_EXCL or name in files.absent else files.created_at(resolved)
         files.absent.discard(name)
-        if resolved not in files.names and resolved != self._path_texts[path]:
+        if resolved not in files.names and resolved != self._path_text(path):
             # the event keeps the link's name, the file has that of what the link leads to
             path = self.intern(resolved, resolved)
         return files.at(resolved, path, existed)
@@ -304,7 +304,7 @@ class OnNames(OnDescriptors):
             thread.folder.cwd = (
                 (description.file.where or description.text) if description is not None else call.fd_name or None
             )
-        self._on_descriptor(thread, call)
+        self._on_description(thread, call, description)
 
     def _umask(self, thread: Thread, call: Call) -> None:
         if call.mode is not None:

@@ -15,8 +15,8 @@ from iotrace.trace.redact import redact
 from iotrace.trace.schema import EVENT_COLUMNS, OP_TYPE, SCHEMAS
 from iotrace.trace.writer import TraceWriter
 
-_BATCH_ROWS: Final = 1 << 14
-_RETURNS_NO_NUMBER: Final = frozenset(o.name for o in OPERATIONS if o.result in ("fd", "address"))
+BATCH_ROWS: Final = 1 << 14
+RETURNS_NO_NUMBER: Final = frozenset(o.name for o in OPERATIONS if o.result in ("fd", "address"))
 _OP_NAMES: Final = pa.array([operation.name for operation in OPERATIONS])
 
 
@@ -31,13 +31,16 @@ class Rows:
 
     def __init__(self, writer: TraceWriter, probe_since_ns: int | None) -> None:
         self.writer = writer
-        self._files = FileTable(writer.info.mounts, probe_since_ns)
+        self._files = self._make_files(probe_since_ns)
         self._rows: list[tuple[Any, ...]] = []
         self._path_numbers: dict[tuple[bytes, bytes], int] = {}
         self._path_texts: list[bytes] = []
         self._path_raws: list[bytes] = []
         self._paths_written = 0
         self._changed: dict[int, Process] = {}
+
+    def _make_files(self, probe_since_ns: int | None) -> FileTable:
+        return FileTable(self.writer.info.mounts, probe_since_ns)
 
     def intern(self, text: bytes, raw: bytes) -> int:
         """Row of paths for an absolute name and the name as it was given."""
@@ -48,6 +51,14 @@ class Rows:
             self._path_texts.append(text)
             self._path_raws.append(raw)
         return number
+
+    def flush_if_full(self) -> None:
+        """Hand the rows to the writer when there is a batch of them; for between two lines of a log."""
+        if len(self._rows) >= BATCH_ROWS:
+            self.flush()
+
+    def _path_text(self, path: int) -> bytes:
+        return self._path_texts[path]
 
     def flush(self) -> None:
         """Hand all rows so far to the writer."""
@@ -71,7 +82,7 @@ class Rows:
         child: int | None = None,
     ) -> None:
         result = call.result
-        if result is not None and result > 0 and call.op in _RETURNS_NO_NUMBER:
+        if result is not None and result > 0 and call.op in RETURNS_NO_NUMBER:
             result = 0
         self._rows.append(
             (
@@ -80,8 +91,6 @@ class Rows:
                 call.size, call.count, call.address, call.flags, call.mode, None, None, child, result,
             )
         )  # fmt: skip
-        if len(self._rows) >= _BATCH_ROWS:
-            self.flush()
 
     def _write_paths(self) -> None:
         first, texts = self._paths_written, self._path_texts
@@ -107,7 +116,7 @@ class Rows:
 def _process_row(process: Process) -> dict[str, Any]:
     return {
         "process": process.number,
-        "pid": process.pid,
+        "pid": _wrapped(process.pid, 32),
         "parent": process.parent,
         "command": process.command,
         "arguments": redact(process.arguments) if process.arguments is not None else None,
@@ -137,5 +146,8 @@ def _event_batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
 def _wrapped(value: int | None, bits: int) -> int | None:
     """Two's complement: what the kernel's unsigned number is in a signed column."""
     if value is None:
+        return None
+    # the one number that stands for none in tables of int64
+    if value & ((1 << 64) - 1) == 1 << 63:
         return None
     return ((value + (1 << (bits - 1))) & ((1 << bits) - 1)) - (1 << (bits - 1))

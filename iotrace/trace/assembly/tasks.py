@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from typing import Final
 
-from iotrace.trace.assembly.identity import File
+from iotrace.trace.assembly.identity import File, FileFacts
 
 CLONE_VM: Final = 0x100
 CLONE_FS: Final = 0x200
@@ -93,7 +93,7 @@ class Region:
 
     start: int
     end: int
-    file: File
+    file: FileFacts
     path: int
     open: int
     offset: int
@@ -143,6 +143,9 @@ class Memory:
         return hit
 
     def add(self, region: Region) -> None:
+        if region.end >= 1 << 63:
+            # no address of a program's
+            return
         self.cut(region.start, region.end - region.start)
         at = bisect_left(self.starts, region.start)
         self.starts.insert(at, region.start)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import glob
-import heapq
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from iotrace.errors import TraceError
-from iotrace.trace.assemble import Assembler
-from iotrace.trace.formats.strace_lines import DAY_NS, MAX_PID, REST, StraceLog, looks_right, nanoseconds, time_of_day
+from iotrace.trace.formats.strace_fast import FastLog, TableAssembler
+from iotrace.trace.formats.strace_lines import MAX_PID, StraceLog, looks_right
+from iotrace.trace.formats.strace_merge import LINE_LIMIT, merged
 from iotrace.trace.info import TraceInfo
+from iotrace.trace.pipeline import BesideWriter
 from iotrace.trace.redact import redact
 from iotrace.trace.writer import TraceWriter
 
 READ_BYTES: Final = 1 << 20
-LINE_LIMIT: Final = 1 << 26
-"""A longer line is no line of strace's; it is counted and skipped, so that memory stays bounded."""
 _SNIFFED_LINES: Final = 20_000
 
 
@@ -44,17 +44,17 @@ def import_strace(
     from iotrace import __version__
 
     info.version = __version__
-    with TraceWriter(output, info, force) as writer:
-        assembler = Assembler(writer, cwd.encode() if cwd else None)
-        log = StraceLog(assembler)
+    with TraceWriter(output, info, force) as writer, BesideWriter(writer) as beside:
+        log = FastLog(TableAssembler(beside, os.fsencode(cwd) if cwd else None))
         torn = ""
         if len(files) == 1:
-            for lines, rest in _chunks(files[0]):
-                log.feed(lines, _pid_of(files[0]))
+            for data, rest in _portions(files[0]):
+                log.feed_bytes(data, _pid_of(files[0]))
                 torn = rest
         else:
-            for pid, line in _merged(files):
-                log.feed((line,), pid)
+            pids = [_pid_of(file) or number + 1 for number, file in enumerate(files)]
+            for data, runs in merged(log.state, files, pids):
+                log.feed_runs(data, runs)
         log.finish(torn)
         describe(log, info)
     return info
@@ -139,21 +139,46 @@ def _open(path: Path) -> BinaryIO:
         raise TraceError(f"{path} cannot be read: {error.strerror}.") from None
 
 
+def _read(file: BinaryIO, path: Path) -> bytes:
+    try:
+        return file.read(READ_BYTES)
+    except OSError as error:
+        raise TraceError(f"{path} cannot be read: {error.strerror}.") from None
+
+
 def _chunks(path: Path) -> Iterator[tuple[list[str], str]]:
     """Whole lines of a file in portions of about READ_BYTES, and what stands behind the last of them."""
     carry = b""
     with _open(path) as file:
         while True:
-            try:
-                data = file.read(READ_BYTES)
-            except OSError as error:
-                raise TraceError(f"{path} cannot be read: {error.strerror}.") from None
+            data = _read(file, path)
             if not data:
                 break
             lines, carry = split_lines(carry, data)
             yield lines, carry.decode("latin-1")
     if carry:
         yield [], carry.decode("latin-1")
+
+
+def _portions(path: Path) -> Iterator[tuple[bytes, str]]:
+    """The same with the lines as bytes, each with its line feed."""
+    carry = b""
+    with _open(path) as file:
+        while data := _read(file, path):
+            whole, carry = split_bytes(carry, data)
+            yield whole, carry.decode("latin-1")
+    if carry:
+        yield b"", carry.decode("latin-1")
+
+
+def split_bytes(carry: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Whole lines of `carry + data`, each with its line feed, and the begun one behind them."""
+    end = data.rfind(b"\n") + 1
+    if not end:
+        carry += data
+        # of a line beyond all bounds only the beginning is kept, which then is not understood
+        return b"", carry if len(carry) <= LINE_LIMIT else carry[:READ_BYTES]
+    return carry + data[:end], data[end:]
 
 
 def split_lines(carry: bytes, data: bytes) -> tuple[list[str], bytes]:
@@ -170,27 +195,3 @@ def split_lines(carry: bytes, data: bytes) -> tuple[list[str], bytes]:
 def _pid_of(path: Path) -> int | None:
     suffix = path.suffix[1:]
     return int(suffix) if suffix.isdigit() and int(suffix) <= MAX_PID else None
-
-
-def _merged(files: list[Path]) -> Iterator[tuple[int | None, str]]:
-    """Lines of several logs (strace -ff) in order of their times."""
-
-    def keyed(number: int, file: Path) -> Iterator[tuple[int, int, int | None, str]]:
-        at, before = 0, 0
-        pid = _pid_of(file) or number + 1
-        for lines, torn in _chunks(file):
-            for line in lines or [torn]:
-                match = REST.match(line)
-                clock = match[3] if match else None
-                if match and clock is None and match[2] and int(match[2]) > MAX_PID:
-                    clock = match[2]
-                if clock is not None:
-                    at = time_of_day(clock) if ":" in clock else nanoseconds(clock)
-                    if ":" in clock and at < before - DAY_NS // 2:
-                        at += (before - at + DAY_NS // 2) // DAY_NS * DAY_NS
-                    before = max(before, at)
-                yield at, number, pid, line
-
-    sources = [keyed(number, file) for number, file in enumerate(files)]
-    for _, _, pid, line in heapq.merge(*sources, key=lambda item: item[:2]):
-        yield pid, line

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from iotrace.trace.assemble import Assembler, Call
 from iotrace.trace.formats import strace_values as v
@@ -38,7 +38,9 @@ _RIGHTS: Final = re.compile(r"cmsg_type=(?:SCM_RIGHTS|0x1|1), cmsg_data=\[([^\]]
 _ONE_RIGHT: Final = re.compile(r"(\d+)(?:<((?:->|[^<>]|<[^<>]*>)*+)>(\(deleted\))?)?")
 MAX_PID: Final = 1 << 22
 DAY_NS: Final = 86_400 * 10**9
-_BESIDE: Final = frozenset(("ioctl", "recvmsg", "pidfd_getfd", "unshare"))
+_FAR_NS: Final = 1 << 62
+"""Later than any time that strace prints (year 2116)."""
+BESIDE: Final = frozenset(("ioctl", "recvmsg", "pidfd_getfd", "unshare"))
 """Calls that are no operations but change descriptors."""
 
 
@@ -76,23 +78,39 @@ class StraceLog:
     def feed(self, lines: Sequence[str], pid: int | None = None) -> None:
         """Take whole lines (Latin-1, without their ends); `pid` is for logs that do not tell it."""
         for line in lines:
-            self.lines += 1
-            try:
-                known = self._line(line, pid)
-            except (v.NotUnderstood, OverflowError):
-                known = False
-            if known:
-                self.understood += 1
-            elif line:
-                self.foreign += 1
-                if self.first_bad is None:
-                    self.first_bad = (self.lines, line[:120])
+            self._take(line, pid)
+            self.assembler.flush_if_full()
+
+    def feed_bytes(self, data: bytes, pid: int | None = None) -> None:
+        """Take whole lines, each with its line feed."""
+        self.feed(data.decode("latin-1").split("\n")[:-1], pid)
+
+    def feed_runs(self, data: Any, runs: Any) -> None:
+        """Take the lines of several logs: bytes, and the (begin, end, pid) of each run of one log's lines in them."""
+        first = data.ctypes.data
+        for begin, end, pid in runs.tolist():
+            self.feed_bytes(data[begin - first : end - first].tobytes(), pid)
+
+    def _take(self, line: str, pid: int | None) -> None:
+        # a log that came by way of Windows
+        line = line[:-1] if line.endswith("\r") else line
+        self.lines += 1
+        try:
+            known = self._line(line, pid)
+        except (v.NotUnderstood, OverflowError):
+            known = False
+        if known:
+            self.understood += 1
+        elif line:
+            self.foreign += 1
+            if self.first_bad is None:
+                self.first_bad = (self.lines, line[:120])
 
     def finish(self, torn: str = "") -> None:
         """End of the log: write the calls that still ran, and what a torn last line tells."""
         if torn:
             self.feed([torn])
-        for tid, (name, begun, text) in self._unfinished.items():
+        for tid, (name, begun, text) in sorted(self._unfinished.items(), key=lambda item: (item[1][1], item[0])):
             self._cut_short(tid, begun, name, text)
         self._unfinished = {}
         if not self.notices:
@@ -108,7 +126,7 @@ class StraceLog:
         in_brackets, plain, clock, name, text, result, shown, deleted, error, duration = match.groups()
         tid, at = self._who_when(in_brackets or plain, clock, pid)
         if name not in CALLS:
-            if name in _BESIDE:
+            if name in BESIDE:
                 self._beside(tid, at, name, text, result)
             return True
         return self._complete(tid, at, name, text, result, v.shown_name(shown, bool(deleted)), error, duration, None)
@@ -130,6 +148,8 @@ class StraceLog:
             value = -v.ERRNO[error]
         else:
             value = None if result == "?" else v.number(result)
+            if value is not None and not -(1 << 63) < value < 1 << 63:
+                raise v.NotUnderstood(result)
         return self._call(tid, at, name, text, value, shown, duration_ns)
 
     def _other_line(self, line: str, pid: int | None) -> bool:
@@ -190,7 +210,7 @@ class StraceLog:
         text, result, shown, deleted, error, duration = match.groups()
         text = _UNFINISHED.sub("", _UNFINISHED.sub("", waiting[2]) + text)
         if name not in CALLS:
-            if name in _BESIDE:
+            if name in BESIDE:
                 self._beside(tid, at, name, text, result)
             return True
         return self._complete(
@@ -240,13 +260,16 @@ class StraceLog:
             kind = "utc" if at >= 10**17 else "relative"
             if kind == "relative":
                 # -r: time since the line before
-                self._before = at = self._before + at
+                at += self._before
+                if at > _FAR_NS:
+                    raise v.NotUnderstood(clock)
+                self._before = at
         if self._base is None:
             self._base = at
             if kind == "utc":
                 self.base_utc_ns = at
         at -= self._base
-        if not -(1 << 62) < at < 1 << 62:
+        if not -_FAR_NS < at < _FAR_NS:
             raise v.NotUnderstood(clock)
         if at > self.last_ns:
             self.last_ns = at
@@ -271,6 +294,8 @@ class StraceLog:
             if not partial or not call.op:
                 self._lose(name)
                 return False
+        call.size, call.old_size, call.address = _bounded(call.size), _bounded(call.old_size), _bounded(call.address)
+        call.offset, call.offset2 = _bounded(call.offset), _bounded(call.offset2)
         if call.fd_name is not None or call.dirfd_name is not None:
             self.decorated = True
         if call.op == "exec" and not self.command and call.arguments and (result or 0) >= 0:
@@ -304,7 +329,18 @@ class StraceLog:
 
 def nanoseconds(text: str) -> int:
     seconds, _, fraction = text.partition(".")
-    return int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0") or "0")
+    value = int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0") or "0")
+    if value > _FAR_NS:
+        raise v.NotUnderstood(text)
+    return value
+
+
+def _bounded(value: int | None) -> int | None:
+    """A number of 64 bits in two's complement, as the kernel has them; None for the one that has no positive."""
+    if value is None or -(1 << 63) < value < 1 << 63:
+        return value
+    value = ((value + (1 << 63)) & ((1 << 64) - 1)) - (1 << 63)
+    return value if value != -(1 << 63) else None
 
 
 def time_of_day(text: str) -> int:

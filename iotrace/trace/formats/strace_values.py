@@ -250,9 +250,24 @@ def device(text: str) -> int | None:
 
 
 def stat(text: str) -> Stat | None:
-    """A struct stat or statx; None for an address (a failed call)."""
+    """A struct stat or statx; None for an address (a failed call).
+
+    Raises
+    ------
+    NotUnderstood: a number is none that a kernel has.
+    """
     if not text.startswith("{"):
         return None
+    result = _stat(text)
+    numbers = (result.size, result.device, result.inode, result.blocks, result.links)
+    if any(number is not None and not 0 <= number < 1 << 63 for number in numbers):
+        raise NotUnderstood(text)
+    if result.mode is not None and not 0 <= result.mode < 1 << 31:
+        raise NotUnderstood(text)
+    return result
+
+
+def _stat(text: str) -> Stat:
     result = Stat()
     match = _STAT.match(text)
     if match is not None:
@@ -283,6 +298,8 @@ def entries(text: str) -> int | None:
     """Names that a getdents returned, where the log counts or lists them."""
     match = _ENTRIES.search(text)
     if match:
+        if len(match[1]) > 9:
+            raise NotUnderstood(text)
         return int(match[1])
     return text.count("d_ino=") if text.startswith("[") else None
 
