@@ -49,6 +49,10 @@ format: setup ## let ruff format
 bench-record: setup ## what recording costs, beside strace, bpftrace and perf
 	$(BIN)/python tests/bench/bench_record.py
 
+.PHONY: bench-import
+bench-import: setup ## lines per second of an import of strace's logs
+	$(BIN)/python tests/bench/bench_import.py
+
 .PHONY: bench-replay
 bench-replay: setup ## operations per second, beside fio
 	$(BIN)/python tests/bench/bench_replay.py

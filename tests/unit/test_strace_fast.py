@@ -3,49 +3,14 @@
 import random
 import resource
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from strace_readings import assert_both_say_the_same, told
 
-from iotrace.trace.assemble import Assembler
-from iotrace.trace.formats.strace import import_strace, split_bytes
-from iotrace.trace.formats.strace_fast import FastLog, TableAssembler
-from iotrace.trace.formats.strace_lines import StraceLog
-from iotrace.trace.info import TraceInfo
+from iotrace.trace.formats.strace import import_strace
 from iotrace.trace.reader import open_trace
-from iotrace.trace.writer import TraceWriter
-
-FACTS = (
-    "lines", "understood", "foreign", "lost", "first_bad", "decorated", "timed", "measured", "notices", "last_ns",
-    "base_utc_ns", "command",
-)  # fmt: skip
-
-
-def told(folder: Path, data: bytes, fast: bool, cwd: bytes | None, portion: int) -> tuple[dict[str, Any], int]:
-    """Everything that a log says, and how many of its lines the kernel took."""
-    with TraceWriter(folder / "t.iotrace", TraceInfo(), force=True) as writer:
-        log = FastLog(TableAssembler(writer, cwd)) if fast else StraceLog(Assembler(writer, cwd))
-        carry = b""
-        for at in range(0, len(data), portion):
-            whole, carry = split_bytes(carry, data[at : at + portion])
-            log.feed_bytes(whole)
-        log.finish(carry.decode("latin-1"))
-    trace = open_trace(folder / "t.iotrace")
-    tables = {name: trace.table(name).to_pylist() for name in ("events", "paths", "files", "processes")}
-    facts = {name: getattr(log, name) for name in FACTS}
-    facts["unknown"] = (log.assembler.unknown_descriptors, log.assembler.unknown_folders)
-    return tables | facts, log.by_kernel if isinstance(log, FastLog) else 0
-
-
-def assert_both_say_the_same(folder: Path, data: bytes, cwd: bytes | None = b"/w", portion: int = 1 << 20) -> int:
-    plain, _ = told(folder, data, False, cwd, portion)
-    fast, by_kernel = told(folder, data, True, cwd, portion)
-    for name, value in plain.items():
-        assert fast[name] == value, name
-    return by_kernel
-
 
 # ruff: noqa: E501
 LOGS = {
@@ -213,6 +178,16 @@ def test_times_of_logs_of_threads_go_on_over_midnight(tmp_path: Path) -> None:
     events = open_trace(tmp_path / "t.iotrace").events()
     assert events.path_text.tolist() == ["/w/a", "/w/b", "/w/b2", "/w/c", "/w/d"]
     assert events.time_ns.tolist() == [0, 10**9, 10**9, 3 * 10**9, 5 * 10**9]
+
+
+def test_logs_of_threads_with_times_since_the_line_before_say_that_their_order_is_a_guess(tmp_path: Path) -> None:
+    for thread in (7, 8):
+        (tmp_path / f"log.{thread}").write_text(
+            f'     0.5 mkdir("a{thread}", 0777) = 0\n     0.5 rmdir("a{thread}") = 0\n'
+        )
+    info = import_strace([tmp_path / "log"], tmp_path / "t.iotrace", cwd="/w")
+    assert any("order between threads" in sentence for sentence in info.unseen)
+    assert open_trace(tmp_path / "t.iotrace").events().op.tolist() == ["mkdir", "mkdir", "rmdir", "rmdir"]
 
 
 def test_a_line_longer_than_any_buffer_is_read_from_logs_of_threads_too(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def import_strace(
                 log.feed_runs(data, runs)
         log.finish(torn)
         describe(log, info)
+        if len(files) > 1 and log.relative:
+            info.unseen.append("the order between threads: the logs tell times since the line before (strace -ttt)")
     return info
 
 

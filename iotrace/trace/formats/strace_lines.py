@@ -57,7 +57,7 @@ class StraceLog:
     lines: taken so far. understood: of these. first_bad: number and text of the first line that was not understood.
     lost: calls of the table whose line was torn or not to be parsed, by kind of operation.
     decorated: the log shows what descriptors are (-y). timed: it has times. measured: it has durations (-T).
-    last_ns: newest time_ns. base_utc_ns: UTC of time_ns = 0 where the log has it.
+    relative: its first time tells how long the line before was ago (-r). last_ns: newest time_ns. base_utc_ns: UTC of time_ns = 0 where the log has it.
     command: of the first exec.
     """
 
@@ -66,7 +66,7 @@ class StraceLog:
         self.lines = self.understood = self.foreign = 0
         self.lost: dict[str, int] = {}
         self.first_bad: tuple[int, str] | None = None
-        self.decorated = self.timed = self.measured = self.notices = False
+        self.decorated = self.timed = self.measured = self.notices = self.relative = False
         self.last_ns = 0
         self.base_utc_ns = start_ns
         self.command: list[bytes] = []
@@ -266,6 +266,7 @@ class StraceLog:
                 self._before = at
         if self._base is None:
             self._base = at
+            self.relative = kind == "relative"
             if kind == "utc":
                 self.base_utc_ns = at
         at -= self._base
