@@ -97,13 +97,14 @@ class TraceWriter:
         try:
             create_folder(self.folder)
             made = True
-            part_bytes = (max_bytes or 1 << 40) // (2 * CHAPTERS)
+            part_bytes = self._part_bytes = (max_bytes or 1 << 40) // (2 * CHAPTERS)
             self._events = EventTable(self.folder, self._ended, self._bound, part_bytes)
             self._tables: dict[str, EventTable | SideTable] = {
                 name: self._events
                 if name == "events"
                 else SideTable(self.folder, name, self._ended, self._bound, part_bytes)
                 for name in SCHEMAS
+                if name != "histograms" or info.detail == "histogram"
             }
             self._write_info()
         except OSError as error:
@@ -155,6 +156,8 @@ class TraceWriter:
             self._guard(lambda: self._events.append(batch))
             self.info.events += batch.num_rows
             return
+        if table not in self._tables:
+            self._tables[table] = SideTable(self.folder, table, self._ended, self._bound, self._part_bytes)
         if table != "processes":
             self._side_rows += batch.num_rows
         self._guard(lambda: self._tables[table].append(batch))

@@ -146,7 +146,7 @@ def test_many_names_ask_for_a_chapter_even_without_a_bound(tmp_path: Path) -> No
         assert not writer.wants_chapter
         writer.append_rows("paths", [name_row(9)])
     trace = open_trace(tmp_path / "t.iotrace")
-    assert trace.info.chapters[1].first == {"events": 0, "paths": 1, "files": 1, "processes": 0, "histograms": 0}
+    assert trace.info.chapters[1].first == {"events": 0, "paths": 1, "files": 1, "processes": 0}
     assert trace.paths().path.tolist() == list(range(10))
 
 
