@@ -21,7 +21,7 @@ iotrace/record/ebpf/recorder.bpf.o: $(wildcard iotrace/record/ebpf/*.bpf.[ch]) $
 .PHONY: setup
 setup: $(BIN)/iotrace iotrace/record/ebpf/recorder.bpf.o ## virtual environment with iotrace and what its tests need
 
-.PHONY: iotrace-demo
+.PHONY: demo
 demo: setup ## the main job: record, summarise, replay on two mounts, compare, report
 	$(BIN)/iotrace demo $(DEMO_MOUNTS)
 
