@@ -87,17 +87,17 @@ LOG_FIELDS, RUN_FIELDS = 6, 3
     C_OP, C_CLASS, C_TID, C_CLOCK, C_TIME, C_BEFORE, C_THREAD, C_RESUMED, C_DURATION, C_RESULT, C_RNAME, C_RNAME_LENGTH,
     C_FD, C_FDN, C_FDN_LENGTH, C_DIRFD, C_DIRN, C_DIRN_LENGTH, C_PATH, C_PATH_LENGTH, C_SIZE, C_OFFSET, C_FLAGS, C_MODE,
     C_ADDRESS, C_ENTRIES, C_STAT, C_ST_MODE, C_ST_SIZE, C_ST_DEVICE, C_ST_INODE, C_ST_BLOCKS, C_ST_LINKS, C_AT, C_ODD,
-    C_SPECIAL, C_MAJOR, C_MINOR, C_TEXT, C_TEXT_LENGTH, C_BASE, C_MISSED, C_NAME,
+    C_SPECIAL, C_TEXT, C_TEXT_LENGTH, C_BASE, C_MISSED, C_NAME,
     C_NAME_LENGTH, C_OTHER, C_COUNT,
-) = range(46)  # fmt: skip
+) = range(44)  # fmt: skip
 CALL_WORDS: Final = 48
 _NO_CLOCK, _DAY, _ABSOLUTE, _RELATIVE = range(4)
 
 # classes of calls, by what is done with them
 (
-    K_PYTHON, K_IGNORE, K_READ, K_WRITE, K_CLOSE, K_LSEEK, K_GETDENTS, K_FD, K_PATH, K_UNLINK, K_READLINK, K_OPEN,
+    K_PYTHON, K_READ, K_WRITE, K_CLOSE, K_LSEEK, K_GETDENTS, K_FD, K_PATH, K_UNLINK, K_READLINK, K_OPEN,
     K_DUP, K_FCNTL, K_MMAP, K_MEMORY,
-) = range(16)  # fmt: skip
+) = range(15)  # fmt: skip
 _CLASSES: Final = {
     K_READ: ("read", "pread64", "readv", "preadv"),
     K_WRITE: ("write", "pwrite64", "writev", "pwritev"),

@@ -57,8 +57,8 @@ class StraceLog:
     lines: taken so far. understood: of these. first_bad: number and text of the first line that was not understood.
     lost: calls of the table whose line was torn or not to be parsed, by kind of operation.
     decorated: the log shows what descriptors are (-y). timed: it has times. measured: it has durations (-T).
-    relative: its first time tells how long the line before was ago (-r). last_ns: newest time_ns.
-    base_utc_ns: UTC of time_ns = 0 where the log has it.
+    relative: its first time tells how long ago the line before was (-r).
+    last_ns: newest time_ns. base_utc_ns: UTC of time_ns = 0 where the log has it.
     command: of the first exec.
     """
 

@@ -249,10 +249,6 @@ class State:
         self.h[k.BLOB] = begin + len(text)
         return begin
 
-    def fds(self) -> TableDescriptors:
-        """An empty descriptor table."""
-        return TableDescriptors(self)
-
 
 def _number(field: int, news: bool) -> Any:
     """A property of a file: a number, None for NULL."""
