@@ -109,16 +109,16 @@ def test_the_counts_of_processes_that_ended_leave_the_kernels_map_and_none_is_lo
 
     monkeypatch.setattr(tallies.TallyBackend, "_end_interval", ended)
     monkeypatch.setattr(tallies.TallyBackend.__init__, "__defaults__", (None, None, 0.2, None))
-    script = "for i in $(seq 300); do /bin/cat /etc/hosts; done > /dev/null"
+    script = "for i in $(seq 1500); do /bin/cat /etc/hosts; done > /dev/null"
     record(["/bin/sh", "-c", script], tmp_path / "t.iotrace", backend="ebpf", detail="histogram")
     frame = open_trace(tmp_path / "t.iotrace").table("histograms").to_pandas()
     calls = frame[frame.measure.isin(["latency", "untimed"])].groupby("op", observed=True)["count"].sum()
-    # the shell itself, seq and 300 times cat
-    assert calls["exec"] == calls["exit"] == 302
-    assert frame.time_ns.nunique() > 2
+    # the shell itself, seq and 1,500 times cat
+    assert calls["exec"] == calls["exit"] == 1502
+    assert frame.time_ns.nunique() >= 2
     assert left[-1] < 100
-    # each of the 300 opened and read the file once, whichever interval it fell into
-    assert calls["read"] >= 600
+    # each of the 1,500 opened and read the file once, whichever interval it fell into
+    assert calls["read"] >= 3000
 
 
 def test_adding_and_taking_away_counts_is_exact() -> None:
