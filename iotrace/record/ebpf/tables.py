@@ -31,11 +31,6 @@ def device_number(kernel_device: int) -> int:
     return os.makedev(kernel_device >> 20, kernel_device & 0xFFFFF)
 
 
-def kernel_device(stat_device: int) -> int:
-    """The inverse of device_number()."""
-    return os.major(stat_device) << 20 | os.minor(stat_device)
-
-
 def _nullable(values: Ints, missing: npt.NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
     return pa.array(np.where(missing, 0, values).astype(kind.to_pandas_dtype()), mask=missing)
 
