@@ -39,7 +39,7 @@ class Events:
 
     time_ns: Ints
     duration_ns: Ints
-    cpu_ns: Ints
+    off_cpu_ns: Ints
     process: Ids
     thread: Ids
     op: npt.NDArray[np.int16]
@@ -134,7 +134,7 @@ def load_tables(trace: Trace) -> Tables:
     events = Events(
         time_ns=np.clip(columns["time_ns"], -_LIMIT, _LIMIT),
         duration_ns=np.clip(columns["duration_ns"], -1, _LIMIT),
-        cpu_ns=np.where(columns["cpu_ns"] == NONE, -1, np.clip(columns["cpu_ns"], 0, _LIMIT)),
+        off_cpu_ns=np.where(columns["off_cpu_ns"] == NONE, -1, np.clip(columns["off_cpu_ns"], 0, _LIMIT)),
         process=_dense(columns["process"], events_processes),
         thread=_dense(columns["thread"], threads),
         op=columns["op"].astype(np.int16),

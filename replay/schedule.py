@@ -85,8 +85,9 @@ def set_gaps(rows: Rows, is_main: Flags, tables: Tables, selection: Selection, l
     first = np.r_[True, thread[1:] != thread[:-1]] if len(order) else np.zeros(0, np.bool_)
     gap = np.maximum(start - np.r_[0, end[:-1]], 0)
     gap[first] = 0
-    cpu = events.cpu_ns[order]
-    spent = np.cumsum(np.where(cpu < 0, np.minimum(gap, UNKNOWN_CPU_NS), cpu).astype(np.float64)).astype(np.int64)
+    off = events.off_cpu_ns[order]
+    busy = np.where(off < 0, np.minimum(gap, UNKNOWN_CPU_NS), np.maximum(gap - off, 0))
+    spent = np.cumsum(busy.astype(np.float64)).astype(np.int64)
     place = np.empty(len(events), np.int64)
     place[order] = np.arange(len(events))
     at = np.flatnonzero(is_main)

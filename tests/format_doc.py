@@ -21,7 +21,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "read": {
         "time_ns": 51_200_000,
         "duration_ns": 41_000,
-        "cpu_ns": 9_000,
+        "off_cpu_ns": 1_200_000,
         "process": 0,
         "thread": 0,
         "op": "read",
@@ -35,7 +35,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "write": {
         "time_ns": 60_100_000,
         "duration_ns": 18_000,
-        "cpu_ns": 2_000,
+        "off_cpu_ns": 0,
         "process": 0,
         "thread": 0,
         "op": "pwritev",
@@ -50,7 +50,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "copy": {
         "time_ns": 70_000_000,
         "duration_ns": 310_000,
-        "cpu_ns": 1_000,
+        "off_cpu_ns": 0,
         "process": 1,
         "thread": 2,
         "op": "sendfile",
@@ -68,7 +68,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "metadata": {
         "time_ns": 12_000_000,
         "duration_ns": 5_500,
-        "cpu_ns": 40_000,
+        "off_cpu_ns": 0,
         "process": 0,
         "thread": 0,
         "op": "openat",
@@ -83,7 +83,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "sync": {
         "time_ns": 90_000_000,
         "duration_ns": 2_400_000,
-        "cpu_ns": 600,
+        "off_cpu_ns": 0,
         "process": 0,
         "thread": 0,
         "op": "fsync",
@@ -95,7 +95,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "map": {
         "time_ns": 95_000_000,
         "duration_ns": 3_000,
-        "cpu_ns": 700,
+        "off_cpu_ns": 0,
         "process": 0,
         "thread": 1,
         "op": "mmap",
@@ -112,7 +112,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "lock": {
         "time_ns": 97_000_000,
         "duration_ns": 1_200,
-        "cpu_ns": 900,
+        "off_cpu_ns": 0,
         "process": 1,
         "thread": 2,
         "op": "fcntl.lock",
@@ -128,7 +128,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "process": {
         "time_ns": 30_000_000,
         "duration_ns": 90_000,
-        "cpu_ns": 5_000,
+        "off_cpu_ns": 0,
         "process": 0,
         "thread": 0,
         "op": "fork",

@@ -38,7 +38,8 @@ EVENT_COLUMNS: Final = (
     Column("time_ns", _I64, "ns", "", "start of the call, since the recording's start (CLOCK_MONOTONIC)"),
     Column("duration_ns", _I64, "ns", "end not seen", "time inside the call"),
     Column(
-        "cpu_ns", _I64, "ns", "backend cannot tell", "CPU time of the thread since its previous event (busy think time)"
+        "off_cpu_ns", _I64, "ns", "backend cannot tell",
+        "time since the end of the thread's previous event in which it did not run; in the rest of that gap it computed",
     ),
     Column("process", _I32, "", "", "row of processes"),
     Column(

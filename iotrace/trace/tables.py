@@ -157,7 +157,7 @@ class Tables:
             """
             create temp view sides as
             select e.time_ns, e.duration_ns, e.process, e.thread, e.op, e.path, e.file, e.other_path, e.other_file,
-                   e.open, e."offset", e.size, e.result, e.cpu_ns,
+                   e.open, e."offset", e.size, e.result, e.off_cpu_ns,
                    coalesce(k.kind, 'unknown') as kind,
                    coalesce(k.reads or k.writes, false) as data,
                    case when k.reads and result > 0

@@ -132,7 +132,7 @@ def tail_only(chunks: list[Ints], path: Path) -> None:
 def through_pyarrow(chunks: list[Ints], path: Path) -> None:
     """The peer: record batches, then pyarrow's writer."""
     encodings = dict.fromkeys(("time_ns", "offset", "other_offset"), "DELTA_BINARY_PACKED")
-    encodings |= dict.fromkeys(("duration_ns", "cpu_ns"), "BYTE_STREAM_SPLIT")
+    encodings |= dict.fromkeys(("duration_ns", "off_cpu_ns"), "BYTE_STREAM_SPLIT")
     pq.write_table(
         pa.Table.from_batches([event_batch(chunk, chunk.shape[1]) for chunk in chunks]),
         path,

@@ -60,7 +60,7 @@ EVENT = st.fixed_dictionaries(
         ),
         "time_ns": st.sampled_from([8, 8, 20, 100, 1000, 50_000, 1_000_000, -7]),
         "duration_ns": rarely(st.sampled_from([0, 10, 100_000, -5])),
-        "cpu_ns": rarely(st.sampled_from([0, 10, 1000, -1])),
+        "off_cpu_ns": rarely(st.sampled_from([0, 10, 1000, -1])),
     }
 )  # fmt: skip
 FILE = st.fixed_dictionaries(

@@ -194,7 +194,7 @@ def test_a_blocking_lock_of_another_process_is_waited_for(tmp_path: Path) -> Non
 def test_think_time_and_recorded_times_are_kept_and_scaled(tmp_path: Path) -> None:
     trace = TraceBuilder()
     for turn in range(11):
-        trace.named("stat", "a", at=turn * 20_000_000, cpu_ns=5_000_000)
+        trace.named("stat", "a", at=turn * 20_000_000, off_cpu_ns=15_000_000)
     fast = replayed(trace, tmp_path).wall_s
     (tmp_path / "T.iotrace").rename(tmp_path / "old")
     think = replayed(trace, tmp_path, timing="think").wall_s

@@ -331,13 +331,13 @@ def test_a_read_waits_for_the_write_of_another_thread_and_not_for_its_own(tmp_pa
 def test_gaps_are_split_into_cpu_time_and_sleep_and_leave_out_waiting_for_children(tmp_path: Path) -> None:
     trace = TraceBuilder(duration_ns=100)
     trace.named("stat", "a", at=1000)
-    trace.named("stat", "/usr/x", at=1500, cpu_ns=50)
-    trace.named("stat", "a", at=5000, cpu_ns=700)
+    trace.named("stat", "/usr/x", at=1500, off_cpu_ns=350)
+    trace.named("stat", "a", at=5000, off_cpu_ns=2700)
     child = trace.process()
-    trace.call("fork", at=6000, child=child, result=1, cpu_ns=10)
+    trace.call("fork", at=6000, child=child, result=1, off_cpu_ns=890)
     trace.call("exit", at=80_000, thread=child)
-    trace.call("wait", at=7000, duration=100_000, child=1, result=1, cpu_ns=10)
-    trace.named("stat", "a", at=108_000, cpu_ns=10)
+    trace.call("wait", at=7000, duration=100_000, child=1, result=1, off_cpu_ns=890)
+    trace.named("stat", "a", at=108_000, off_cpu_ns=990)
     plan = plan_of(trace, tmp_path)
     stats = [i for i, op in enumerate(plan.rows.op) if op >= 0 and OPERATIONS[op].name == "stat"]
     assert [int(plan.rows.busy_ns[i]) for i in stats] == [0, 750, 10]

@@ -26,7 +26,7 @@ INLINE int on_fault(struct address_space *mapping, u64 first, u64 last, u32 kind
 	__builtin_memset(h, 0, sizeof(*h));
 	h->kind = kind;
 	h->start_ns = now;
-	h->cpu_ns = cpu_since(t, task, now);
+	h->off_cpu_ns = off_cpu_since(t, task, now);
 	h->tid = task->pid, h->tgid = task->tgid;
 	h->at = id;
 	h->offset = first, h->size = last;
@@ -72,7 +72,7 @@ INLINE int on_fault_at(struct task_struct *task, struct thread *t, u64 address, 
 	__builtin_memset(h, 0, sizeof(*h));
 	h->kind = FAULT_AT;
 	h->start_ns = now;
-	h->cpu_ns = cpu_since(t, task, now);
+	h->off_cpu_ns = off_cpu_since(t, task, now);
 	h->tid = task->pid, h->tgid = task->tgid;
 	mapped.id.file = 0;
 	h->at = mapped.id;

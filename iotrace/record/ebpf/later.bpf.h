@@ -129,7 +129,7 @@ int uring_submit(u64 *ctx)
 	if (t->tid != task->pid)
 		e->pages = 0; /* a polling thread takes what it finds: nobody submitted a batch */
 	else {
-		e->h.cpu_ns = cpu_since(t, task, now);
+		e->h.off_cpu_ns = off_cpu_since(t, task, now);
 		remember(t, task, now);
 	}
 	read_request(task, t, s, request, later->form);
@@ -217,7 +217,7 @@ INLINE int submit_one(struct batch *b, u32 i)
 	}
 	begin_submission(e, t, task, later->op, IOCB_KEY(task->tgid, address), b->context, b->now);
 	if (i == 0)
-		e->h.cpu_ns = t->cpu_ns;
+		e->h.off_cpu_ns = t->off_cpu_ns;
 	e->h.at = id;
 	e->h.offset = iocb.offset;
 	e->h.size = iocb.bytes;

@@ -87,7 +87,7 @@ int enter(u64 *ctx)
 	}
 	u64 now = bpf_ktime_get_ns();
 	t->start_ns = now;
-	t->cpu_ns = cpu_since(t, task, now);
+	t->off_cpu_ns = off_cpu_since(t, task, now);
 	t->call = number;
 	if (shape == ON_CLOSE || spec->quirk == DUP_CLOSES) {
 		/* close's own descriptor; the one that dup2 and dup3 close */
@@ -179,7 +179,7 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 	}
 	u64 duration = now - t->start_ns;
 	u32 which = result == 0 ? RESULT_ZERO : result == size ? RESULT_SIZE : RESULT_OFFSET;
-	if (spec->brief && !((duration | t->cpu_ns | size) >> 32) && (which != RESULT_OFFSET || result == position) &&
+	if (spec->brief && !((duration | t->off_cpu_ns | size) >> 32) && (which != RESULT_OFFSET || result == position) &&
 	    (spec->brief == 1 || ARG(flags) == 0)) {
 		struct brief *b = bpf_ringbuf_reserve(&ring, sizeof(*b), 0);
 		if (!b) {
@@ -187,7 +187,7 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 			return 1;
 		}
 		b->start_ns = t->start_ns;
-		b->duration_ns = duration, b->cpu_ns = t->cpu_ns;
+		b->duration_ns = duration, b->off_cpu_ns = t->off_cpu_ns;
 		b->file = id.file;
 		b->what = spec->op << 2 | which;
 		b->inode = id.inode;

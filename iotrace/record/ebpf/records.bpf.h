@@ -51,7 +51,7 @@ struct identity { u64 file, inode; u32 device, generation; };
 /* What every record begins with, and all that there is for a call on one descriptor. Lengths are those of the texts
  * behind a long record. */
 struct header {
-	u64 start_ns, duration_ns, cpu_ns;
+	u64 start_ns, duration_ns, off_cpu_ns;
 	u32 tid, tgid;
 	u16 kind, op, length1, length2;
 	struct identity at;
@@ -71,7 +71,7 @@ struct event {
  * length. The result is 0, or the size, or the offset; `what` holds the operation and above it which. */
 struct brief {
 	u64 start_ns;
-	u32 duration_ns, cpu_ns;
+	u32 duration_ns, off_cpu_ns;
 	union {
 		u64 file;
 		struct { u16 below[3], what; }; /* in the place of bits that every kernel address has set */
@@ -85,7 +85,7 @@ enum { RESULT_ZERO, RESULT_SIZE, RESULT_OFFSET };
 struct scratch { struct event e; char text[2 * PATH_MAX + NAME_MAX]; };
 
 struct thread {
-	u64 start_ns, cpu_ns;
+	u64 start_ns, off_cpu_ns;
 	/* at the end of the previous event: time, and the scheduler's account of the thread */
 	u64 last_ns, last_sum, last_exec;
 	struct identity held; /* what close and munmap act on is gone when they end */
@@ -138,19 +138,18 @@ INLINE void load_arguments(struct pt_regs *regs, u64 a[8])
 }
 #define ARG(role) a[spec->role & 7]
 
-/* CPU time since the previous event: what the scheduler has booked, corrected by the time since it last booked. The
- * scheduler's clock has another origin on another processor, hence the plain difference after a migration. */
-INLINE u64 cpu_since(struct thread *t, struct task_struct *task, u64 now)
+/* Time since the previous event in which the thread did not run: nearly always none, so that it costs a trace next to
+ * nothing. CPU time is what the scheduler has booked, corrected by the time since it last booked; its clock has another
+ * origin on another processor, hence the plain difference after a migration. */
+INLINE u64 off_cpu_since(struct thread *t, struct task_struct *task, u64 now)
 {
 	if (!t->last_ns)
 		return 0;
-	u64 wall = now - t->last_ns;
+	s64 wall = now - t->last_ns;
 	s64 cpu = task->se.sum_exec_runtime - t->last_sum;
 	if (bpf_get_smp_processor_id() == t->last_cpu)
-		cpu += (s64)wall - (s64)(task->se.exec_start - t->last_exec);
-	if (cpu < 0)
-		return 0;
-	return (u64)cpu > wall ? wall : (u64)cpu;
+		cpu += wall - (s64)(task->se.exec_start - t->last_exec);
+	return cpu > wall ? 0 : cpu < 0 ? wall : wall - cpu;
 }
 
 INLINE void remember(struct thread *t, struct task_struct *task, u64 now)
@@ -165,7 +164,7 @@ INLINE void begin_header(struct header *h, struct thread *t, u32 op, struct task
 {
 	h->start_ns = t->start_ns;
 	h->duration_ns = now - t->start_ns;
-	h->cpu_ns = t->cpu_ns;
+	h->off_cpu_ns = t->off_cpu_ns;
 	h->tid = task->pid;
 	h->tgid = task->tgid;
 	h->kind = EVENT;

@@ -389,7 +389,7 @@ int quit(u64 *ctx)
 		h->kind = EVENT;
 		h->op = settings.exit_op;
 		h->start_ns = now;
-		h->cpu_ns = cpu_since(t, task, now);
+		h->off_cpu_ns = off_cpu_since(t, task, now);
 		h->tid = task->pid, h->tgid = task->tgid;
 		h->result = (task->exit_code & 0x7f) ? -(task->exit_code & 0x7f) : (task->exit_code >> 8) & 0xff;
 		bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
