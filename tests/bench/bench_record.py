@@ -4,7 +4,7 @@
 
 Prints two Markdown tables: nanoseconds added to one call (medians over rounds of the difference to the bare program
 of the same round, with the spread), and wall time of whole commands ÷ bare. Tools that are not installed are left out
-by name.
+by name; dftracer (PyPI) takes part where DFTRACER_PRELOAD names its libdftracer_preload.so.
 """
 
 import argparse
@@ -19,10 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from workloads import commands
+
 HERE = Path(__file__).parent
 CALLS = {"pread": 200_000, "stat": 200_000, "open": 100_000, "unrelated pread": 200_000}
 SLOW = {"strace": 20, "strace --seccomp-bpf": 20, "bpftrace": 20}
-"""How many times fewer calls the slow tools are given."""
+"""How many times fewer calls the slow tools are given, and whole commands fewer rounds: at most 2."""
 BPFTRACE = (
     "tracepoint:raw_syscalls:sys_enter /pid == cpid/ { @s[tid] = nsecs; } "
     "tracepoint:raw_syscalls:sys_exit /pid == cpid/ "
@@ -53,6 +55,10 @@ def tools(folder: Path) -> dict[str, list[str]]:
         "two empty BPF programs": [sys.executable, str(HERE / "floor.py"), str(floor)],
         "iotrace": iotrace,
     }
+    if library := os.environ.get("DFTRACER_PRELOAD"):
+        settings = {"ENABLE": "1", "INIT": "PRELOAD", "DATA_DIR": "all", "LOG_FILE": str(folder / "d")}
+        words = [f"DFTRACER_{name}={value}" for name, value in settings.items()]
+        found["dftracer"] = ["env", *words, f"LD_PRELOAD={library}"]
     if shutil.which("perf"):
         found["perf record"] = [
             "perf",
@@ -89,16 +95,6 @@ def per_call(prefix: list[str], tool: str, call: str, program: str, file: Path) 
     return float(done.stdout.split()[-1])
 
 
-def make_tree(folder: Path) -> Path:
-    """Folders with 20,000 small files."""
-    tree = folder / "tree"
-    for i in range(200):
-        (tree / f"d{i}").mkdir(parents=True)
-        for j in range(100):
-            (tree / f"d{i}" / f"f{j}").write_bytes(b"x" * 2000)
-    return tree
-
-
 def wall(prefix: list[str], tool: str, command: list[str]) -> float:
     """Wall time of a whole command without the tool's start: the command's own, measured around its exec by a shell."""
     script = 'a=$(date +%s%N); "$@" >/dev/null 2>&1; b=$(date +%s%N); echo $((b-a))'
@@ -107,6 +103,24 @@ def wall(prefix: list[str], tool: str, command: list[str]) -> float:
         return float("nan")
     done = subprocess.run([*prefix, *words], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
+
+
+def whole_commands(found: dict[str, list[str]], folder: Path, rounds: int) -> None:
+    """Wall time of each command under each tool ÷ bare, in turns."""
+    tools = [tool for tool in found if tool not in ("bare", "bpftrace", "two empty BPF programs")]
+    print("\nwall time of a whole command ÷ bare: median (least … most); strace twice at most\n")
+    print("| command | bare, s | " + " | ".join(tools) + " |\n|" + "---|" * (len(tools) + 2))
+    for label, command in commands(folder).items():
+        bare: list[float] = []
+        ratios: dict[str, list[float]] = {tool: [] for tool in tools}
+        wall([], "bare", command)
+        for turn in range(rounds):
+            bare.append(wall([], "bare", command))
+            for tool in tools:
+                if turn < 2 or tool not in SLOW:
+                    ratios[tool].append(wall(found[tool], tool, command) / bare[-1])
+        cells = [f"{statistics.median(r):.2f} ({min(r):.2f} … {max(r):.2f})" for r in ratios.values()]
+        print(f"| {label} | {statistics.median(bare) / 1e9:.2f} | " + " | ".join(cells) + " |", flush=True)
 
 
 def recorder_itself(prefix: list[str], folder: Path, rounds: int, program: str, file: Path, seconds: int) -> None:
@@ -180,27 +194,7 @@ def main() -> None:
                 f"| {call} | {spread(bare)} | " + " | ".join(spread(values) for values in added.values()) + " |",
                 flush=True,
             )
-        tree = make_tree(folder)
-        commands = {
-            "find": ["find", str(tree), "-size", "+1k"],
-            "tar": ["tar", "cf", str(folder / "out.tar"), "-C", str(tree), "."],
-            "python": [
-                sys.executable,
-                "-c",
-                f"import pathlib; [p.read_bytes() for p in pathlib.Path({str(tree)!r}).glob('*/*')]",
-            ],
-        }
-        whole = [tool for tool in found if tool not in ("bare", "bpftrace", "two empty BPF programs")]
-        print("\nwall time of a whole command ÷ bare: median (least … most)\n")
-        print("| command | " + " | ".join(whole) + " |\n|" + "---|" * (len(whole) + 1))
-        for label, command in commands.items():
-            ratios: dict[str, list[float]] = {tool: [] for tool in whole}
-            for _ in range(arguments.rounds):
-                base = wall([], "bare", command)
-                for tool in whole:
-                    ratios[tool].append(wall(found[tool], tool, command) / base)
-            cells = [f"{statistics.median(r):.2f} ({min(r):.2f} … {max(r):.2f})" for r in ratios.values()]
-            print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+        whole_commands(found, folder, arguments.rounds)
         recorder_itself(found["iotrace"], folder, arguments.rounds, program, file, arguments.seconds)
 
 
