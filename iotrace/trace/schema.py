@@ -39,7 +39,7 @@ EVENT_COLUMNS: Final = (
     Column("duration_ns", _I64, "ns", "end not seen", "time inside the call"),
     Column(
         "off_cpu_ns", _I64, "ns", "backend cannot tell",
-        "time since the end of the thread's previous event in which it did not run; in the rest of that gap it computed",
+        "time since the end of the thread's previous event in which it did not run; else it computed",
     ),
     Column("process", _I32, "", "", "row of processes"),
     Column(

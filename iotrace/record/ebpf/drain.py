@@ -143,9 +143,9 @@ _RING_C, _BATCH_C = _C["ring"], _C["batch"]
     _TIME_C, _DURATION_C, _CPU_C, _PROCESS_C, _THREAD_C, _OP_C, _PATH_C, _OTHER_PATH_C, _FILE_C, _OTHER_FILE_C, _OPEN_C,
     _OTHER_OPEN_C, _OFFSET_C, _OTHER_OFFSET_C, _SIZE_C, _COUNT_C, _ADDRESS_C, _FLAGS_C, _MODE_C, _CHILD_C, _RESULT_C,
 ) = (
-    _C["time_ns"], _C["duration_ns"], _C["off_cpu_ns"], _C["process"], _C["thread"], _C["op"], _C["path"], _C["other_path"],
-    _C["file"], _C["other_file"], _C["open"], _C["other_open"], _C["offset"], _C["other_offset"], _C["size"],
-    _C["count"], _C["address"], _C["flags"], _C["mode"], _C["child"], _C["result"],
+    _C["time_ns"], _C["duration_ns"], _C["off_cpu_ns"], _C["process"], _C["thread"], _C["op"], _C["path"],
+    _C["other_path"], _C["file"], _C["other_file"], _C["open"], _C["other_open"], _C["offset"], _C["other_offset"],
+    _C["size"], _C["count"], _C["address"], _C["flags"], _C["mode"], _C["child"], _C["result"],
 )  # fmt: skip
 
 
