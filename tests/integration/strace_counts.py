@@ -55,7 +55,11 @@ def joined_lines(log: Path) -> Iterator[tuple[int, str]]:
             continue
         pid, text = int(match[1]), match[2]
         if part := UNFINISHED.match(text):
-            waiting[pid] = part[1]
+            if part[1].startswith("munmap("):
+                # the memory is free before strace sees the end: another thread may map it anew in between
+                yield pid, f"{part[1].rstrip()}) = 0"
+            else:
+                waiting[pid] = part[1]
             continue
         if part := RESUMED.match(text):
             text = waiting.pop(pid) + part[2].lstrip() if pid in waiting else text

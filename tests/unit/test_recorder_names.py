@@ -65,3 +65,10 @@ def test_many_long_names_find_room() -> None:
     table = np.array([[-1, 0, len(raw)]] * 500, np.int64)
     batch = names.add(table, raw, 0)
     assert set(batch.column("text").to_pylist()) == {raw.decode()}
+
+
+def test_a_name_in_a_folder_without_a_name_stays_relative() -> None:
+    names = Names()
+    names.begin(0)
+    batch = names.add(np.array([[-1, 0, 0], [0, 0, 1]], np.int64), b"a", 0)
+    assert batch.column("text").to_pylist() == ["", "a"]

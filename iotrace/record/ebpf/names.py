@@ -54,7 +54,7 @@ def _compose(
             for i in range(ends[place - 1] if place > 0 else 0, ends[place]):
                 texts[here] = texts[i]
                 here += 1
-            if here == at or texts[here - 1] != 47:
+            if here > at and texts[here - 1] != 47:  # a folder without a name leaves the name relative
                 texts[here] = 47
                 here += 1
         for i in range(length):

@@ -76,7 +76,7 @@ def describe(log: StraceLog, info: TraceInfo) -> None:
 
 def notes(log: StraceLog) -> list[str]:
     """What a log could not tell, as sentences."""
-    found = ["page faults on mapped files", "io_uring and libaio operations", "CPU time between calls"]
+    found = ["page faults on mapped files", "io_uring and libaio operations", "time off the processor between calls"]
     if log.foreign:
         number, text = log.first_bad or (0, "")
         shown = text.encode("unicode_escape").decode()
