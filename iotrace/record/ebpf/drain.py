@@ -140,8 +140,9 @@ _CREAT_FLAGS: Final = 0o1101
 _C: Final = COLUMN
 _RING_C, _BATCH_C = _C["ring"], _C["batch"]
 (
-    _TIME_C, _DURATION_C, _CPU_C, _PROCESS_C, _THREAD_C, _OP_C, _PATH_C, _OTHER_PATH_C, _FILE_C, _OTHER_FILE_C, _OPEN_C,
-    _OTHER_OPEN_C, _OFFSET_C, _OTHER_OFFSET_C, _SIZE_C, _COUNT_C, _ADDRESS_C, _FLAGS_C, _MODE_C, _CHILD_C, _RESULT_C,
+    _TIME_C, _DURATION_C, _OFF_CPU_C, _PROCESS_C, _THREAD_C, _OP_C, _PATH_C, _OTHER_PATH_C, _FILE_C, _OTHER_FILE_C,
+    _OPEN_C, _OTHER_OPEN_C, _OFFSET_C, _OTHER_OFFSET_C, _SIZE_C, _COUNT_C, _ADDRESS_C, _FLAGS_C, _MODE_C, _CHILD_C,
+    _RESULT_C,
 ) = (
     _C["time_ns"], _C["duration_ns"], _C["off_cpu_ns"], _C["process"], _C["thread"], _C["op"], _C["path"],
     _C["other_path"], _C["file"], _C["other_file"], _C["open"], _C["other_open"], _C["offset"], _C["other_offset"],
@@ -658,7 +659,7 @@ def _begin_row(h: int, r: int, thread: int, op: int, time: int) -> int:
     capacity = get(h, EVENT_ROWS + 1)
     first = get(h, EVENT_ROWS) + 8 * row
     put(first, _TIME_C * capacity, time)
-    put(first, _CPU_C * capacity, get(r, _CPU))
+    put(first, _OFF_CPU_C * capacity, get(r, _CPU))
     put(first, _PROCESS_C * capacity, get(_thread_info(h, thread), T_PROCESS))
     put(first, _THREAD_C * capacity, get(_thread_info(h, thread), T_NUMBER))
     put(first, _OP_C * capacity, op)
@@ -862,7 +863,7 @@ def _completed(h: int, info: int, time: int, result: int) -> None:
     row_at = get(h, EVENT_ROWS) + 8 * _next(h, ROWS)
     put(row_at, _TIME_C * capacity, get(info, S_TIME))
     put(row_at, _DURATION_C * capacity, time - get(info, S_TIME) if time != NULL else NULL)
-    put(row_at, _CPU_C * capacity, get(info, S_CPU))
+    put(row_at, _OFF_CPU_C * capacity, get(info, S_CPU))
     put(row_at, _PROCESS_C * capacity, get(info, S_PROCESS))
     put(row_at, _THREAD_C * capacity, get(info, S_THREAD))
     put(row_at, _OP_C * capacity, op)

@@ -33,10 +33,10 @@ from iotrace.trace.formats.strace_state import (
     Threads,
     wrapped,
 )  # fmt: skip
-from iotrace.trace.operations import NUMBER_OF, OPERATIONS
-from iotrace.trace.schema import EVENT_COLUMNS, FILE_COLUMNS, OP_TYPE, SCHEMAS
+from iotrace.trace.matrix import event_batch
+from iotrace.trace.operations import NUMBER_OF
+from iotrace.trace.schema import FILE_COLUMNS, SCHEMAS
 
-_OP_NAMES: Final = pa.array([operation.name for operation in OPERATIONS])
 _TYPE_NAMES: Final = pa.array(["file", "directory", "link", "other"])
 _GATHERED: Final = 1 << 16
 _FILE_FIELDS: Final = {
@@ -216,24 +216,6 @@ class TableAssembler(Assembler):
             seen = state.path_text(path) if path >= 0 else state.name(where) if where >= 0 else None
             found.append(self._files.mount_of(seen) if seen is not None else None)
         return pa.array(found, pa.int32())
-
-
-def event_batch(rows: Ints, count: int) -> pa.RecordBatch:
-    """The first `count` rows of int64 columns as a record batch of the event schema."""
-    arrays: list[pa.Array] = []
-    for number, column in enumerate(EVENT_COLUMNS):
-        values = rows[number, :count]
-        if column.name == "op":
-            arrays.append(pa.DictionaryArray.from_arrays(pa.array(values.astype(np.int16)), _OP_NAMES).cast(OP_TYPE))
-            continue
-        missing = values == k.NULL
-        if missing.all():
-            arrays.append(pa.nulls(count, column.type))
-            continue
-        # a copy: the kernel fills the same memory again
-        values = values.astype(np.int32 if column.type == pa.int32() else np.int64)
-        arrays.append(pa.array(values, mask=missing if missing.any() else None))
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS["events"])
 
 
 def _word(word: int, truth: bool = False) -> Any:
