@@ -4,6 +4,24 @@
 #pragma once
 #include "tally.bpf.h"
 
+/* The record of a fault, for its place to be filled in and submitted; none where the ring has no room. */
+INLINE struct header *begin_fault(struct thread *t, struct task_struct *task, u32 kind)
+{
+	u64 now = bpf_ktime_get_ns();
+	struct header *h = bpf_ringbuf_reserve(&ring, sizeof(*h), 0);
+	if (!h) {
+		count_lost(settings.fault_lost);
+		return 0;
+	}
+	__builtin_memset(h, 0, sizeof(*h));
+	h->kind = kind;
+	h->start_ns = now;
+	h->off_cpu_ns = off_cpu_since(t, task, now);
+	h->tid = task->pid, h->tgid = task->tgid;
+	remember(t, task, now);
+	return h;
+}
+
 INLINE int on_fault(struct address_space *mapping, u64 first, u64 last, u32 kind)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -17,21 +35,12 @@ INLINE int on_fault(struct address_space *mapping, u64 first, u64 last, u32 kind
 			tally(t->process, id.device, settings.fault_op, ~0ULL, 0, 0);
 		return 0;
 	}
-	u64 now = bpf_ktime_get_ns();
-	struct header *h = bpf_ringbuf_reserve(&ring, sizeof(*h), 0);
-	if (!h) {
-		count_lost(settings.fault_lost);
+	struct header *h = begin_fault(t, task, kind);
+	if (!h)
 		return 0;
-	}
-	__builtin_memset(h, 0, sizeof(*h));
-	h->kind = kind;
-	h->start_ns = now;
-	h->off_cpu_ns = off_cpu_since(t, task, now);
-	h->tid = task->pid, h->tgid = task->tgid;
 	h->at = id;
 	h->offset = first, h->size = last;
 	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
-	remember(t, task, now);
 	return 0;
 }
 
@@ -63,24 +72,15 @@ INLINE int on_fault_at(struct task_struct *task, struct thread *t, u64 address, 
 		tally(t->process, mapped.id.device, settings.fault_op, ~0ULL, 0, 0);
 		return 0;
 	}
-	u64 now = bpf_ktime_get_ns();
-	struct header *h = bpf_ringbuf_reserve(&ring, sizeof(*h), 0);
-	if (!h) {
-		count_lost(settings.fault_lost);
+	struct header *h = begin_fault(t, task, FAULT_AT);
+	if (!h)
 		return 0;
-	}
-	__builtin_memset(h, 0, sizeof(*h));
-	h->kind = FAULT_AT;
-	h->start_ns = now;
-	h->off_cpu_ns = off_cpu_since(t, task, now);
-	h->tid = task->pid, h->tgid = task->tgid;
 	mapped.id.file = 0;
 	h->at = mapped.id;
 	h->offset = mapped.page;
 	h->count = major;
 	h->address = address;
 	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
-	remember(t, task, now);
 	return 0;
 }
 
