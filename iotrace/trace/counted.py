@@ -66,13 +66,7 @@ class CountedTables(Tables):
         sizes["size_p50"] = lower_bounds()[sizes["size_p50"].to_numpy(dtype=np.int64)].astype("float64")
         frame = frame.merge(latency, on="key", how="left").merge(sizes, on="key", how="left")
         frame["sequential_share"] = np.nan
-        frame["time_s"] = frame.pop("total_ns").astype("float64") / 1e9
-        frame["first_s"], frame["last_s"] = frame.pop("first_ns") / 1e9, frame.pop("last_ns") / 1e9
-        if key != "op":
-            frame = frame.drop(columns="class")
-        frame = self._labelled(frame, key)
-        order = ["time_s", "calls", "bytes_read", "bytes_written"]
-        return frame.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+        return self._ranked(frame, key)
 
     def _quantiles(self, source: str, measure: str, wanted: dict[str, float]) -> pd.DataFrame:
         """Bucket of each quantile: columns key and the names wanted."""

@@ -245,6 +245,10 @@ class Tables:
         frame = self._execute("select * from totals").df()
         for part in (self._percentiles(keep), self._sizes(keep), self._sequential(source)):
             frame = frame.merge(part, on="key", how="left")
+        return self._ranked(frame, key)
+
+    def _ranked(self, frame: pd.DataFrame, key: str) -> pd.DataFrame:
+        """Totals by key in seconds, with the keys' names, the largest first."""
         frame["time_s"] = frame.pop("total_ns").astype("float64") / 1e9
         frame["first_s"], frame["last_s"] = frame.pop("first_ns") / 1e9, frame.pop("last_ns") / 1e9
         if key != "op":
