@@ -271,9 +271,8 @@ class Builder:
 
     def _name(self, number: int, at: Ints, event: Ints, position: int) -> None:
         paths = self.tables.events.other_path[event]
-        known = {
-            path: self.strings.number(attribute_name(self.tables.path_raw[path])) for path in np.unique(paths).tolist()
-        }
+        names, raw = self.mapping.tree.attributes, self.tables.path_raw
+        known = {path: self.strings.number(attribute_name(names, raw[path])) for path in np.unique(paths).tolist()}
         self._set(at, position, [known[path] for path in paths.tolist()], STRING)
 
     def _size(self, number: int, at: Ints, event: Ints, position: int) -> None:

@@ -19,12 +19,13 @@ import numpy as np
 
 from iotrace.errors import TraceError
 from iotrace.replay.arguments import call_numbers
-from iotrace.replay.columns import NONE, Ints, Tables, load_tables, path_bytes
+from iotrace.replay.columns import NONE, Ints, Tables, load_tables
 from iotrace.replay.measure import expected
 from iotrace.replay.rows import BEGIN, END, LINK, MARKER, ORDER, STATUS, TOUCH, Plan
 from iotrace.replay.select import FAULT, GETDENTS, ORDERS, _table
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS
 from iotrace.trace.reader import Trace
+from iotrace.trace.texts import path_bytes
 
 _MARK: Final = re.compile(MARKER.encode() + rb":(\d+):(begin|end)\Z")
 _IN_TREE: Final = re.compile(rb"(.*/iotrace-[0-9a-f]{12}/t)(?:/|\Z)", re.DOTALL)

@@ -48,6 +48,25 @@ def outermost(prefixes: Iterable[Components]) -> list[Components]:
     return result
 
 
+def _by_first_use(prefixes: list[Components], parts: list[list[bytes]]) -> list[Components]:
+    """Prefixes in the order in which the trace's paths first lie under them, the unused ones last.
+
+    No name decides, so that the plan of an anonymous copy is the plan of its trace.
+    """
+    first = dict.fromkeys(prefixes, len(parts))
+    lengths = sorted({len(prefix) for prefix in prefixes})
+    left = len(prefixes)
+    for row, path in enumerate(parts):
+        if left == 0:
+            break
+        for length in lengths:
+            prefix = tuple(path[:length])
+            if first.get(prefix) == len(parts):
+                first[prefix] = row
+                left -= 1
+    return sorted(prefixes, key=first.__getitem__)
+
+
 @dataclass(slots=True)
 class Mapping:
     """Nodes of a trace's paths.
@@ -115,15 +134,15 @@ def map_paths(tables: Tables, info: TraceInfo, chosen: Sequence[str]) -> Mapping
         if not text.startswith("/"):
             raise ReplayError(f"--map {text}: a prefix is an absolute path of the recording, such as /data.")
     tree = Tree()
+    parts = [components_of(text) if text.startswith("/") else [] for text in tables.path_text]
     mapping = Mapping(
         tree,
-        outermost(tuple(components_of(text)) for text in texts),
+        _by_first_use(outermost(tuple(components_of(text)) for text in texts), parts),
         np.full(len(tables.path_text), -1, np.int32),
         np.full(len(tables.file_type), -1, np.int32),
     )
     for number in range(len(mapping.prefixes)):
         tree.add_prefix(number)
-    parts = [components_of(text) if text.startswith("/") else [] for text in tables.path_text]
     absolute = [text.startswith("/") for text in tables.path_text]
     used = np.union1d(tables.events.path, tables.events.other_path)
     for row in used[used >= 0]:

@@ -1,6 +1,7 @@
 """Generated names: the tree of names that a trace uses, and the names under which a replay makes it.
 
-A generated name keeps the length of a component and its extension and nothing else of the trace's text. One component
+A generated name keeps the length of a component and its extension, where that is a well-known one, and nothing else of
+the trace's text: an anonymous copy of a trace (iotrace/trace/tokens.py) has the same generated names. One component
 gets the same name wherever it stands, so that a folder may be renamed and its contents still be found; different
 components get different names. Paths are put together from a tree of components, never copied: no text of a trace,
 hostile or not, can name anything outside the tree.
@@ -11,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import Final
+
+from iotrace.trace.tokens import EXTENSIONS
 
 ROOT: Final = 0
 """Node of the tree's own folder; the mapped prefixes are its children."""
@@ -31,11 +34,11 @@ class Names:
         self._used: dict[tuple[int, bytes], int] = {}
 
     def name(self, component: bytes) -> bytes:
-        """Generated name of a component: as long (longer when all names of that length are taken), same extension."""
+        """Generated name: as long (longer when all names of that length are taken), same extension if well known."""
         known = self._names.get(component)
         if known is None:
             match = _EXTENSION.fullmatch(component)
-            extension = match[1] if match else b""
+            extension = match[1] if match and match[1][1:].lower() in EXTENSIONS else b""
             known = self._new(max(1, len(component) - len(extension)), extension)
             self._names[component] = known
         return known
@@ -65,10 +68,12 @@ class Tree:
     Attributes
     ----------
     parent: parent of each node (-1 for the root); component: its component in the trace; depth.
+    names: of components; attributes: of extended attributes, without their namespace.
     """
 
     def __init__(self) -> None:
         self.names = Names()
+        self.attributes = Names()
         self.parent: list[int] = [-1]
         self.component: list[bytes] = [b""]
         self.depth: list[int] = [0]

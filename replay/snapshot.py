@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from iotrace.replay.columns import NONE, Ids, Ints, Tables
 from iotrace.replay.mapping import Mapping, target_node
-from iotrace.replay.naming import ROOT
+from iotrace.replay.naming import ROOT, Names
 from iotrace.replay.select import (
     CHDIRS,
     GETDENTS,
@@ -55,6 +55,8 @@ _O_CREAT, _O_EXCL, _O_TRUNC, _O_DIRECTORY = 0o100, 0o200, 0o1000, 0o200000
 _O_TMPFILE: Final = 0o20000000
 FILLERS_MAX: Final = 100_000
 """Most entries that are added to one folder so that its listing has the recorded size."""
+ATTRIBUTE_BYTES_MAX: Final = 255
+"""XATTR_NAME_MAX."""
 
 
 @dataclass(slots=True)
@@ -100,12 +102,9 @@ class Snapshot:
         return named + sum(count for _, count, _ in self.fillers)
 
 
-def attribute_name(raw: bytes) -> bytes:
+def attribute_name(names: Names, raw: bytes) -> bytes:
     """Generated name of an extended attribute of the user namespace: as long, and nothing else of the trace's text."""
-    import hashlib
-
-    digest = hashlib.sha256(raw).hexdigest().encode()
-    return b"user." + (digest * 4)[: max(1, min(len(raw), 250) - 5)]
+    return b"user." + names.name(raw[len(b"user.") : ATTRIBUTE_BYTES_MAX])
 
 
 def infer_snapshot(tables: Tables, mapping: Mapping, selection: Selection) -> Snapshot:
@@ -533,7 +532,8 @@ class _Inference:
             if path is not None and _GETXATTR[events.op[row]]:
                 # an attribute that is only removed has no known size
                 size = min(int(events.result[row]), 4000)
-                snapshot.attributes.append((path, attribute_name(self.tables.path_raw[name]), size))
+                made = attribute_name(self.tree.attributes, self.tables.path_raw[name])
+                snapshot.attributes.append((path, made, size))
 
 
 def dangling(mapping: Mapping, link: int) -> bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotrace.replay.columns import components_of, path_bytes
+from iotrace.replay.columns import components_of
 from iotrace.replay.naming import COMPONENT_BYTES_MAX, PATH_BYTES_MAX, ROOT, Names, Tree
+from iotrace.trace.texts import path_bytes
 
 COMPONENTS = st.binary(min_size=1, max_size=300).filter(lambda text: b"/" not in text)
 
