@@ -15,22 +15,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from iotrace.errors import BackendUnavailable, IotraceError
+from iotrace.errors import IotraceError
 from iotrace.mounts.mountinfo import mounts_of_this_machine
+from iotrace.record.backends import Attaching, Backend, begin_loading, close_unused, make_backend
 from iotrace.record.labels import redact
 from iotrace.record.registry import registered
 from iotrace.record.scope import BackendName, Detail, Scope
-from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
-from iotrace.trace.writer import TraceWriter
+
+if TYPE_CHECKING:
+    from iotrace.record.jobs import JobTraces
+    from iotrace.trace.info import TraceInfo
+    from iotrace.trace.writer import TraceWriter
 
 _POLL_SECONDS, _IDLE_SECONDS = 0.005, 0.05
 """From one look at what has come to the next; the longer one while nothing comes."""
 _LOOK_SECONDS: Final = 1.0
-if TYPE_CHECKING:
-    from iotrace.record.jobs import JobTraces
-
 _OWN_FAILURE: Final = 125
 _CLOCK_SECONDS: Final = 60
 _CLOCK_STEP_NS: Final = 100_000_000
@@ -38,42 +39,6 @@ _CLOCK_STEP_NS: Final = 100_000_000
 _CLOCK_PAIRS: Final = 2000
 _CHAPTER_ROWS: Final = 600_000
 """Names and files that the recorder keeps in memory at once."""
-
-
-class Backend(Protocol):
-    """What a recording backend is.
-
-    Attributes
-    ----------
-    unseen: what the backend cannot see on this machine, as sentences.
-    """
-
-    name: str
-    unseen: list[str]
-
-    def start(self, command: Sequence[str]) -> int:
-        """Start the command, watched from its exec on; returns the pid whose status is the command's."""
-
-    def poll(self) -> bool:
-        """Move what has come into the writer, without blocking for long; whether the next call should come soon."""
-
-    def stop(self) -> dict[str, float]:
-        """Write the last rows; returns the recorder's own cost."""
-
-
-class Attaching(Backend, Protocol):
-    """A backend that can also record what runs already."""
-
-    def attach(self) -> int:
-        """Begin; returns how many processes were found."""
-
-    @property
-    def followed(self) -> int:
-        """How many threads are followed."""
-
-    @property
-    def all_ended(self) -> bool:
-        """Whether none of them runs, as /proc says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,72 +54,6 @@ class Outcome:
     folder: Path
     exit_status: int
     info: TraceInfo
-
-
-def make_backend(
-    wanted: BackendName,
-    writer: TraceWriter | JobTraces,
-    warn: Callable[[str], None],
-    detachable: bool = False,
-    scope: Scope | None = None,
-    ring_bytes: int | None = None,
-    detail: Detail = "events",
-) -> Backend:
-    """The backend to use, loaded; `auto` takes eBPF where the machine allows it and strace otherwise, and says so.
-
-    Parameters
-    ----------
-    detachable: the recording may end before the command does.
-    scope: what it is about; strace serves commands only, of all mounts.
-    ring_bytes: size of eBPF's ring, a power of two.
-    detail: "histogram" counts in the kernel instead of writing a row for each operation; eBPF only.
-
-    Raises
-    ------
-    BackendUnavailable: the wanted backend, or any, cannot work here.
-    """
-    reason = ""
-    scope = scope or Scope()
-    if wanted != "strace":
-        try:
-            from iotrace.record.ebpf.program import COUNTING_RING_BYTES, RING_BYTES, load_aside, wanted_of
-
-            # the kernel verifies the program while Python imports and compiles the drain
-            counting = detail == "histogram"
-            size = ring_bytes or (COUNTING_RING_BYTES if counting else RING_BYTES)
-            loading = load_aside(wanted_of(scope, size, counting))
-            if counting:
-                from iotrace.record.ebpf.tallies import TallyBackend
-
-                return TallyBackend(writer, scope, loading)
-            if isinstance(writer, TraceWriter):
-                from iotrace.record.ebpf.backend import EbpfBackend
-
-                return EbpfBackend(writer, scope, loading)
-            from iotrace.record.jobs import JobsBackend
-
-            return JobsBackend(writer, scope, loading)
-        except BackendUnavailable as error:
-            if wanted == "ebpf":
-                raise
-            reason = str(error)
-    if scope != Scope() or detail != "events":
-        why = f"{reason} strace" if reason else "strace"
-        raise BackendUnavailable(
-            f"{why} can only record a command, each of its operations, on all mounts: run it behind --."
-        )
-    assert isinstance(writer, TraceWriter)
-    from iotrace.record.strace import StraceBackend
-
-    other = StraceBackend.unavailable()
-    if other is not None:
-        raise BackendUnavailable(f"{reason} Nor can strace serve: {other}" if reason else other)
-    if reason:
-        warn(
-            f"{reason} Recording with strace instead, which sees no page faults and slows the command: up to 40 times "
-            "where it does little but I/O."
-        )
-    return StraceBackend(writer, detachable=detachable)
 
 
 def record(
@@ -194,23 +93,15 @@ def record(
     scope = scope or Scope()
     if command:
         find_program(command[0])
-    info = info_of_this_machine(backend, redact(list(command)))
-    info.mounts = [Mount(m.device, m.point, m.type, m.source, m.options) for m in mounts_of_this_machine()]
-    info.filters = scope.filters()
-    info.detail = detail
-    writer: TraceWriter | JobTraces
+    loading = begin_loading(backend, scope, detail, ring_bytes)
     try:
-        if scope.kind == "cryosparc" and detail == "events":
-            from iotrace.record.jobs import JobTraces
-
-            writer = JobTraces(output, info, max_bytes)
-        else:
-            writer = TraceWriter(output, info, force, max_bytes, chapter_rows=_CHAPTER_ROWS)
-    except IotraceError as error:
-        error.exit_status = _OWN_FAILURE
+        writer = _open_trace(command, output, backend, force, scope, max_bytes, detail)
+    except BaseException:
+        close_unused(loading)
         raise
+    info = writer.info
     try:
-        recorder = make_backend(backend, writer, warn, duration_s is not None, scope, ring_bytes, detail)
+        recorder = make_backend(backend, loading, writer, warn, duration_s is not None, scope, detail)
         info.backend = recorder.name
         info.unseen = list(recorder.unseen)  # a recording that is killed says it too
         with _Signals() as signals, registered(writer.folder, recorder.name, _target(command, scope)):
@@ -223,6 +114,34 @@ def record(
         _close_after(error, writer)
         raise
     return Outcome(writer.folder, status, writer.info)
+
+
+def _open_trace(
+    command: Sequence[str],
+    output: str | Path,
+    backend: BackendName,
+    force: bool,
+    scope: Scope,
+    max_bytes: int | None,
+    detail: Detail,
+) -> TraceWriter | JobTraces:
+    # here, not above: the kernel verifies the program while these are imported
+    from iotrace.trace.info import Mount, info_of_this_machine
+    from iotrace.trace.writer import TraceWriter
+
+    info = info_of_this_machine(backend, redact(list(command)))
+    info.mounts = [Mount(m.device, m.point, m.type, m.source, m.options) for m in mounts_of_this_machine()]
+    info.filters = scope.filters()
+    info.detail = detail
+    try:
+        if scope.kind == "cryosparc" and detail == "events":
+            from iotrace.record.jobs import JobTraces
+
+            return JobTraces(output, info, max_bytes)
+        return TraceWriter(output, info, force, max_bytes, chapter_rows=_CHAPTER_ROWS)
+    except IotraceError as error:
+        error.exit_status = _OWN_FAILURE
+        raise
 
 
 def _target(command: Sequence[str], scope: Scope) -> str:
@@ -312,6 +231,8 @@ def _finish(recorder: Backend, writer: TraceWriter | JobTraces, began: float) ->
 def _close_after(error: BaseException, writer: TraceWriter | JobTraces) -> None:
     """Leave what was recorded readable; an empty trace of a command that never began is removed."""
     import shutil
+
+    from iotrace.trace.writer import TraceWriter
 
     if writer.info.events == 0 and isinstance(error, IotraceError) and isinstance(writer, TraceWriter):
         shutil.rmtree(writer.folder, ignore_errors=True)
