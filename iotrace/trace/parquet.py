@@ -103,12 +103,6 @@ class EventEncoder:
         self._valid = np.empty(0, np.uint8)
         self._reserve(1)
 
-    @property
-    def buffer_bytes(self) -> int:
-        """Memory that the encoder keeps."""
-        buffers = (self._keys, self._numbers, self._entries, self._dense, self._valid, self._indices, self._out)
-        return sum(buffer.nbytes for buffer in buffers)
-
     def prepare(self) -> None:
         """Compile every kernel, or load it from the cache."""
         rows = np.zeros((len(EVENT_COLUMNS), 64), np.int64)

@@ -115,9 +115,6 @@ class Table(Protocol):
     def untailed_bytes(self) -> int:
         """Memory of the rows that keep() would write."""
 
-    def waiting_bytes(self) -> int:
-        """Memory of the rows that wait."""
-
 
 class SideTable:
     """Paths, files or processes: rows wait as record batches until they are a part."""
@@ -176,10 +173,6 @@ class SideTable:
     def untailed_bytes(self) -> int:
         """Memory of the rows that keep() would write."""
         return int(sum(batch.nbytes for batch in self._waiting[self._in_tail :]))
-
-    def waiting_bytes(self) -> int:
-        """Memory of the rows that wait."""
-        return self._bytes
 
 
 class EventTable:
@@ -340,8 +333,3 @@ class EventTable:
     def untailed_bytes(self) -> int:
         """Memory of the rows that keep() would write."""
         return int(sum(batch.nbytes for batch in self._waiting[self._in_tail :]))
-
-    def waiting_bytes(self) -> int:
-        """Memory of the rows that wait, and of the encoder."""
-        buffers = self._encoder.buffer_bytes if self._encoder else 0
-        return int(sum(batch.nbytes for batch in self._waiting) + buffers)

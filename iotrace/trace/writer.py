@@ -140,11 +140,6 @@ class TraceWriter:
         """Bytes of all files of the trace, trace.json apart."""
         return self._chapters.bytes + self._open_bytes()
 
-    @property
-    def waiting_bytes(self) -> int:
-        """Memory of rows that wait and of buffers: at most about 170 MB, mostly far less."""
-        return sum(table.waiting_bytes() for table in self._tables.values())
-
     def append(self, table: str, batch: pa.RecordBatch) -> None:
         """Add rows to a table; the batch must have the table's schema."""
         if batch.num_rows == 0:

@@ -35,7 +35,7 @@ _CHUNKS: Final = 3
 _TABLES_BYTES: Final = 96 << 20
 """What the drain's tables, and the texts beside them, may grow to before a chapter begins."""
 _WAITING_BYTES: Final = 90 << 20
-"""What waits in the writer at most."""
+"""What waits in the writer at most: a row group of events (35 MB), three small tables, buffers."""
 _BASE_BYTES: Final = 210 << 20
 """Python, NumPy, Numba, Arrow."""
 _FLUSH_SECONDS: Final = 2.0
