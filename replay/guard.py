@@ -12,7 +12,7 @@ from typing import Any
 import numba
 from numba import types
 
-from iotrace.replay.kernel import TOUCH_LINES, _missing_page
+from iotrace.replay.kernels.lane import TOUCH_LINES, _missing_page
 
 
 @cache

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from iotrace.errors import ReplayError
-from iotrace.replay import kernel
 from iotrace.replay.descriptors import DEVNULL_SLOT
+from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.rows import Inherited, Plan
 
 REAL_BYTES_MAX: Final = 16 << 20
@@ -38,7 +38,7 @@ class LaneMemory:
 
     Attributes
     ----------
-    tables: one int64 array of addresses for each lane, indexed as iotrace.replay.kernel says.
+    tables: one int64 array of addresses for each lane, indexed as iotrace.replay.kernels.lane says.
     """
 
     def __init__(self, plan: Plan) -> None:

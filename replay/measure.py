@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from iotrace import histogram
-from iotrace.replay import kernel
 from iotrace.replay.columns import Flags, Ints
+from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.result import HISTOGRAMS, INTERVALS, ClassTotals, ErrorCount, OpTotals, Run
 from iotrace.replay.rows import LINK, STATUS, Plan
 from iotrace.replay.select import KIND

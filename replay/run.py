@@ -20,9 +20,9 @@ import numpy as np
 
 from iotrace.errors import ReplayError, StorageError, UsageError
 from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
-from iotrace.replay import kernel
 from iotrace.replay.ground import Ground
 from iotrace.replay.guard import page_guard
+from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.lanes import NUMBERS_SPARE, LaneMemory, Openings, resolve_strings
 from iotrace.replay.measure import Measured, measure, tables_of
 from iotrace.replay.plan import build_plan

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from iotrace.errors import IotraceError
-from iotrace.replay import kernel
+from iotrace.replay.kernels import lane as kernel
 
 
 class Interrupted(IotraceError):

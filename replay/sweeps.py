@@ -5,26 +5,16 @@ Each is a Numba kernel that takes and gives arrays, with no state of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
-import numba
 import numpy as np
 
+from iotrace.compiling import compiled
 from iotrace.replay.columns import NONE
 
-F = TypeVar("F", bound=Callable[..., Any])
 _NONE: Final = NONE
 MAPPINGS_MAX: Final = 65530
 """Live mappings of one process: vm.max_map_count's default."""
-
-
-def compiled(function: F) -> F:
-    """A Numba kernel without the GIL, cached beside its source or, if that is read-only, in the user's cache folder."""
-    try:
-        return cast(F, numba.njit(cache=True, nogil=True)(function))
-    except RuntimeError:  # no folder to cache in: compiled anew in each process
-        return cast(F, numba.njit(nogil=True)(function))
 
 
 POSITION_OPEN: Final = 1

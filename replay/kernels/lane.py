@@ -1,31 +1,37 @@
 """The kernel of a replay: one Numba function that runs the rows of one lane, without the GIL, with raw system calls.
 
-Everything that it calls stands in this file, since a cached kernel does not notice a change in another one. It takes
+It takes
 the plan's arrays and memory by address, and writes for each row when it started, how long it took, and what it
 returned (-errno on failure). It allocates nothing, raises nothing, and ends soon after the stop flag is set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
 import llvmlite.binding as llvm
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-cgutils: Any = _cgutils
-# the inline assembly of _system_call aborts the process without an assembler
-llvm.initialize_native_asmparser()
-
-_X86_64: Final = llvm.get_default_triple().startswith("x86_64")
-_I64: Final = ir.IntType(64)
+from iotrace.compiling import compiled
+from iotrace.machine import (
+    X86_64,
+    add,
+    exchange,
+    libc_signal,
+    load,
+    lower,
+    now,
+    pause,
+    peek,
+    poke16,
+    poke64,
+    store,
+    system_call,
+    touch,
+)
 
 TOUCH_LINES: Final = 4096
 TOUCHING: Final = np.zeros((TOUCH_LINES, 8), np.int64)
@@ -71,7 +77,7 @@ _EINTR, _EAGAIN, _ENOSPC, _EFAULT, _EDQUOT = 4, 11, 28, 14, 122
 
 def _numbers() -> tuple[int, ...]:
     """munmap, mmap, nanosleep, futex, chdir, umask, faccessat, close, unshare, prctl."""
-    if _X86_64:
+    if X86_64:
         return 11, 9, 35, 202, 80, 95, 269, 3, 272, 157
     return 215, 222, 101, 98, 49, 166, 48, 57, 97, 167
 
@@ -82,191 +88,60 @@ _PR_SET_TIMERSLACK: Final = 29
 _FUTEX_WAIT, _FUTEX_WAKE = 128, 129
 
 
-def compiled(function: F) -> F:
-    """A Numba kernel without the GIL, cached where that is possible."""
-    try:
-        return cast(F, numba.njit(cache=True, nogil=True)(function))
-    except RuntimeError:  # no folder to cache in
-        return cast(F, numba.njit(nogil=True)(function))
-
-
-def _typed(function: Callable[..., Any]) -> Any:
-    """An instruction of the kernel's own; untyped, since it is called without its first argument."""
-    return intrinsic(function)
-
-
-@_typed
-def _system_call(context: Any, number: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
-    """Raw system call: result or -errno."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if _X86_64:
-            kind = ir.FunctionType(_I64, [_I64] * 7)
-            registers = "={rax},{rax},{rdi},{rsi},{rdx},{r10},{r8},{r9}"
-            clobbered = "~{rcx},~{r11},~{memory},~{dirflag},~{fpsr},~{flags}"
-            return builder.call(ir.InlineAsm(kind, "syscall", f"{registers},{clobbered}", side_effect=True), args)
-        kind = ir.FunctionType(_I64, [_I64], var_arg=True)
-        syscall = cgutils.get_or_insert_function(builder.module, kind, "syscall")
-        result = builder.call(syscall, args)
-        place = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.IntType(32).as_pointer(), []), "__errno_location"
-        )
-        code = builder.sext(builder.load(builder.call(place, [])), _I64)
-        failed = builder.icmp_signed("==", result, _I64(-1))
-        return builder.select(failed, builder.neg(code), result)
-
-    return types.int64(*[types.int64] * 7), generate
-
-
-def _pointer(builder: Any, address: Any, bits: int) -> Any:
-    return builder.inttoptr(address, ir.IntType(bits).as_pointer())
-
-
-@_typed
-def _load(context: Any, address: Any) -> Any:
-    """Acquire load of an int64."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load_atomic(_pointer(builder, args[0], 64), "seq_cst", 8)
-
-    return types.int64(types.int64), generate
-
-
-@_typed
-def _peek(context: Any, address: Any) -> Any:
-    """Relaxed load of an int64."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load_atomic(_pointer(builder, args[0], 64), "monotonic", 8)
-
-    return types.int64(types.int64), generate
-
-
-@_typed
-def _touch(context: Any, address: Any) -> Any:
-    """Load of one byte that the compiler may not leave out."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value = builder.load_atomic(_pointer(builder, args[0], 8), "acquire", 1)
-        return builder.zext(value, _I64)
-
-    return types.int64(types.int64), generate
-
-
-def _store_of(bits: int, ordering: str) -> Any:
-    def function(context: Any, address: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            value = builder.trunc(args[1], ir.IntType(bits)) if bits < 64 else args[1]
-            if ordering:
-                builder.store_atomic(value, _pointer(builder, args[0], bits), ordering, bits // 8)
-            else:
-                builder.store(value, _pointer(builder, args[0], bits), align=1)
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64), generate
-
-    return intrinsic(function)
-
-
-_store = _store_of(64, "seq_cst")
-_set = _store_of(64, "monotonic")
-_poke64 = _store_of(64, "")
-_poke32 = _store_of(32, "")
-_poke16 = _store_of(16, "")
-
-
-def _rmw_of(operation: str) -> Any:
-    def function(context: Any, address: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.atomic_rmw(operation, _pointer(builder, args[0], 64), args[1], "seq_cst")
-
-        return types.int64(types.int64, types.int64), generate
-
-    return intrinsic(function)
-
-
-_add = _rmw_of("add")
-_min = _rmw_of("min")
-_exchange = _rmw_of("xchg")
-
-
-@_typed
+@intrinsic  # type: ignore[untyped-decorator]
 def _touching(context: Any) -> Any:
     """Address of TOUCHING in this process."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        name = "iotrace_touching"
-        table = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, _I64, name)
-        return builder.ptrtoint(table, _I64)
+        name, word = "iotrace_touching", ir.IntType(64)
+        table = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, word, name)
+        return builder.ptrtoint(table, word)
 
     return types.int64(), generate
-
-
-@_typed
-def _pause(context: Any) -> Any:
-    """Tell the processor that this is a spin loop."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [])
-        builder.call(ir.InlineAsm(kind, "pause" if _X86_64 else "yield", "", side_effect=True), [])
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-_clock_gettime: Any = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.int64))
-_libc_signal: Any = types.ExternalFunction("signal", types.int64(types.int32, types.int64))
-
-
-@compiled
-def _now(time_at: int) -> Any:
-    """CLOCK_MONOTONIC in ns."""
-    _clock_gettime(np.int32(1), np.int64(time_at))
-    return _peek(time_at) * 1_000_000_000 + _peek(time_at + 8)
 
 
 @compiled
 def _sleep_until(due: int, time_at: int, control: int) -> Any:
     """Sleep to shortly before the due time and spin the rest, in slices that the stop flag can end."""
-    while _peek(control) == 0:
-        left = due - _now(time_at)
+    while peek(control) == 0:
+        left = due - now(time_at)
         if left <= 0:
             return
         if left > _SPIN_NS:
             nap = min(left - _SPIN_NS, _SLICE_NS)
-            _poke64(time_at + 16, nap // 1_000_000_000)
-            _poke64(time_at + 24, nap % 1_000_000_000)
-            _system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
+            poke64(time_at + 16, nap // 1_000_000_000)
+            poke64(time_at + 24, nap % 1_000_000_000)
+            system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
         else:
-            _pause()
+            pause()
 
 
 @compiled
 def _await(line: int, row: int, time_at: int, control: int) -> Any:
     """Wait until a lane has finished a row: a few pauses, then sleep until that lane wakes us."""
     for _ in range(20):
-        if _load(line) > row:
+        if load(line) > row:
             return
-        _pause()
-    while _peek(control) == 0:
-        epoch = _load(line + 8 * EPOCH)
-        _min(line + 8 * WAKE_AT, row + 1)
-        if _load(line) > row:
+        pause()
+    while peek(control) == 0:
+        epoch = load(line + 8 * EPOCH)
+        lower(line + 8 * WAKE_AT, row + 1)
+        if load(line) > row:
             return
-        _poke64(time_at + 16, 0)
-        _poke64(time_at + 24, _SLICE_NS)
+        poke64(time_at + 16, 0)
+        poke64(time_at + 24, _SLICE_NS)
         # the low half of the counter is the futex word (little-endian)
-        _system_call(_FUTEX, line + 8 * EPOCH, _FUTEX_WAIT, epoch & 0xFFFFFFFF, time_at + 16, 0, 0)
+        system_call(_FUTEX, line + 8 * EPOCH, _FUTEX_WAIT, epoch & 0xFFFFFFFF, time_at + 16, 0, 0)
 
 
 @compiled
 def _publish(line: int, finished: int) -> Any:
     """Tell the other lanes how far this one is; wake those that waited for it."""
-    _store(line, finished)
-    if _load(line + 8 * WAKE_AT) <= finished:
-        _exchange(line + 8 * WAKE_AT, _NEVER)
-        _add(line + 8 * EPOCH, 1)
-        _system_call(_FUTEX, line + 8 * EPOCH, _FUTEX_WAKE, 0x7FFFFFFF, 0, 0, 0)
+    store(line, finished)
+    if load(line + 8 * WAKE_AT) <= finished:
+        exchange(line + 8 * WAKE_AT, _NEVER)
+        add(line + 8 * EPOCH, 1)
+        system_call(_FUTEX, line + 8 * EPOCH, _FUTEX_WAKE, 0x7FFFFFFF, 0, 0, 0)
 
 
 @compiled
@@ -280,8 +155,8 @@ def _vector(encoded: int, count: int, table: Any) -> Any:
         share = share // 512 * 512
     for k in range(vectors):
         length = share if k < vectors - 1 else size - share * (vectors - 1)
-        _poke64(place + 16 * k, base + share * k)
-        _poke64(place + 16 * k + 8, length)
+        poke64(place + 16 * k, base + share * k)
+        poke64(place + 16 * k + 8, length)
     return place
 
 
@@ -306,19 +181,19 @@ def run_lane(
     line = lines + lane * LANE_WORDS * 8
     touching = _touching() + lane * 64
     touched = np.int64(0)
-    _system_call(_PRCTL, _PR_SET_TIMERSLACK, 1, 0, 0, 0, 0)
-    failure = _system_call(_UNSHARE, _CLONE_FS, 0, 0, 0, 0, 0)
+    system_call(_PRCTL, _PR_SET_TIMERSLACK, 1, 0, 0, 0, 0)
+    failure = system_call(_UNSHARE, _CLONE_FS, 0, 0, 0, 0, 0)
     if failure < 0:
-        _store(line + 8 * SETUP_ERROR, -failure)
-    _add(control + 8 * READY, 1)
-    while _load(control + 8 * GO) == 0 and _peek(control) == 0:
-        _poke64(time_at + 16, 0)
-        _poke64(time_at + 24, 20_000)
-        _system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
-    origin = _load(control + 8 * START_NS)
-    ended = _now(time_at)
+        store(line + 8 * SETUP_ERROR, -failure)
+    add(control + 8 * READY, 1)
+    while load(control + 8 * GO) == 0 and peek(control) == 0:
+        poke64(time_at + 16, 0)
+        poke64(time_at + 24, 20_000)
+        system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
+    origin = load(control + 8 * START_NS)
+    ended = now(time_at)
     for i in range(first, last):
-        if _peek(control) != 0:
+        if peek(control) != 0:
             break
         for k in range(wait_begin[i], wait_begin[i + 1]):
             row = wait_row[k]
@@ -328,59 +203,59 @@ def run_lane(
             if what == 6:
                 if timing == THINK and busy[i] + idle[i] > 0:
                     until = ended + np.int64(busy[i] / speed)
-                    while _now(time_at) < until and _peek(control) == 0:
-                        _pause()
+                    while now(time_at) < until and peek(control) == 0:
+                        pause()
                     if idle[i] > 0:
                         _sleep_until(until + np.int64(idle[i] / speed), time_at, control)
-                ended = _now(time_at)
+                ended = now(time_at)
                 outcome[i] = expect[i]
             elif what == 7:
                 thread = made[i]
-                _system_call(_CHDIR, strings[folder[thread]], 0, 0, 0, 0, 0)
-                _system_call(_UMASK, umask[thread], 0, 0, 0, 0, 0)
+                system_call(_CHDIR, strings[folder[thread]], 0, 0, 0, 0, 0)
+                system_call(_UMASK, umask[thread], 0, 0, 0, 0, 0)
                 if marker_begin[thread] >= 0:
-                    _system_call(_FACCESSAT, -100, strings[marker_begin[thread]], 0, 0, 0, 0)
-                ended = _now(time_at)
+                    system_call(_FACCESSAT, -100, strings[marker_begin[thread]], 0, 0, 0, 0)
+                ended = now(time_at)
             else:
                 thread = made[i]
                 if marker_end[thread] >= 0:
-                    _system_call(_FACCESSAT, -100, strings[marker_end[thread]], 0, 0, 0, 0)
+                    system_call(_FACCESSAT, -100, strings[marker_end[thread]], 0, 0, 0, 0)
                 for k in range(close_begin[thread], close_begin[thread + 1]):
                     slot = close_slot[k]
                     if slots[slot] >= 0:
                         descriptor = slots[slot]
                         slots[slot] = -1
-                        _system_call(_CLOSE, descriptor, 0, 0, 0, 0, 0)
+                        system_call(_CLOSE, descriptor, 0, 0, 0, 0, 0)
                 for k in range(unmap_begin[thread], unmap_begin[thread + 1]):
                     base = map_base[unmap[k, 0]]
                     if base > 0:
-                        _system_call(_MUNMAP, base + unmap[k, 1], unmap[k, 2], 0, 0, 0, 0)
+                        system_call(_MUNMAP, base + unmap[k, 1], unmap[k, 2], 0, 0, 0, 0)
             if awaited[i]:
                 _publish(line, i + 1)
             continue
         if timing == THINK:
             if busy[i] > 0:
                 until = ended + np.int64(busy[i] / speed)
-                while _now(time_at) < until and _peek(control) == 0:
-                    _pause()
+                while now(time_at) < until and peek(control) == 0:
+                    pause()
             if idle[i] > 0:
                 _sleep_until(ended + np.int64((busy[i] + idle[i]) / speed), time_at, control)
         elif timing == ORIGINAL:
             _sleep_until(origin + np.int64(due[i] / speed), time_at, control)
         if what == 5:
             base = map_base[arguments[i, 0]]
-            begin = _now(time_at)
+            begin = now(time_at)
             result = np.int64(0)
             if base > 0:
-                _store(touching, base + delta[i])
-                touched += _touch(base + delta[i])
-                if _load(touching + 8) != 0:
-                    _store(touching + 8, 0)
+                store(touching, base + delta[i])
+                touched += touch(base + delta[i])
+                if load(touching + 8) != 0:
+                    store(touching + 8, 0)
                     result = np.int64(-_EFAULT)
-                _store(touching, 0)
+                store(touching, 0)
             else:
                 result = np.int64(SKIPPED)
-            ended = _now(time_at)
+            ended = now(time_at)
             started[i], took[i], outcome[i] = begin, ended - begin, result
             if awaited[i]:
                 _publish(line, i + 1)
@@ -404,19 +279,19 @@ def run_lane(
                 elif kind == 4:
                     value = _vector(value, arguments[i, 2], table)
                 elif kind == 5:
-                    _poke64(position_at + 8 * position, value)
+                    poke64(position_at + 8 * position, value)
                     value = position_at + 8 * position
                 elif kind == 6:
-                    _poke64(struct_at, 0)
-                    _poke16(struct_at, a3)
-                    _poke64(struct_at + 8, a4)
-                    _poke64(struct_at + 16, a5)
-                    _poke64(struct_at + 24, 0)
+                    poke64(struct_at, 0)
+                    poke16(struct_at, a3)
+                    poke64(struct_at + 8, a4)
+                    poke64(struct_at + 16, a5)
+                    poke64(struct_at + 24, 0)
                     value = struct_at
                 elif kind == 7:
-                    _poke64(struct_at, a4)
-                    _poke64(struct_at + 8, a5)
-                    _poke64(struct_at + 16, 0)
+                    poke64(struct_at, a4)
+                    poke64(struct_at + 8, a5)
+                    poke64(struct_at + 16, 0)
                     value = struct_at
                 elif kind == 8:
                     base = map_base[value]
@@ -445,20 +320,20 @@ def run_lane(
         if what == 3 and a1 < 0:
             skip = True
         if skip:
-            started[i], took[i], outcome[i] = _now(time_at), 0, SKIPPED
+            started[i], took[i], outcome[i] = now(time_at), 0, SKIPPED
             if awaited[i]:
                 _publish(line, i + 1)
             continue
         call = number[i]
-        begin = _now(time_at)
-        result = _system_call(call, a0, a1, a2, a3, a4, a5)
-        while result == -_EINTR and _peek(control) == 0:
-            result = _system_call(call, a0, a1, a2, a3, a4, a5)
+        begin = now(time_at)
+        result = system_call(call, a0, a1, a2, a3, a4, a5)
+        while result == -_EINTR and peek(control) == 0:
+            result = system_call(call, a0, a1, a2, a3, a4, a5)
         if what == 10:
-            while result == -_EAGAIN and _peek(control) == 0 and _now(time_at) - begin < _LOCK_PATIENCE_NS:
-                _sleep_until(_now(time_at) + 1_000_000, time_at, control)
-                result = _system_call(call, a0, a1, a2, a3, a4, a5)
-        ended = _now(time_at)
+            while result == -_EAGAIN and peek(control) == 0 and now(time_at) - begin < _LOCK_PATIENCE_NS:
+                _sleep_until(now(time_at) + 1_000_000, time_at, control)
+                result = system_call(call, a0, a1, a2, a3, a4, a5)
+        ended = now(time_at)
         started[i], took[i], outcome[i] = begin, ended - begin, result
         if what != 0:
             if what == 1 or what == 3:
@@ -468,32 +343,32 @@ def run_lane(
                             slots[closed[i]] = -1
                         slots[made[i]] = result
                     elif what == 1:
-                        _system_call(_CLOSE, result, 0, 0, 0, 0, 0)
+                        system_call(_CLOSE, result, 0, 0, 0, 0, 0)
                     outcome[i] = 0
             elif what == 4 and (result > 0 or result < -4095):
                 outcome[i] = 0
                 if made[i] >= 0:
                     map_base[made[i]] = result
                 else:
-                    _system_call(_MUNMAP, result, a1, 0, 0, 0, 0)
+                    system_call(_MUNMAP, result, a1, 0, 0, 0, 0)
         if (result == -_ENOSPC or result == -_EDQUOT) and expect[i] != result:
-            _store(control, STOP_FULL)
+            store(control, STOP_FULL)
         if awaited[i]:
             _publish(line, i + 1)
-    _store(line + 8 * ENDED_NS, ended)
+    store(line + 8 * ENDED_NS, ended)
     return touched
 
 
 @compiled
 def _missing_page(signal: int, info: int, lanes: int) -> Any:
     """Answer a SIGBUS or SIGSEGV: give a lane that is touching that address an empty page and say so; else die."""
-    address = _load(info + 16)
+    address = load(info + 16)
     table = _touching()
     for lane in range(lanes):
-        if address != 0 and _load(table + 64 * lane) == address:
-            _store(table + 64 * lane + 8, 1)
+        if address != 0 and load(table + 64 * lane) == address:
+            store(table + 64 * lane + 8, 1)
             page = address & ~np.int64(4095)
             # MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, readable
-            _system_call(_MMAP, page, 4096, 1, 0x32, -1, 0)
+            system_call(_MMAP, page, 4096, 1, 0x32, -1, 0)
             return
-    _libc_signal(np.int32(signal), np.int64(0))
+    libc_signal(np.int32(signal), np.int64(0))

@@ -1,0 +1,40 @@
+"""Compiling kernels with Numba, once for all processes.
+
+Numba keeps machine code beside a kernel's source and looks only at that one file for changes; what the kernel calls in
+another file would go stale. Here the files that a kernel may call are looked at too: those of its folder, where that is
+called `kernels`, and those of the ground that kernels use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """A kernel without the GIL, cached beside its source or, where that is read-only, in the user's cache folder."""
+    try:
+        kernel = numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder to cache in: compiled anew in each process
+        return cast(F, numba.njit(nogil=True)(function))
+    # there is no public way to tell Numba of further files; without these attributes a test fails
+    index = kernel._cache._cache_file
+    index._source_stamp = (index._source_stamp, *stamps(Path(function.__code__.co_filename)))
+    return cast(F, kernel)
+
+
+@cache
+def stamps(source: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, time of change (ns) and size of the files that kernels in `source` may call."""
+    ground = Path(__file__).parent
+    files = [ground / "compiling.py", ground / "machine.py"]
+    if source.parent.name == "kernels":
+        files += source.parent.glob("*.py")
+    found = [(str(file), file.stat()) for file in sorted(files) if file.is_file()]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)
