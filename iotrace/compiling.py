@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numba
 
+COMPILING: Final = "Compiling, once after the installation, for about half a minute …"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -27,6 +28,12 @@ def compiled(function: F) -> F:
     index = kernel._cache._cache_file
     index._source_stamp = (index._source_stamp, *stamps(Path(function.__code__.co_filename)))
     return cast(F, kernel)
+
+
+def is_compiled(kernel: Any) -> bool:
+    """Whether a kernel's machine code is on disk; if not, its first call takes long."""
+    store = getattr(kernel, "_cache", None)
+    return bool(getattr(kernel, "signatures", ())) or bool(store is not None and store._cache_file._load_index())
 
 
 @cache
