@@ -56,7 +56,7 @@ _A, _B, _C, _ONE = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(1)
 _CRC_POLYNOMIAL: Final = 0x82F63B78
 
 
-def _typed(function: Callable[..., Any]) -> Any:
+def instruction(function: Callable[..., Any]) -> Any:
     """An instruction for kernels; untyped, since Numba calls it without its first argument."""
     return intrinsic(function)
 
@@ -67,7 +67,7 @@ def _element(builder: Any, base: Any, index: Any, bits: int) -> Any:
     return builder.gep(pointer, [index])
 
 
-@_typed
+@instruction
 def word_at(context: Any, base: Any, index: Any) -> Any:
     """Word number `index` of 64 bits behind an address, aligned or not."""
 
@@ -77,7 +77,7 @@ def word_at(context: Any, base: Any, index: Any) -> Any:
     return types.int64(types.int64, types.int64), generate
 
 
-@_typed
+@instruction
 def put_word(context: Any, base: Any, index: Any, value: Any) -> Any:
     """Store a word of 64 bits."""
 
@@ -88,7 +88,7 @@ def put_word(context: Any, base: Any, index: Any, value: Any) -> Any:
     return types.void(types.int64, types.int64, types.int64), generate
 
 
-@_typed
+@instruction
 def byte_at(context: Any, base: Any, index: Any) -> Any:
     """Byte number `index` behind an address, 0 to 255."""
 
@@ -98,7 +98,7 @@ def byte_at(context: Any, base: Any, index: Any) -> Any:
     return types.int64(types.int64, types.int64), generate
 
 
-@_typed
+@instruction
 def put_byte(context: Any, base: Any, index: Any, value: Any) -> Any:
     """Store the lowest byte of a value."""
 

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotrace.errors import UsageError
@@ -48,6 +48,7 @@ def test_the_share_of_repeated_blocks_is_the_one_that_was_asked_for(share: float
     assert abs(repeated - share) < 0.03
 
 
+@settings(deadline=None)
 @given(
     file=st.integers(-(2**40), 2**40), offset=st.integers(0, 2**50), size=st.integers(0, 9000),
     cut=st.integers(0, 9000), verify=st.booleans(),
@@ -61,6 +62,7 @@ def test_contents_are_the_same_in_whatever_pieces_they_are_made(
     assert whole == contents.bytes_of(file, offset, cut) + contents.bytes_of(file, offset + cut, size - cut)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**40), st.integers(0, 2**38), st.integers(0, 2**40), st.integers(0, 2**38))
 def test_two_blocks_have_no_word_in_common(file: int, block: int, other_file: int, other_block: int) -> None:
     if (file, block) == (other_file, other_block):
@@ -88,6 +90,7 @@ def test_the_checksum_is_the_one_of_rfc_3720() -> None:
     assert crc32c(b"123456789") == blocks.crc32c(data.ctypes.data, 9) == 0xE3069283
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**50), st.integers(0, 2**40), st.sampled_from([0.0, 0.4, 1.0]))
 def test_a_header_names_tree_file_block_and_version_and_has_the_checksum_of_the_rest(
     file: int, block: int, share: float
