@@ -181,7 +181,7 @@ def forget_range(context: int, file: int, offset: int, size: int) -> Any:
     row = row_of(context, file)
     if row == 0 or size <= 0:
         return
-    for block in range(offset >> 12, (offset + size + BLOCK - 1) >> 12):
+    for block in range(offset >> 12, min((offset + size + BLOCK - 1) >> 12, word_at(row, BLOCKS))):
         place = _stored_at(row, block)
         if place != 0:
             put_word(place, 0, state_of(row, block) | _UNKNOWN | _SET)
