@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iotrace.compiling import compiled
 from iotrace.replay.kernels import verify as kernel
 from iotrace.replay.payload import BLOCK, Contents, Payload
 from iotrace.replay.verify import Checks, Findings, empty_findings, findings_of
@@ -233,3 +236,39 @@ def test_files_out_of_range_are_not_verified_but_written(file: int) -> None:
     kernel.check_blocks(store.at, 100, store.checks.address, file, 0, found.ctypes.data)
     kernel.cut_file(store.checks.address, file, 0)
     assert findings_of([found]).unchecked_bytes == 100
+
+
+def test_threads_that_write_parts_of_the_same_blocks_lose_none_of_them() -> None:
+    count = 4000
+    contents = Contents(Payload(verify=True))
+    checks = Checks(contents, np.zeros(1, np.int64), np.array([count * BLOCK]))
+    data = np.zeros(count * BLOCK, np.uint8)
+    at = int(data.ctypes.data)
+    half = BLOCK // 2
+    threads = [Thread(target=fill_parts, args=(at, count, checks.address, begin, half)) for begin in (0, half)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = empty_findings()
+    kernel.check_blocks(at, len(data), checks.address, 0, 0, found.ctypes.data)
+    assert findings_of([found]).wrong == {}
+    assert findings_of([found]).checked_bytes == len(data)
+    # each block has one version, so its header names it
+    assert set(data.reshape(count, BLOCK)[:, 24:28].copy().view(np.uint32).reshape(-1).tolist()) == {1}
+
+
+@compiled
+def fill_parts(address: int, count: int, context: int, begin: int, size: int) -> Any:
+    for block in range(count):
+        kernel.fill_blocks(address + block * BLOCK + begin, size, context, 0, block * BLOCK + begin)
+
+
+def test_what_another_process_wrote_is_known_here() -> None:
+    store = Store([SPACE])
+    child = os.fork()
+    if child == 0:
+        kernel.fill_blocks(store.at, SPACE, store.checks.address, 0, 0)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert store.kinds(0) == {"stale": 8}
