@@ -111,15 +111,18 @@ def prepare_tree(
     StorageError: no space, the file system refuses, or no kept tree fits; says why.
     """
     tree = tree_hash(plan.snapshot, sights)
-    reuse = find_staged(staged, parent, tree, contents) if staged is not None else None
+    found = find_staged(staged, parent, tree, contents) if staged is not None else None
+    reuse = found[0] if found else None
     ground = Ground(parent, keep, reuse)
     ground.__enter__()
     prepared = PreparedTree(plan, ground, contents, sights, ground.keep)
     try:
-        if reuse is not None:
-            manifest = read_manifest(reuse)
-            assert manifest is not None
-            prepared.manifest = manifest
+        if found is not None:
+            prepared.manifest = found[1]
+            if len(prepared.manifest.files) != len(plan.snapshot.files):
+                raise StorageError(
+                    f"{reuse}: its manifest is damaged; remove it with `iotrace replay --clean {reuse}`."
+                )
             prepared.restored = restore_tree(prepared, step, stop)
         else:
             stage(plan, ground.tree, step, stop, contents, sights)
@@ -137,8 +140,8 @@ def prepare_tree(
     return prepared
 
 
-def find_staged(staged: Path, parent: Path, tree: str, contents: Contents) -> Path:
-    """The kept tree that fits.
+def find_staged(staged: Path, parent: Path, tree: str, contents: Contents) -> tuple[Path, Manifest]:
+    """The kept tree that fits, and its manifest.
 
     Raises
     ------
@@ -165,7 +168,7 @@ def find_staged(staged: Path, parent: Path, tree: str, contents: Contents) -> Pa
         elif os.stat(folder).st_dev != os.stat(parent).st_dev:
             why = f"{name}lies on another mount than --fs {parent}"
         else:
-            return folder
+            return folder, manifest
     raise StorageError(f"--staged {staged}: {why}.")
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotrace.compiling import compiled
+from iotrace.machine import add, pause, peek
 from iotrace.replay.kernels import verify as kernel
 from iotrace.replay.payload import BLOCK, Contents, Payload
 from iotrace.replay.verify import Checks, Findings, empty_findings, findings_of
@@ -245,7 +246,9 @@ def test_threads_that_write_parts_of_the_same_blocks_lose_none_of_them() -> None
     data = np.zeros(count * BLOCK, np.uint8)
     at = int(data.ctypes.data)
     half = BLOCK // 2
-    threads = [Thread(target=fill_parts, args=(at, count, checks.address, begin, half)) for begin in (0, half)]
+    ready = np.zeros(1, np.int64)
+    meet = int(ready.ctypes.data)
+    threads = [Thread(target=fill_parts, args=(at, count, checks.address, begin, half, meet)) for begin in (0, half)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -259,8 +262,11 @@ def test_threads_that_write_parts_of_the_same_blocks_lose_none_of_them() -> None
 
 
 @compiled
-def fill_parts(address: int, count: int, context: int, begin: int, size: int) -> Any:
+def fill_parts(address: int, count: int, context: int, begin: int, size: int, meet: int) -> Any:
     for block in range(count):
+        add(meet, 1)
+        while peek(meet) < 2 * (block + 1):  # so that both change the same word at the same time
+            pause()
         kernel.fill_blocks(address + block * BLOCK + begin, size, context, 0, block * BLOCK + begin)
 
 
