@@ -324,8 +324,16 @@ def _names_of_attributes(path: bytes) -> list[str]:
 
 
 def _walk(root: bytes) -> dict[bytes, _Entry]:
-    """All that lies beneath a folder, by path relative to it."""
+    """All that lies beneath a folder, by path relative to it; follows no link and enters no other mount.
+
+    Raises
+    ------
+    StorageError: the folder is none (a link, say), or something is mounted in it: nothing must be removed there.
+    """
     found: dict[bytes, _Entry] = {}
+    top = os.lstat(root)
+    if not stat.S_ISDIR(top.st_mode):
+        raise StorageError(f"{os.fsdecode(root)} is no folder: the tree cannot be restored.")
     rest = [b""]
     while rest:
         folder = rest.pop()
@@ -340,5 +348,7 @@ def _walk(root: bytes) -> dict[bytes, _Entry]:
             status = entry.stat(follow_symlinks=False)
             found[path] = _Entry(status.st_mode, status.st_size, status.st_mtime_ns, status.st_ino)
             if stat.S_ISDIR(status.st_mode):
+                if status.st_dev != top.st_dev:
+                    raise StorageError(f"{os.fsdecode(at)} has another mount in it: the tree cannot be restored.")
                 rest.append(path)
     return found

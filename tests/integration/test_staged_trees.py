@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,7 +165,7 @@ class Vandal:
 
     def remove(self) -> None:
         path = self.any(False)
-        if path.is_dir() and not path.is_symlink():
+        if path.is_dir() and not path.is_symlink() and path != self.tree:
             shutil.rmtree(path)
         elif path != self.tree:
             path.unlink()
@@ -196,10 +197,12 @@ class Vandal:
     def replace(self) -> None:
         """A name comes to stand for another kind of thing."""
         path = self.any(False)
+        if path == self.tree:
+            return
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
             path.symlink_to("..")
-        elif path != self.tree:
+        else:
             path.unlink()
             path.mkdir()
             (path / "inside").touch()
@@ -208,7 +211,7 @@ class Vandal:
 WAYS = ("write", "truncate", "remove", "create", "rename", "link", "close", "replace")
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(WAYS), max_size=8), st.integers(0, 2**32))
 def test_restoring_after_arbitrary_changes_gives_the_staged_tree_again(
     world: tuple[Plan, Path], ways: list[str], seed: int
@@ -267,6 +270,30 @@ def _seen_again(prepared: PreparedTree) -> bytes:
         status = (prepared.tree / os.fsdecode(file.path)).lstat()
         seen[i] = status.st_size, status.st_mtime_ns, status.st_ino
     return seen.tobytes()
+
+
+def test_nothing_is_removed_through_a_link_or_on_another_mount(world: tuple[Plan, Path], tmp_path: Path) -> None:
+    plan, mount = world
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious").touch()
+    with prepare_tree(plan, mount, PLAIN) as prepared:
+        aside = prepared.tree.rename(prepared.ground.folder / "aside")
+        prepared.tree.symlink_to(tmp_path / "other")
+        with pytest.raises(StorageError, match="is no folder"):
+            restore_tree(prepared)
+        prepared.tree.unlink()
+        aside.rename(prepared.tree)
+        inner = prepared.tree / "inner"
+        inner.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "none", str(inner)], capture_output=True).returncode == 0:
+            try:
+                (inner / "precious").touch()
+                with pytest.raises(StorageError, match="another mount"):
+                    restore_tree(prepared)
+                assert (inner / "precious").exists()
+            finally:
+                subprocess.run(["umount", str(inner)], check=True)
+    assert (tmp_path / "other" / "precious").exists()
 
 
 def test_extended_attributes_come_back(tmp_path: Path) -> None:
