@@ -57,6 +57,10 @@ bench-import: setup ## lines per second of an import of strace's logs
 bench-replay: setup ## operations per second, beside fio
 	$(BIN)/python tests/bench/bench_replay.py
 
+.PHONY: bench-verify
+bench-verify: setup ## bytes per CPU second of verified writes and reads, beside fio with crc32c
+	$(BIN)/python tests/bench/bench_verify.py
+
 .PHONY: bench-writer
 bench-writer: setup ## events per second into Parquet on one core, and bytes an event, beside pyarrow's writer
 	$(BIN)/python tests/bench/bench_writer.py
