@@ -57,6 +57,11 @@ bench-import: setup ## lines per second of an import of strace's logs
 bench-replay: setup ## operations per second, beside fio
 	$(BIN)/python tests/bench/bench_replay.py
 
+FIDELITY ?=
+.PHONY: bench-fidelity
+bench-fidelity: setup ## how well a replay predicts real programs on XFS, CephFS, MooseFS (FIDELITY='--runs 3 …')
+	PYTHONPATH=tests $(BIN)/python tests/bench/bench_fidelity.py $(FIDELITY)
+
 .PHONY: bench-writer
 bench-writer: setup ## events per second into Parquet on one core, and bytes an event, beside pyarrow's writer
 	$(BIN)/python tests/bench/bench_writer.py
