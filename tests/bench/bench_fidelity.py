@@ -13,6 +13,7 @@ the figures.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
@@ -32,9 +33,13 @@ from prediction.tables import tables
 from iotrace import __version__
 from iotrace.errors import IotraceError
 from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
+from iotrace.replay.stopping import Interrupted
 
 DISK_RECORDINGS = 5
 """Of a program on the disk; the one with the least time outside calls is replayed: a busy machine only adds to it."""
+
+
+PRIORITY = -15
 
 
 class OutOfTime(Exception):
@@ -97,6 +102,8 @@ class Bench:
         pair.failed = ""
         try:
             self._complete(program, mount, pair)
+        except Interrupted:
+            raise KeyboardInterrupt from None
         except (IotraceError, RuntimeError) as error:
             pair.failed = str(error)
             print(f"{program.name} on {mount.kind}: {error}", file=sys.stderr, flush=True)
@@ -163,6 +170,9 @@ def main() -> None:
     if not options.tables:
         study.command = sys.argv
         os.sched_setaffinity(0, cpus.clients)
+        with contextlib.suppress(PermissionError):
+            # programs, replays and servers alike: what else runs on the machine disturbs them less
+            os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
         with tempfile.TemporaryDirectory(prefix="work-", dir=options.output) as work:
             measure(Bench(options, cpus, study, Path(work)), options)
     text = tables(study)
@@ -191,6 +201,8 @@ def measure(bench: Bench, options: argparse.Namespace) -> None:
         except OutOfTime:
             print("the time is over: call again to go on", file=sys.stderr)
             return
+        except KeyboardInterrupt:
+            raise SystemExit("stopped, and what was mounted removed: call again to go on") from None
 
 
 if __name__ == "__main__":

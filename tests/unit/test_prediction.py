@@ -18,7 +18,7 @@ SETTING = Setting("warm", "ext4", "6.1", "servers on 1, clients on 0", "0.1")
 
 def recorded(io_s: float, think_s: float, ends_s: float = 0.1, lanes: int = 1) -> Recorded:
     span_s = io_s + think_s
-    return Recorded(ends_s / 2, span_s, ends_s / 2, io_s, io_s, lanes, {"read": OpTime(10, io_s)})
+    return Recorded(ends_s / 2, span_s, ends_s / 2, io_s, io_s, think_s, 0.0, lanes, {"read": OpTime(10, io_s)})
 
 
 def replayed(io_s: float, think_s: float, errors: int = 0) -> Replayed:

@@ -17,6 +17,8 @@ from prediction.figures import (
 )
 from prediction.study import Study
 
+_THINK = ("think_cpu_s", "think_idle_s")
+
 
 def _time(seconds: float) -> str:
     return f"{seconds:.2f}" if seconds >= 1 else f"{seconds:.3f}"
@@ -76,15 +78,31 @@ def tables(study: Study) -> str:
             if (causes := one.causes) is not None
         ],
     )  # fmt: skip
-    lines += ["Operations whose time differs most, program on the mount against replay there:", ""]
+    lines += [
+        "Between calls, in s: computing + not running, in the recording on the disk that is replayed, and in the",
+        "program on the mount; and all of it in the replay (programs of one thread):",
+        "",
+    ]
     rows = []
+    for one in figures:
+        program, pair = study.programs[one.program], study.programs[one.program].mounts[one.mount]
+        if one.causes is not None and (disk := program.recording) is not None:
+            there_cpu, there_idle = (median([getattr(run, n) for run in pair.recorded]) for n in _THINK)
+            replay = median([run.wall_s - run.io_s for run in pair.replayed])
+            rows.append((
+                one.program, one.mount, f"{disk.think_cpu_s:.3f} + {disk.think_idle_s:.3f}",
+                f"{there_cpu:.3f} + {there_idle:.3f}", f"{replay:.3f}",
+            ))  # fmt: skip
+    lines += _rows(("program", "mount", "recorded on the disk", "program on the mount", "replay"), rows)
+    lines += ["Operations whose time differs most, program on the mount against replay there:", ""]
+    differing = []
     for one in figures:
         for of in differences(study.programs[one.program].mounts[one.mount], 3):
             calls = (
                 str(of.real_calls) if of.real_calls == of.replayed_calls else f"{of.real_calls} / {of.replayed_calls}"
             )
-            rows.append((one.program, one.mount, of.op, calls, _time(of.real_s), _time(of.replayed_s)))
-    lines += _rows(("program", "mount", "operation", "calls", "program, s", "replay, s"), rows)
+            differing.append((one.program, one.mount, of.op, calls, _time(of.real_s), _time(of.replayed_s)))
+    lines += _rows(("program", "mount", "operation", "calls", "program, s", "replay, s"), differing)
     failed = [
         f"- {name} on {mount}: {pair.failed}"
         for name, program in study.programs.items()
