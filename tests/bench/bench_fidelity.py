@@ -112,13 +112,13 @@ class Bench:
     def _complete(self, program: Program, mount: lab.Mount, pair: Pair) -> None:
         source, trace = self.input_of(program), self.trace_of(program)
         there = self.work / "there.iotrace"
-        # the first recording also warms up what a new server has not done yet
-        while len(pair.recorded) < self.recordings:
+        while (turn := min(len(pair.replayed), len(pair.real_s))) < self.runs:
             self.check_time()
-            pair.recorded.append(record_real(program, source, mount.path, self.cache, self.cpus, there))
-            self.save()
-        while min(len(pair.replayed), len(pair.real_s)) < self.runs:
-            self.check_time()
+            # spread over the turns, since a machine drifts; the first also warms up what a new server has not done yet
+            if len(pair.recorded) * self.runs <= turn * self.recordings and len(pair.recorded) < self.recordings:
+                pair.recorded.append(record_real(program, source, mount.path, self.cache, self.cpus, there))
+                self.save()
+                self.check_time()
             if len(pair.replayed) <= len(pair.real_s):
                 pair.replayed.append(run_replayed(trace, mount.path, self.cache))
             if len(pair.real_s) < len(pair.replayed):
@@ -138,7 +138,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--programs", nargs="+", metavar="NAME", help=f"some of: {', '.join(names)} (default all)")
     parser.add_argument("--mounts", nargs="+", choices=lab.KINDS, default=["xfs", "cephfs", "moosefs"])
     parser.add_argument("--runs", type=int, default=10, help="of the program and of the replay each (default 10)")
-    parser.add_argument("--recordings", type=int, default=3, help="of the program on each mount (default 3)")
+    parser.add_argument("--recordings", type=int, default=5, help="of the program on each mount (default 5)")
     parser.add_argument("--cache", choices=CACHES, default="warm", help="state of the client's cache (default warm)")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no run after this time; a later call goes on")
     parser.add_argument("--output", type=Path, default=Path("build/fidelity"), help="folder of figures and traces")

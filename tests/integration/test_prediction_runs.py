@@ -52,6 +52,16 @@ def test_a_replay_issues_the_calls_that_the_recording_counts(places: tuple[Path,
 
 
 @pytest.mark.bpf
+def test_a_change_of_owner_counts_as_left_out(places: tuple[Path, Path], tmp_path: Path) -> None:
+    source, mount = places
+    code = 'import os; fd = os.open("in/1", os.O_RDONLY); os.fchown(fd, os.getuid(), os.getgid()); os.close(fd)'
+    program = Program("owns", (), _inputs, [sys.executable, "-S", "-c", code])
+    of = record_real(program, source, mount, "warm", lab.Cpus.apart(), tmp_path / "T.iotrace")
+    assert {op: one.calls for op, one in of.left_out.items()} == {"fchown": 1}
+    assert "fchown" not in of.by_op
+
+
+@pytest.mark.bpf
 def test_the_parts_of_a_recording_make_up_the_whole(places: tuple[Path, Path], tmp_path: Path) -> None:
     source, mount = places
     of = record_real(PROGRAM, source, mount, "warm", lab.Cpus.apart(), tmp_path / "T.iotrace")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prediction.figures import all_figures, differences, figures_of, ranking, spread_of
+from prediction.figures import all_figures, differences, figures_of, left_out, ranking, spread_of
 from prediction.runs import OpTime, Recorded, Replayed, covered_ns
 from prediction.study import Pair, Predicted, Setting, Study, continue_study
 from prediction.tables import tables
@@ -107,6 +107,13 @@ def test_the_operations_that_differ_most_come_first() -> None:
     again.by_op = {"read": OpTime(5, 1.1), "write": OpTime(4, 3.0), "stat": OpTime(1, 0.01)}
     found = differences(Pair([1.0], [again], [real]), 2)
     assert [(one.op, one.real_calls, one.replayed_calls) for one in found] == [("write", 5, 4), ("read", 5, 5)]
+
+
+def test_calls_that_a_replay_leaves_out_are_named_where_they_cost_something() -> None:
+    one, other = recorded(1.0, 0.0), recorded(1.0, 0.0)
+    one.left_out = {"fchown": OpTime(480, 0.5), "ioctl": OpTime(3, 0.0001)}
+    other.left_out = {"fchown": OpTime(480, 0.75)}
+    assert left_out(Pair(recorded=[one, other])) == [("fchown", OpTime(480, 0.625))]
 
 
 def test_a_study_goes_on_from_its_file_only_in_the_same_setting(tmp_path: Path) -> None:

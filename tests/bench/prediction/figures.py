@@ -163,6 +163,15 @@ class OpDifference:
     replayed_s: float
 
 
+def left_out(pair: Pair, least_s: float = 0.001) -> list[tuple[str, OpTime]]:
+    """What a replay does not issue and took at least so long in the program on the mount, longest first; medians."""
+    found = []
+    for op in {op for run in pair.recorded for op in run.left_out}:
+        some = [run.left_out.get(op, OpTime(0, 0.0)) for run in pair.recorded]
+        found.append((op, OpTime(round(median([of.calls for of in some])), median([of.time_s for of in some]))))
+    return sorted([(op, of) for op, of in found if of.time_s >= least_s], key=lambda one: -one[1].time_s)
+
+
 def differences(pair: Pair, most: int) -> list[OpDifference]:
     """The operations whose time differs most between recordings of the program and replays on the same mount."""
 

@@ -51,6 +51,7 @@ class Recorded(msgspec.Struct):
     io_s: inside such calls, summed over threads; by_op: the same by operation.
     think_cpu_s, think_idle_s: between such calls of a thread, summed: computing, and not running.
     lanes: threads that a replay has.
+    left_out: calls on the mapped folder that a replay does not issue (changes of owner and the like), by operation.
     """
 
     before_s: float
@@ -62,6 +63,7 @@ class Recorded(msgspec.Struct):
     think_idle_s: float
     lanes: int
     by_op: dict[str, OpTime]
+    left_out: dict[str, OpTime] = {}
 
     @property
     def wall_s(self) -> float:
@@ -156,7 +158,8 @@ def read_recording(trace: Path) -> Recorded:
     opened = open_trace(trace)
     if not opened.info.complete or any(opened.info.lost.values()):
         raise RuntimeError(f"{trace} is incomplete: cut off, or events were lost ({opened.info.lost})")
-    plan, events = build_plan(opened), load_tables(opened).events
+    plan, loaded = build_plan(opened), load_tables(opened)
+    events = loaded.events
     # a replay lasts from its first row to its last, and forks, execs and exits are rows too
     rows = plan.rows.event[plan.rows.event >= 0]
     first, last = events.time_ns[rows].min(), events.end_ns[rows].max()
@@ -164,10 +167,10 @@ def read_recording(trace: Path) -> Recorded:
     start, end, op = events.time_ns[mapped], events.end_ns[mapped], events.op[mapped]
     processes = opened.table("processes").to_pandas()
     began, ended = processes["start_ns"].min(), processes["end_ns"].max()
-    by_op = {
-        OPERATIONS[number].name: OpTime(int((op == number).sum()), float((end - start)[op == number].sum()) / 1e9)
-        for number in np.unique(op).tolist()
-    }
+    beneath = tuple(f"{prefix.rstrip('/')}/" for prefix in plan.prefixes)
+    is_beneath = np.array([text.startswith(beneath) for text in loaded.path_text] + [False])
+    left = is_beneath[events.path] & (events.op >= 0)
+    left[plan.rows.event[plan.rows.event >= 0]] = False
     return Recorded(
         before_s=float(first - began) / 1e9,
         span_s=float(last - first) / 1e9,
@@ -177,8 +180,16 @@ def read_recording(trace: Path) -> Recorded:
         think_cpu_s=float(plan.rows.busy_ns.sum()) / 1e9,
         think_idle_s=float(plan.rows.idle_ns.sum()) / 1e9,
         lanes=plan.lanes,
-        by_op=by_op,
+        by_op=_by_op(op, end - start),
+        left_out=_by_op(events.op[left], np.maximum(events.duration_ns[left], 0)),
     )
+
+
+def _by_op(op: npt.NDArray[np.int16], took_ns: npt.NDArray[np.int64]) -> dict[str, OpTime]:
+    return {
+        OPERATIONS[number].name: OpTime(int((op == number).sum()), float(took_ns[op == number].sum()) / 1e9)
+        for number in np.unique(op).tolist()
+    }
 
 
 def covered_ns(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> int:

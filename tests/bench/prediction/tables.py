@@ -13,6 +13,7 @@ from prediction.figures import (
     Figures,
     all_figures,
     differences,
+    left_out,
     ranking,
 )
 from prediction.study import Study
@@ -92,8 +93,19 @@ def tables(study: Study) -> str:
             rows.append((
                 one.program, one.mount, f"{disk.think_cpu_s:.3f} + {disk.think_idle_s:.3f}",
                 f"{there_cpu:.3f} + {there_idle:.3f}", f"{replay:.3f}",
+                "; ".join(f"{op} × {of.calls}: {_time(of.time_s)}" for op, of in left_out(pair)),
             ))  # fmt: skip
-    lines += _rows(("program", "mount", "recorded on the disk", "program on the mount", "replay"), rows)
+    lines += _rows(
+        (
+            "program",
+            "mount",
+            "recorded on the disk",
+            "program on the mount",
+            "replay",
+            "calls left out, s on the mount",
+        ),
+        rows,
+    )
     lines += ["Operations whose time differs most, program on the mount against replay there:", ""]
     differing = []
     for one in figures:
