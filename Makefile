@@ -61,6 +61,11 @@ bench-replay: setup ## operations per second, beside fio
 bench-verify: setup ## bytes per CPU second of verified writes and reads, beside fio with crc32c
 	$(BIN)/python tests/bench/bench_verify.py
 
+FIDELITY ?=
+.PHONY: bench-fidelity
+bench-fidelity: setup ## how well a replay predicts real programs on XFS, CephFS, MooseFS (FIDELITY='--runs 3 …')
+	PYTHONPATH=tests $(BIN)/python tests/bench/bench_fidelity.py $(FIDELITY)
+
 .PHONY: bench-writer
 bench-writer: setup ## events per second into Parquet on one core, and bytes an event, beside pyarrow's writer
 	$(BIN)/python tests/bench/bench_writer.py

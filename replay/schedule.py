@@ -78,7 +78,10 @@ def assign_lanes(tables: Tables, main: Ints) -> Lanes:
 
 
 def set_gaps(rows: Rows, is_main: Flags, tables: Tables, selection: Selection, lanes: Lanes) -> None:
-    """Gaps between a thread's calls: what was CPU time to burn, the rest to sleep."""
+    """Gaps between a thread's calls: what was CPU time to burn, the rest to sleep.
+
+    The gap after a fork or an exec includes the time that it took itself, since a replay does neither.
+    """
     events = tables.events
     order = np.lexsort((np.arange(len(events)), events.time_ns, events.thread))
     thread, start, end = events.thread[order], events.time_ns[order], events.end_ns[order]
@@ -99,9 +102,12 @@ def set_gaps(rows: Rows, is_main: Flags, tables: Tables, selection: Selection, l
     forks = np.flatnonzero(selection.kept & (events.op == NUMBER_OF["fork"]) & (events.child >= 0))
     begun[events.child[forks]] = events.time_ns[forks]
     begun = np.where(begun != NONE, begun, np.where(lanes.previous_end != -1, lanes.previous_end, origin))
-    since = np.where(same, end[before], begun[rows.thread[at]])
+    not_done = np.isin(events.op[order], (NUMBER_OF["fork"], NUMBER_OF["exec"]))
+    since = np.where(same, np.where(not_done, start, end)[before], begun[rows.thread[at]])
     whole = np.maximum(start[p] - since, 0)
-    busy = np.where(same, spent[p] - spent[before], 0)
+    # of their own time, as of all whose CPU time is not known, a little is work
+    own = np.where(not_done, np.minimum(end - start, UNKNOWN_CPU_NS), 0)
+    busy = np.where(same, spent[p] - spent[before] + own[before], 0)
     rows.busy_ns[at] = np.clip(busy, 0, whole)
     rows.idle_ns[at] = whole - rows.busy_ns[at]
     rows.due_ns[at] = start[p] - origin
