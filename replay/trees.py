@@ -303,9 +303,9 @@ class _Restoring:
             look |= {path for path, _ in self.snapshot.folders} | {file.path for file in self.snapshot.files}
         for path in look:
             at, mine = self._at(path), wanted.get(path, {})
-            for name in _names_of_attributes(at):
-                if name.startswith("user.") and os.fsencode(name) not in mine:
-                    os.removexattr(at, name, follow_symlinks=False)
+            for there in _names_of_attributes(at):
+                if there.startswith("user.") and os.fsencode(there) not in mine:
+                    os.removexattr(at, there, follow_symlinks=False)
             for name, size in mine.items():
                 value = attribute_value(size)
                 try:

@@ -49,12 +49,12 @@ def _piece(
     descriptor = _again(_OPENAT, _AT_FDCWD, path, _MAKE_FLAGS if make else _OPEN_FLAGS, mode)
     if descriptor < 0:
         return descriptor
-    failed = np.int64(0)
+    failed: Any = np.int64(0)
     if chmod:
         failed = min(failed, _again(_FCHMOD, descriptor, mode, 0, 0))
-    at = begin
+    at: Any = begin
     while at < end and failed == 0 and peek(control + 8 * STOP) == 0:
-        size = min(end - at, np.int64(BUFFER))
+        size: Any = min(end - at, np.int64(BUFFER))
         fill_range(buffer, size, context, file, at)
         done = np.int64(0)
         while done < size:

@@ -126,8 +126,10 @@ def _raise_top(row: int, blocks: int) -> Any:
 @compiled
 def _written(state: int, begin: int, end: int) -> Any:
     """State of a block after a write of [begin, end)."""
-    version, flags = state & _VERSION_MASK, state & _PATCHY
-    low, high = (state >> _LOW_SHIFT) & _PLACE_MASK, (state >> _HIGH_SHIFT) & _PLACE_MASK
+    version = state & _VERSION_MASK
+    flags: Any = state & _PATCHY
+    low: Any = (state >> _LOW_SHIFT) & _PLACE_MASK
+    high: Any = (state >> _HIGH_SHIFT) & _PLACE_MASK
     if state & _UNKNOWN:
         if begin > 0 or end < BLOCK:
             return state | _SET
