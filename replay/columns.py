@@ -24,6 +24,8 @@ from iotrace.trace.texts import path_bytes as path_bytes
 Ints = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.int64] | npt.NDArray[np.int32]
+"""Numbers of events or rows, as wide as their origin has them."""
 
 NONE: Final = -(1 << 63)
 """A null value in a column of int64."""

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from iotrace.replay.columns import Flags, Ids, Ints, Tables
 from iotrace.replay.mapping import Mapping
+from iotrace.replay.memory import Mappings
 from iotrace.replay.select import (
     CLOSES,
     COPIES,
@@ -62,7 +63,7 @@ class Spans:
     thread: Ids
 
 
-def spans_of(tables: Tables, event: Ints, thread: Ids) -> Spans:
+def spans_of(tables: Tables, event: Ids, thread: Ids) -> Spans:
     """Spans of plan rows that are sorted by thread and time; `event` is each row's event."""
     events = tables.events
     start, end = events.time_ns[event].copy(), events.end_ns[event]
@@ -78,7 +79,7 @@ def spans_of(tables: Tables, event: Ints, thread: Ids) -> Spans:
 
 
 def edges_by_file(
-    tables: Tables, mapping: Mapping, selection: Selection, map_slot: Ints, event: Ints,
+    tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings, event: Ids,
     spans: Spans, implicit: Flags,
 ) -> tuple[Ints, Ints]:  # fmt: skip
     """Edges (before, after), rows of the plan, for `--order file`; `event` is each row's event, shape (rows,)."""
@@ -86,7 +87,7 @@ def edges_by_file(
         *_data(tables, event),
         *_names(tables, mapping, selection, event),
         *_descriptions(tables, selection, event, implicit),
-        *_mappings(tables, map_slot, event),
+        *_mappings(tables, memory, event),
         *_locks(tables, event),
     ]
     resource = np.concatenate([part[0] for part in parts])
@@ -112,7 +113,7 @@ def _several_threads(resource: Ints, thread: Ids) -> Flags:
 _Access = tuple[Ints, Ints, npt.ArrayLike]
 
 
-def _data(tables: Tables, event: Ints) -> list[_Access]:
+def _data(tables: Tables, event: Ids) -> list[_Access]:
     events = tables.events
     op, kind = events.op[event], KIND[events.op[event]]
     file, other = events.file[event], events.other_file[event]
@@ -134,7 +135,7 @@ def _data(tables: Tables, event: Ints) -> list[_Access]:
     return result
 
 
-def _names(tables: Tables, mapping: Mapping, selection: Selection, event: Ints) -> list[_Access]:
+def _names(tables: Tables, mapping: Mapping, selection: Selection, event: Ids) -> list[_Access]:
     events, tree = tables.events, mapping.tree
     op = events.op[event]
     flags = np.maximum(events.flags[event], 0)
@@ -171,7 +172,7 @@ def _names(tables: Tables, mapping: Mapping, selection: Selection, event: Ints) 
     return result
 
 
-def _descriptions(tables: Tables, selection: Selection, event: Ints, implicit: Flags) -> list[_Access]:
+def _descriptions(tables: Tables, selection: Selection, event: Ids, implicit: Flags) -> list[_Access]:
     events = tables.events
     op = events.op[event]
     rows = np.arange(len(event), dtype=np.int64)
@@ -192,16 +193,16 @@ def _descriptions(tables: Tables, selection: Selection, event: Ints, implicit: F
     ]
 
 
-def _mappings(tables: Tables, map_slot: Ints, event: Ints) -> list[_Access]:
+def _mappings(tables: Tables, memory: Mappings, event: Ids) -> list[_Access]:
     op = tables.events.op[event]
     rows = np.arange(len(event), dtype=np.int64)
-    slot = map_slot[event]
+    slot = memory.slot_at(event)
     uses = slot >= 0
     ends = MMAP[op] | _table(("munmap",))[op]
     return [(_MAPPING + slot[uses], rows[uses], np.where(ends[uses], EXCLUDES, READS).astype(np.int8))]
 
 
-def _locks(tables: Tables, event: Ints) -> list[_Access]:
+def _locks(tables: Tables, event: Ids) -> list[_Access]:
     events = tables.events
     op = events.op[event]
     rows = np.arange(len(event), dtype=np.int64)
@@ -209,7 +210,7 @@ def _locks(tables: Tables, event: Ints) -> list[_Access]:
     return [(_LOCK + events.file[event][locks], rows[locks], EXCLUDES)]
 
 
-def edges_of_forks(tables: Tables, event: Ints, spans: Spans, begin_of: Ints, first_of: Ints) -> tuple[Ints, Ints]:
+def edges_of_forks(tables: Tables, event: Ids, spans: Spans, begin_of: Ints, first_of: Ints) -> tuple[Ints, Ints]:
     """Edges from each fork to the row at which the child's thread begins.
 
     `begin_of` and `first_of`, shape (threads,): row where a thread begins, and its first row with an event; -1 for
@@ -225,7 +226,7 @@ def edges_of_forks(tables: Tables, event: Ints, spans: Spans, begin_of: Ints, fi
 
 
 def edges_of_waits(
-    tables: Tables, event: Ints, spans: Spans, end_of: Ints, last_of: Ints, process_of: Ids
+    tables: Tables, event: Ids, spans: Spans, end_of: Ints, last_of: Ints, process_of: Ids
 ) -> tuple[Ints, Ints]:
     """Edges from the end of each thread of a process to the wait that saw it end.
 

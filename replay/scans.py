@@ -103,3 +103,13 @@ def last_uses(reason: Any, closes: Any, onto: Any, op: Any, result: Any, opens: 
             if not (onto[op[i]] and result[i] >= 0 and ours[y] and y != x):
                 last[y] = i
     return last
+
+
+@compiled
+def lives_of(kept: Any, thread: Any, time: Any, duration: Any, begin: Any, end: Any) -> Any:
+    """Take in the first start and the last end (ns) of the kept events of each thread."""
+    for i in range(len(kept)):
+        if kept[i]:
+            one = thread[i]
+            begin[one] = min(begin[one], time[i])
+            end[one] = max(end[one], time[i] + max(duration[i], 0))
