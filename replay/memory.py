@@ -102,6 +102,7 @@ def resolve_memory(tables: Tables, selection: Selection, page_size: int) -> Mapp
     lost = result.slot_at(concerned) < 0
     lost |= _MUNMAP[events.op[concerned]] & (result.length_at(concerned) <= 0)
     reason[concerned[lost]] = Reason.MEMORY
+    events.release("address", "size", "offset", "mode")
     if result.count:
         result.slot[:-1][reason[rows] != Reason.KEPT] = -1
         _leftovers(tables, result, rows, page_size)

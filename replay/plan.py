@@ -22,13 +22,13 @@ from iotrace.replay.arguments import (
     Strings,
     call_numbers,
 )
-from iotrace.replay.columns import NONE, Flags, Ids, Tables, chunks, load_tables
+from iotrace.replay.columns import CHUNK_ROWS, NONE, Flags, Ids, Tables, chunks, load_tables
 from iotrace.replay.descriptors import Descriptors, assign_descriptors
 from iotrace.replay.layout import CALL, EXTRA_CLOSE, EXTRA_DUP, THREAD_BEGINS, lay_out
 from iotrace.replay.mapping import Mapping, map_paths
 from iotrace.replay.memory import Mappings, resolve_memory
 from iotrace.replay.outcomes import Expectations, Piece, Places, Sizes
-from iotrace.replay.packing import Packer
+from iotrace.replay.packing import VALUES_MAX, Packer
 from iotrace.replay.rows import (
     BEGIN,
     CLOSE,
@@ -50,7 +50,7 @@ from iotrace.replay.rows import (
     Threads,
     plan_hash,
 )
-from iotrace.replay.scans import rows_of
+from iotrace.replay.scans import note_owners, rows_of
 from iotrace.replay.schedule import assign_lanes, set_gaps, set_waits
 from iotrace.replay.select import (
     CLOSES,
@@ -152,6 +152,7 @@ class _Assembly:
         needs = self._threads(strings)
         inherited = self._inherited()
         events.release("offset", "other_offset", "size", "count", "address", "mode")
+        self.descriptors.made = self.descriptors.closed = np.zeros(0, np.int32)
         set_waits(
             rows, self.layout.part, self.tables, self.mapping, self.selection, self.memory, lanes, self.implicit,
             self.order,
@@ -190,12 +191,14 @@ class _Assembly:
         expectations = Expectations(self.tables, self.mapping, self.selection, self.snapshot)
         places = Places(self.tables, self.mapping, self.selection)
         packer, sizes = Packer(), Sizes()
-        form, begin = np.empty(n, np.int32), np.empty(n, np.int64)
+        form, begin = np.empty(n, np.int32), np.empty(n, np.int32)
         special, expect = np.empty(n, np.uint8), np.empty(n, np.int64)
         made, closed, node = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
         substituted = [np.zeros(0, np.int64)]
         self.dups_done = self.marks_done = 0
         for rows in chunks(n):
+            if packer.total >= _SHORT_MAX and begin.dtype == np.int32:
+                begin = begin.astype(np.int64)
             piece = self._piece(layout.event[rows], layout.part[rows])
             expectations.set(piece)
             sizes.add(piece, self.tables)
@@ -205,8 +208,6 @@ class _Assembly:
             special[rows], expect[rows] = piece.special, piece.expect
             made[rows], closed[rows], node[rows] = piece.made, piece.closed, places.nodes(piece)
             substituted.append(places.substituted(piece) + rows.start)
-        if packer.total < 1 << 31:
-            begin = begin.astype(np.int32)
         rows_ = Rows(
             event=layout.event, form=form, forms=_forms(packer), value_begin=begin, values=packer.values(),
             special=special, made=made, closed=closed, expect=expect,
@@ -359,14 +360,11 @@ class _Assembly:
     def _owners(self) -> list[int]:
         """The one thread that uses each description, -1 for several."""
         events = self.tables.events
-        lowest = np.full(self.tables.opens + 1, np.iinfo(np.int32).max, np.int64)
-        highest = np.full(self.tables.opens + 1, -1, np.int64)
+        owner = np.full(self.tables.opens + 1, -1, np.int32)
         for column in (events.open, events.other_open):
             if column.strides[0]:
-                for rows in chunks(len(events)):
-                    np.minimum.at(lowest, column[rows], events.thread[rows])
-                    np.maximum.at(highest, column[rows], events.thread[rows])
-        owners: list[int] = np.where(lowest == highest, lowest, -1)[:-1].tolist()
+                note_owners(column, events.thread, owner)
+        owners: list[int] = np.where(owner >= 0, owner, -1)[:-1].tolist()
         return owners
 
     def _inherited(self) -> list[Inherited]:
@@ -417,6 +415,8 @@ def _special() -> npt.NDArray[np.uint8]:
     return special
 
 
+_SHORT_MAX: Final = (1 << 31) - VALUES_MAX * CHUNK_ROWS
+"""More values than these may not be numbered by an int32 in the next chunk."""
 _SPECIAL: Final = _special()
 """What the kernel does with a recorded call, by its operation."""
 _MAY_WAIT: Final = _table(("flock", "fcntl.lock"))

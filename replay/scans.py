@@ -113,3 +113,14 @@ def lives_of(kept: Any, thread: Any, time: Any, duration: Any, begin: Any, end: 
             one = thread[i]
             begin[one] = min(begin[one], time[i])
             end[one] = max(end[one], time[i] + max(duration[i], 0))
+
+
+@compiled
+def note_owners(number: Any, thread: Any, owner: Any) -> Any:
+    """Take in which one thread uses each number: -1 none so far, -2 several."""
+    for i in range(len(number)):
+        one = number[i]
+        if owner[one] == -1:
+            owner[one] = thread[i]
+        elif owner[one] != thread[i]:
+            owner[one] = -2

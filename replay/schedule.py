@@ -143,11 +143,15 @@ def set_waits(
     # the latest wait on a lane stands for the earlier ones: it comes first
     key = np.sort(after * n + (n - 1 - before))
     after, before = key // n, n - 1 - key % n
-    thread_lane = lanes.of_thread[rows.thread_number].astype(np.int64)
-    lane = np.repeat(thread_lane, np.diff(np.append(rows.thread_begin, n))) if len(before) else thread_lane
-    needed = reduce_edges(before, after, lane, lanes.count)
-    before, after = before[needed], after[needed]
-    rows.wait_begin = np.searchsorted(after, np.arange(n + 1)).astype(np.int64)
+    if len(before):
+        thread_lane = lanes.of_thread[rows.thread_number].astype(np.int64)
+        lane = np.repeat(thread_lane, np.diff(np.append(rows.thread_begin, n)))
+        needed = reduce_edges(before, after, lane, lanes.count)
+        before, after = before[needed], after[needed]
+    rows.wait_begin = np.zeros(n + 1, np.int32 if len(after) < 1 << 31 else np.int64)
+    waiting, how_many = np.unique(after, return_counts=True)
+    rows.wait_begin[waiting + 1] = how_many
+    np.cumsum(rows.wait_begin, out=rows.wait_begin)
     rows.wait_row = before
     rows.awaited = np.zeros(n, np.bool_)
     rows.awaited[before] = True

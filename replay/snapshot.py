@@ -9,6 +9,7 @@ entries a folder had.
 from __future__ import annotations
 
 import errno
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -135,7 +136,7 @@ class _Inference:
         self.present: dict[int, int] = {}  # node → event that says so (-1: implied)
         self.renames: dict[int, list[tuple[int, int]]] = {}  # destination → (event, source), in order
         self.leads: dict[int, list[tuple[int, int]]] = {}  # link that the run makes → (event, target), in order
-        self.makes = np.zeros(0, np.int64)  # node << 32 | event by which the run makes it, a rename to it included
+        self.makes: list[int] = []  # node << 32 | event by which the run makes it, a rename to it included
 
     def run(self) -> Snapshot:
         events, firsts = self.tables.events, self.firsts
@@ -226,7 +227,7 @@ class _Inference:
             through = through[np.argsort(through[:, 1], kind="stable")]
             present = np.full(len(links), PRESENT, np.int8)
             noted.add(len(self.tree), through[:, 0].astype(np.int32), through[:, 1], present)
-        self.makes = np.sort(np.concatenate([np.zeros(0, np.int64), *makes]))
+        self.makes = np.sort(np.concatenate([np.zeros(0, np.int64), *makes])).tolist()
         noted.extend(len(self.tree))
         return noted
 
@@ -398,8 +399,8 @@ class _Inference:
         return -1, row
 
     def _made_between(self, node: int, after: int, before: int) -> bool:
-        at = int(np.searchsorted(self.makes, (node << 32) + after + 1))
-        return at < len(self.makes) and int(self.makes[at]) < (node << 32) + before
+        at = bisect_left(self.makes, (node << 32) + after + 1)
+        return at < len(self.makes) and self.makes[at] < (node << 32) + before
 
     def _carry(self, node: int, above: int, to: int) -> int:
         below = []
