@@ -57,6 +57,10 @@ bench-import: setup ## lines per second of an import of strace's logs
 bench-replay: setup ## operations per second, beside fio
 	$(BIN)/python tests/bench/bench_replay.py
 
+.PHONY: bench-plan
+bench-plan: setup ## seconds and memory of the plans of traces of 1 M and 10 M events
+	$(BIN)/python tests/bench/bench_plan.py
+
 .PHONY: bench-writer
 bench-writer: setup ## events per second into Parquet on one core, and bytes an event, beside pyarrow's writer
 	$(BIN)/python tests/bench/bench_writer.py

@@ -34,8 +34,8 @@ _SEEK_END: Final = 2
 
 @compiled
 def _take(
-    resource: int, level: int, row: int, thread: int, users: Any, levels: Any, number: Any, place: Any, keys: Any,
-    found: int,
+    resource: int, level: int, row: int, thread: int, users: Any, levels: Any, number: Any, resources: Any, rows: Any,
+    row_levels: Any, found: int,
 ) -> Any:  # fmt: skip
     """Note one access; gives how many have been found."""
     if len(number) == 0:
@@ -46,8 +46,8 @@ def _take(
         levels[resource] |= 1 << level
         return found
     if number[resource] >= 0:
-        if len(keys):
-            keys[found] = ((np.int64(number[resource]) * len(place) + place[row]) << 2) | level
+        if len(rows):
+            resources[found], rows[found], row_levels[found] = number[resource], row, level
         return found + 1
     return found
 
@@ -57,13 +57,13 @@ def accesses(
     event: Any, thread: Any, bits: Any, op: Any, flags: Any, m0: int, result: Any, file: Any, m1: int, other_file: Any,
     m2: int, opens: Any, m3: int, other_open: Any, m4: int, node: Any, node2: Any, m5: int, implicit: Any, m6: int,
     map_place: Any, m7: int, map_slot: Any, real: Any, above_begin: Any, above: Any, bases: Any,
-    users: Any, levels: Any, number: Any, place: Any, keys: Any,
+    users: Any, levels: Any, number: Any, resources: Any, rows: Any, row_levels: Any,
 ) -> int:  # fmt: skip
     """All accesses of all rows, looked at in one of three ways; gives how many of kept resources there are.
 
     Without `number`: which thread uses each resource (-2 several, -1 none) and at which levels (bits), into `users` and
-    `levels`. With it, (resources,), -1 for those that are left out: counts; and with `keys` of that length: fills them
-    with (number, place[row], level), so that sorted keys are sorted by resource and start.
+    `levels`. With it, -1 for those that are left out: counts; and with `resources`, `rows` and `row_levels` of that
+    length: fills them with number, row of the plan and level of each access.
 
     The first columns are by row of the plan (event, thread), the next by event, each with the mask of its index.
     """
@@ -80,15 +80,17 @@ def accesses(
             bound = max(flags[e & m0], np.int64(0))
         if f >= 0:
             if does & 1 != 0 or (does & 64 != 0 and bound == 2):
-                found = _take(data + f, READS, i, t, users, levels, number, place, keys, found)
+                found = _take(data + f, READS, i, t, users, levels, number, resources, rows, row_levels, found)
             if does & 2 != 0:
-                found = _take(data + f, WRITES, i, t, users, levels, number, place, keys, found)
+                found = _take(data + f, WRITES, i, t, users, levels, number, resources, rows, row_levels, found)
             if does & 8 != 0 or (is_open and bound & 0o1000 != 0):
-                found = _take(data + f, EXCLUDES, i, t, users, levels, number, place, keys, found)
+                found = _take(data + f, EXCLUDES, i, t, users, levels, number, resources, rows, row_levels, found)
             if does & 4096 != 0 and result[e] >= 0:
-                found = _take(locks + f, EXCLUDES, i, t, users, levels, number, place, keys, found)
+                found = _take(locks + f, EXCLUDES, i, t, users, levels, number, resources, rows, row_levels, found)
         if does & 4 != 0 and other_file[e & m2] >= 0:
-            found = _take(data + other_file[e & m2], WRITES, i, t, users, levels, number, place, keys, found)
+            found = _take(
+                data + other_file[e & m2], WRITES, i, t, users, levels, number, resources, rows, row_levels, found
+            )
         first, second = node[e], node2[e & m5]
         if first >= 0 or second >= 0:
             changes = (does & 32 != 0 or (is_open and bound & 0o100 != 0)) and result[e] >= 0
@@ -98,19 +100,78 @@ def accesses(
                     at = real[one]
                     # what leads through a link to nowhere has the last number
                     at = at if at >= 0 else len(real) - 1
-                    found = _take(names + at, level, i, t, users, levels, number, place, keys, found)
+                    found = _take(names + at, level, i, t, users, levels, number, resources, rows, row_levels, found)
                     for k in range(above_begin[at], above_begin[at + 1]):
-                        found = _take(names + above[k], READS, i, t, users, levels, number, place, keys, found)
+                        found = _take(
+                            names + above[k], READS, i, t, users, levels, number, resources, rows, row_levels, found
+                        )
         x = opens[e & m3]
         if x >= 0 and does & 512 == 0:
             level = EXCLUDES if does & 128 != 0 and (does & 256 != 0 or implicit[e & m6]) else READS
-            found = _take(descriptions + x, level, i, t, users, levels, number, place, keys, found)
+            found = _take(descriptions + x, level, i, t, users, levels, number, resources, rows, row_levels, found)
         x = other_open[e & m4]
         if x >= 0:
             level = EXCLUDES if does & 1024 != 0 else READS
-            found = _take(descriptions + x, level, i, t, users, levels, number, place, keys, found)
+            found = _take(descriptions + x, level, i, t, users, levels, number, resources, rows, row_levels, found)
         slot = map_slot[map_place[e & m7]]
         if slot >= 0:
             level = EXCLUDES if does & 2048 != 0 else READS
-            found = _take(mappings + slot, level, i, t, users, levels, number, place, keys, found)
+            found = _take(mappings + slot, level, i, t, users, levels, number, resources, rows, row_levels, found)
     return found
+
+
+@compiled
+def needed_accesses(resource: Any, row: Any, level: Any, thread: Any, start: Any, end: Any, count: int) -> Any:
+    """Which accesses order anything: of a thread's reads of one resource with nothing but reads by anyone in between,
+    the first and the last; all that are no reads. Bool, (n,).
+
+    `resource` (0 … count - 1), `row` and `level` of each access, sorted by row; `thread`, `start` and `end` by row.
+    """
+    # when accesses that are no reads begin and end, for each resource in order of time
+    begin = np.zeros(count + 1, np.int64)
+    for i in range(len(row)):
+        if level[i] != READS:
+            begin[resource[i] + 1] += 2
+    for k in range(count):
+        begin[k + 1] += begin[k]
+    at, times = begin[:-1].copy(), np.empty(begin[-1], np.int64)
+    for i in range(len(row)):
+        if level[i] != READS:
+            k = resource[i]
+            times[at[k]], times[at[k] + 1] = start[row[i]], end[row[i]]
+            at[k] += 2
+    for k in range(count):
+        times[begin[k] : begin[k + 1]].sort()
+    needed = np.ones(len(row), np.bool_)
+    owner = np.full(count, -1, np.int64)
+    since = np.full(count, -1, np.int64)  # how many of the times had passed when the reads in a row began
+    last = np.full(count, -1, np.int64)
+    for i in range(len(row)):
+        if level[i] != READS:
+            continue
+        k, r = resource[i], row[i]
+        mine = times[begin[k] : begin[k + 1]]
+        passed = np.searchsorted(mine, start[r])
+        quiet = passed == len(mine) or mine[passed] > end[r]
+        if quiet and owner[k] == thread[r] and since[k] == passed:
+            if last[k] >= 0:
+                needed[last[k]] = False
+            last[k] = i
+        else:
+            owner[k], since[k], last[k] = (thread[r] if quiet else -1), passed, -1
+    return needed
+
+
+@compiled
+def stable_order(number: Any, count: int) -> Any:
+    """Order that sorts small numbers, equal ones as they stand; (n,), int64."""
+    at = np.zeros(count + 1, np.int64)
+    for i in range(len(number)):
+        at[number[i] + 1] += 1
+    for k in range(count):
+        at[k + 1] += at[k]
+    order = np.empty(len(number), np.int64)
+    for i in range(len(number)):
+        order[at[number[i]]] = i
+        at[number[i]] += 1
+    return order

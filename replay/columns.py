@@ -227,6 +227,8 @@ class _Source:
                 some[name] |= name == "op" or column.null_count < len(column)
                 parts[name].append(_op_numbers(column) if name == "op" else _raw_ids(column))
         result = {}
+        # Arrow keeps what it has freed for itself
+        pa.default_memory_pool().release_unused()
         for name in names:
             kind = np.int16 if name == "op" else np.int32
             whole = [np.zeros(0, kind), *parts.pop(name)] if some[name] else [np.zeros(0, kind)]
@@ -258,6 +260,7 @@ class _Source:
                 break
         if done < self.count or _first_part(self._trace) != self._first:
             raise TraceError(f"{self._trace.folder} changed while it was read: its recording drops old parts.")
+        pa.default_memory_pool().release_unused()
         return values
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iotrace.replay import access
-from iotrace.replay.access import accesses
+from iotrace.replay.access import accesses, needed_accesses, stable_order
 from iotrace.replay.columns import Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
@@ -91,6 +91,7 @@ def spans_of(tables: Tables, event: Ids, thread: Ids) -> Spans:
         following = np.where(same, start[after], np.iinfo(np.int64).max)
         start[waiting] = np.maximum(start[waiting], np.minimum(end[waiting], following))
     np.maximum(start, end, out=end)
+    events.release("time_ns", "duration_ns")
     return Spans(start, end, thread)
 
 
@@ -110,9 +111,10 @@ def shared_accesses(
 ) -> tuple[Ids, Ids, npt.NDArray[np.int8]]:  # fmt: skip
     """Accesses that may conflict: resource, row and level, sorted by resource, start and row.
 
-    Left out is what only one thread uses, and what is only ever read or only ever written.
+    Left out is what only one thread uses, what is only ever read or only ever written, and reads between others of the
+    same thread for which they stand.
     """
-    events, n = tables.events, len(event)
+    events = tables.events
     files, nodes = len(tables.file_type), len(mapping.tree)
     real = np.arange(nodes + 1, dtype=np.int64)
     if mapping.links:
@@ -127,24 +129,21 @@ def shared_accesses(
         *_thin(events.other_file), *_thin(events.open), *_thin(events.other_open), selection.node,
         *_thin(selection.node2), *_thin(implicit), *_thin(memory.place), memory.slot, real, above_begin, above, bases,
     )  # fmt: skip
-    nothing, none = np.zeros(0, np.int64), np.zeros(0, np.int32)
-    accesses(*columns, users, levels, none, none, nothing)
+    none, flat = np.zeros(0, np.int32), np.zeros(0, np.int8)
+    accesses(*columns, users, levels, none, none, none, flat)
     shared = (users == -2) & (((levels & 1 << EXCLUDES) != 0) | (levels == (1 << READS | 1 << WRITES)))
     kept = int(np.count_nonzero(shared))
     if kept == 0:
-        return none, none, np.zeros(0, np.int8)
+        return none, none, flat
     number = np.where(shared, np.cumsum(shared) - 1, -1).astype(np.int32)
-    by_start = np.argsort(spans.start, kind="stable").astype(np.int32)
-    place = np.empty(n, np.int32)
-    place[by_start] = np.arange(n, dtype=np.int32)
-    keys = np.empty(accesses(*columns, users, levels, number, place, nothing), np.int64)
-    accesses(*columns, users, levels, number, place, keys)
-    keys.sort()
-    level = (keys & 3).astype(np.int8)
-    keys >>= 2
-    row = by_start[keys % n]
-    keys //= n
-    return keys.astype(np.int32), row, level
+    count = accesses(*columns, users, levels, number, none, none, flat)
+    resource, row, level = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int8)
+    accesses(*columns, users, levels, number, resource, row, level)
+    needed = needed_accesses(resource, row, level, spans.thread, spans.start, spans.end, kept)
+    resource, row, level = resource[needed], row[needed], level[needed]
+    by_start = np.argsort(spans.start[row], kind="stable")
+    order = by_start[stable_order(resource[by_start], kept)]
+    return resource[order], row[order], level[order]
 
 
 def _thin(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:

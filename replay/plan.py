@@ -29,6 +29,7 @@ from iotrace.replay.mapping import Mapping, map_paths
 from iotrace.replay.memory import Mappings, resolve_memory
 from iotrace.replay.outcomes import Expectations, Piece, Places, Sizes
 from iotrace.replay.packing import VALUES_MAX, Packer
+from iotrace.replay.room import check_events, check_rows
 from iotrace.replay.rows import (
     BEGIN,
     CLOSE,
@@ -92,8 +93,9 @@ def build_plan(trace: Trace, prefixes: Sequence[str] = (), order: str = "file") 
     Raises
     ------
     TraceError: the trace cannot be read.
-    ReplayError: nothing remains to be replayed; the message says what to map.
+    ReplayError: nothing remains to be replayed, or the plan has no room in memory; the message says what to map.
     """
+    check_events(trace)
     tables = load_tables(trace)
     mapping = map_paths(tables, trace.info, prefixes)
     selection = select(tables, mapping)
@@ -133,6 +135,7 @@ class _Assembly:
     def plan(self) -> Plan:
         events = self.tables.events
         kept = self.selection.kept
+        check_rows(int(np.count_nonzero(kept)))
         lanes = assign_lanes(self.tables, kept)
         self.dups = np.array(self.descriptors.extra_dups, dtype=np.int64).reshape(-1, 3)
         self.dups = self.dups[np.argsort(self.dups[:, 0], kind="stable")]
@@ -153,6 +156,7 @@ class _Assembly:
         inherited = self._inherited()
         events.release("offset", "other_offset", "size", "count", "address", "mode")
         self.descriptors.made = self.descriptors.closed = np.zeros(0, np.int32)
+        self.memory.delta = self.memory.length = np.zeros(0, np.int64)
         set_waits(
             rows, self.layout.part, self.tables, self.mapping, self.selection, self.memory, lanes, self.implicit,
             self.order,
