@@ -235,7 +235,8 @@ def _run_lanes(plan: Plan, ground: Ground, options: Options, asked: Asked) -> Ou
         def arguments(lane: int, first: int, last: int, control: Any, lines: Any) -> tuple[Any, ...]:
             return (
                 lane, first, last, TIMINGS[options.timing], float(options.speed), openings.high,
-                rows.special, rows.number, rows.arguments, rows.kinds, rows.delta, rows.made, rows.closed, rows.expect,
+                rows.special, rows.form, rows.forms.number, rows.forms.kinds, rows.forms.constants, rows.value_begin,
+                rows.values, rows.made, rows.closed, rows.expect,
                 rows.busy_ns, rows.idle_ns, rows.due_ns, rows.wait_begin, rows.wait_row, rows.awaited, lane_of_row,
                 openings.slots, strings, map_base, memory.tables[lane], control.ctypes.data, lines.ctypes.data,
                 threads.folder, threads.umask, threads.marker_begin, threads.marker_end,

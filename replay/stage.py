@@ -84,7 +84,13 @@ def check_room(needs: Needs, parent: Path, max_bytes: int | None = None, there: 
             "choose a larger mount, or map less (--map)."
         )
     entries = needs.staged_entries + needs.growth_entries
-    if not there and room.f_files and entries > max(0, room.f_favail - FREE_SHARE * room.f_files):
+    # CephFS answers -1 for those that are free: it does not know
+    if (
+        not there
+        and room.f_files
+        and room.f_favail >= 0
+        and entries > max(0, room.f_favail - FREE_SHARE * room.f_files)
+    ):
         raise StorageError(
             f"the replay makes {entries} files and folders on {parent}, which has room for {room.f_favail}: "
             "choose another mount, or map less (--map)."
