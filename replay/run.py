@@ -12,30 +12,37 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from iotrace.compiling import is_compiled
 from iotrace.errors import ReplayError, StorageError, UsageError
 from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
+from iotrace.replay.cache import STATES
 from iotrace.replay.ground import Ground
 from iotrace.replay.guard import page_guard
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.lanes import NUMBERS_SPARE, LaneMemory, Openings, resolve_strings
 from iotrace.replay.measure import Measured, measure, tables_of
+from iotrace.replay.payload import Contents, Payload
 from iotrace.replay.plan import build_plan
+from iotrace.replay.readying import Trees
 from iotrace.replay.result import MountInfo, Result, ResultInfo, Run
 from iotrace.replay.rows import Plan
-from iotrace.replay.stage import Needs, check_room, needs_of, stage
+from iotrace.replay.sight import load_sights
+from iotrace.replay.stage import check_room, needs_of
 from iotrace.replay.stopping import Asked, stop_signals, wake
 from iotrace.trace.reader import Trace, open_trace
 
 TIMINGS: Final = {"asap": kernel.ASAP, "think": kernel.THINK, "original": kernel.ORIGINAL}
 ENGINES: Final = ("psync",)
+
 CACHE_WARNING: Final = (
-    "The client's page cache may have served reads: the tree was written just before, and this version cannot tell."
+    "Reads may come from this client's page cache (--cache {}): for those of the storage itself, --cache cold."
 )
 
 
@@ -51,6 +58,11 @@ class Options:
     repeat: int = 1
     max_bytes: int | None = None
     keep: bool = False
+    compress: float = 0.0
+    duplicate: float = 0.0
+    staged: Path | None = None
+    cache: str = "recorded"
+    drop_caches: bool = False
 
 
 def run_replay(
@@ -65,6 +77,11 @@ def run_replay(
     repeat: int = 1,
     max_bytes: int | None = None,
     keep: bool = False,
+    compress: float = 0.0,
+    duplicate: float = 0.0,
+    staged: str | Path | None = None,
+    cache: str = "recorded",
+    drop_caches: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Result:
     """Replay a trace on one mount or several.
@@ -83,6 +100,10 @@ def run_replay(
     repeat: runs on each mount.
     max_bytes: most bytes to put on a mount.
     keep: leave the trees there.
+    compress, duplicate: shares (0 to 1) of the files' contents that a compressor saves, and that repeat others.
+    staged: a tree that was kept, or the folder that it lies in: it is used again, and kept again.
+    cache: state of this client's page cache before each run: "recorded", "warm" or "cold".
+    drop_caches: with "cold": empty the caches of the whole machine; needs root.
     progress: called with (what, done, total) while a tree is made (bytes) and while it runs (rows are not told; total
     0).
 
@@ -97,7 +118,10 @@ def run_replay(
     StorageError: a mount lacks the space, or fails.
     UsageError: an option makes no sense.
     """
-    options = Options(list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep)
+    options = Options(
+        list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, compress, duplicate,
+        Path(staged) if staged is not None else None, cache, drop_caches,
+    )  # fmt: skip
     _check(options)
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     if opened.info.detail == "histogram":
@@ -115,7 +139,7 @@ def run_replay(
 def _check(options: Options) -> None:
     for name, value, allowed in (
         ("--timing", options.timing, tuple(TIMINGS)), ("--engine", options.engine, ENGINES),
-        ("--order", options.order, ("file", "thread")),
+        ("--order", options.order, ("file", "thread")), ("--cache", options.cache, STATES),
     ):  # fmt: skip
         if value not in allowed:
             raise UsageError(f"{name} {value}: choose one of {', '.join(allowed)}.")
@@ -133,58 +157,44 @@ def replay_plan(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Result:
     """Run a plan on each folder, as often as the options say; see run_replay."""
-    needs = needs_of(plan)
+    sights = load_sights(trace)
+    needs = needs_of(plan, sights)
     for folder in folders:
         if not folder.is_dir():
             raise StorageError(f"{folder}: no such folder; --fs names one on the mount under test.")
-        check_room(needs, folder, options.max_bytes)
+        check_room(needs, folder, options.max_bytes, needs.staged_bytes if options.staged else 0)
     info = _result_info(plan, trace, folders, options)
+    contents = Contents(Payload(compress=options.compress, duplicate=options.duplicate))
     measured: list[Measured] = []
-    with stop_signals() as asked:
+    with stop_signals() as asked, ExitStack() as ends:
+        if progress and not is_compiled(kernel.run_lane):
+            progress("compiling, once after the installation", 0, 0)
         _prepare(plan)
+        trees = Trees(plan, contents, sights, options, needs, asked, ends, progress)
         for turn in range(options.repeat):
-            places = list(folders) if turn % 2 == 0 else list(reversed(folders))
-            for folder in places:
-                check_room(needs, folder, options.max_bytes)
+            for folder in list(folders) if turn % 2 == 0 else list(reversed(folders)):
                 run = Run(
                     run=len(info.runs), round=turn, fs=str(folder), mount=mount_info(folder), started_utc=_utc(),
                     staged_files=needs.staged_entries, staged_bytes=needs.staged_bytes,
                 )  # fmt: skip
-                one = _one_run(plan, folder, options, run, asked, needs, progress, info.warnings)
+                tree = trees.ready(folder)
+                for note in trees.cache(tree, run.mount.type):
+                    if note not in info.warnings:
+                        info.warnings.append(note)
+                if progress:
+                    progress(f"replaying on {folder}", 0, 0)
+                outcome = _run_lanes(plan, tree.ground, options, asked)
+                asked.check()
+                if outcome.full:
+                    raise StorageError(
+                        f"{folder}: no space left during the replay, after {outcome.ops} operations; the tree was "
+                        "removed: choose a larger mount."
+                    )
+                measured.append(measure(plan, outcome, run))
                 info.runs.append(run)
-                measured.append(one)
+        info.warnings += trees.kept()
     histograms, intervals = tables_of(plan, info.runs, measured)
     return Result(info, histograms, intervals)
-
-
-def _one_run(
-    plan: Plan, folder: Path, options: Options, run: Run, asked: Asked, needs: Needs,
-    progress: Callable[[str, int, int], None] | None, kept: list[str],
-) -> Measured:  # fmt: skip
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress:
-            progress(f"making the tree on {folder}", done, needs.staged_bytes)
-
-    with Ground(folder, options.keep) as ground:
-        # threads write: the main thread looks for signals between pieces
-        stage(plan, ground.tree, step, asked.event)
-        asked.check()
-        if progress:
-            progress(f"replaying on {folder}", 0, 0)
-        outcome = _run_lanes(plan, ground, options, asked)
-        asked.check()
-        if options.keep:
-            kept.append(f"The files of run {run.run + 1} were kept: {ground.folder}")
-        if outcome.full:
-            raise StorageError(
-                f"{folder}: no space left during the replay, after {outcome.ops} operations; the tree was removed: "
-                "choose a larger mount."
-            )
-    return measure(plan, outcome, run)
 
 
 @dataclass(slots=True)
@@ -336,7 +346,9 @@ def _utc() -> str:
 def _result_info(plan: Plan, trace: Trace, folders: Sequence[Path], options: Options) -> ResultInfo:
     from iotrace import __version__
 
-    warnings = [*plan.warnings, CACHE_WARNING]
+    warnings = list(plan.warnings)
+    if options.cache != "cold":
+        warnings.append(CACHE_WARNING.format(options.cache))
     if not trace.info.complete:
         warnings.insert(0, "The trace is incomplete (cut off, or operations were lost): so is its replay.")
     return ResultInfo(
@@ -350,7 +362,9 @@ def _result_info(plan: Plan, trace: Trace, folders: Sequence[Path], options: Opt
         options={
             "fs": [str(folder) for folder in folders], "map": plan.prefixes, "engine": options.engine,
             "timing": options.timing, "speed": options.speed, "order": options.order, "repeat": options.repeat,
-            "max_bytes": options.max_bytes, "keep": options.keep,
+            "max_bytes": options.max_bytes, "keep": options.keep, "compress": options.compress,
+            "duplicate": options.duplicate, "staged": str(options.staged or ""), "cache": options.cache,
+            "drop_caches": options.drop_caches,
         },
         not_replayed=dict(plan.not_replayed),
         warnings=warnings,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from iotrace.replay.columns import NONE, Ints
 from iotrace.trace.reader import Trace
@@ -71,5 +72,5 @@ def load_sights(trace: Trace) -> Sights:
 
 
 def _ints(column: Any) -> Ints:
-    values = column.combine_chunks().fill_null(NONE) if column.null_count else column
+    values = column.combine_chunks().cast(pa.int64()).fill_null(NONE) if column.null_count else column
     return np.asarray(values.to_numpy(), dtype=np.int64)
