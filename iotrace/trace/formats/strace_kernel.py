@@ -186,12 +186,13 @@ TEXTS: Final = (
     b"/(unknown)", b"<unfinished ...>", b" resumed>", b"/dev/shm", b"/dev/hugepages/", b"/memfd:", b"/anon_hugepage",
     b"/dmabuf:", b"/SYSV", b" (deleted)", b"/proc", b"/sys", b"/dev/", b" entries */", b"--- ", b" ---", b"<... ",
     b"[pid ", b"makedev(", b"st_", b"stx_", b"AT_FDCWD", b"FIO", b"0x545", b"cmsg_type", b"d_ino=", b"iov_len=",
+    b"<char ", b"<block ", b"syscall_",
 )  # fmt: skip
 TEXT_ROOM: Final = 32
 (
     _W_UNKNOWN, _W_UNFINISHED, _W_RESUMED, _W_SHM, _W_HUGE, _W_MEMFD, _W_ANON, _W_DMABUF, _W_SYSV, _W_DELETED, _W_PROC,
     _W_SYS, _W_DEV, _W_ENTRIES, _W_DASHES, _W_DASHES_END, _W_DOTS, _W_PID, _W_MAKEDEV, _W_ST, _W_STX, _W_FDCWD,
-    _W_FIO, _W_FIO_RAW, _W_CMSG, _W_D_INO, _W_IOV,
+    _W_FIO, _W_FIO_RAW, _W_CMSG, _W_D_INO, _W_IOV, _W_CHAR, _W_BLOCK, _W_NUMBERED,
 ) = range(0, TEXT_ROOM * len(TEXTS), TEXT_ROOM)  # fmt: skip
 CONSTANTS_AT: Final = TEXT_ROOM * len(TEXTS)
 """Where in WORDS the table of symbols begins: SYMBOL_SLOTS of (kind, value, length, text)."""
@@ -687,15 +688,33 @@ def _named(at: int, end: int) -> int:
 
 
 @inner
-def _shown(c: int, field: int, begin: int, end: int) -> bool:
+def _is_letter(byte: int) -> bool:
+    return 97 <= byte <= 122 or 65 <= byte <= 90
+
+
+@inner
+def _shown(h: int, c: int, field: int, begin: int, end: int) -> bool:
     """Note the name between `<` and `>`: an absolute one, or a length of 0 for what is no file."""
     plain = end > begin and get_byte(begin, 0) == 47
+    known = plain
+    kind = end > begin and _is_letter(get_byte(begin, 0))
     for i in range(end - begin):
         byte = get_byte(begin, i)
         if byte == 92:
             return False
         if byte == 60:
-            plain = False
+            if not (
+                _begins(h, begin + i, end - begin - i, _W_CHAR, 6)
+                or _begins(h, begin + i, end - begin - i, _W_BLOCK, 7)
+            ):
+                return False
+            plain, known = False, True
+            break
+        if byte == 58 and kind:
+            known = True
+        kind = kind and (_is_word(byte) or byte == 45)
+    if not known:
+        return False
     put(c, field, begin)
     put(c, field + 1, end - begin if plain else 0)
     return True
@@ -765,7 +784,7 @@ def _descriptor(h: int, c: int, at: int, end: int, field: int) -> int:
     if at < end and get_byte(at, 0) == 60:
         put(c, C_SPECIAL, 1)
         behind = _named(at, end)
-        if behind < 0 or not _shown(c, field + 1, at + 1, behind - 1):
+        if behind < 0 or not _shown(h, c, field + 1, at + 1, behind - 1):
             return -1
         at = behind
     return at
@@ -1226,7 +1245,7 @@ def _result(h: int, c: int, at: int, end: int) -> bool:
         put(c, C_RESULT, get(h, AT))
     if at < end and get_byte(at, 0) == 60:
         behind = _named(at, end)
-        if behind < 0 or not _shown(c, C_RNAME, at + 1, behind - 1):
+        if behind < 0 or not _shown(h, c, C_RNAME, at + 1, behind - 1):
             return False
         at = behind
     if at + 1 < end and get_byte(at, 0) == 32 and 65 <= get_byte(at, 1) <= 90:

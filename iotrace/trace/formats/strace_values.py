@@ -101,6 +101,9 @@ _OPENERS: Final = re.compile(rf"{_QUOTED}|{_NAMED}|/\*|[\[\]{{}}(),]", re.DOTALL
 _COMMENT: Final = re.compile(r"\s*/\*.*?\*/\s*")
 _STRING: Final = re.compile(r'@?"((?:[^"\\]|\\.)*+)"(\.\.\.)?')
 _DESCRIPTOR: Final = re.compile(r"(0x[0-9a-f]+|-?\d+|AT_FDCWD)(?:<((?:->|[^<>]|<[^<>]*>)*)>)?(\(deleted\))?")
+_NO_FILE: Final = re.compile(rb"[A-Za-z][\w-]*:")
+"""pipe:[1], socket:[1], TCPv6:[…], UNIX-STREAM:[…], anon_inode:[eventfd]."""
+_DEVICE: Final = re.compile("<(?:char|block) ")
 _FIELD: Final = re.compile(r"(\w+)=(makedev\([^)]*\)|[^,{}\[\]()]+)")
 _STAT: Final = re.compile(
     r"\{st_dev=(makedev\([^)]*\)|0x[0-9a-f]+), st_ino=(\d+), st_mode=([^,]+), st_nlink=(\d+), [^\[{]*?st_blocks=(\d+)"
@@ -201,12 +204,17 @@ def strings(text: str) -> list[bytes] | None:
 
 
 def shown_name(text: str | None, deleted: bool) -> bytes | None:
-    """What `-y` shows behind a descriptor: a path, OTHER, or None for nothing."""
+    """What `-y` shows behind a descriptor: a path, OTHER, or None for nothing and for what is neither."""
     if text is None:
         return None
-    if not text.startswith("/") or "<" in text:
-        return OTHER
-    return unescape(text) + (b" (deleted)" if deleted else b"")
+    if "<" in text:
+        # 3</dev/null<char 1:3>>
+        return OTHER if _DEVICE.search(text) else None
+    # -x and -xx show names in hexadecimal, as they do strings
+    name = unescape(text)
+    if name.startswith(b"/"):
+        return name + (b" (deleted)" if deleted else b"")
+    return OTHER if _NO_FILE.match(name) else None
 
 
 def descriptor(text: str) -> tuple[int, bytes | None]:
