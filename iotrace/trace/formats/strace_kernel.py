@@ -1316,7 +1316,7 @@ def _accept_call(h: int, c: int) -> None:
         put(h, LAST_NS, get(c, C_TIME) + duration)
     if get(c, C_FDN) != -1 or get(c, C_DIRN) != -1 or get(c, C_RNAME) != -1:
         put(h, DECORATED, 1)
-    if get(c, C_MISSED):
+    if get(c, C_MISSED) and get(c, C_RESULT) != -_EBADF:
         put(h, UNKNOWN_FDS, get(h, UNKNOWN_FDS) + 1)
 
 
@@ -1414,6 +1414,8 @@ def _look_up(h: int, c: int, field: int) -> int:
     if name == -1:
         if row < 0:
             put(c, C_MISSED, 1)
+        elif get(c, C_RESULT) == -_EBADF and get(_open(h, row), O_SHOWN) >= 0:
+            return -2
         return row
     if row >= 0:
         shown = get(_open(h, row), O_SHOWN)
@@ -1526,7 +1528,7 @@ def _on_fd(h: int, c: int) -> bool:
     if kind == K_DUP:
         return _dup(h, c, row)
     _accept_call(h, c)
-    if row < 0 or result == -_EBADF:
+    if row < 0:
         return True
     info = _open(h, row)
     file = get(info, O_FILE)
@@ -1595,7 +1597,7 @@ def _dup(h: int, c: int, row: int) -> bool:
     new, fd, op = get(c, C_RESULT), get(c, C_FD), get(c, C_OP)
     if new < 0:
         _accept_call(h, c)
-        if row >= 0 and new != -_EBADF:
+        if row >= 0:
             _emit_open(h, c, row)
         return True
     closed = _at_fd(h, c, new) if new != fd else -1
@@ -1648,7 +1650,7 @@ def _fcntl(h: int, c: int) -> bool:
             elif command == _SETFL:
                 flags = get(_open(h, there), O_FLAGS)
                 put(_open(h, there), O_FLAGS, (flags & ~_SETTABLE) | (value & _SETTABLE))
-    if row >= 0 and get(c, C_RESULT) != -_EBADF:
+    if row >= 0:
         _emit_open(h, c, row)
     return True
 
@@ -1732,7 +1734,7 @@ def _mmap(h: int, c: int) -> bool:
     if row == -2 or size == NULL or not 0 < size < 1 << 48 or start >= 1 << 60:
         return False
     length = _pages(h, size)
-    unmapped = row < 0 or start == -_EBADF
+    unmapped = row < 0
     if start >= 0 and (unmapped or length > 0) and not _cut(h, c, start, start + length, 0 if unmapped else 1):
         return False
     _accept_call(h, c)
