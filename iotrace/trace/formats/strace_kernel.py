@@ -1129,6 +1129,41 @@ def _clock(h: int, c: int, at: int, end: int) -> int:
 
 
 @inner
+def _command(at: int, end: int) -> int:
+    """Behind the name of a process that -Y shows behind its id."""
+    if at >= end or get_byte(at, 0) != 60:
+        return at
+    begin = at
+    at += 1
+    while at < end and get_byte(at, 0) != 62 and get_byte(at, 0) != 60:
+        at += 1
+    return at + 1 if at + 1 < end and get_byte(at, 0) == 62 else begin
+
+
+@inner
+def _brackets(at: int, end: int) -> int:
+    """Behind the call's number that -n shows, and the program's place that -i does."""
+    if at < end and get_byte(at, 0) == 91:
+        digits = _spaces(at + 1, end)
+        behind = digits
+        while behind < end and _is_digit(get_byte(behind, 0)):
+            behind += 1
+        if behind > digits and behind + 1 < end and get_byte(behind, 0) == 93 and get_byte(behind, 1) == 32:
+            at = behind + 2
+    if at < end and get_byte(at, 0) == 91:
+        behind = at + 1
+        unknown = behind < end and get_byte(behind, 0) == 63
+        while behind < end:
+            byte = get_byte(behind, 0)
+            if not (byte == 63 if unknown else _is_digit(byte) or 97 <= byte <= 102):
+                break
+            behind += 1
+        if behind > at + 1 and behind + 1 < end and get_byte(behind, 0) == 93 and get_byte(behind, 1) == 32:
+            at = behind + 2
+    return at
+
+
+@inner
 def _head(h: int, c: int, at: int, end: int, pid: int) -> int:
     """Who and when; returns where the rest begins."""
     put(c, C_TID, pid)
@@ -1136,14 +1171,14 @@ def _head(h: int, c: int, at: int, end: int, pid: int) -> int:
     at = _spaces(at, end)
     if at >= end:
         return -1
-    if get_byte(at, 0) == 91:
-        if not _begins(h, at, end - at, _W_PID, 5):
-            return -1
+    if _begins(h, at, end - at, _W_PID, 5):
         at = _spaces(at + 5, end)
         begin, value = at, 0
         while at < end and _is_digit(get_byte(at, 0)) and at - begin < 8:
             value = value * 10 + get_byte(at, 0) - 48
             at += 1
+        if at > begin:
+            at = _command(at, end)
         if at == begin or at + 1 >= end or get_byte(at, 0) != 93 or get_byte(at, 1) != 32 or value > MAX_PID:
             return -1
         put(c, C_TID, value)
@@ -1153,11 +1188,16 @@ def _head(h: int, c: int, at: int, end: int, pid: int) -> int:
         while at < end and _is_digit(get_byte(at, 0)) and at - begin < 11:
             value = value * 10 + get_byte(at, 0) - 48
             at += 1
-        if at < end and get_byte(at, 0) == 32:
+        after = _command(at, end)
+        named = after > at
+        if named and get_byte(after, 0) != 32:
+            return -1
+        if at < end and (named or get_byte(at, 0) == 32):
             if value <= MAX_PID and at - begin <= 8:
+                at = after
                 put(c, C_TID, value)
                 at = _spaces(at, end)
-            elif at - begin >= 9 and value > MAX_PID:
+            elif at - begin >= 9 and value > MAX_PID and not named:
                 at = begin
             else:
                 return -1
@@ -1185,6 +1225,7 @@ def _head(h: int, c: int, at: int, end: int, pid: int) -> int:
             at = _spaces(at + 1, end)
         if at < end and _is_digit(get_byte(at, 0)):
             return -1
+    at = _brackets(at, end)
     # from here on the time is that of the trace
     kind, time = get(c, C_CLOCK), get(c, C_TIME)
     put(c, C_BEFORE, get(h, BEFORE))
@@ -2365,15 +2406,17 @@ def next_time(h: int, row: int) -> bool:
     c = get(h, CALL)
     at = _spaces(begin, end)
     if at < end and get_byte(at, 0) == 91 and _begins(h, at, end - at, _W_PID, 5):
-        while at < end and get_byte(at, 0) != 93:
+        at = _spaces(at + 5, end)
+        while at < end and _is_digit(get_byte(at, 0)):
             at += 1
-        at = _spaces(at + 1, end)
+        at = _spaces(_command(at, end) + 1, end)
     elif at < end and _is_digit(get_byte(at, 0)):
         # a number and a space: a process, if it is one of theirs
         after, value = at, 0
         while after < end and _is_digit(get_byte(after, 0)) and after - at < 11:
             value = value * 10 + get_byte(after, 0) - 48
             after += 1
+        after = _command(after, end)
         if after < end and get_byte(after, 0) == 32 and value <= MAX_PID:
             at = _spaces(after, end)
     # a line without a time stands where the one before it did

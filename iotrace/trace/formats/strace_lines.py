@@ -16,8 +16,10 @@ from iotrace.trace.formats import strace_values as v
 from iotrace.trace.formats.strace_calls import CALLS, fill, fork_flags, is_fork, operation_of
 
 _HEAD = (
-    r" *(?:(?:\[pid +(\d+)\]|(\d+)) +)?"
+    # who (with -Y its name), when (and since when), with -n the call's number, with -i where the program stands
+    r" *(?:(?:\[pid +(\d+)(?:<[^<>]*>)?\]|(\d+)(?:<[^<>]*>)?) +)?"
     r"(?:(\d+\.\d+|\d\d:\d\d:\d\d(?:\.\d+)?|\d{9,}) +(?:\( *\+ *\d+\.\d+\) +)?)?"
+    r"(?:\[ *\d+\] )?(?:\[(?:[0-9a-f]+|\?+)\] )?"
 )
 _CALL: Final = re.compile(
     _HEAD + r"(\w+)\((.*)\) += (-?\d+|0x[0-9a-f]+|\?)(?:<((?:->|[^<>]|<[^<>]*>)*+)>(\(deleted\))?)?"
@@ -172,7 +174,8 @@ class StraceLog:
         if rest.startswith("--- ") and rest.endswith(" ---"):
             self._who_when(in_brackets or plain, clock, pid)
             return True
-        if not rest or rest.startswith("strace: "):
+        if not rest or rest.startswith(("strace: ", "> ", "| ", "* ")):
+            # strace's own words, with -k the functions that called, with -e read=… what was read
             return True
         begun = _BEGUN.match(rest)
         if begun is None:
@@ -352,6 +355,7 @@ def time_of_day(text: str) -> int:
 
 def looks_right(line: str) -> bool:
     """Whether a line is strace's beyond doubt: a whole call, an interrupted one, or a thread's end."""
+    line = line.removesuffix("\r")
     match = _CALL.match(line)
     if match is not None:
         return True
