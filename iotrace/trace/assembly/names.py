@@ -248,7 +248,7 @@ class OnNames(OnDescriptors):
             file = self._files.new(text, path, False)
             file.type, file.target = "link", target
             file.size = file.length = len(target)
-        other = self.intern(normalise(os.path.dirname(text), target), target)
+        other = self.intern(target, target)
         self._emit(
             thread,
             call,
@@ -269,7 +269,7 @@ class OnNames(OnDescriptors):
             file.type = "link"
             if call.text is not None:
                 target = call.text[: call.result]
-                other = self.intern(normalise(os.path.dirname(text), target), target)
+                other = self.intern(target, target)
                 if call.size is None or call.result < call.size:
                     file.target = target
         elif call.result == -errno.ENOENT:

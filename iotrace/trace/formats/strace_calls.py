@@ -44,12 +44,20 @@ def _set_path2(call: Call, text: str) -> None:
     call.path2 = v.string(text)
 
 
+def _whole(call: Call, text: str) -> bytes | None:
+    """A string; None where only its beginning stands there (strace -s)."""
+    if text.endswith('"...'):
+        call.cut_names += 1
+        return None
+    return v.string(text)
+
+
 def _set_name(call: Call, text: str) -> None:
-    call.name = v.string(text)
+    call.name = _whole(call, text)
 
 
 def _set_text(call: Call, text: str) -> None:
-    call.text = v.string(text)
+    call.text = _whole(call, text)
 
 
 def _set_size(call: Call, text: str) -> None:
@@ -207,6 +215,7 @@ def _exec(call: Call, name: str, text: str) -> None:
     _set_path(call, parts[first])
     if len(parts) > first + 1:
         call.arguments = v.strings(parts[first + 1])
+        call.cut_arguments = v.cut_strings(parts[first + 1])
     if len(parts) > first + 2:
         call.environment = v.strings(parts[first + 2])
 

@@ -984,7 +984,9 @@ def _argument(h: int, c: int, role: int, at: int, end: int) -> int:
         if byte != 34 and not (byte == 48 and at + 1 < end and get_byte(at, 1) == 120):
             return -1
         put(c, C_TEXT, 1 if byte == 34 else 0)
-        return _skip(c, at, end)
+        at = _skip(c, at, end)
+        # `...` behind a text that was cut short is counted
+        return -1 if at >= 0 and get_byte(at, -1) == 46 else at
     if role == _R_NAME:
         behind = _quoted(at, end) if byte == 34 else -1
         for i in range(behind - at):

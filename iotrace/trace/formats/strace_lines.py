@@ -57,6 +57,8 @@ class StraceLog:
     Attributes
     ----------
     lines: taken so far. understood: of these. first_bad: number and text of the first line that was not understood.
+    cut_names: names of attributes and texts of links of which the log shows the beginning only. cut_arguments: the
+        same of a program's arguments.
     lost: calls of the table whose line was torn or not to be parsed, by kind of operation.
     decorated: the log shows what descriptors are (-y). timed: it has times. measured: it has durations (-T).
     relative: its first time tells how long ago the line before was (-r).
@@ -67,6 +69,7 @@ class StraceLog:
     def __init__(self, assembler: Assembler, start_ns: int | None = None) -> None:
         self.assembler = assembler
         self.lines = self.understood = self.foreign = 0
+        self.cut_names = self.cut_arguments = 0
         self.lost: dict[str, int] = {}
         self.first_bad: tuple[int, str] | None = None
         self.decorated = self.timed = self.measured = self.notices = self.relative = False
@@ -305,6 +308,8 @@ class StraceLog:
             self.decorated = True
         if call.op == "exec" and not self.command and call.arguments and (result or 0) >= 0:
             self.command = call.arguments
+        self.cut_names += call.cut_names
+        self.cut_arguments += call.cut_arguments
         self.assembler.add(call)
         return True
 

@@ -203,6 +203,11 @@ def strings(text: str) -> list[bytes] | None:
     return [unescape(match[1]) for match in _STRING.finditer(text)]
 
 
+def cut_strings(text: str) -> int:
+    """How many strings of `["…"..., "…"]` are shown by their beginning only."""
+    return sum(match[2] is not None for match in _STRING.finditer(text))
+
+
 def shown_name(text: str | None, deleted: bool) -> bytes | None:
     """What `-y` shows behind a descriptor: a path, OTHER, or None for nothing and for what is neither."""
     if text is None:
