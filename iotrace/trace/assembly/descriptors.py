@@ -60,7 +60,7 @@ class OnDescriptors(Family):
                 thread.descriptors.drop(fd)
                 self._description(thread, fd, name)
 
-    def _describe(self, file: File, path: int, text: bytes, flags: int, position: int | None) -> Description:
+    def _describe(self, file: File, path: int | None, text: bytes, flags: int, position: int | None) -> Description:
         description = Description(self._opens, file, path, text, flags, position)
         self._opens += 1
         return description
