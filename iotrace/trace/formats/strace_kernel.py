@@ -2175,6 +2175,8 @@ def _call(h: int, c: int, name: int, name_length: int, begin: int, close: int, e
         return False
     put(c, C_AT, at)
     if op == NULL:
+        if _begins(h, name, name_length, _W_NUMBERED, 8):
+            return False
         _accept(h, c)
         return True
     if op in (IOCTL, RECVMSG):
@@ -2241,14 +2243,14 @@ def _unfinished(h: int, c: int, begin: int, name_end: int, end: int) -> bool:
     tid = get(c, C_TID)
     slot = get_half(get(h, PENDING_OF), tid)
     length = end - begin
-    if slot == IN_PYTHON or length > PENDING_ROOM or (slot == 0 and get(h, PENDING_FREE) < 0):
+    # where another one waits already, that one is lost
+    if slot != 0 or length > PENDING_ROOM or get(h, PENDING_FREE) < 0:
         return False
     put(c, C_AT, get(c, C_TIME))
     _accept(h, c)
-    if slot == 0:
-        slot = get(h, PENDING_FREE) + 1
-        put(h, PENDING_FREE, get(get(h, PENDING_TABLE) + 8 * PENDING_FIELDS * (slot - 1), W_TIME))
-        _put_half(get(h, PENDING_OF), tid, slot)
+    slot = get(h, PENDING_FREE) + 1
+    put(h, PENDING_FREE, get(get(h, PENDING_TABLE) + 8 * PENDING_FIELDS * (slot - 1), W_TIME))
+    _put_half(get(h, PENDING_OF), tid, slot)
     row = get(h, PENDING_TABLE) + 8 * PENDING_FIELDS * (slot - 1)
     put(row, W_TIME, get(c, C_TIME))
     put(row, W_NAME, name_end - begin)

@@ -131,6 +131,21 @@ def number(text: str) -> int:
         raise NotUnderstood(text) from None
 
 
+def errno_of(name: str) -> int:
+    """Number of an error, `ENOENT` or (one without a name) `ERRNO_530`.
+
+    Raises
+    ------
+    NotUnderstood: there is none of this name.
+    """
+    known = ERRNO.get(name)
+    if known is None and name.startswith("ERRNO_"):
+        known = number(name[6:])
+    if known is None or known >= 4096:
+        raise NotUnderstood(name)
+    return known
+
+
 def flags(text: str) -> int | None:
     """Bits of `O_RDWR|O_CREAT|0x4000000`, `0`, `MAP_SHARED|21<<MAP_HUGE_SHIFT`; None when no part has a known number.
 
