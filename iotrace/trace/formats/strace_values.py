@@ -89,6 +89,7 @@ OTHER: Final = b""
 """Name of a descriptor that is no file: a pipe, socket, device or the like."""
 
 _ESCAPE: Final = re.compile(r"\\([0-7]{1,3}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_HEXADECIMAL: Final = re.compile(r"(?:\\x[0-9a-f]{2})++")
 _LETTERS: Final = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f", "a": "\a", "b": "\b", "0": "\0"}
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*+"'
 _NAMED: Final = r"<(?:->|[^<>]|<[^<>]*>)*+>"
@@ -187,6 +188,9 @@ def flags(text: str) -> int | None:
 
 def unescape(text: str) -> bytes:
     """Bytes of a C string's inside."""
+    if _HEXADECIMAL.fullmatch(text):
+        # -xx shows all so
+        return bytes.fromhex(text.replace("\\x", ""))
     if "\\" in text:
         text = _ESCAPE.sub(_unescape_one, text)
     return text.encode("latin-1")
