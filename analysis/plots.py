@@ -100,13 +100,19 @@ def timeline(frame: pd.DataFrame, duration_s: float) -> Picture | None:
 
     everything = np.ones(len(frame), dtype=bool)
     read, written = series(frame["bytes_read"], everything), series(frame["bytes_written"], everything)
+    # a step reaches to the next point: the last slice, of a short recording the only one, needs its end
+    edges = np.append(starts, len(starts) * width)
+
+    def closed(values: Any) -> Any:
+        return np.append(values, values[-1])
+
     with styled():
         figure = Figure(figsize=(9, 4.2), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True)
         for values, name in ((read, "read"), (written, "write")):
-            above.fill_between(starts, values, step="post", alpha=0.25, color=CLASS_COLOURS[name], linewidth=0)
+            above.fill_between(edges, closed(values), step="post", alpha=0.25, color=CLASS_COLOURS[name], linewidth=0)
             label = "bytes read" if name == "read" else "bytes written"
-            above.step(starts, values, where="post", color=CLASS_COLOURS[name], linewidth=1.3, label=label)
+            above.step(edges, closed(values), where="post", color=CLASS_COLOURS[name], linewidth=1.3, label=label)
         above.set_ylabel("bytes per second")
         above.yaxis.set_major_formatter(ticks(rate_text))
         above.set_ylim(bottom=0)
@@ -115,8 +121,8 @@ def timeline(frame: pd.DataFrame, duration_s: float) -> Picture | None:
         stacks = [series(frame["calls"], (frame["class"] == kind).to_numpy()) for kind in kinds]
         if kinds:
             below.stackplot(
-                starts,
-                stacks,
+                edges,
+                [closed(stack) for stack in stacks],
                 labels=kinds,
                 colors=[CLASS_COLOURS[kind] for kind in kinds],
                 alpha=0.85,

@@ -112,10 +112,12 @@ def header(made: Summary, width: int) -> Text:
     where = f"recorded by {info.backend or 'unknown'} on {host}"
     kernel = f", Linux {info.kernel} {info.architecture}" if info.kernel else ""
     text.append(printable(f"{where}{kernel}{', ' + info.started_utc if info.started_utc else ''}") + "\n", style="dim")
+    # counts know no files but the file systems they lie on
+    files = "" if info.detail == "histogram" else f"{count_text(made.files)} file{'' if made.files == 1 else 's'}, "
     facts = (
         f"{duration_text(made.duration_s * 1e9)}, {count_text(made.events)} events, "
         f"{count_text(made.processes)} process{'' if made.processes == 1 else 'es'}, "
-        f"{count_text(made.files)} file{'' if made.files == 1 else 's'}, "
+        f"{files}"
         f"{bytes_text(made.bytes_read)} read, {bytes_text(made.bytes_written)} written"
     )
     text.append(facts + "\n")
