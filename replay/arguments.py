@@ -373,7 +373,7 @@ class Builder:
         if name == "fcntl.dupfd":
             self._set(at, 2, 3)
         elif name == "fcntl":
-            flags = _open_flags(self.tables)
+            flags = open_flags(self.tables)
             value = np.append(flags, 0)[self.tables.events.open[event]] & _SETFL_FLAGS
             command = self.tables.events.flags[event]
             self._set(at, 2, np.where(command == 4, value, np.where(command == 2, 1, 0)))
@@ -430,7 +430,7 @@ def _or_zero(values: Ints) -> Ints:
     return np.where(values == NONE, 0, values)
 
 
-def _open_flags(tables: Tables) -> Ints:
+def open_flags(tables: Tables) -> Ints:
     """Flags of each description, shape (opens,)."""
     events = tables.events
     flags = np.zeros(tables.opens + 1, np.int64)
@@ -443,7 +443,7 @@ def _open_flags(tables: Tables) -> Ints:
 
 
 def _direct_opens(tables: Tables) -> Flags:
-    direct: Flags = (_open_flags(tables) & _O_DIRECT) != 0
+    direct: Flags = (open_flags(tables) & _O_DIRECT) != 0
     return direct
 
 

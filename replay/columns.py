@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from iotrace.errors import TraceError
-from iotrace.trace.operations import NUMBER_OF
+from iotrace.trace.operations import CALL_OF_REQUEST, NUMBER_OF
 from iotrace.trace.reader import Trace
 from iotrace.trace.texts import path_bytes as path_bytes
 
@@ -34,7 +34,8 @@ _LIMIT: Final = 1 << 61
 class Events:
     """Events in order of completion, one NumPy array a column, each of shape (n,).
 
-    `process`, `path`, `file`, … are rows of the other tables; `thread` and `open` are numbered densely from 0.
+    `process`, `path`, `file`, … are rows of the other tables; `thread` and `open` are numbered densely from 0. What was
+    asked of io_uring or libaio stands in `op` as the call that does the same; `asked` is the operation as recorded.
     """
 
     time_ns: Ints
@@ -58,9 +59,18 @@ class Events:
     mode: Ints
     child: Ids
     result: Ints
+    ring: Ints
+    batch: Ints
+    asked: npt.NDArray[np.int16]
 
     def __len__(self) -> int:
         return len(self.time_ns)
+
+    @property
+    def asynchronous(self) -> Flags:
+        """Operations that were submitted at one moment and completed at another."""
+        asynchronous: Flags = self.op != self.asked
+        return asynchronous
 
     @property
     def end_ns(self) -> Ints:
@@ -131,7 +141,10 @@ def load_tables(trace: Trace) -> Tables:
     opens = np.unique(np.concatenate([columns["open"], columns["other_open"]]))
     opens = opens[opens != NONE]
     child = np.where(wait, _dense(columns["child"], events_processes), _dense(columns["child"], threads))
+    asked = columns["op"].astype(np.int16)
+    _calls_for_requests(columns)
     events = Events(
+        asked=asked,
         time_ns=np.clip(columns["time_ns"], -_LIMIT, _LIMIT),
         duration_ns=np.clip(columns["duration_ns"], -1, _LIMIT),
         off_cpu_ns=np.where(columns["off_cpu_ns"] == NONE, -1, np.clip(columns["off_cpu_ns"], 0, _LIMIT)),
@@ -147,7 +160,18 @@ def load_tables(trace: Trace) -> Tables:
         child=child.astype(np.int32),
         **{
             name: columns[name]
-            for name in ("offset", "other_offset", "size", "count", "address", "flags", "mode", "result")
+            for name in (
+                "offset",
+                "other_offset",
+                "size",
+                "count",
+                "address",
+                "flags",
+                "mode",
+                "result",
+                "ring",
+                "batch",
+            )
         },
     )
     picked = files.take(pa.array(file_rows))
@@ -174,7 +198,7 @@ def load_tables(trace: Trace) -> Tables:
 
 
 def _event_columns(trace: Trace) -> dict[str, Any]:
-    names = [field.name for field in fields(Events)]
+    names = [field.name for field in fields(Events) if field.name != "asked"]
     parts: dict[str, list[Any]] = {name: [] for name in names}
     for batch in trace.batches("events", names):
         for name in names:
@@ -182,6 +206,21 @@ def _event_columns(trace: Trace) -> dict[str, Any]:
             parts[name].append(_op_numbers(column) if name == "op" else _ints(column))
     empty = np.zeros(0, np.int64)
     return {name: np.concatenate(columns) if columns else empty for name, columns in parts.items()}
+
+
+def _calls_for_requests(columns: dict[str, Any]) -> None:
+    """Put the calls that do the same in the place of requests to io_uring and libaio; changes op and flags in place."""
+    op = columns["op"].copy()
+    for name, call in CALL_OF_REQUEST.items():
+        at = op == NUMBER_OF[name]
+        if not at.any():
+            continue
+        columns["op"][at] = NUMBER_OF[call]
+        if call == "fsync":
+            synced = at & (np.maximum(columns["flags"], 0) & 1 != 0)
+            columns["op"][synced] = NUMBER_OF["fdatasync"]
+        elif call == "fallocate":
+            columns["flags"][at] = np.maximum(columns["mode"][at], 0)
 
 
 def _op_numbers(column: pa.Array) -> Ints:

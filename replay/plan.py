@@ -26,6 +26,7 @@ from iotrace.replay.descriptors import Descriptors, assign_descriptors
 from iotrace.replay.mapping import Mapping, map_paths
 from iotrace.replay.memory import Mappings, resolve_memory
 from iotrace.replay.outcomes import recorded_of, set_expectations, sizes_of
+from iotrace.replay.rides import columns_for_rides
 from iotrace.replay.rows import (
     BEGIN,
     CLOSE,
@@ -74,7 +75,7 @@ from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.reader import Trace
 
 
-def build_plan(trace: Trace, prefixes: Sequence[str] = (), order: str = "file") -> Plan:
+def build_plan(trace: Trace, prefixes: Sequence[str] = (), order: str = "file", *, rides: bool = False) -> Plan:
     """Plan the replay of a trace.
 
     Parameters
@@ -83,6 +84,7 @@ def build_plan(trace: Trace, prefixes: Sequence[str] = (), order: str = "file") 
     prefixes: recorded paths that move to the mount under test; empty: the working folder and all mounts not the
     system's own.
     order: "file" keeps conflicting accesses of all threads in their recorded order, "thread" only each thread's own.
+    rides: keep what iotrace.replay.rides needs, also where nothing rode on a ring in the recording.
 
     Raises
     ------
@@ -99,7 +101,9 @@ def build_plan(trace: Trace, prefixes: Sequence[str] = (), order: str = "file") 
     if not (selection.kept & ~ORDERS[tables.events.op] & ~UMASK[tables.events.op]).any():
         shown = ", ".join(_prefix_text(prefix) for prefix in mapping.prefixes)
         raise ReplayError(f"nothing to replay: no operation under {shown} can be replayed; choose with --map PREFIX.")
-    return _Assembly(trace, tables, mapping, selection, memory, snapshot, descriptors, order).plan()
+    assembly = _Assembly(trace, tables, mapping, selection, memory, snapshot, descriptors, order)
+    assembly.rides = rides or bool((tables.events.asynchronous & selection.kept).any())
+    return assembly.plan()
 
 
 def _prefix_text(prefix: tuple[bytes, ...]) -> str:
@@ -120,6 +124,8 @@ class _Assembly:
     ) -> None:  # fmt: skip
         self.trace, self.tables, self.mapping, self.selection = trace, tables, mapping, selection
         self.memory, self.snapshot, self.descriptors, self.order = memory, snapshot, descriptors, order
+
+    rides = False
 
     def plan(self) -> Plan:
         events = self.tables.events
@@ -170,6 +176,9 @@ class _Assembly:
             prefixes=[_prefix_text(prefix) for prefix in self.mapping.prefixes],
             **sizes_of(rows, self.tables),
         )
+        if self.rides:
+            plan.recorded |= columns_for_rides(rows, self.tables)
+        rows.op = np.where(rows.extra | (rows.event < 0), rows.op, events.asked[rows.event]).astype(np.int16)
         plan.hash = plan_hash(plan)
         return plan
 

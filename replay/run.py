@@ -23,17 +23,21 @@ from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
 from iotrace.replay.ground import Ground
 from iotrace.replay.guard import page_guard
 from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels.ring import DEPTH_MAX
+from iotrace.replay.kernels.ring_lane import run_ring_lane
 from iotrace.replay.lanes import NUMBERS_SPARE, LaneMemory, Openings, resolve_strings
 from iotrace.replay.measure import Measured, measure, tables_of
 from iotrace.replay.plan import build_plan
 from iotrace.replay.result import MountInfo, Result, ResultInfo, Run
+from iotrace.replay.rides import Rides, rides_of
+from iotrace.replay.ring import LSEEK, no_ring_warning, refuse_broken_rings, ring_tables, why_no_ring
 from iotrace.replay.rows import Plan
 from iotrace.replay.stage import Needs, check_room, needs_of, stage
 from iotrace.replay.stopping import Asked, stop_signals, wake
 from iotrace.trace.reader import Trace, open_trace
 
 TIMINGS: Final = {"asap": kernel.ASAP, "think": kernel.THINK, "original": kernel.ORIGINAL}
-ENGINES: Final = ("psync",)
+ENGINES: Final = ("psync", "uring")
 CACHE_WARNING: Final = (
     "The client's page cache may have served reads: the tree was written just before, and this version cannot tell."
 )
@@ -51,6 +55,10 @@ class Options:
     repeat: int = 1
     max_bytes: int | None = None
     keep: bool = False
+    depth: int = 1
+    batch: int = 1
+    fixed: bool = False
+    direct: bool = False
 
 
 def run_replay(
@@ -65,6 +73,10 @@ def run_replay(
     repeat: int = 1,
     max_bytes: int | None = None,
     keep: bool = False,
+    depth: int = 1,
+    batch: int = 1,
+    fixed: bool = False,
+    direct: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Result:
     """Replay a trace on one mount or several.
@@ -75,7 +87,8 @@ def run_replay(
     fs: folder on the mount under test; with several, runs alternate between them (A B, B A, …).
     prefixes: recorded paths that move there; empty: the command's working folder and every mount that is not the
     system's own.
-    engine: "psync": each recorded call itself, one thread for each recorded thread.
+    engine: "psync": each recorded call itself, one thread for each recorded thread; "uring": reads, writes and fsyncs
+    as requests to io_uring.
     timing: "asap" without gaps; "think" with the recorded gaps between a thread's calls; "original" at the recorded
     times.
     speed: gaps and times are divided by this.
@@ -83,6 +96,10 @@ def run_replay(
     repeat: runs on each mount.
     max_bytes: most bytes to put on a mount.
     keep: leave the trees there.
+    depth: requests of a thread in flight at a time ("uring"); above 1 that is another program than the recorded one.
+    batch: requests submitted at a time.
+    fixed: register files and buffers with the ring.
+    direct: open all files with O_DIRECT, with offsets and sizes rounded out to what the mounts ask for.
     progress: called with (what, done, total) while a tree is made (bytes) and while it runs (rows are not told; total
     0).
 
@@ -97,7 +114,9 @@ def run_replay(
     StorageError: a mount lacks the space, or fails.
     UsageError: an option makes no sense.
     """
-    options = Options(list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep)
+    options = Options(
+        list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, depth, batch, fixed, direct
+    )
     _check(options)
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     if opened.info.detail == "histogram":
@@ -108,7 +127,7 @@ def run_replay(
     folders = [Path(one) for one in ([fs] if isinstance(fs, (str, Path)) else fs)]
     if not folders:
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
-    plan = build_plan(opened, options.prefixes, options.order)
+    plan = build_plan(opened, options.prefixes, options.order, rides=engine == "uring")
     return replay_plan(plan, opened, folders, options, progress)
 
 
@@ -121,6 +140,12 @@ def _check(options: Options) -> None:
             raise UsageError(f"{name} {value}: choose one of {', '.join(allowed)}.")
     if not options.speed > 0 or options.speed == float("inf"):
         raise UsageError(f"--speed {options.speed}: a factor above 0, such as 2 for twice as fast.")
+    if options.engine != "uring" and (options.depth, options.batch, options.fixed) != (1, 1, False):
+        raise UsageError("--depth, --batch and --fixed are options of --engine uring.")
+    if not 1 <= options.batch <= options.depth <= DEPTH_MAX:
+        raise UsageError(
+            f"--depth {options.depth} --batch {options.batch}: a depth from 1 to {DEPTH_MAX}, a batch up to it."
+        )
     if options.repeat < 1:
         raise UsageError(f"--repeat {options.repeat}: at least 1.")
 
@@ -139,6 +164,7 @@ def replay_plan(
             raise StorageError(f"{folder}: no such folder; --fs names one on the mount under test.")
         check_room(needs, folder, options.max_bytes)
     info = _result_info(plan, trace, folders, options)
+    rides = _rides(plan, options, info.warnings)
     measured: list[Measured] = []
     with stop_signals() as asked:
         _prepare(plan)
@@ -150,7 +176,7 @@ def replay_plan(
                     run=len(info.runs), round=turn, fs=str(folder), mount=mount_info(folder), started_utc=_utc(),
                     staged_files=needs.staged_entries, staged_bytes=needs.staged_bytes,
                 )  # fmt: skip
-                one = _one_run(plan, folder, options, run, asked, needs, progress, info.warnings)
+                one = _one_run(plan, rides, folder, options, run, asked, needs, progress, info.warnings)
                 info.runs.append(run)
                 measured.append(one)
     histograms, intervals = tables_of(plan, info.runs, measured)
@@ -158,7 +184,7 @@ def replay_plan(
 
 
 def _one_run(
-    plan: Plan, folder: Path, options: Options, run: Run, asked: Asked, needs: Needs,
+    plan: Plan, rides: Rides | None, folder: Path, options: Options, run: Run, asked: Asked, needs: Needs,
     progress: Callable[[str, int, int], None] | None, kept: list[str],
 ) -> Measured:  # fmt: skip
     done = 0
@@ -175,7 +201,7 @@ def _one_run(
         asked.check()
         if progress:
             progress(f"replaying on {folder}", 0, 0)
-        outcome = _run_lanes(plan, ground, options, asked)
+        outcome = _run_lanes(plan, rides, ground, options, asked)
         asked.check()
         if options.keep:
             kept.append(f"The files of run {run.run + 1} were kept: {ground.folder}")
@@ -220,7 +246,7 @@ def _prepare(plan: Plan) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _run_lanes(plan: Plan, ground: Ground, options: Options, asked: Asked) -> Outcome:
+def _run_lanes(plan: Plan, rides: Rides | None, ground: Ground, options: Options, asked: Asked) -> Outcome:
     rows, threads, n = plan.rows, plan.threads, len(plan.rows)
     started, took = np.zeros(n, np.int64), np.zeros(n, np.int64)
     result = np.full(n, kernel.NOT_RUN, np.int64)
@@ -243,12 +269,25 @@ def _run_lanes(plan: Plan, ground: Ground, options: Options, asked: Asked) -> Ou
                 started, took, result,
             )  # fmt: skip
 
-        _warm_up(arguments)
+        rings = ring_tables(plan, rides, memory.tables, options.fixed) if rides else []
+
+        def work(lane: int, first: int, last: int, control: Any, lines: Any) -> tuple[Any, tuple[Any, ...]]:
+            values = arguments(lane, first, last, control, lines)
+            if rides is None:
+                return kernel.run_lane, values
+            return run_ring_lane, (
+                *values, rides.opcode, rides.slot, rides.length, rides.offset, rides.count, rides.how, rides.buffer,
+                rides.room, rides.behind, rides.reposition, rides.together, places, rings[lane].ctypes.data,
+                LSEEK,
+            )  # fmt: skip
+
+        places = rides.place_of_slot.copy() if rides else None
+        _warm_up(work)
         workers = []
         for lane in range(plan.lanes):
             begin, end = int(plan.lane_begin[lane]), int(plan.lane_begin[lane + 1])
-            values = arguments(lane, begin, end, control, lines)
-            workers.append(threading.Thread(target=kernel.run_lane, args=values, daemon=True))
+            function, values = work(lane, begin, end, control, lines)
+            workers.append(threading.Thread(target=function, args=values, daemon=True))
         asked.watch(control)
         try:
             try:
@@ -268,6 +307,7 @@ def _run_lanes(plan: Plan, ground: Ground, options: Options, asked: Asked) -> Ou
                     f"a thread cannot have its own working folder (unshare: {os.strerror(int(failed))}): "
                     "the container's seccomp profile must allow it."
                 )
+            refuse_broken_rings(rings, control)
             cpu = _cpu_s()
             started_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
             control[kernel.START_NS] = started_ns
@@ -286,6 +326,7 @@ def _run_lanes(plan: Plan, ground: Ground, options: Options, asked: Asked) -> Ou
                 time.sleep(0.002)
             asked.watch(None)
             _unmap(plan, map_base, rows)
+        refuse_broken_rings(rings, control)
         ended = int(lines[kernel.ENDED_NS :: kernel.LANE_WORDS].max())
     del kept_alive
     return Outcome(
@@ -301,11 +342,25 @@ def _lines(words: int) -> Any:
     return whole[skip : skip + words]
 
 
-def _warm_up(arguments: Callable[[int, int, int, Any, Any], tuple[Any, ...]]) -> None:
+def _rides(plan: Plan, options: Options, warnings: list[str]) -> Rides | None:
+    """What rides on rings, with a warning where there are none to ride on."""
+    if "call" not in plan.recorded:
+        return None
+    uring = options.engine == "uring"
+    rides = rides_of(plan, all_rows=uring, depth=options.depth, batch=options.batch, fixed=options.fixed)
+    reason = why_no_ring() if rides else None
+    if reason:
+        warnings.append(no_ring_warning(options.engine, reason))
+        return None
+    return rides
+
+
+def _warm_up(work: Callable[[int, int, int, Any, Any], tuple[Any, tuple[Any, ...]]]) -> None:
     """Compile the kernel (or load it from the cache) by running no rows, in a thread whose folder may be its own."""
     control, lines = _lines(kernel.CONTROL_WORDS), _lines(kernel.LANE_WORDS)
     control[kernel.GO] = 1
-    thread = threading.Thread(target=kernel.run_lane, args=arguments(0, 0, 0, control, lines))
+    function, values = work(0, 0, 0, control, lines)
+    thread = threading.Thread(target=function, args=values)
     thread.start()
     thread.join()
 
@@ -349,7 +404,8 @@ def _result_info(plan: Plan, trace: Trace, folders: Sequence[Path], options: Opt
         options={
             "fs": [str(folder) for folder in folders], "map": plan.prefixes, "engine": options.engine,
             "timing": options.timing, "speed": options.speed, "order": options.order, "repeat": options.repeat,
-            "max_bytes": options.max_bytes, "keep": options.keep,
+            "max_bytes": options.max_bytes, "keep": options.keep, "depth": options.depth, "batch": options.batch,
+            "fixed": options.fixed, "direct": options.direct,
         },
         not_replayed=dict(plan.not_replayed),
         warnings=warnings,

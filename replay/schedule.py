@@ -83,10 +83,17 @@ def set_gaps(rows: Rows, is_main: Flags, tables: Tables, selection: Selection, l
     order = np.lexsort((np.arange(len(events)), events.time_ns, events.thread))
     thread, start, end = events.thread[order], events.time_ns[order], events.end_ns[order]
     first = np.r_[True, thread[1:] != thread[:-1]] if len(order) else np.zeros(0, np.bool_)
-    gap = np.maximum(start - np.r_[0, end[:-1]], 0)
+    requests = events.asynchronous[order]
+    completed = np.full(len(order), -(1 << 62), np.int64)
+    if requests.any():
+        # a submission takes no time; a thread that had nothing to do waited for completions
+        completed = _last_completion(thread, start, end, requests)
+        end = np.where(requests, start, end)
+    gap = np.maximum(start - np.maximum(np.r_[0, end[:-1]], completed), 0)
     gap[first] = 0
     off = events.off_cpu_ns[order]
-    busy = np.where(off < 0, np.minimum(gap, UNKNOWN_CPU_NS), np.maximum(gap - off, 0))
+    between = np.maximum(start - np.r_[0, end[:-1]], 0)
+    busy = np.where(off < 0, np.minimum(gap, UNKNOWN_CPU_NS), np.clip(between - off, 0, gap))
     spent = np.cumsum(busy.astype(np.float64)).astype(np.int64)
     place = np.empty(len(events), np.int64)
     place[order] = np.arange(len(events))
@@ -99,12 +106,23 @@ def set_gaps(rows: Rows, is_main: Flags, tables: Tables, selection: Selection, l
     forks = np.flatnonzero(selection.kept & (events.op == NUMBER_OF["fork"]) & (events.child >= 0))
     begun[events.child[forks]] = events.time_ns[forks]
     begun = np.where(begun != NONE, begun, np.where(lanes.previous_end != -1, lanes.previous_end, origin))
-    since = np.where(same, end[before], begun[rows.thread[at]])
+    since = np.where(same, np.maximum(end[before], completed[p]), begun[rows.thread[at]])
     whole = np.maximum(start[p] - since, 0)
     busy = np.where(same, spent[p] - spent[before], 0)
     rows.busy_ns[at] = np.clip(busy, 0, whole)
     rows.idle_ns[at] = whole - rows.busy_ns[at]
     rows.due_ns[at] = start[p] - origin
+
+
+def _last_completion(thread: Ids, start: Ints, end: Ints, requests: Flags) -> Ints:
+    """Last completion of a request of the same thread before each start; arrays sorted by thread and start."""
+    last = np.full(len(start), -(1 << 62), np.int64)
+    for one in np.unique(thread[requests]).tolist():
+        low, high = np.searchsorted(thread, one), np.searchsorted(thread, one, side="right")
+        ends = np.sort(end[low:high][requests[low:high]])
+        place = np.searchsorted(ends, start[low:high], side="right")
+        last[low:high] = np.where(place > 0, ends[place - 1], last[low:high])
+    return last
 
 
 def set_waits(
