@@ -35,7 +35,8 @@ class Events:
     """Events in order of completion, one NumPy array a column, each of shape (n,).
 
     `process`, `path`, `file`, … are rows of the other tables; `thread` and `open` are numbered densely from 0. What was
-    asked of io_uring or libaio stands in `op` as the call that does the same; `asked` is the operation as recorded.
+    asked of io_uring or libaio (`asynchronous`) stands in `op` as the call that does the same; `asked` is the operation
+    as recorded.
     """
 
     time_ns: Ints
@@ -62,15 +63,10 @@ class Events:
     ring: Ints
     batch: Ints
     asked: npt.NDArray[np.int16]
+    asynchronous: Flags
 
     def __len__(self) -> int:
         return len(self.time_ns)
-
-    @property
-    def asynchronous(self) -> Flags:
-        """Operations that were submitted at one moment and completed at another."""
-        asynchronous: Flags = self.op != self.asked
-        return asynchronous
 
     @property
     def end_ns(self) -> Ints:
@@ -145,6 +141,7 @@ def load_tables(trace: Trace) -> Tables:
     _calls_for_requests(columns)
     events = Events(
         asked=asked,
+        asynchronous=columns["op"] != asked,
         time_ns=np.clip(columns["time_ns"], -_LIMIT, _LIMIT),
         duration_ns=np.clip(columns["duration_ns"], -1, _LIMIT),
         off_cpu_ns=np.where(columns["off_cpu_ns"] == NONE, -1, np.clip(columns["off_cpu_ns"], 0, _LIMIT)),
@@ -198,7 +195,7 @@ def load_tables(trace: Trace) -> Tables:
 
 
 def _event_columns(trace: Trace) -> dict[str, Any]:
-    names = [field.name for field in fields(Events) if field.name != "asked"]
+    names = [field.name for field in fields(Events) if field.name not in ("asked", "asynchronous")]
     parts: dict[str, list[Any]] = {name: [] for name in names}
     for batch in trace.batches("events", names):
         for name in names:

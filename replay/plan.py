@@ -23,6 +23,7 @@ from iotrace.replay.arguments import (
 )
 from iotrace.replay.columns import NONE, Flags, Ids, Ints, Tables, load_tables
 from iotrace.replay.descriptors import Descriptors, assign_descriptors
+from iotrace.replay.direct import Rounded, round_out
 from iotrace.replay.mapping import Mapping, map_paths
 from iotrace.replay.memory import Mappings, resolve_memory
 from iotrace.replay.outcomes import recorded_of, set_expectations, sizes_of
@@ -39,6 +40,7 @@ from iotrace.replay.rows import (
     ORDER,
     PLAIN,
     ROW_COLUMNS,
+    STATUS,
     TOUCH,
     UNMAP,
     Inherited,
@@ -75,7 +77,9 @@ from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.reader import Trace
 
 
-def build_plan(trace: Trace, prefixes: Sequence[str] = (), order: str = "file", *, rides: bool = False) -> Plan:
+def build_plan(
+    trace: Trace, prefixes: Sequence[str] = (), order: str = "file", *, rides: bool = False, alignment: int = 0
+) -> Plan:
     """Plan the replay of a trace.
 
     Parameters
@@ -84,6 +88,7 @@ def build_plan(trace: Trace, prefixes: Sequence[str] = (), order: str = "file", 
     prefixes: recorded paths that move to the mount under test; empty: the working folder and all mounts not the
     system's own.
     order: "file" keeps conflicting accesses of all threads in their recorded order, "thread" only each thread's own.
+    alignment: open files with O_DIRECT, offsets and sizes rounded out to so many bytes; 0: as recorded.
     rides: keep what iotrace.replay.rides needs, also where nothing rode on a ring in the recording.
 
     Raises
@@ -101,8 +106,10 @@ def build_plan(trace: Trace, prefixes: Sequence[str] = (), order: str = "file", 
     if not (selection.kept & ~ORDERS[tables.events.op] & ~UMASK[tables.events.op]).any():
         shown = ", ".join(_prefix_text(prefix) for prefix in mapping.prefixes)
         raise ReplayError(f"nothing to replay: no operation under {shown} can be replayed; choose with --map PREFIX.")
+    rounded = round_out(tables, selection, alignment) if alignment else None
     assembly = _Assembly(trace, tables, mapping, selection, memory, snapshot, descriptors, order)
     assembly.rides = rides or bool((tables.events.asynchronous & selection.kept).any())
+    assembly.rounded = rounded
     return assembly.plan()
 
 
@@ -126,6 +133,7 @@ class _Assembly:
         self.memory, self.snapshot, self.descriptors, self.order = memory, snapshot, descriptors, order
 
     rides = False
+    rounded: Rounded | None = None
 
     def plan(self) -> Plan:
         events = self.tables.events
@@ -176,6 +184,11 @@ class _Assembly:
             prefixes=[_prefix_text(prefix) for prefix in self.mapping.prefixes],
             **sizes_of(rows, self.tables),
         )
+        if self.rounded:
+            known = rows.event >= 0
+            rows.check[known & self.rounded.loose[rows.event]] = STATUS
+            plan.recorded["substituted"] |= known & self.rounded.changed[rows.event]
+            plan.warnings.append(self.rounded.note)
         if self.rides:
             plan.recorded |= columns_for_rides(rows, self.tables)
         rows.op = np.where(rows.extra | (rows.event < 0), rows.op, events.asked[rows.event]).astype(np.int16)

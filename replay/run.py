@@ -20,6 +20,7 @@ import numpy as np
 
 from iotrace.errors import ReplayError, StorageError, UsageError
 from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
+from iotrace.replay.direct import alignment_of
 from iotrace.replay.ground import Ground
 from iotrace.replay.guard import page_guard
 from iotrace.replay.kernels import lane as kernel
@@ -127,7 +128,8 @@ def run_replay(
     folders = [Path(one) for one in ([fs] if isinstance(fs, (str, Path)) else fs)]
     if not folders:
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
-    plan = build_plan(opened, options.prefixes, options.order, rides=engine == "uring")
+    alignment = alignment_of(folders) if direct else 0
+    plan = build_plan(opened, options.prefixes, options.order, rides=engine == "uring", alignment=alignment)
     return replay_plan(plan, opened, folders, options, progress)
 
 
