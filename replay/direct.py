@@ -24,6 +24,7 @@ import numpy as np
 from iotrace.errors import StorageError
 from iotrace.replay.arguments import SIZE_MAX, open_flags
 from iotrace.replay.columns import NONE, Flags, Tables
+from iotrace.replay.rows import Plan
 from iotrace.replay.select import COPIES, OPENS, Selection, _table
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.units import bytes_text
@@ -96,6 +97,29 @@ def _tried(descriptor: int, folder: Path) -> int:
                     if error.errno != errno.EINVAL:
                         raise
     raise StorageError(f"{folder}: O_DIRECT is refused at every size up to {ALIGNMENTS[-1]} bytes: leave --direct out.")
+
+
+def reach_disk(plan: Plan, tree: Path) -> None:
+    """Bring the staged files to the disk and out of the page cache.
+
+    A direct read first writes back what is dirty in its range: it would measure the staging. With writes to come,
+    cached pages would have to be dropped one by one.
+
+    Raises
+    ------
+    StorageError: a file cannot be written back.
+    """
+    for file in plan.snapshot.files:
+        path = os.fsencode(tree) + b"/" + file.path
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                os.fsync(descriptor)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise StorageError(f"{tree.parent.parent}: the staged files do not reach it: {error.strerror}.") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import numpy as np
 
 from iotrace.errors import ReplayError, StorageError, UsageError
 from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
-from iotrace.replay.direct import alignment_of
+from iotrace.replay.direct import alignment_of, reach_disk
 from iotrace.replay.ground import Ground
 from iotrace.replay.guard import page_guard
 from iotrace.replay.kernels import lane as kernel
@@ -201,6 +201,8 @@ def _one_run(
         # threads write: the main thread looks for signals between pieces
         stage(plan, ground.tree, step, asked.event)
         asked.check()
+        if options.direct:
+            reach_disk(plan, ground.tree)
         if progress:
             progress(f"replaying on {folder}", 0, 0)
         outcome = _run_lanes(plan, rides, ground, options, asked)
