@@ -57,6 +57,19 @@ bench-import: setup ## lines per second of an import of strace's logs
 bench-replay: setup ## operations per second, beside fio
 	$(BIN)/python tests/bench/bench_replay.py
 
+.PHONY: bench-verify
+bench-verify: setup ## bytes per CPU second of verified writes and reads, beside fio with crc32c
+	$(BIN)/python tests/bench/bench_verify.py
+
+FIDELITY ?=
+.PHONY: bench-fidelity
+bench-fidelity: setup ## how well a replay predicts real programs on XFS, CephFS, MooseFS (FIDELITY='--runs 3 …')
+	PYTHONPATH=tests $(BIN)/python tests/bench/bench_fidelity.py $(FIDELITY)
+
+.PHONY: bench-plan
+bench-plan: setup ## seconds and memory of the plans of traces of 1 M and 10 M events
+	$(BIN)/python tests/bench/bench_plan.py
+
 .PHONY: bench-writer
 bench-writer: setup ## events per second into Parquet on one core, and bytes an event, beside pyarrow's writer
 	$(BIN)/python tests/bench/bench_writer.py

@@ -15,7 +15,18 @@ from iotrace.units import binary_text, bytes_text
 if TYPE_CHECKING:
     from iotrace.analysis.compare import Side
 
-_MUST_AGREE: Final = ("timing", "speed", "order", "engine", "direct", "cold", "users", "verify")
+_MUST_AGREE: Final = (
+    "timing",
+    "speed",
+    "order",
+    "engine",
+    "direct",
+    "cache",
+    "users",
+    "verify",
+    "compress",
+    "duplicate",
+)
 """Options of a replay that change what is measured."""
 
 
@@ -74,14 +85,17 @@ def _different_options(sides: Sequence[Side]) -> list[str]:
 
 def _cache(sides: Sequence[Side]) -> list[str]:
     reading = [side for side in sides if any(run.bytes_read or "mmap.fault" in run.by_op for run in side.runs)]
-    if not reading or any("cache" in sentence for side in sides for sentence in side.info.warnings):
+    # a result that says it itself is quoted
+    if not reading or any(
+        "client's page cache (--cache" in sentence for side in sides for sentence in side.info.warnings
+    ):
         return []
     if all(side.info.options.get("direct") for side in reading):
         return []
     staged = max(run.staged_bytes for side in reading for run in side.runs)
     memory = max(side.info.memory_bytes for side in reading)
     sizes = f" ({bytes_text(staged)} of files, {binary_text(memory)} of memory)" if staged and memory else ""
-    if all(side.info.options.get("cold") for side in reading):
+    if all(side.info.options.get("cache") == "cold" for side in reading):
         return [f"The client's page cache was emptied before each run, but may have served what was read twice{sizes}."]
     return [
         f"The client's page cache may have served the reads{sizes}: then read figures are those of this "

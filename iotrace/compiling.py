@@ -10,23 +10,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final
 
 import numba
 
-F = TypeVar("F", bound=Callable[..., Any])
+COMPILING: Final = "Compiling, once after the installation, for about half a minute …"
 
 
-def compiled(function: F) -> F:
-    """A kernel without the GIL, cached beside its source or, where that is read-only, in the user's cache folder."""
+def compiled(function: Callable[..., Any]) -> Any:
+    """A kernel without the GIL, cached beside its source or, where that is read-only, in the user's cache folder.
+
+    Untyped: a kernel takes NumPy's integers as well as Python's.
+    """
     try:
         kernel = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # no folder to cache in: compiled anew in each process
-        return cast(F, numba.njit(nogil=True)(function))
+        return numba.njit(nogil=True)(function)
     # there is no public way to tell Numba of further files; without these attributes a test fails
     index = kernel._cache._cache_file
     index._source_stamp = (index._source_stamp, *stamps(Path(function.__code__.co_filename)))
-    return cast(F, kernel)
+    return kernel
+
+
+def is_compiled(kernel: Any) -> bool:
+    """Whether a kernel's machine code is on disk; if not, its first call takes long."""
+    store = getattr(kernel, "_cache", None)
+    return bool(getattr(kernel, "signatures", ())) or bool(store is not None and store._cache_file._load_index())
 
 
 @cache

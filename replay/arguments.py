@@ -14,11 +14,25 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.columns import NONE, Flags, Ids, Ints, Tables
+from iotrace.replay.columns import NONE, Flags, Ids, Ints, Numbers, Tables
 from iotrace.replay.descriptors import DEVNULL_SLOT, Descriptors
 from iotrace.replay.mapping import Mapping
+from iotrace.replay.memory import Mappings
 from iotrace.replay.naming import ROOT
-from iotrace.replay.select import AT_EMPTY_PATH, CHDIRS, DUP_ONTO, HAS_DIRFD, MMAP, OPENS, SYMLINKS, Selection
+from iotrace.replay.numbering import Numbering
+from iotrace.replay.scans import rows_of
+from iotrace.replay.select import (
+    AT_EMPTY_PATH,
+    CHDIRS,
+    DUP_ONTO,
+    HAS_DIRFD,
+    MMAP,
+    OPENS,
+    SYMLINKS,
+    Reason,
+    Selection,
+    opening_rows,
+)
 from iotrace.replay.snapshot import attribute_name, link_target
 from iotrace.trace.operations import BY_NAME, NUMBER_OF, OPERATIONS, Kind
 
@@ -33,6 +47,8 @@ LOCK: Final = 6
 HOW: Final = 7
 MAPPED: Final = 8
 HIGH_NUMBER: Final = 9
+VALUE: Final = 10
+"""As it is, like CONSTANT, but another value in most calls."""
 
 # buffers of a lane: values of BUFFER
 READ_BUFFER: Final = 0
@@ -93,7 +109,8 @@ class Calls:
     Attributes
     ----------
     number: system call number, shape (n,), int64.
-    arguments: shape (n, 6), int64; kinds: shape (n, 6), uint8.
+    arguments: shape (n, 6), int64; kinds: shape (n, 6), uint8. What LOCK, HOW and VECTOR put together stands as
+    CONSTANT at the last three, the last two positions, and the third.
     delta: distance within a mapping for MAPPED arguments, shape (n,), int64.
     """
 
@@ -103,30 +120,56 @@ class Calls:
     delta: Ints
 
 
-def working_folders(tables: Tables, mapping: Mapping, selection: Selection) -> tuple[Ids, Ids]:
-    """Node of the working folder of each process at its start, and at each event; -1 where names must be absolute."""
-    events = tables.events
-    start = np.array(
-        [mapping.locate(_split(text)) if text.startswith("/") else -1 for text in tables.process_cwd] or [-1], np.int32
-    )
-    folder = np.append(start, np.int32(-1))[events.process]
-    moves = CHDIRS[events.op] & (events.result >= 0)
-    for process in np.unique(events.process[moves]).tolist():
-        rows = np.flatnonzero(events.process == process)
-        if len(np.unique(events.thread[rows])) > 1:
-            folder[rows] = -1  # threads of one process share their folder, those of a replay do not
-            continue
-        rows = rows[np.argsort(events.time_ns[rows], kind="stable")]
-        changed = np.flatnonzero(moves[rows])
-        there = np.where(
-            selection.node[rows[changed]] >= 0,
-            selection.node[rows[changed]],
-            np.append(selection.open_node, np.int32(-1))[events.open[rows[changed]]],
+class WorkingFolders:
+    """Working folder of each process.
+
+    Attributes
+    ----------
+    start: node at the process's start, shape (processes,), int32, -1 where names must be absolute.
+    """
+
+    def __init__(self, tables: Tables, mapping: Mapping, selection: Selection) -> None:
+        self._process = tables.events.process
+        self.start = np.array(
+            [mapping.locate(_split(text)) if text.startswith("/") else -1 for text in tables.process_cwd] or [-1],
+            np.int32,
         )
-        there = np.where(selection.kept[rows[changed]], there, -1)
-        since = np.searchsorted(changed, np.arange(len(rows)), side="left") - 1
-        folder[rows] = np.where(since >= 0, there[np.maximum(since, 0)], folder[rows])
-    return start, folder.astype(np.int32)
+        self._moved: Ids | None = None
+        moves = rows_of(CHDIRS, tables.events.op)
+        moves = moves[tables.events.result[moves] >= 0]
+        if len(moves):
+            self._moved = self._follow(tables, selection, moves)
+
+    def at(self, event: Numbers) -> Ids:
+        """Node of the working folder at each event."""
+        if self._moved is not None:
+            return self._moved[event]
+        return np.append(self.start, np.int32(-1))[self._process[event]]
+
+    def _follow(self, tables: Tables, selection: Selection, moves: Ints) -> Ids:
+        events = tables.events
+        folder = np.append(self.start, np.int32(-1))[events.process]
+        moving = np.zeros(len(self.start) + 1, np.bool_)
+        moving[events.process[moves]] = True
+        is_move = np.zeros(len(events), np.bool_)
+        is_move[moves] = True
+        of_moving = np.flatnonzero(moving[events.process])
+        of_moving = of_moving[np.lexsort((events.time_ns[of_moving], events.process[of_moving]))]
+        process = events.process[of_moving]
+        for rows in np.split(of_moving, np.flatnonzero(process[1:] != process[:-1]) + 1):
+            if (events.thread[rows] != events.thread[rows[0]]).any():
+                folder[rows] = -1  # threads of one process share their folder, those of a replay do not
+                continue
+            changed = np.flatnonzero(is_move[rows])
+            there = np.where(
+                selection.node[rows[changed]] >= 0,
+                selection.node[rows[changed]],
+                np.append(selection.open_node, np.int32(-1))[events.open[rows[changed]]],
+            )
+            there = np.where(selection.reason[rows[changed]] == Reason.KEPT, there, -1)
+            since = np.searchsorted(changed, np.arange(len(rows)), side="left") - 1
+            folder[rows] = np.where(since >= 0, there[np.maximum(since, 0)], folder[rows])
+        return folder.astype(np.int32)
 
 
 def _split(text: str) -> list[bytes]:
@@ -136,43 +179,50 @@ def _split(text: str) -> list[bytes]:
 
 
 class Builder:
-    """Builds the calls for the events that a plan replays.
+    """Builds the calls for the events that a plan replays, some at a time.
 
     Parameters
     ----------
-    rows: the events, shape (n,).
     explicit: copies that name the positions in source and destination, shape (events,), bool each.
-    map_slot, map_delta, map_length: of each event that concerns memory, shape (events,).
     """
 
     def __init__(
-        self, tables: Tables, mapping: Mapping, selection: Selection, descriptors: Descriptors, rows: Ints,
-        explicit: tuple[Flags, Flags], memory: tuple[Ints, Ints, Ints],
+        self, tables: Tables, mapping: Mapping, selection: Selection, descriptors: Descriptors,
+        explicit: tuple[Flags, Flags], memory: Mappings,
     ) -> None:  # fmt: skip
         self.tables, self.mapping, self.selection, self.descriptors = tables, mapping, selection, descriptors
-        self.rows = rows
-        self.explicit = explicit
-        self.map_slot, self.map_delta, self.map_length = memory
+        self.explicit, self.memory = explicit, memory
         self.strings = Strings()
-        self.start_folder, folder = working_folders(tables, mapping, selection)
-        self.folder = folder
-        self.direct = _direct_opens(tables)
-        n = len(rows)
-        self.calls = Calls(
-            call_numbers()[tables.events.op[rows]],
-            np.zeros((n, 6), np.int64),
-            np.zeros((n, 6), np.uint8),
-            np.zeros(n, np.int64),
+        self.folders = WorkingFolders(tables, mapping, selection)
+        self.numbers = call_numbers()
+        self.base = np.append(descriptors.base, -1)
+        self.open_flags = np.append(open_flags(tables), 0)
+        self.open_kept = np.append(selection.open_kept, False)
+        self.open_node = np.append(selection.open_node, np.int32(-1))
+        self.path_node = np.append(mapping.node, np.int32(-1))
+        # of each path: 1 absolute; 4 a slash at the end
+        self.forms = np.array(
+            [
+                (1 if raw.startswith(b"/") else 0) + (4 if raw.endswith(b"/") and raw.strip(b"/") else 0)
+                for raw in tables.path_raw
+            ]
+            + [1],
+            dtype=np.int64,
         )
-        self.adds_root = np.zeros(n, np.bool_)
+        self.named = Numbering(3)
+        self.names = np.zeros(0, np.int64)
 
-    def build(self) -> Calls:
-        """All calls."""
-        op = self.tables.events.op[self.rows]
-        for number in np.unique(op).tolist():
+    def build(self, rows: Numbers) -> Calls:
+        """Calls of some events, shape (n,)."""
+        n = len(rows)
+        op = self.tables.events.op[rows]
+        self.calls = Calls(
+            self.numbers[op], np.zeros((n, 6), np.int64), np.zeros((n, 6), np.uint8), np.zeros(n, np.int64)
+        )
+        for number in np.flatnonzero(np.bincount(op, minlength=1)).tolist():
             operation = OPERATIONS[number]
             at = np.flatnonzero(op == number)
-            event = self.rows[at]
+            event = rows[at]
             if operation.kind is Kind.COPY:
                 self._copies(number, at, event)
                 continue
@@ -187,34 +237,34 @@ class Builder:
         self.calls.kinds[at, position] = kind
 
     def _base(self, opens: Ids) -> Ints:
-        return np.append(self.descriptors.base, -1)[opens]
+        return self.base[opens]
 
     # one method for each role of the operations table
 
-    def _fd(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _fd(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         closing = self.descriptors.closed[event] if OPERATIONS[number].name == "close" else np.full(len(at), -1)
         slot = np.where(closing >= 0, closing, self._base(self.tables.events.open[event]))
         self._set(at, position, slot, DESCRIPTOR)
 
-    def _fd2(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _fd2(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         closed, high = self.descriptors.closed[event], self.descriptors.number[event]
         same = (closed < 0) & (high < 0)  # dup2 onto itself
         slot = np.where(same, self._base(self.tables.events.open[event]), closed)
         self._set(at, position, np.where(high >= 0, high, slot), np.where(high >= 0, HIGH_NUMBER, DESCRIPTOR))
 
-    def _dirfd(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _dirfd(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         events = self.tables.events
         opens = events.other_open[event] if OPENS[number] else events.open[event]
         self._folder(at, position, opens)
 
-    def _dirfd2(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _dirfd2(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         self._folder(at, position, self.tables.events.other_open[event])
 
     def _folder(self, at: Ints, position: int, opens: Ids) -> None:
-        slot = np.where(np.append(self.selection.open_kept, False)[opens], self._base(opens), -1)
+        slot = np.where(self.open_kept[opens], self._base(opens), -1)
         self._set(at, position, np.where(slot >= 0, slot, AT_FDCWD), np.where(slot >= 0, DESCRIPTOR, CONSTANT))
 
-    def _path(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _path(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         events = self.tables.events
         opens = np.full(len(at), -1, np.int32)
         if HAS_DIRFD[number]:
@@ -228,7 +278,7 @@ class Builder:
         null &= np.maximum(events.flags[event], 0) & AT_EMPTY_PATH == 0
         self._set(at, position, np.where(null, 0, values), np.where(null, CONSTANT, STRING))
 
-    def _path2(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _path2(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         events = self.tables.events
         if SYMLINKS[number]:
             nodes, targets = self.selection.node[event].tolist(), events.other_path[event].tolist()
@@ -244,55 +294,52 @@ class Builder:
         text = self.tables.path_raw[target] if target >= 0 else b""
         return self.strings.number(*link_text(self.mapping.tree.path(node), link_target(self.mapping, node, text)))
 
-    def _names(self, event: Ints, nodes: Ids, paths: Ids, opens: Ids) -> Ints:
+    def _names(self, event: Numbers, nodes: Ids, paths: Ids, opens: Ids) -> Ints:
         """Numbers of the strings under which the calls name their nodes."""
-        raw = self.tables.path_raw
-        # 1 absolute; 4 a slash at the end
-        forms = np.array(
-            [(1 if r.startswith(b"/") else 0) + (4 if r.endswith(b"/") and r.strip(b"/") else 0) for r in raw] + [1],
-            dtype=np.int64,
-        )
-        form = forms[paths]
-        mapped_name = (np.append(self.mapping.node, np.int32(-1))[paths] == nodes) | (opens >= 0)
-        base = np.where(opens >= 0, np.append(self.selection.open_node, np.int32(-1))[opens], self.folder[event])
-        base = np.where((opens >= 0) & ~np.append(self.selection.open_kept, False)[opens], -1, base)
+        form = self.forms[paths]
+        mapped_name = (self.path_node[paths] == nodes) | (opens >= 0)
+        base = np.where(opens >= 0, self.open_node[opens], self.folders.at(event))
+        base = np.where((opens >= 0) & ~self.open_kept[opens], -1, base)
         base = np.where((form & 3 == 1) | ~mapped_name, -1, base)
-        keys, inverse = np.unique(np.stack([nodes, base, form], axis=1), axis=0, return_inverse=True)
-        tree = self.mapping.tree
-        numbers = []
-        for node, above, shape in keys.tolist():
-            slash = b"/" if shape & 4 else b""
-            inside = tree.beneath(node, above) if above > ROOT else None
-            if inside is not None:
-                numbers.append(self.strings.number(inside + slash))
-            else:
-                numbers.append(self.strings.number(tree.path(node) + slash, True))
-        return np.array(numbers, dtype=np.int64)[inverse.reshape(-1)]
+        known = self.named.count
+        found = self.named.numbers(np.stack([nodes, base, form], axis=1).astype(np.int64))
+        if self.named.count > known:
+            tree, numbers = self.mapping.tree, []
+            for node, above, shape in self.named.known(known).tolist():
+                slash = b"/" if shape & 4 else b""
+                inside = tree.beneath(node, above) if above > ROOT else None
+                if inside is not None:
+                    numbers.append(self.strings.number(inside + slash))
+                else:
+                    numbers.append(self.strings.number(tree.path(node) + slash, True))
+            self.names = np.append(self.names, np.array(numbers, np.int64))
+        return self.names[found]
 
-    def _name(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _name(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         paths = self.tables.events.other_path[event]
         names, raw = self.mapping.tree.attributes, self.tables.path_raw
         known = {path: self.strings.number(attribute_name(names, raw[path])) for path in np.unique(paths).tolist()}
         self._set(at, position, [known[path] for path in paths.tolist()], STRING)
 
-    def _size(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _size(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         name = OPERATIONS[number].name
         if name in ("munmap", "msync", "madvise"):
-            value = self.map_length[event]
+            value = self.memory.length_at(event)
         elif name == "openat2":
-            value = np.full(len(at), 24, np.int64)
+            self._set(at, position, 24)
+            return
         elif name in ("truncate", "ftruncate"):
             value = _or_zero(self.tables.events.size[event])
         elif OPERATIONS[number].kind is Kind.COPY:
             value = np.maximum(_or_zero(self.tables.events.size[event]), 0)
         else:
             value = np.clip(_or_zero(self.tables.events.size[event]), 0, SIZE_MAX)
-        self._set(at, position, value)
+        self._set(at, position, value, VALUE)
 
-    def _offset(self, number: int, at: Ints, event: Ints, position: int) -> None:
-        self._set(at, position, _or_zero(self.tables.events.offset[event]))
+    def _offset(self, number: int, at: Ints, event: Numbers, position: int) -> None:
+        self._set(at, position, _or_zero(self.tables.events.offset[event]), VALUE)
 
-    def _flags(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _flags(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         flags = _or_zero(self.tables.events.flags[event])
         if OPENS[number]:
             flags &= _OPEN_FLAGS
@@ -306,7 +353,7 @@ class Builder:
             flags = np.where(flags == F_OFD_SETLKW, F_OFD_SETLK, flags)
         self._set(at, position, flags)
 
-    def _mode(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _mode(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         name = OPERATIONS[number].name
         mode = _or_zero(self.tables.events.mode[event])
         if name in ("mkdir", "mkdirat"):
@@ -323,35 +370,36 @@ class Builder:
             mode &= 0x7
         self._set(at, position, mode)
 
-    def _address(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _address(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         if not MMAP[number]:
-            self._set(at, position, self.map_slot[event], MAPPED)
-            self.calls.delta[at] = self.map_delta[event]
+            self._set(at, position, self.memory.slot_at(event), MAPPED)
+            self.calls.delta[at] = self.memory.delta_at(event)
 
-    def _iovec(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _iovec(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         size = np.clip(_or_zero(self.tables.events.size[event]), 0, SIZE_MAX)
         self._set(at, position, size * 16 + self._buffers(number, event), VECTOR)
 
-    def _count(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _count(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         self._set(at, position, np.clip(_or_zero(self.tables.events.count[event]), 0, 1 << 20))
 
-    def _buffer(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _buffer(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         self._set(at, position, self._buffers(number, event), BUFFER)
 
-    def _buffers(self, number: int, event: Ints) -> Ints:
+    def _buffers(self, number: int, event: Numbers) -> Ints:
         writes = OPERATIONS[number].kind is Kind.WRITE or "setxattr" in OPERATIONS[number].name
         plain, aligned = (WRITE_BUFFER, ALIGNED_WRITE_BUFFER) if writes else (READ_BUFFER, ALIGNED_READ_BUFFER)
-        return np.where(np.append(self.direct, False)[self.tables.events.open[event]], aligned, plain).astype(np.int64)
+        direct = (self.open_flags[self.tables.events.open[event]] & _O_DIRECT) != 0
+        return np.where(direct, aligned, plain).astype(np.int64)
 
-    def _stat(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _stat(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         self._set(at, position, SCRATCH, BUFFER)
 
     _statx = _stat
 
-    def _text(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _text(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         self._set(at, position, READ_BUFFER, BUFFER)
 
-    def _how(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _how(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         events = self.tables.events
         flags = _or_zero(events.flags[event]) & _OPEN_FLAGS
         creates = (flags & 0o100 != 0) | (flags & 0o20200000 == 0o20200000)
@@ -359,7 +407,7 @@ class Builder:
         self._set(at, 4, flags)
         self._set(at, 5, np.where(creates, (_or_zero(events.mode[event]) & 0o777) | 0o600, 0))
 
-    def _lock(self, number: int, at: Ints, event: Ints, position: int) -> None:
+    def _lock(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         events = self.tables.events
         self._set(at, position, 0, LOCK)
         # where F_GETLK finds no lock the kernel has put F_UNLCK over the type that was asked for
@@ -368,22 +416,21 @@ class Builder:
         self._set(at, 4, np.maximum(_or_zero(events.offset[event]), 0))
         self._set(at, 5, np.maximum(_or_zero(events.size[event]), 0))
 
-    def _finish(self, name: str, at: Ints, event: Ints) -> None:
+    def _finish(self, name: str, at: Ints, event: Numbers) -> None:
         """Arguments that the table leaves open."""
         if name == "fcntl.dupfd":
             self._set(at, 2, 3)
         elif name == "fcntl":
-            flags = open_flags(self.tables)
-            value = np.append(flags, 0)[self.tables.events.open[event]] & _SETFL_FLAGS
+            value = self.open_flags[self.tables.events.open[event]] & _SETFL_FLAGS
             command = self.tables.events.flags[event]
             self._set(at, 2, np.where(command == 4, value, np.where(command == 2, 1, 0)))
 
-    def _copies(self, number: int, at: Ints, event: Ints) -> None:
+    def _copies(self, number: int, at: Ints, event: Numbers) -> None:
         """Copies inside the kernel; where one end is not replayed, the other moves the same bytes alone."""
-        events, kept = self.tables.events, np.append(self.selection.open_kept, False)
+        events, kept = self.tables.events, self.open_kept
         has_source, has_target = kept[events.open[event]], kept[events.other_open[event]]
         both = has_source & has_target
-        numbers = call_numbers()
+        numbers = self.numbers
         arguments = OPERATIONS[number].arguments
         for position, role in enumerate(arguments):
             where, rows = at[both], event[both]
@@ -411,8 +458,8 @@ class Builder:
         self.calls.number[where] = np.where(named, numbers[NUMBER_OF["pwrite64"]], numbers[NUMBER_OF["write"]])
         self._set(where, 0, self._base(events.other_open[rows]), DESCRIPTOR)
         self._set(where, 1, WRITE_BUFFER, BUFFER)
-        self._set(where, 2, np.clip(events.result[rows], 0, SIZE_MAX))
-        self._set(where, 3, _or_zero(events.other_offset[rows]))
+        self._set(where, 2, np.clip(events.result[rows], 0, SIZE_MAX), VALUE)
+        self._set(where, 3, _or_zero(events.other_offset[rows]), VALUE)
 
 
 def link_text(link: bytes, target: bytes) -> tuple[bytes, bool]:
@@ -434,17 +481,13 @@ def open_flags(tables: Tables) -> Ints:
     """Flags of each description, shape (opens,)."""
     events = tables.events
     flags = np.zeros(tables.opens + 1, np.int64)
-    inherited = np.flatnonzero((events.open >= 0) & (events.file >= 0))[::-1]
-    known = tables.file_inherited_flags[events.file[inherited]]
-    flags[events.open[inherited]] = np.where(known == NONE, 0, known)
-    opening = np.flatnonzero(OPENS[events.op] & (events.result >= 0) & (events.open >= 0))
+    if (tables.file_inherited_flags != NONE).any():
+        inherited = np.flatnonzero((events.open >= 0) & (events.file >= 0))[::-1]
+        known = tables.file_inherited_flags[events.file[inherited]]
+        flags[events.open[inherited]] = np.where(known == NONE, 0, known)
+    opening = opening_rows(tables)
     flags[events.open[opening]] = _or_zero(events.flags[opening])
     return flags[:-1]
 
 
-def _direct_opens(tables: Tables) -> Flags:
-    direct: Flags = (open_flags(tables) & _O_DIRECT) != 0
-    return direct
-
-
-__all__ = ["DUP_ONTO", "Builder", "Calls", "Strings", "call_numbers", "link_text", "working_folders"]
+__all__ = ["DUP_ONTO", "Builder", "Calls", "Strings", "call_numbers", "link_text"]

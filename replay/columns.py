@@ -2,13 +2,14 @@
 
 Ids become dense row numbers (-1 for none or for a number that no table holds), values int64 with NONE for null,
 operations their number in the operations table (-1 for a name that this version does not know). What a trace holds
-may be
-damaged or hostile: after this module every id is within its table.
+may be damaged or hostile: after this module every id is within its table. A trace may be large: ids take four bytes,
+the other columns come and go as they are needed, and those who compute on them do so in chunks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,27 +17,37 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from iotrace.errors import TraceError
-from iotrace.trace.operations import CALL_OF_REQUEST, NUMBER_OF
+from iotrace.trace.operations import CALL_OF_REQUEST, NUMBER_OF, OPERATIONS
 from iotrace.trace.reader import Trace
 from iotrace.trace.texts import path_bytes as path_bytes
 
 Ints = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.int64] | npt.NDArray[np.int32]
+"""Numbers of events or rows, as wide as their origin has them."""
 
 NONE: Final = -(1 << 63)
 """A null value in a column of int64."""
+NO_ID: Final = -(1 << 31)
+"""A null value in a column of ids as it stands in a trace."""
 _LIMIT: Final = 1 << 61
 """Times beyond are damage; clipped, so that differences cannot overflow."""
+CHUNK_ROWS: Final = 1 << 16
+CALL_OF: Final = np.arange(len(OPERATIONS) + 1, dtype=np.int16)
+"""Operation → the call that does the same: another for requests to io_uring and libaio. The last entry is for -1."""
+CALL_OF[[NUMBER_OF[name] for name in CALL_OF_REQUEST]] = [NUMBER_OF[call] for call in CALL_OF_REQUEST.values()]
+CALL_OF[-1] = -1
+_FSYNC_DATASYNC: Final = 1
 
 
-@dataclass(slots=True)
 class Events:
     """Events in order of completion, one NumPy array a column, each of shape (n,).
 
     `process`, `path`, `file`, … are rows of the other tables; `thread` and `open` are numbered densely from 0. What was
     asked of io_uring or libaio (`asynchronous`) stands in `op` as the call that does the same; `asked` is the operation
-    as recorded.
+    as recorded. Columns of ids stand in memory; the others are read when they are first asked for, and again after a
+    `release`. A column that is null throughout takes no memory (and cannot be written to).
     """
 
     time_ns: Ints
@@ -65,13 +76,51 @@ class Events:
     asked: npt.NDArray[np.int16]
     asynchronous: Flags
 
+    def __init__(self, count: int, read: Callable[[str], npt.NDArray[Any]], **columns: npt.NDArray[Any]) -> None:
+        self._count = count
+        self._read = read
+        self._changed: set[str] = set()
+        self.__dict__.update(columns)
+
     def __len__(self) -> int:
-        return len(self.time_ns)
+        return self._count
+
+    def __getattr__(self, name: str) -> npt.NDArray[Any]:
+        if name not in EVENT_NAMES:
+            raise AttributeError(name)
+        column = self.__dict__[name] = self._read(name)
+        return column
+
+    def release(self, *names: str) -> None:
+        """Give back the memory of columns that are not needed for now."""
+        for name in names:
+            if name not in self._changed:
+                self.__dict__.pop(name, None)
+
+    def change(self, name: str, column: npt.NDArray[Any]) -> None:
+        """Put another column in the place of the recorded one; it outlives a `release`."""
+        self.__dict__[name] = column
+        self._changed.add(name)
+
+    def at(self, rows: slice | npt.NDArray[Any]) -> Events:
+        """Some of the events; their columns are taken when they are first asked for."""
+        count = len(range(*rows.indices(len(self)))) if isinstance(rows, slice) else len(rows)
+        return Events(count, lambda name: getattr(self, name)[rows])
 
     @property
     def end_ns(self) -> Ints:
         """End of each call; of one whose end was not seen, its start."""
         return self.time_ns + np.maximum(self.duration_ns, 0)
+
+
+EVENT_NAMES: Final = tuple(Events.__annotations__)
+_ID_NAMES: Final = ("process", "thread", "path", "other_path", "file", "other_file", "open", "other_open", "child")
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Pieces of so many rows, short enough that what is computed of one stays in the processor's cache."""
+    for begin in range(0, count, CHUNK_ROWS):
+        yield slice(begin, min(begin + CHUNK_ROWS, count))
 
 
 @dataclass(slots=True)
@@ -115,14 +164,15 @@ def load_tables(trace: Trace) -> Tables:
     """
     try:
         paths, files, processes = (trace.table(name) for name in ("paths", "files", "processes"))
-        columns = _event_columns(trace)
+        source = _Source(trace)
+        path_of, path_rows = _numbering(_ints(paths.column("path")))
+        file_of, file_rows = _numbering(_ints(files.column("file")))
+        process_of, process_rows = _numbering(_ints(processes.column("process")))
+        columns = source.ids()
     except (pa.ArrowException, ValueError, IndexError) as error:
         raise TraceError(f"{trace.folder} is damaged: {str(error).splitlines()[0]}.") from None
-    path_of, path_rows = _numbering(_ints(paths.column("path")))
-    file_of, file_rows = _numbering(_ints(files.column("file")))
-    process_of, process_rows = _numbering(_ints(processes.column("process")))
     # the events' own processes and threads count even where a table does not hold them
-    events_processes = np.union1d(process_of, columns["process"][columns["process"] != NONE])
+    events_processes = np.union1d(process_of, _distinct(columns["process"]))
     cwd = [""] * len(events_processes)
     umask = np.full(len(events_processes), NONE, np.int64)
     parent = np.full(len(events_processes), -1, np.int32)
@@ -131,50 +181,28 @@ def load_tables(trace: Trace) -> Tables:
         cwd[row] = text or ""
     umask[place] = _ints(processes.column("umask"))[process_rows]
     parent[place] = _dense(_ints(processes.column("parent"))[process_rows], events_processes)
-    wait = columns["op"] == NUMBER_OF["wait"]
-    threads = np.unique(np.concatenate([columns["thread"], columns["child"][~wait]]))
-    threads = threads[threads != NONE]
-    opens = np.unique(np.concatenate([columns["open"], columns["other_open"]]))
-    opens = opens[opens != NONE]
-    child = np.where(wait, _dense(columns["child"], events_processes), _dense(columns["child"], threads))
-    asked = columns["op"].astype(np.int16)
-    _calls_for_requests(columns)
-    events = Events(
-        asked=asked,
-        asynchronous=columns["op"] != asked,
-        time_ns=np.clip(columns["time_ns"], -_LIMIT, _LIMIT),
-        duration_ns=np.clip(columns["duration_ns"], -1, _LIMIT),
-        off_cpu_ns=np.where(columns["off_cpu_ns"] == NONE, -1, np.clip(columns["off_cpu_ns"], 0, _LIMIT)),
-        process=_dense(columns["process"], events_processes),
-        thread=_dense(columns["thread"], threads),
-        op=columns["op"].astype(np.int16),
-        path=_dense(columns["path"], path_of),
-        other_path=_dense(columns["other_path"], path_of),
-        file=_dense(columns["file"], file_of),
-        other_file=_dense(columns["other_file"], file_of),
-        open=_dense(columns["open"], opens),
-        other_open=_dense(columns["other_open"], opens),
-        child=child.astype(np.int32),
-        **{
-            name: columns[name]
-            for name in (
-                "offset",
-                "other_offset",
-                "size",
-                "count",
-                "address",
-                "flags",
-                "mode",
-                "result",
-                "ring",
-                "batch",
-            )
-        },
-    )
+    children = np.flatnonzero(columns["child"] != NO_ID)
+    waits = columns["op"][children] == NUMBER_OF["wait"]
+    threads = np.union1d(_distinct(columns["thread"]), _distinct(columns["child"][children[~waits]]))
+    opens = np.union1d(_distinct(columns["open"]), _distinct(columns["other_open"]))
+    if len(columns["child"]):
+        child = columns["child"][children]
+        columns["child"].fill(-1)
+        columns["child"][children] = np.where(waits, _dense(child, events_processes), _dense(child, threads))
+    numbers = {
+        "process": events_processes, "thread": threads, "path": path_of, "other_path": path_of, "file": file_of,
+        "other_file": file_of, "open": opens, "other_open": opens,
+    }  # fmt: skip
+    for name, values in numbers.items():
+        _make_dense(columns[name], values)
+    nothing = np.broadcast_to(np.int32(-1), source.count)
+    columns |= {name: nothing for name in _ID_NAMES if len(columns[name]) == 0}
+    columns["asked"] = columns["op"]
+    columns["op"], columns["asynchronous"] = source.calls(columns["op"])
     picked = files.take(pa.array(file_rows))
     existed = picked.column("existed").to_pylist()
     return Tables(
-        events=events,
+        events=Events(source.count, source.ints, **columns),
         threads=len(threads),
         opens=len(opens),
         path_text=[text or "" for text in paths.column("text").take(pa.array(path_rows)).to_pylist()],
@@ -194,38 +222,119 @@ def load_tables(trace: Trace) -> Tables:
     )
 
 
-def _event_columns(trace: Trace) -> dict[str, Any]:
-    names = [field.name for field in fields(Events) if field.name not in ("asked", "asynchronous")]
-    parts: dict[str, list[Any]] = {name: [] for name in names}
-    for batch in trace.batches("events", names):
+class _Source:
+    """The events of a trace, column by column; a trace that goes on is read as long as it was at first."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._first = _first_part(trace)
+        self._reserves = np.zeros(0, np.int64)
+        self.count = -1
+
+    def ids(self) -> dict[str, Any]:
+        """The operations' numbers, and the columns of ids as they stand in the trace, NO_ID for null.
+
+        A column that is null throughout has no rows.
+        """
+        names = ("op", *_ID_NAMES)
+        parts: dict[str, list[Any]] = {name: [] for name in names}
+        some = dict.fromkeys(names, False)
+        self.count = 0
+        for batch in self._trace.batches("events", names):
+            self.count += len(batch)
+            for name in names:
+                column = batch.column(name)
+                some[name] |= name == "op" or column.null_count < len(column)
+                parts[name].append(_op_numbers(column) if name == "op" else _raw_ids(column))
+        result = {}
+        # Arrow keeps what it has freed for itself
+        pa.default_memory_pool().release_unused()
         for name in names:
-            column = batch.column(name)
-            parts[name].append(_op_numbers(column) if name == "op" else _ints(column))
-    empty = np.zeros(0, np.int64)
-    return {name: np.concatenate(columns) if columns else empty for name, columns in parts.items()}
+            kind = np.int16 if name == "op" else np.int32
+            whole = [np.zeros(0, kind), *parts.pop(name)] if some[name] else [np.zeros(0, kind)]
+            result[name] = np.concatenate(whole)
+        return result
+
+    def calls(self, op: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.int16], Flags]:
+        """Operations with calls that do the same in the place of requests, and which events were requests."""
+        found = [np.flatnonzero(CALL_OF[op[rows]] != op[rows]) + rows.start for rows in chunks(len(op))]
+        requests = np.concatenate([np.zeros(0, np.int64), *found])
+        if len(requests) == 0:
+            return op, np.broadcast_to(np.False_, len(op))
+        call, asynchronous = op.copy(), np.zeros(len(op), np.bool_)
+        call[requests] = CALL_OF[op[requests]]
+        asynchronous[requests] = True
+        self._reserves = requests[op[requests] == NUMBER_OF["uring.fallocate"]]
+        syncs = requests[op[requests] == NUMBER_OF["uring.fsync"]]
+        if len(syncs):
+            data_only = np.maximum(self.ints("flags")[syncs], 0) & _FSYNC_DATASYNC != 0
+            call[syncs[data_only]] = NUMBER_OF["fdatasync"]
+        return call, asynchronous
+
+    def ints(self, name: str) -> Ints:
+        """A column that is no id."""
+        try:
+            values = self._ints(name)
+            if name == "flags" and len(self._reserves):
+                # fallocate has as flags what its request has as mode
+                values = values if values.flags.writeable else values.copy()
+                values[self._reserves] = np.maximum(self._ints("mode")[self._reserves], 0)
+            return values
+        except (pa.ArrowException, ValueError, IndexError) as error:
+            raise TraceError(f"{self._trace.folder} is damaged: {str(error).splitlines()[0]}.") from None
+
+    def _ints(self, name: str) -> Ints:
+        empty = _bounded(name, np.array([NONE]))
+        values = np.broadcast_to(empty, self.count)
+        done = 0
+        for batch in self._trace.batches("events", [name]):
+            piece = batch.column(0)[: self.count - done]
+            if piece.null_count < len(piece):
+                if not values.flags.writeable:
+                    values = np.empty(self.count, np.int64)
+                    values[:done] = empty
+                values[done : done + len(piece)] = _bounded(name, _ints(piece))
+            elif values.flags.writeable:
+                values[done : done + len(piece)] = empty
+            done += len(piece)
+            if done == self.count:
+                break
+        if done < self.count or _first_part(self._trace) != self._first:
+            raise TraceError(f"{self._trace.folder} changed while it was read: its recording drops old parts.")
+        pa.default_memory_pool().release_unused()
+        return values
 
 
-def _calls_for_requests(columns: dict[str, Any]) -> None:
-    """Put the calls that do the same in the place of requests to io_uring and libaio; changes op and flags in place."""
-    op = columns["op"].copy()
-    for name, call in CALL_OF_REQUEST.items():
-        at = op == NUMBER_OF[name]
-        if not at.any():
-            continue
-        columns["op"][at] = NUMBER_OF[call]
-        if call == "fsync":
-            synced = at & (np.maximum(columns["flags"], 0) & 1 != 0)
-            columns["op"][synced] = NUMBER_OF["fdatasync"]
-        elif call == "fallocate":
-            columns["flags"][at] = np.maximum(columns["mode"][at], 0)
+def _first_part(trace: Trace) -> str:
+    return next((part.name for part in trace.parts("events")), "")
 
 
-def _op_numbers(column: pa.Array) -> Ints:
+def _bounded(name: str, values: Ints) -> Ints:
+    """Times that no difference can overflow."""
+    if name == "time_ns":
+        return np.clip(values, -_LIMIT, _LIMIT)
+    if name == "duration_ns":
+        return np.clip(values, -1, _LIMIT)
+    if name == "off_cpu_ns":
+        return np.where(values == NONE, -1, np.clip(values, 0, _LIMIT))
+    return values
+
+
+def _op_numbers(column: pa.Array) -> npt.NDArray[np.int16]:
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    known = np.array([NUMBER_OF.get(name, -1) for name in column.dictionary.to_pylist()] + [-1], dtype=np.int64)
+    known = np.array([NUMBER_OF.get(name, -1) for name in column.dictionary.to_pylist()] + [-1], dtype=np.int16)
     index = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return known[np.where((index < 0) | (index >= len(known)), len(known) - 1, index)]
+
+
+def _raw_ids(column: pa.Array) -> Ids:
+    if column.null_count == len(column):
+        return np.broadcast_to(np.int32(NO_ID), len(column))
+    if column.type != pa.int32():
+        values = _ints(column)
+        return np.where((values <= NO_ID) | (values >= -NO_ID), NO_ID, values).astype(np.int32)
+    return np.asarray(column.fill_null(NO_ID).to_numpy(zero_copy_only=False))
 
 
 def _ints(column: Any) -> Ints:
@@ -242,7 +351,38 @@ def _numbering(ids: Ints) -> tuple[Ints, Ints]:
     return values, len(ids) - 1 - first_from_the_end
 
 
-def _dense(ids: Ints, values: Ints) -> Ids:
+def _distinct(ids: Ids) -> Ints:
+    """Sorted distinct ids of a column as it stands in the trace."""
+    if len(ids) == 0:
+        return np.zeros(0, np.int64)
+    most = int(ids.max())
+    if most <= 4 * len(ids) + (1 << 16):
+        seen = np.zeros(max(most + 1, 0), np.bool_)
+        negative = []
+        for rows in chunks(len(ids)):
+            piece = ids[rows]
+            seen[piece[piece >= 0]] = True
+            negative.append(np.unique(piece[piece < 0]))
+        values = np.concatenate([np.unique(np.concatenate(negative)), np.flatnonzero(seen)])
+    else:
+        values = np.unique(ids)
+    distinct: Ints = values[values != NO_ID].astype(np.int64)
+    return distinct
+
+
+def _make_dense(ids: Ids, values: Ints) -> None:
+    """Put for each id its position among the sorted values, -1 where it is not there."""
+    known = len(values)
+    same = known > 0 and values[0] == 0 and values[-1] == known - 1
+    for rows in chunks(len(ids)):
+        piece = ids[rows]
+        if same:
+            piece[(piece < 0) | (piece >= known)] = -1
+        else:
+            piece[:] = _dense(piece, values)
+
+
+def _dense(ids: npt.NDArray[Any], values: Ints) -> Ids:
     """Position of each id among the sorted values, -1 where it is not there."""
     if len(values) == 0:
         return np.full(len(ids), -1, np.int32)

@@ -41,6 +41,11 @@ def replay(
     repeat: int = 1,
     max_bytes: str | None = None,
     keep: Annotated[bool, Parameter(negative=())] = False,
+    staged: Path | None = None,
+    compress: float = 0.0,
+    duplicate: float = 0.0,
+    cache: Literal["recorded", "warm", "cold"] = "recorded",
+    drop_caches: Annotated[bool, Parameter(negative=())] = False,
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
     clean: Path | None = None,
@@ -93,7 +98,18 @@ def replay(
     max_bytes
         Most bytes to put on a mount, such as 50GB; 10 % of the file system stay free in any case.
     keep
-        Leave the files there afterwards.
+        Leave the files there afterwards, for --staged.
+    staged
+        A tree that --keep left, or the folder that it lies in: it is restored and used again, and stays.
+    compress
+        Share of the files' contents that a compressor can save, 0 to 1.
+    duplicate
+        Share of the files' blocks that repeat others, 0 to 1.
+    cache
+        This client's page cache before each run. recorded: of each file as many pages as the recording saw; warm: all
+        that is read; cold: nothing, as always with --direct.
+    drop_caches
+        With --cache cold: empty the caches of the whole machine; needs root.
     force
         Replace a result of that name.
     json
@@ -124,7 +140,8 @@ def replay(
     with _progress() as progress:
         result = run_replay(
             trace, fs, prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order, repeat=repeat,
-            max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct, progress=progress,
+            max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct, compress=compress,
+            duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, progress=progress,
         )  # fmt: skip
     saved = result.save(target, force=force)
     errors = sum(run.errors for run in result.info.runs)

@@ -9,12 +9,14 @@ the replay duplicates once more, right behind the opening (an extra row that is 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from iotrace.replay.columns import Flags, Ints, Tables
-from iotrace.replay.select import CLOSES, DUP_ONTO, DUPS, OPENS, Selection
+from iotrace.replay.columns import Flags, Ids, Ints, Tables
+from iotrace.replay.scans import last_uses, rows_of
+from iotrace.replay.select import CLOSES, DUP_ONTO, DUPS, OPENS, Reason, Selection
 
 DEVNULL_SLOT = 0
 """Slot of a descriptor of /dev/null: the sink of copies whose destination is not replayed."""
@@ -22,7 +24,7 @@ DEVNULL_SLOT = 0
 
 @dataclass(slots=True)
 class Descriptors:
-    """Slots of descriptors; event arrays have shape (n,), int64, -1 for none.
+    """Slots of descriptors; event arrays have shape (n,), int32, -1 for none.
 
     Attributes
     ----------
@@ -40,9 +42,9 @@ class Descriptors:
 
     count: int
     base: Ints
-    made: Ints
-    closed: Ints
-    number: Ints
+    made: Ids
+    closed: Ids
+    number: Ids
     extra_dups: list[tuple[int, int, int]] = field(default_factory=list)
     extra_closes: list[int] = field(default_factory=list)
     inherited: list[tuple[int, list[int]]] = field(default_factory=list)
@@ -53,72 +55,86 @@ class Descriptors:
 
 def assign_descriptors(tables: Tables, selection: Selection) -> Descriptors:
     """Give each opening, duplication and close its slot."""
-    events, kept = tables.events, selection.kept
+    events = tables.events
     n, opens = len(events), tables.opens
     ours = np.append(selection.open_kept, False)
-    success = events.result >= 0
-    makes = kept & success & ours[events.open] & (OPENS[events.op] | DUPS[events.op])
-    onto = success & DUP_ONTO[events.op] & ours[events.other_open] & (events.other_open != events.open)
-    closes = kept & success & CLOSES[events.op] & ours[events.open]
-    closed_open = np.where(onto, events.other_open, events.open)
-    made_count = np.bincount(events.open[makes], minlength=opens) + selection.open_inherited
-    closed_count = np.bincount(closed_open[closes | onto], minlength=opens)
-    last_use = np.full(opens + 1, -1, np.int64)
-    rows = np.arange(n, dtype=np.int64)
-    used = kept & ~closes
-    np.maximum.at(last_use, events.open[used], rows[used])
-    np.maximum.at(last_use, events.other_open[used & ~onto], rows[used & ~onto])
-    last_close = np.full(opens + 1, -1, np.int64)
-    np.maximum.at(last_close, closed_open[closes | onto], rows[closes | onto])
-    outlives = (last_use[:-1] > last_close[:-1]) & (closed_count > 0)
+    rows = rows_of(OPENS | DUPS | CLOSES, events.op)
+    rows = rows[events.result[rows] >= 0]
+    op, opened, other = events.op[rows], events.open[rows], events.other_open[rows]
+    kept = selection.reason[rows] == Reason.KEPT
+    makes = kept & ours[opened] & (OPENS | DUPS)[op]
+    onto = DUP_ONTO[op] & ours[other] & (other != opened)
+    closes = kept & CLOSES[op] & ours[opened]
+    closing = closes | onto
+    closed_open = np.where(onto, other, opened)
+    made_count = np.bincount(opened[makes], minlength=opens) + selection.open_inherited
+    closed_count = np.bincount(closed_open[closing], minlength=opens)
+    last_use = last_uses(
+        selection.reason, CLOSES, DUP_ONTO, events.op, np.ascontiguousarray(events.result),
+        np.ascontiguousarray(events.open), np.ascontiguousarray(events.other_open), ours,
+    )[:-1]  # fmt: skip
+    last_close = np.full(opens, -1, np.int64)
+    last_close[closed_open[closing]] = rows[closing]
+    outlives = (last_use > last_close) & (closed_count > 0)
     simple = (made_count == 1) & (closed_count <= 1) & ~outlives
-    single = np.zeros(opens, np.bool_)
-    single[selection.open_kept] = simple[selection.open_kept]
+    single = selection.open_kept & simple
 
     base = np.full(opens, -1, np.int64)
     base[single] = DEVNULL_SLOT + 1 + np.arange(single.sum())
     result = Descriptors(
         count=DEVNULL_SLOT + 1 + int(single.sum()),
         base=base,
-        made=np.full(n, -1, np.int64),
-        closed=np.full(n, -1, np.int64),
-        number=np.full(n, -1, np.int64),
+        made=np.full(n, -1, np.int32),
+        closed=np.full(n, -1, np.int32),
+        number=np.broadcast_to(np.int32(-1), n),
     )
-    easy = makes & np.append(single, False)[events.open]
-    result.made[easy] = base[events.open[easy]]
-    easy = (closes | onto) & np.append(single, False)[closed_open]
-    result.closed[easy] = base[closed_open[easy]]
+    is_single = np.append(single, False)
+    easy = makes & is_single[opened]
+    result.made[rows[easy]] = base[opened[easy]]
+    easy = closing & is_single[closed_open]
+    result.closed[rows[easy]] = base[closed_open[easy]]
     for x in np.nonzero(single & selection.open_inherited)[0].tolist():
         result.inherited.append((x, [int(base[x])]))
     result.left += [(x, int(base[x])) for x in np.nonzero(single & (closed_count == 0))[0].tolist()]
-    _several(tables, selection, result, makes, closes | onto, closed_open, single, outlives)
-    result.extra_closes = np.nonzero(onto & ~kept & (result.closed >= 0))[0].tolist()
-    _high_numbers(tables, result, makes & DUP_ONTO[events.op])
-    change = np.zeros(n, np.int64)
-    change[result.made >= 0] += 1
-    change[result.closed >= 0] -= 1
-    for event, _, _ in result.extra_dups:
-        change[event] += 1
-    start = sum(len(slots) for _, slots in result.inherited)
-    result.most_open = start + (max(0, int(np.cumsum(change).max())) if n else 0)
+    at = np.flatnonzero((makes & ~is_single[opened]) | (closing & ~is_single[closed_open]))
+    steps = zip(
+        rows[at].tolist(),
+        np.where(closing[at], closed_open[at], -1).tolist(),
+        np.where(makes[at], opened[at], -1).tolist(),
+        strict=True,
+    )
+    _several(selection, result, steps, single, outlives)
+    dropped = rows[onto & ~kept]
+    result.extra_closes = dropped[result.closed[dropped] >= 0].tolist()
+    _high_numbers(tables, result, rows, rows[makes & DUP_ONTO[op]])
+    result.most_open = _most_open(result, rows)
     return result
 
 
+def _most_open(result: Descriptors, rows: Ints) -> int:
+    """Most descriptors open at a time; `rows` are the events that may open or close one."""
+    change = (result.made[rows] >= 0).astype(np.int64) - (result.closed[rows] >= 0)
+    if result.extra_dups:
+        np.add.at(change, np.searchsorted(rows, [event for event, _, _ in result.extra_dups]), 1)
+    start = sum(len(slots) for _, slots in result.inherited)
+    return start + max(0, int(np.cumsum(change).max(initial=0)))
+
+
 def _several(
-    tables: Tables, selection: Selection, result: Descriptors, makes: Flags, closing: Flags, closed_open: Ints,
-    single: Flags, outlives: Flags,
+    selection: Selection, result: Descriptors, rows: Iterable[tuple[int, int, int]], single: Flags, outlives: Flags
 ) -> None:  # fmt: skip
-    """Descriptions with several descriptors: in the order of the recording, closes empty the base slot last."""
-    events = tables.events
+    """Descriptions with several descriptors: in the order of the recording, closes empty the base slot last.
+
+    `rows`: events, the description of which they close a descriptor, and that of which they make one (-1 none).
+    """
     several = selection.open_kept & ~single
     changes: dict[int, list[tuple[int, int]]] = {int(x): [] for x in np.nonzero(several)[0]}
-    padded = np.append(several, False)
-    for row in np.nonzero((makes & padded[events.open]) | (closing & padded[closed_open]))[0].tolist():
+    for row, closed, made in rows:
         # dup2 of one description onto another closes before it makes
-        if closing[row] and int(closed_open[row]) in changes:
-            changes[int(closed_open[row])].append((row, -1))
-        if makes[row] and int(events.open[row]) in changes:
-            changes[int(events.open[row])].append((row, 1))
+        if closed in changes:
+            changes[closed].append((row, -1))
+        if made in changes:
+            changes[made].append((row, 1))
     for x, steps in changes.items():
         inherited = bool(selection.open_inherited[x])
         last = max((i for i, (_, change) in enumerate(steps) if change < 0), default=-1)
@@ -154,13 +170,19 @@ def _several(
         result.count = next(slots)
 
 
-def _high_numbers(tables: Tables, result: Descriptors, onto: Flags) -> None:
-    """dup2 onto a descriptor of no known file takes a number far above those that the kernel hands out."""
+def _high_numbers(tables: Tables, result: Descriptors, rows: Ints, onto: Ints) -> None:
+    """dup2 onto a descriptor of no known file takes a number far above those that the kernel hands out.
+
+    `rows` are the events that may open or close a descriptor, `onto` those that made one by dup2.
+    """
     events = tables.events
-    fresh = np.nonzero(onto & (result.closed < 0))[0]
+    fresh = onto[result.closed[onto] < 0]
     if len(fresh) == 0:
         return
-    closer = {int(result.closed[row]): int(row) for row in np.nonzero(result.closed >= 0)[0]}
+    result.number = np.full(len(events), -1, np.int32)
+    closers = rows[result.closed[rows] >= 0]
+    closers = closers[np.isin(result.closed[closers], result.made[fresh])]
+    closer = dict(zip(result.closed[closers].tolist(), closers.tolist(), strict=True))
     free: dict[int, list[tuple[int, int]]] = {}
     for row in fresh.tolist():
         thread = int(events.thread[row])

@@ -24,7 +24,6 @@ import numpy as np
 from iotrace.errors import StorageError
 from iotrace.replay.arguments import SIZE_MAX, open_flags
 from iotrace.replay.columns import NONE, Flags, Tables
-from iotrace.replay.rows import Plan
 from iotrace.replay.select import COPIES, OPENS, Selection, _table
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.units import bytes_text
@@ -99,29 +98,6 @@ def _tried(descriptor: int, folder: Path) -> int:
     raise StorageError(f"{folder}: O_DIRECT is refused at every size up to {ALIGNMENTS[-1]} bytes: leave --direct out.")
 
 
-def reach_disk(plan: Plan, tree: Path) -> None:
-    """Bring the staged files to the disk and out of the page cache.
-
-    A direct read first writes back what is dirty in its range: it would measure the staging. With writes to come,
-    cached pages would have to be dropped one by one.
-
-    Raises
-    ------
-    StorageError: a file cannot be written back.
-    """
-    for file in plan.snapshot.files:
-        path = os.fsencode(tree) + b"/" + file.path
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-            try:
-                os.fsync(descriptor)
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise StorageError(f"{tree.parent.parent}: the staged files do not reach it: {error.strerror}.") from None
-
-
 @dataclass(frozen=True, slots=True)
 class Rounded:
     """What rounding out changed; arrays of shape (events,).
@@ -150,7 +126,7 @@ def round_out(tables: Tables, selection: Selection, alignment: int) -> Rounded:
     mine = padded[events.open] & selection.kept
     opens = mine & OPENS[op] & (events.result >= 0)
     wanted = open_flags(tables)
-    events.flags = np.where(opens, (np.maximum(events.flags, 0) & ~_O_APPEND) | os.O_DIRECT, events.flags)
+    flags = np.where(opens, (np.maximum(events.flags, 0) & ~_O_APPEND) | os.O_DIRECT, events.flags)
     first = np.flatnonzero(selection.open_inherited & direct)
     files = events.file[selection.open_first[first]]
     tables.file_inherited_flags = tables.file_inherited_flags.copy()
@@ -165,19 +141,18 @@ def round_out(tables: Tables, selection: Selection, alignment: int) -> Rounded:
     rounded = np.where(size > 0, high - low, 0)
     changed = moves & ((low != offset) | (rounded != size))
     before, after = int(size[moves].sum()), int(rounded[moves].sum())
-    events.op = np.where(
-        moves, np.where(_READS[op], NUMBER_OF["pread64"], NUMBER_OF["pwrite64"]), events.op
-    ).astype(np.int16)  # fmt: skip
-    events.offset, events.size = np.where(moves, low, events.offset), np.where(moves, rounded, events.size)
     whole = moves & _WRITES[op] & (events.result == size)
-    events.result = np.where(whole, rounded, events.result)
-    seeks = mine & (op == NUMBER_OF["lseek"]) & (events.flags == _SEEK_CUR) & (events.result >= 0)
-    events.offset = np.where(seeks, events.result, events.offset)
-    events.flags = np.where(seeks, _SEEK_SET, events.flags)
+    seeks = mine & (op == NUMBER_OF["lseek"]) & (flags == _SEEK_CUR) & (events.result >= 0)
+    ends = (op == NUMBER_OF["lseek"]) & (flags == _SEEK_END)
+    at_offset = np.where(_READS[op], NUMBER_OF["pread64"], NUMBER_OF["pwrite64"])
+    events.change("op", np.where(moves, at_offset, op).astype(np.int16))
+    events.change("offset", np.where(moves, low, np.where(seeks, events.result, events.offset)))
+    events.change("size", np.where(moves, rounded, events.size))
+    events.change("result", np.where(whole, rounded, events.result))
+    events.change("flags", np.where(seeks, _SEEK_SET, flags))
     grown = np.zeros(len(tables.file_size) + 1, np.bool_)
     grown[events.file[changed & _WRITES[op]]] = True
     grown[-1] = True
-    ends = (op == NUMBER_OF["lseek"]) & (events.flags == _SEEK_END)
     loose = changed | ((_READS[op] | COPIES[op] | ends) & grown[events.file])
     note = (
         f"--direct: {int(changed.sum())} of {int(moves.sum())} reads and writes were rounded out to multiples of "

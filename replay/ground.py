@@ -2,7 +2,7 @@
 
 All that a replay creates lies in `t` under it. Only folders with our marker are ever removed, without following links
 and without crossing into another mount. A folder whose maker is dead (same host, and the process is gone or the
-machine was booted since) is named with the command that removes it.
+machine was booted since) is named with the command that removes it, unless it was kept on purpose.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ HEARTBEAT_S: Final = 10.0
 
 
 class Marker(msgspec.Struct):
-    """Whose folder it is: host, boot id, process id and start (clock ticks since boot), times in s since 1970."""
+    """Whose folder it is: host, boot id, process id and start (clock ticks since boot), times in s since 1970.
+
+    `kept`: it stays when its maker ends.
+    """
 
     tool: str
     host: str
@@ -36,6 +39,7 @@ class Marker(msgspec.Struct):
     process_start: int
     started: float
     heartbeat: float
+    kept: bool = False
 
 
 def _boot_id() -> str:
@@ -56,6 +60,10 @@ def _process_start(pid: int) -> int:
 class Ground:
     """A folder of ours under `parent`; a context manager that removes it, unless `keep`.
 
+    Parameters
+    ----------
+    reuse: a folder of ours that was kept, to be taken over (and kept) instead of making one.
+
     Attributes
     ----------
     folder: DIR/iotrace-<id>; tree: the folder in it that the generated names lie in.
@@ -65,27 +73,34 @@ class Ground:
     StorageError: the folder cannot be made.
     """
 
-    def __init__(self, parent: str | Path, keep: bool = False) -> None:
-        self.parent = Path(parent).absolute()
-        self.keep = keep
-        self.folder = self.parent / f"{PREFIX}{secrets.token_hex(6)}"
+    def __init__(self, parent: str | Path, keep: bool = False, reuse: Path | None = None) -> None:
+        self.parent = reuse.absolute().parent if reuse else Path(parent).absolute()
+        self.keep = keep or reuse is not None
+        self.reused = reuse is not None
+        self.folder = reuse.absolute() if reuse else self.parent / f"{PREFIX}{secrets.token_hex(6)}"
         self.tree = self.folder / TREE
         self._beaten = 0.0
 
     def __enter__(self) -> Ground:
+        now, pid = time.time(), os.getpid()
+        self._marker = Marker("iotrace", platform.node(), _boot_id(), pid, _process_start(pid), now, now, self.reused)
         try:
-            self.folder.mkdir(mode=0o700)
-            now = time.time()
-            pid = os.getpid()
-            self._marker = Marker("iotrace", platform.node(), _boot_id(), pid, _process_start(pid), now, now)
+            if not self.reused:
+                self.folder.mkdir(mode=0o700)
             self._write_marker()
-            self.tree.mkdir(mode=0o700)
+            self.tree.mkdir(mode=0o700, exist_ok=self.reused)
         except BaseException as error:
-            remove(self.folder)
+            if not self.reused:
+                remove(self.folder)
             if isinstance(error, OSError):
                 raise StorageError(f"{self.parent}: cannot make a folder in it: {error.strerror}.") from None
             raise
         return self
+
+    def say_kept(self) -> None:
+        """Say in the marker that the folder stays: from now on nobody offers to remove it."""
+        self._marker.kept = True
+        self._write_marker()
 
     def __exit__(self, *_: object) -> None:
         if not self.keep:
@@ -144,7 +159,7 @@ def leftovers(parent: str | Path) -> list[Path]:
         if entry.is_symlink() or not entry.is_dir():
             continue
         marker = read_marker(entry)
-        if marker is not None and is_dead(marker):
+        if marker is not None and is_dead(marker) and not marker.kept:
             result.append(entry)
     return result
 
@@ -152,11 +167,15 @@ def leftovers(parent: str | Path) -> list[Path]:
 def clean(parent: str | Path) -> list[Path]:
     """Remove what dead replays left under `parent`; gives what was removed.
 
+    A kept tree is removed only where it is named itself.
+
     Raises
     ------
     StorageError: something cannot be removed.
     """
-    gone = leftovers(parent)
+    own = Path(parent).absolute()
+    named = read_marker(own) if own.name.startswith(PREFIX) and not own.is_symlink() else None
+    gone = [own] if named is not None and is_dead(named) else leftovers(parent)
     for folder in gone:
         remove(folder)
         if folder.exists():

@@ -15,8 +15,9 @@ import numpy as np
 
 from iotrace.errors import ReplayError
 from iotrace.mounts.mountinfo import Mount, is_system_mount
-from iotrace.replay.columns import NONE, Ids, Ints, Tables, components_of
+from iotrace.replay.columns import NONE, Flags, Ids, Ints, Tables, chunks, components_of
 from iotrace.replay.naming import ROOT, Tree
+from iotrace.replay.scans import first_pairs, first_rows, rows_of
 from iotrace.trace.info import Mount as RecordedMount
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS
@@ -102,7 +103,7 @@ class Mapping:
 
     def physical(self, node: int, follow: bool = False) -> int:
         """The node where a name lies once the links above it are followed, with `follow` the last component's too."""
-        for _ in range(40):
+        for _ in range(40 if self.links else 0):
             chain = self.tree.ancestors(node)
             if not follow:
                 chain = chain[1:]
@@ -119,7 +120,7 @@ class Mapping:
             node = self.tree.descend(target, below[::-1])
             if node < 0:
                 return -1
-        return -1
+        return -1 if self.links else node
 
 
 def map_paths(tables: Tables, info: TraceInfo, chosen: Sequence[str]) -> Mapping:
@@ -144,21 +145,31 @@ def map_paths(tables: Tables, info: TraceInfo, chosen: Sequence[str]) -> Mapping
     for number in range(len(mapping.prefixes)):
         tree.add_prefix(number)
     absolute = [text.startswith("/") for text in tables.path_text]
-    used = np.union1d(tables.events.path, tables.events.other_path)
-    for row in used[used >= 0]:
+    used = _used_paths(tables)
+    for row in used.tolist():
         if absolute[row]:
             mapping.node[row] = mapping.locate(parts[row])
     for number, row in enumerate(tables.file_path):
         if row >= 0 and absolute[row]:
             mapping.canonical[number] = mapping.node[row] if mapping.node[row] >= 0 else mapping.locate(parts[row])
     if _learn_outside_links(mapping, tables, parts):
-        for row in used[used >= 0]:
+        for row in used.tolist():
             if absolute[row] and mapping.node[row] < 0:
                 mapping.node[row] = mapping.locate(parts[row])
     if not (mapping.node >= 0).any():
         raise ReplayError(_nothing_mapped(tables, parts, texts))
     _learn_links(mapping, tables)
     return mapping
+
+
+def _used_paths(tables: Tables) -> Ints:
+    """Rows of paths that events name, sorted."""
+    used = np.zeros(len(tables.path_text) + 1, np.bool_)
+    for rows in chunks(len(tables.events)):
+        part = tables.events.at(rows)
+        used[part.path] = True
+        used[part.other_path] = True
+    return np.flatnonzero(used[:-1])
 
 
 def _named_pairs(tables: Tables) -> Ints:
@@ -168,14 +179,23 @@ def _named_pairs(tables: Tables) -> Ints:
     by_name[
         [NUMBER_OF[name] for name in ("lstat", "readlink", "readlinkat", "unlink", "unlinkat", "symlink", "symlinkat")]
     ] = False
-    good = by_name[events.op] & (events.result >= 0) & (events.path >= 0) & (events.file >= 0)
-    return _first_pairs(events.path, events.file, np.flatnonzero(good))
+    path, file = np.ascontiguousarray(events.path), np.ascontiguousarray(events.file)
+    rows = first_pairs(by_name, events.op, np.ascontiguousarray(events.result), path, file, len(tables.path_text))
+    return _first_pairs(events.path, events.file, rows)
 
 
 def _first_pairs(one: Ids, other: Ids, rows: Ints) -> Ints:
     """Distinct pairs of two columns in these rows, and the first row of each: shape (pairs, 3)."""
-    pairs, first = np.unique(np.stack([one[rows], other[rows]], axis=1), axis=0, return_index=True)
-    return np.column_stack([pairs, rows[first]]).astype(np.int64)
+    left, right = one[rows].astype(np.int64), other[rows].astype(np.int64)
+    _, first = np.unique((left << 32) + right, return_index=True)
+    return np.column_stack([left[first], right[first], rows[first]])
+
+
+def _operations(numbers: Sequence[int]) -> Flags:
+    """A table of operations, as iotrace.replay.scans wants it."""
+    table = np.zeros(len(OPERATIONS) + 1, np.bool_)
+    table[list(numbers)] = True
+    return table
 
 
 def _learn_outside_links(mapping: Mapping, tables: Tables, parts: list[list[bytes]]) -> bool:
@@ -204,18 +224,19 @@ def _learn_links(mapping: Mapping, tables: Tables) -> None:
         names = (form, form + "at", form + "at2")
         numbers = [NUMBER_OF[name] for name in names if name in NUMBER_OF]
         paths = getattr(events, column)
-        rows = np.flatnonzero(np.isin(events.op, numbers) & (events.result >= 0) & (paths >= 0))
-        for node, row in zip(mapping.node[paths[rows]].tolist(), rows.tolist(), strict=True):
+        rows = rows_of(_operations(numbers), events.op)
+        rows = rows[(events.result[rows] >= 0) & (paths[rows] >= 0)]
+        nodes, first = np.unique(mapping.node[paths[rows]], return_index=True)
+        for node, row in zip(nodes.tolist(), rows[first].tolist(), strict=True):
             made[node] = min(made.get(node, far), row)
-    seen = np.full(len(tables.file_type) + 1, far, np.int64)
-    np.minimum.at(seen, events.file, np.arange(far))
+    seen = first_rows(np.ascontiguousarray(events.file), len(tables.file_type))
     for number, kind in enumerate(tables.file_type):
         node = int(mapping.canonical[number])
         if kind == "link" and node > ROOT and tables.file_target[number] and seen[number] < made.get(node, far):
             _add_link(mapping, node, path_bytes(tables.file_target[number]))
-    reads = np.isin(events.op, [NUMBER_OF["readlink"], NUMBER_OF["readlinkat"]]) & (events.result > 0)
-    reads &= (events.path >= 0) & (events.other_path >= 0)
-    for path, target, row in _first_pairs(events.path, events.other_path, np.flatnonzero(reads)).tolist():
+    reads = rows_of(_operations([NUMBER_OF["readlink"], NUMBER_OF["readlinkat"]]), events.op)
+    reads = reads[(events.result[reads] > 0) & (events.path[reads] >= 0) & (events.other_path[reads] >= 0)]
+    for path, target, row in _first_pairs(events.path, events.other_path, reads).tolist():
         if (node := int(mapping.node[path])) > ROOT and row < made.get(node, far):
             _add_link(mapping, node, tables.path_raw[target])
     canonical_nodes: set[int] = set()
@@ -274,10 +295,13 @@ def target_node(mapping: Mapping, link: int, target: bytes) -> int:
 def _nothing_mapped(tables: Tables, parts: list[list[bytes]], texts: list[str]) -> str:
     """The sentence that says what to map: the folders with the most operations."""
     events = tables.events
-    rows, counts = np.unique(events.path[(events.path >= 0) & (events.result != NONE)], return_counts=True)
+    counts = np.zeros(len(parts) + 1, np.int64)
+    for rows in chunks(len(events)):
+        part = events.at(rows)
+        counts += np.bincount(part.path[part.result != NONE] + 1, minlength=len(counts))
     folders: Counter[str] = Counter()
-    for row, count in zip(rows, counts, strict=True):
-        if len(parts[row]) > 1:
+    for row, count in enumerate(counts[1:].tolist()):
+        if count and len(parts[row]) > 1:
             folders["/" + b"/".join(parts[row][:2]).decode("utf-8", "backslashreplace")] += int(count)
     if not folders:
         return "the trace names no file by an absolute path: nothing can be replayed."

@@ -7,99 +7,137 @@ mapping gets a slot; unmapping, advice, syncing and page faults get the slot and
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
-from iotrace.replay.columns import Ints, Tables
+from iotrace.replay.columns import Ids, Ints, Numbers, Tables
+from iotrace.replay.scans import rows_of
 from iotrace.replay.select import FAULT, MEMORY, MMAP, Reason, Selection, _table
 from iotrace.replay.sweeps import MAP_FORGETS, MAP_MAPS, MAP_UNMAPS, MAP_USES, resolve_mappings
 from iotrace.trace.operations import NUMBER_OF
 
 _PROT_READ = 1
+_EXEC: Final = _table(("exec",))
+_MUNMAP: Final = _table(("munmap",))
 
 
 @dataclass(slots=True)
 class Mappings:
-    """Mappings; event arrays have shape (n,), int64.
+    """Mappings, and which of them events concern.
 
     Attributes
     ----------
     count: slots in all.
+    place: place of each event in the other arrays, shape (n,), int32, -1 for those that concern no mapping.
     slot: slot that the event makes or concerns, -1 for none; delta: distance from the mapping's address in bytes;
-    length: bytes.
+    length: bytes; int64, each with one entry more for the events that concern none.
     left: (slot, delta, length, thread that used the mapping or -1 for several) never unmapped by the trace.
     """
 
     count: int
+    place: Ids
     slot: Ints
     delta: Ints
     length: Ints
     left: list[tuple[int, int, int, int]] = field(default_factory=list)
 
+    def slot_at(self, event: Numbers) -> Ints:
+        """Slot of each event."""
+        return self.slot[self.place[event]]
+
+    def delta_at(self, event: Numbers) -> Ints:
+        """Distance of each event."""
+        return self.delta[self.place[event]]
+
+    def length_at(self, event: Numbers) -> Ints:
+        """Length of each event."""
+        return self.length[self.place[event]]
+
 
 def resolve_memory(tables: Tables, selection: Selection, page_size: int) -> Mappings:
     """Give each memory operation its mapping; marks those that concern none (Reason.MEMORY)."""
-    events, kept = tables.events, selection.kept
+    events, reason = tables.events, selection.reason
     n = len(events)
-    made = MMAP[events.op] & (events.result >= 0) & (events.file >= 0)
+    nothing = np.broadcast_to(np.int32(-1), n)
+    result = Mappings(0, nothing, np.array([-1]), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    rows = rows_of(MMAP | MEMORY | _EXEC, events.op)
+    if len(rows) == 0:
+        return result
+    op, kept = events.op[rows], reason[rows] == Reason.KEPT
+    good = events.result[rows] >= 0
+    made = MMAP[op] & good & (events.file[rows] >= 0)
     ours = made & kept
-    uses = MEMORY[events.op] & kept & (events.result >= 0)
-    execs = (events.op == NUMBER_OF["exec"]) & (events.result == 0)
-    result = Mappings(int(ours.sum()), np.full(n, -1, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64))
-    rows = np.flatnonzero(made | uses | execs)
-    if ours.any():
-        rows = rows[np.argsort(events.process[rows], kind="stable")]
-        action = np.full(len(rows), MAP_USES, np.int8)
-        action[made[rows]] = MAP_MAPS
-        action[_table(("munmap",))[events.op[rows]]] = MAP_UNMAPS
-        action[execs[rows]] = MAP_FORGETS
-        numbers = np.full(n, -1, np.int64)
+    uses = MEMORY[op] & kept & good
+    execs = (op == NUMBER_OF["exec"]) & (events.result[rows] == 0)
+    result.count = int(ours.sum())
+    concerned = rows[MEMORY[op] & kept]
+    if result.count:
+        numbers = np.full(len(rows), -1, np.int64)
         numbers[ours] = np.arange(result.count)
+        chosen = np.flatnonzero(made | uses | execs)
+        rows, numbers = rows[chosen], numbers[chosen]
+        order = np.argsort(events.process[rows], kind="stable")
+        rows, numbers = rows[order], numbers[order]
+        action = np.full(len(rows), MAP_USES, np.int8)
+        action[made[chosen][order]] = MAP_MAPS
+        action[_MUNMAP[events.op[rows]]] = MAP_UNMAPS
+        action[execs[chosen][order]] = MAP_FORGETS
         slot, delta, length = resolve_mappings(
-            action, events.process[rows].astype(np.int64), events.thread[rows].astype(np.int64), events.address[rows],
-            events.size[rows], events.file[rows].astype(np.int64), events.offset[rows], numbers[rows], page_size,
+            action, events.process[rows], events.thread[rows], events.address[rows], events.size[rows],
+            events.file[rows], events.offset[rows], numbers, page_size,
         )  # fmt: skip
         # a mapping at an address that cannot be is still made, only nothing refers to it
-        slot = np.where(action == MAP_MAPS, numbers[rows], slot)
-        result.slot[rows], result.delta[rows], result.length[rows] = slot, delta, length
-        result.length[ours] = np.clip(events.size[ours], 0, 1 << 46)
-        readable = np.append(events.mode[ours] & _PROT_READ != 0, False)
-        blind = FAULT[events.op] & ~readable[result.slot]
-        result.slot[blind & ~made] = -1
-    lost = MEMORY[events.op] & kept & (result.slot < 0)
-    lost |= _table(("munmap",))[events.op] & kept & (result.length <= 0)
-    selection.reason[lost] = Reason.MEMORY
-    result.slot[selection.reason != Reason.KEPT] = -1
+        slot = np.where(action == MAP_MAPS, numbers, slot)
+        mine = np.flatnonzero(numbers >= 0)
+        length[mine] = np.clip(events.size[rows[mine]], 0, 1 << 46)
+        readable = np.zeros(result.count + 1, np.bool_)
+        readable[numbers[mine]] = events.mode[rows[mine]] & _PROT_READ != 0
+        slot[FAULT[events.op[rows]] & ~readable[slot]] = -1
+        result.slot, result.delta, result.length = (
+            np.append(column, last) for column, last in ((slot, -1), (delta, 0), (length, 0))
+        )
+        result.place = np.full(n, -1, np.int32)
+        result.place[rows] = np.arange(len(rows), dtype=np.int32)
+    lost = result.slot_at(concerned) < 0
+    lost |= _MUNMAP[events.op[concerned]] & (result.length_at(concerned) <= 0)
+    reason[concerned[lost]] = Reason.MEMORY
+    events.release("address", "size", "offset", "mode")
     if result.count:
-        _leftovers(tables, result, page_size)
+        result.slot[:-1][reason[rows] != Reason.KEPT] = -1
+        _leftovers(tables, result, rows, page_size)
     return result
 
 
-def _leftovers(tables: Tables, result: Mappings, page_size: int) -> None:
-    """Parts of mappings that the trace does not unmap: the replay does, at the end of the thread that used them."""
+def _leftovers(tables: Tables, result: Mappings, rows: Ints, page_size: int) -> None:
+    """Parts of mappings that the trace does not unmap: the replay does, at the end of the thread that used them.
+
+    `rows`: the events that concern mappings.
+    """
     events = tables.events
-    used = np.flatnonzero(result.slot >= 0)
-    slot = result.slot[used]
+    used = np.flatnonzero(result.slot[:-1] >= 0)
+    op, thread = events.op[rows[used]], events.thread[rows[used]]
+    slot, delta, size = result.slot[used], result.delta[used], result.length[used]
     lowest = np.full(result.count, np.iinfo(np.int32).max, np.int64)
     highest = np.full(result.count, -1, np.int64)
-    np.minimum.at(lowest, slot, events.thread[used])
-    np.maximum.at(highest, slot, events.thread[used])
-    owner = np.where(lowest == highest, lowest, -1).tolist()
-    made = used[MMAP[events.op[used]]]
+    np.minimum.at(lowest, slot, thread)
+    np.maximum.at(highest, slot, thread)
+    owner = np.where(lowest == highest, lowest, -1)
     length = np.zeros(result.count, np.int64)
-    length[result.slot[made]] = (result.length[made] + page_size - 1) // page_size * page_size
-    unmaps = used[_table(("munmap",))[events.op[used]]]
+    made = MMAP[op]
+    length[slot[made]] = (size[made] + page_size - 1) // page_size * page_size
+    unmaps = _MUNMAP[op]
     cut: dict[int, list[tuple[int, int]]] = {}
-    whole = (result.delta[unmaps] == 0) & (result.length[unmaps] >= length[result.slot[unmaps]])
+    whole = unmaps & (delta == 0) & (size >= length[slot])
     gone = np.zeros(result.count, np.bool_)
-    gone[result.slot[unmaps[whole]]] = True
-    for row in unmaps[~whole].tolist():
-        cut.setdefault(int(result.slot[row]), []).append((int(result.delta[row]), int(result.length[row])))
+    gone[slot[whole]] = True
+    for at in np.flatnonzero(unmaps & ~whole).tolist():
+        cut.setdefault(int(slot[at]), []).append((int(delta[at]), int(size[at])))
     for one in np.flatnonzero(~gone).tolist():
         at = 0
-        for delta, size in sorted(cut.get(one, [])):
-            if delta > at:
-                result.left.append((one, at, delta - at, owner[one]))
-            at = max(at, delta + size)
+        for begin, piece in sorted(cut.get(one, [])):
+            if begin > at:
+                result.left.append((one, at, begin - at, int(owner[one])))
+            at = max(at, begin + piece)
         if at < length[one]:
-            result.left.append((one, at, int(length[one]) - at, owner[one]))
+            result.left.append((one, at, int(length[one]) - at, int(owner[one])))

@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.columns import Flags, Ids, Ints, Tables
+from iotrace.replay import access
+from iotrace.replay.access import accesses, needed_accesses, stable_order
+from iotrace.replay.columns import Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
+from iotrace.replay.memory import Mappings
+from iotrace.replay.scans import rows_of
 from iotrace.replay.select import (
     CLOSES,
     COPIES,
@@ -32,20 +36,20 @@ from iotrace.replay.select import (
     OPENS,
     RENAMES,
     SYMLINKS,
+    Reason,
     Selection,
     _table,
 )  # fmt: skip
 from iotrace.replay.sweeps import EXCLUDES, READS, WRITES, find_edges
 from iotrace.trace.operations import NUMBER_OF, Kind
 
-_DATA, _NAME, _DESCRIPTION, _MAPPING, _LOCK = (np.int64(i) << 40 for i in range(1, 6))
 _CREATE_FLAGS: Final = 0o100
-_TRUNCATE_FLAGS: Final = 0o1000
 _REMOVES: Final = _table(("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "creat")) | RENAMES | LINKS | SYMLINKS
 _RESIZES: Final = _table(("truncate", "ftruncate", "creat"))
 _MOVES_POSITION: Final = _table(("read", "readv", "write", "writev", "lseek"))
 _SYNCS: Final = _table(("fsync", "fdatasync", "sync_file_range"))
 _F_SETLKW, _F_OFD_SETLKW, _LOCK_NB = 7, 38, 4
+_MAY_WAIT: Final = _table(("wait", "fcntl.lock", "flock", "lseek"))
 _KINDS: Final = list(Kind)
 
 
@@ -62,161 +66,154 @@ class Spans:
     thread: Ids
 
 
-def spans_of(tables: Tables, event: Ints, thread: Ids) -> Spans:
+def spans_of(tables: Tables, event: Ids, thread: Ids) -> Spans:
     """Spans of plan rows that are sorted by thread and time; `event` is each row's event."""
     events = tables.events
-    start, end = events.time_ns[event].copy(), events.end_ns[event]
-    op, flags = events.op[event], events.flags[event]
-    waits = op == NUMBER_OF["wait"]
-    waits |= (op == NUMBER_OF["fcntl.lock"]) & np.isin(flags, (_F_SETLKW, _F_OFD_SETLKW))
-    waits |= (op == NUMBER_OF["flock"]) & (flags & _LOCK_NB == 0)
-    waits |= (op == NUMBER_OF["lseek"]) & (flags == os.SEEK_END)  # the size is the one at its end
-    following = np.r_[start[1:], np.iinfo(np.int64).max]
-    following[:-1][thread[1:] != thread[:-1]] = np.iinfo(np.int64).max
-    start[waits] = np.maximum(start, np.minimum(end, following))[waits]
-    return Spans(start, np.maximum(start, end), thread)
+    start, end = np.empty(len(event), np.int64), np.empty(len(event), np.int64)
+    found = [np.zeros(0, np.int64)]
+    for rows in chunks(len(event)):
+        part = event[rows]
+        op = events.op[part]
+        start[rows] = events.time_ns[part]
+        end[rows] = start[rows] + np.maximum(events.duration_ns[part], 0)
+        may = np.flatnonzero(_MAY_WAIT[op])
+        if len(may):
+            op, flags = op[may], events.flags[part[may]]
+            waits = op == NUMBER_OF["wait"]
+            waits |= (op == NUMBER_OF["fcntl.lock"]) & np.isin(flags, (_F_SETLKW, _F_OFD_SETLKW))
+            waits |= (op == NUMBER_OF["flock"]) & (flags & _LOCK_NB == 0)
+            waits |= (op == NUMBER_OF["lseek"]) & (flags == os.SEEK_END)  # the size is the one at its end
+            found.append(may[waits] + rows.start)
+    waiting = np.concatenate(found)
+    if len(waiting):
+        after = np.minimum(waiting + 1, len(event) - 1)
+        same = (after > waiting) & (thread[after] == thread[waiting])
+        following = np.where(same, start[after], np.iinfo(np.int64).max)
+        start[waiting] = np.maximum(start[waiting], np.minimum(end[waiting], following))
+    np.maximum(start, end, out=end)
+    events.release("time_ns", "duration_ns")
+    return Spans(start, end, thread)
 
 
 def edges_by_file(
-    tables: Tables, mapping: Mapping, selection: Selection, map_slot: Ints, event: Ints,
+    tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings, event: Ids,
     spans: Spans, implicit: Flags,
 ) -> tuple[Ints, Ints]:  # fmt: skip
     """Edges (before, after), rows of the plan, for `--order file`; `event` is each row's event, shape (rows,)."""
-    parts = [
-        *_data(tables, event),
-        *_names(tables, mapping, selection, event),
-        *_descriptions(tables, selection, event, implicit),
-        *_mappings(tables, map_slot, event),
-        *_locks(tables, event),
-    ]
-    resource = np.concatenate([part[0] for part in parts])
-    row = np.concatenate([part[1] for part in parts])
-    level = np.concatenate([np.broadcast_to(np.asarray(part[2], np.int8), part[1].shape) for part in parts])
-    order = np.lexsort((row, spans.start[row], resource))
-    resource, row, level = resource[order], row[order], level[order]
-    shared = _several_threads(resource, spans.thread[row])
-    resource, row, level = resource[shared], row[shared], level[shared]
-    before, after = find_edges(resource, row, spans.thread[row], spans.start[row], spans.end[row], level)
+    resource, row, level = shared_accesses(tables, mapping, selection, memory, event, spans, implicit)
+    before, after = find_edges(resource, row, spans.thread, spans.start, spans.end, level)
     return before, after
 
 
-def _several_threads(resource: Ints, thread: Ids) -> Flags:
-    """Accesses of resources that more than one thread uses; sorted by resource."""
-    if len(resource) == 0:
-        return np.zeros(0, np.bool_)
-    begins = np.flatnonzero(np.r_[True, resource[1:] != resource[:-1]])
-    lowest, highest = np.minimum.reduceat(thread, begins), np.maximum.reduceat(thread, begins)
-    return np.repeat(lowest != highest, np.diff(np.r_[begins, len(resource)]))
+def shared_accesses(
+    tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings, event: Ids,
+    spans: Spans, implicit: Flags,
+) -> tuple[Ids, Ids, npt.NDArray[np.int8]]:  # fmt: skip
+    """Accesses that may conflict: resource, row and level, sorted by resource, start and row.
 
-
-_Access = tuple[Ints, Ints, npt.ArrayLike]
-
-
-def _data(tables: Tables, event: Ints) -> list[_Access]:
+    Left out is what only one thread uses, what is only ever read or only ever written, and reads between others of the
+    same thread for which they stand.
+    """
     events = tables.events
-    op, kind = events.op[event], KIND[events.op[event]]
-    file, other = events.file[event], events.other_file[event]
-    flags = np.maximum(events.flags[event], 0)
-    rows = np.arange(len(event), dtype=np.int64)
-    copies = COPIES[op]
-    reads = (kind == _KINDS.index(Kind.READ)) | copies | FAULT[op] | _SYNCS[op]
-    reads |= (op == NUMBER_OF["lseek"]) & (flags == os.SEEK_END)
-    writes = (kind == _KINDS.index(Kind.WRITE)) | _table(("fallocate",))[op]
-    resizes = _RESIZES[op] | (OPENS[op] & (flags & _TRUNCATE_FLAGS != 0))
-    result: list[_Access] = []
-    for chosen, number, level in (
-        (reads & ~writes & (file >= 0), file, READS),
-        (writes & (file >= 0), file, WRITES),
-        (copies & (other >= 0), other, WRITES),
-        (resizes & (file >= 0), file, EXCLUDES),
-    ):
-        result.append((_DATA + number[chosen], rows[chosen], level))
-    return result
-
-
-def _names(tables: Tables, mapping: Mapping, selection: Selection, event: Ints) -> list[_Access]:
-    events, tree = tables.events, mapping.tree
-    op = events.op[event]
-    flags = np.maximum(events.flags[event], 0)
-    rows = np.arange(len(event), dtype=np.int64)
-    real = np.arange(len(tree) + 1, dtype=np.int64)
+    files, nodes = len(tables.file_type), len(mapping.tree)
+    real = np.arange(nodes + 1, dtype=np.int64)
     if mapping.links:
-        real[:-1] = [mapping.physical(node) if node else 0 for node in range(len(tree))]
-    changes = (_REMOVES[op] | (OPENS[op] & (flags & _CREATE_FLAGS != 0))) & (events.result[event] >= 0)
-    first, second = selection.node[event], selection.node2[event]
-    has_first, has_second = first >= 0, second >= 0
-    node = real[np.concatenate([first[has_first], second[has_second]])]
-    row = np.concatenate([rows[has_first], rows[has_second]])
-    level = np.where(changes[row], EXCLUDES, READS).astype(np.int8)
-    result: list[_Access] = [(_NAME + node, row, level)]
-    # folders that come and go: everything beneath them uses them
+        real[:-1] = [mapping.physical(node) if node else 0 for node in range(nodes)]
+    above_begin, above = _folders_that_change(tables, mapping, selection, real)
+    # resources are numbered: data of files, names, descriptions, mappings, locks on files
+    bases = np.cumsum([0, files, nodes + 1, tables.opens, memory.count, files]).astype(np.int64)
+    users = np.full(bases[-1], -1, np.int32)
+    levels = np.zeros(bases[-1], np.uint8)
+    columns = (
+        event, spans.thread, _BITS, events.op, *_thin(events.flags), events.result, *_thin(events.file),
+        *_thin(events.other_file), *_thin(events.open), *_thin(events.other_open), selection.node,
+        *_thin(selection.node2), *_thin(implicit), *_thin(memory.place), memory.slot, real, above_begin, above, bases,
+    )  # fmt: skip
+    none, flat = np.zeros(0, np.int32), np.zeros(0, np.int8)
+    accesses(*columns, users, levels, none, none, none, flat)
+    shared = (users == -2) & (((levels & 1 << EXCLUDES) != 0) | (levels == (1 << READS | 1 << WRITES)))
+    kept = int(np.count_nonzero(shared))
+    if kept == 0:
+        return none, none, flat
+    number = np.where(shared, np.cumsum(shared) - 1, -1).astype(np.int32)
+    count = accesses(*columns, users, levels, number, none, none, flat)
+    resource, row, level = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int8)
+    accesses(*columns, users, levels, number, resource, row, level)
+    needed = needed_accesses(resource, row, level, spans.thread, spans.start, spans.end, kept)
+    resource, row, level = resource[needed], row[needed], level[needed]
+    by_start = np.argsort(spans.start[row], kind="stable")
+    order = by_start[stable_order(resource[by_start], kept)]
+    return resource[order], row[order], level[order]
+
+
+def _thin(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
+    """A column and what to mask its index with: one value stands for a column that holds nothing else."""
+    if column.strides[0] == 0:
+        return column[:1].copy(), 0
+    return column, -1
+
+
+def _folders_that_change(tables: Tables, mapping: Mapping, selection: Selection, real: Ints) -> tuple[Ints, Ints]:
+    """Of each node the folders above it that come and go, for everything beneath them uses them.
+
+    As begins, shape (nodes + 2,), and nodes.
+    """
+    events, tree = tables.events, mapping.tree
+    begin = np.zeros(len(tree) + 2, np.int64)
+    rows = rows_of(_REMOVES | OPENS, events.op)
+    rows = rows[(selection.reason[rows] == Reason.KEPT) & (events.result[rows] >= 0)]
+    opens = OPENS[events.op[rows]] & ~_REMOVES[events.op[rows]]
+    rows = rows[~opens | (np.maximum(events.flags[rows], 0) & _CREATE_FLAGS != 0)]
     hot = np.zeros(len(tree) + 1, np.bool_)
-    hot[node[level == EXCLUDES]] = True
+    for column in (selection.node, selection.node2):
+        hot[real[column[rows][column[rows] >= 0]]] = True
     hot[:-1] &= np.array(tree.has_children)
-    if hot.any():
-        above: dict[int, list[int]] = {}
-        for one in np.unique(node).tolist():
-            chain = [ancestor for ancestor in tree.ancestors(one)[1:] if hot[ancestor]] if one > 0 else []
-            if chain:
-                above[one] = chain
-        if above:
-            longest = max(len(chain) for chain in above.values())
-            for level_up in range(longest):
-                ancestor = np.full(len(tree) + 1, -1, np.int64)
-                for one, chain in above.items():
-                    if level_up < len(chain):
-                        ancestor[one] = chain[level_up]
-                chosen = ancestor[node] >= 0
-                result.append((_NAME + ancestor[node[chosen]], row[chosen], READS))
-    return result
+    hot[-1] = False
+    if not hot.any():
+        return begin, np.zeros(0, np.int64)
+    found: list[int] = []
+    is_hot, parent = hot.tolist(), tree.parent
+    for one in range(len(tree)):
+        at = parent[one] if one > 0 else 0
+        while at > 0:
+            if is_hot[at]:
+                found.append(at)
+            at = parent[at]
+        begin[one + 1] = len(found)
+    begin[-1] = len(found)
+    return begin, np.array(found, np.int64)
 
 
-def _descriptions(tables: Tables, selection: Selection, event: Ints, implicit: Flags) -> list[_Access]:
-    events = tables.events
-    op = events.op[event]
-    rows = np.arange(len(event), dtype=np.int64)
-    changes = (OPENS | CLOSES | DUPS)[op] | _MOVES_POSITION[op] | GETDENTS[op] | implicit[event]
-    level = np.where(changes, EXCLUDES, READS).astype(np.int8)
-    uses = (events.open[event] >= 0) & (HAS_FD[op] | OPENS[op] | DUPS[op] | MMAP[op]) & ~MEMORY[op]
-    dirfd = (events.open[event] >= 0) & ~uses & ~MEMORY[op]
-    other = events.other_open[event] >= 0
-    copies = COPIES[op] | DUPS[op]
-    return [
-        (_DESCRIPTION + events.open[event][uses], rows[uses], level[uses]),
-        (_DESCRIPTION + events.open[event][dirfd], rows[dirfd], READS),
-        (
-            _DESCRIPTION + events.other_open[event][other],
-            rows[other],
-            np.where(copies[other], EXCLUDES, READS).astype(np.int8),
-        ),
-    ]
+def _bits() -> npt.NDArray[np.int32]:
+    """What an operation does to which resources, for sweeps.accesses."""
+    kind = KIND
+    writes = np.isin(kind, [_KINDS.index(Kind.WRITE)]) | _table(("fallocate",))
+    reads = np.isin(kind, [_KINDS.index(Kind.READ)]) | COPIES | FAULT | _SYNCS
+    uses = (HAS_FD | OPENS | DUPS | MMAP) & ~MEMORY
+    bits = np.zeros(len(kind), np.int32)
+    for table, bit in (
+        (reads & ~writes, access.READS_DATA), (writes, access.WRITES_DATA), (COPIES, access.COPIES_DATA),
+        (_RESIZES, access.RESIZES), (OPENS, access.OPENS), (_REMOVES, access.CHANGES_NAME),
+        (_table(("lseek",)), access.SEEKS), (uses, access.USES_OPEN),
+        ((OPENS | CLOSES | DUPS) | _MOVES_POSITION | GETDENTS, access.CHANGES_OPEN), (MEMORY, access.NO_FOLDER),
+        (COPIES | DUPS, access.CHANGES_OTHER), (MMAP | _table(("munmap",)), access.ENDS_MAPPING),
+        (np.isin(kind, [_KINDS.index(Kind.LOCK)]), access.LOCKS),
+    ):  # fmt: skip
+        bits[table] |= bit
+    return bits
 
 
-def _mappings(tables: Tables, map_slot: Ints, event: Ints) -> list[_Access]:
-    op = tables.events.op[event]
-    rows = np.arange(len(event), dtype=np.int64)
-    slot = map_slot[event]
-    uses = slot >= 0
-    ends = MMAP[op] | _table(("munmap",))[op]
-    return [(_MAPPING + slot[uses], rows[uses], np.where(ends[uses], EXCLUDES, READS).astype(np.int8))]
+_BITS: Final = _bits()
 
 
-def _locks(tables: Tables, event: Ints) -> list[_Access]:
-    events = tables.events
-    op = events.op[event]
-    rows = np.arange(len(event), dtype=np.int64)
-    locks = (KIND[op] == _KINDS.index(Kind.LOCK)) & (events.file[event] >= 0) & (events.result[event] >= 0)
-    return [(_LOCK + events.file[event][locks], rows[locks], EXCLUDES)]
-
-
-def edges_of_forks(tables: Tables, event: Ints, spans: Spans, begin_of: Ints, first_of: Ints) -> tuple[Ints, Ints]:
+def edges_of_forks(tables: Tables, event: Ids, spans: Spans, begin_of: Ints, first_of: Ints) -> tuple[Ints, Ints]:
     """Edges from each fork to the row at which the child's thread begins.
 
     `begin_of` and `first_of`, shape (threads,): row where a thread begins, and its first row with an event; -1 for
     none.
     """
     events = tables.events
-    forks = np.flatnonzero((events.op[event] == NUMBER_OF["fork"]) & (events.child[event] >= 0))
+    forks = _rows_of_op(tables, event, "fork")
     child = events.child[event[forks]]
     known = begin_of[child] >= 0
     forks, child = forks[known], child[known]
@@ -225,7 +222,7 @@ def edges_of_forks(tables: Tables, event: Ints, spans: Spans, begin_of: Ints, fi
 
 
 def edges_of_waits(
-    tables: Tables, event: Ints, spans: Spans, end_of: Ints, last_of: Ints, process_of: Ids
+    tables: Tables, event: Ids, spans: Spans, end_of: Ints, last_of: Ints, process_of: Ids
 ) -> tuple[Ints, Ints]:
     """Edges from the end of each thread of a process to the wait that saw it end.
 
@@ -233,7 +230,7 @@ def edges_of_waits(
     process.
     """
     events = tables.events
-    waits = np.flatnonzero((events.op[event] == NUMBER_OF["wait"]) & (events.child[event] >= 0))
+    waits = _rows_of_op(tables, event, "wait")
     threads: dict[int, list[int]] = {}
     for thread, process in enumerate(process_of.tolist()):
         if end_of[thread] >= 0:
@@ -246,3 +243,14 @@ def edges_of_waits(
                 before.append(int(end_of[thread]))
                 after.append(row)
     return np.array(before, dtype=np.int64), np.array(after, dtype=np.int64)
+
+
+def _rows_of_op(tables: Tables, event: Ids, name: str) -> Ints:
+    """Plan rows of an operation that names a child."""
+    events = tables.events
+    found = [np.zeros(0, np.int64)]
+    for rows in chunks(len(event)) if events.child.strides[0] else ():
+        part = event[rows]
+        at = np.flatnonzero(events.op[part] == NUMBER_OF[name])
+        found.append(at[events.child[part[at]] >= 0] + rows.start)
+    return np.concatenate(found)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from iotrace.replay.arguments import ALIGNED_READ_BUFFER, BUFFER, VECTOR, link_text
-from iotrace.replay.columns import NONE, Flags, Tables
+from iotrace.replay.arguments import VECTOR, link_text
+from iotrace.replay.columns import NONE, Flags, Ids, Ints, Tables
 from iotrace.replay.mapping import Mapping
-from iotrace.replay.rows import EXACT, LINK, STATUS, Rows
+from iotrace.replay.rows import EXACT, LINK, STATUS
+from iotrace.replay.scans import rows_of
 from iotrace.replay.select import (
     COPIES,
     FAULT,
@@ -19,120 +22,173 @@ from iotrace.replay.select import (
     MMAP,
     OPENS,
     SYMLINKS,
+    Reason,
     Selection,
     _table,
 )
 from iotrace.replay.snapshot import Snapshot, link_target
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind
 
-
-def set_expectations(
-    rows: Any,
-    is_main: Flags,
-    success: Flags,
-    tables: Tables,
-    mapping: Mapping,
-    selection: Selection,
-    snapshot: Snapshot,
-) -> None:
-    """What the rows should return, and how that is compared."""
-    events = tables.events
-    op, event = rows.op, rows.event
-    by_bytes = np.array([operation.result in ("bytes", "position") for operation in OPERATIONS] + [False])
-    loose = GETDENTS | _table(("listxattr", "llistxattr", "flistxattr", "mmap.fault"))
-    seeks = (op == NUMBER_OF["lseek"]) & np.isin(np.where(event >= 0, events.flags[event], 0), (3, 4))
-    exact = is_main & by_bytes[op] & ~loose[op] & ~seeks
-    result = np.where(is_main & (event >= 0), events.result[event], 0)
-    result = np.where(result == NONE, 0, result)
-    rows.check = np.where(exact, EXACT, STATUS).astype(np.uint8)
-    rows.expect = np.where(exact | ~success, result, 0)
-    _link_lengths(rows, success, tables, mapping, selection, snapshot)
+_LOOSE: Final = GETDENTS | _table(("listxattr", "llistxattr", "flistxattr", "mmap.fault"))
+_EXACT: Final = (
+    np.array([operation.result in ("bytes", "position") for operation in OPERATIONS] + [False]) & ~_LOOSE
+)  # fmt: skip
+_READLINKS: Final = _table(("readlink", "readlinkat"))
+_SETXATTRS: Final = _table(("setxattr", "lsetxattr", "fsetxattr"))
+_IS_WRITE: Final = np.isin(KIND, [list(Kind).index(Kind.WRITE)])
+_WRITES: Final = _IS_WRITE | COPIES
+_TAKES_BUFFER: Final = (
+    np.array([bool({"buffer", "text"} & set(operation.arguments)) for operation in OPERATIONS] + [False]) | COPIES
+)  # fmt: skip
+_FALLOCATE: Final = _table(("fallocate",))
+_CREATES: Final = _table(("mkdir", "mkdirat", "creat", "link", "linkat", "symlink", "symlinkat"))
 
 
-def _link_lengths(
-    rows: Any, success: Flags, tables: Tables, mapping: Mapping, selection: Selection, snapshot: Snapshot
-) -> None:
-    """A link's text is another in the tree: readlink returns that one's length."""
-    reads = np.flatnonzero(_table(("readlink", "readlinkat"))[rows.op] & success & ~rows.extra)
-    if len(reads) == 0:
-        return
-    events, tree = tables.events, mapping.tree
-    texts = {path: link_text(path, target) for path, target in snapshot.links}
-    made = np.flatnonzero(selection.kept & SYMLINKS[events.op] & (events.result >= 0))
-    for event in made.tolist():
-        node, target = int(selection.node[event]), int(events.other_path[event])
-        raw = tables.path_raw[target] if target >= 0 else b""
-        texts[tree.path(node)] = link_text(tree.path(node), link_target(mapping, node, raw))
-    for row in reads.tolist():
-        node = int(selection.node[rows.event[row]])
-        path = tree.path(mapping.physical(node)) if node >= 0 else b""
-        text = texts.get(path) or texts.get(tree.path(node) if node >= 0 else b"")
-        if text is None:
-            rows.check[row], rows.expect[row] = STATUS, 0
-        else:
-            rows.expect[row] = len(text[0])
-            rows.check[row] = LINK if text[1] else EXACT
-            size = int(events.size[rows.event[row]])
-            if not text[1] and size != NONE:
-                rows.expect[row] = min(len(text[0]), max(size, 0))
+@dataclass(slots=True)
+class Piece:
+    """Some rows of a plan while it is built; arrays of shape (n,) but for arguments and kinds, (n, 6).
+
+    `is_main`: the row is a recorded call, `success` of one that succeeded. The others are as in rows.Rows and Forms.
+    """
+
+    event: Ids
+    op: npt.NDArray[np.int16]
+    is_main: Flags
+    success: Flags
+    special: npt.NDArray[np.uint8]
+    extra: Flags
+    number: Ints
+    arguments: npt.NDArray[np.int64]
+    kinds: npt.NDArray[np.uint8]
+    delta: Ints
+    made: Ids
+    closed: Ids
+    expect: Ints
+    check: npt.NDArray[np.uint8]
 
 
-def sizes_of(rows: Rows, tables: Tables) -> dict[str, Any]:
+class Expectations:
+    """What rows should return, and how that is compared."""
+
+    def __init__(self, tables: Tables, mapping: Mapping, selection: Selection, snapshot: Snapshot) -> None:
+        self._tables, self._mapping, self._selection, self._snapshot = tables, mapping, selection, snapshot
+        self._texts: dict[bytes, tuple[bytes, bool]] | None = None
+
+    def set(self, piece: Piece) -> None:
+        """Fill `expect` and `check`."""
+        events = self._tables.events
+        op, event = piece.op, piece.event
+        exact = piece.is_main & _EXACT[op]
+        seeks = np.flatnonzero(exact & (op == NUMBER_OF["lseek"]))
+        if len(seeks):
+            exact[seeks] = ~np.isin(events.flags[event[seeks]], (3, 4))
+        result = np.where(piece.is_main, events.result[event], 0)
+        result[result == NONE] = 0
+        piece.check = np.where(exact, EXACT, STATUS).astype(np.uint8)
+        piece.expect = np.where(exact | ~piece.success, result, 0)
+        reads = np.flatnonzero(_READLINKS[op] & piece.success & piece.is_main)
+        if len(reads):
+            self._link_lengths(piece, reads)
+
+    def _link_lengths(self, piece: Piece, reads: Ints) -> None:
+        """A link's text is another in the tree: readlink returns that one's length."""
+        events, tree, mapping = self._tables.events, self._mapping.tree, self._mapping
+        texts = self._link_texts()
+        for row in reads.tolist():
+            event = int(piece.event[row])
+            node = int(self._selection.node[event])
+            path = tree.path(mapping.physical(node)) if node >= 0 else b""
+            text = texts.get(path) or texts.get(tree.path(node) if node >= 0 else b"")
+            if text is None:
+                piece.check[row], piece.expect[row] = STATUS, 0
+            else:
+                piece.expect[row] = len(text[0])
+                piece.check[row] = LINK if text[1] else EXACT
+                size = int(events.size[event])
+                if not text[1] and size != NONE:
+                    piece.expect[row] = min(len(text[0]), max(size, 0))
+
+    def _link_texts(self) -> dict[bytes, tuple[bytes, bool]]:
+        if self._texts is None:
+            events, tree, selection = self._tables.events, self._mapping.tree, self._selection
+            texts = {path: link_text(path, target) for path, target in self._snapshot.links}
+            made = rows_of(SYMLINKS, events.op)
+            made = made[(selection.reason[made] == Reason.KEPT) & (events.result[made] >= 0)]
+            for event in made.tolist():
+                node, target = int(selection.node[event]), int(events.other_path[event])
+                raw = self._tables.path_raw[target] if target >= 0 else b""
+                texts[tree.path(node)] = link_text(tree.path(node), link_target(self._mapping, node, raw))
+            self._texts = texts
+        return self._texts
+
+
+@dataclass(slots=True)
+class Sizes:
     """Largest buffers of reads and writes, and what the calls may add to the tree; fields of Plan."""
-    kinds = rows.kinds
-    size = np.zeros(len(rows), np.int64)
-    direct = np.zeros(len(rows), np.bool_)
-    for position in range(6):
-        kind = (kinds >> (4 * position)) & 15
-        value = rows.arguments[:, position]
-        vector = kind == VECTOR
-        size[vector] = np.maximum(size[vector], value[vector] >> 4)
-        direct |= (vector & (value & 15 >= ALIGNED_READ_BUFFER)) | ((kind == BUFFER) & (value >= ALIGNED_READ_BUFFER))
-    takes_buffer = np.array([bool({"buffer", "text"} & set(o.arguments)) for o in OPERATIONS] + [False])
-    events = tables.events
-    asked = np.where(rows.event >= 0, events.size[rows.event], 0)
-    # a copy whose source is not replayed writes what it brought
-    asked = np.where(COPIES[rows.op], np.maximum(rows.expect, 0), asked)
-    size = np.where(takes_buffer[rows.op] | COPIES[rows.op], np.maximum(size, np.maximum(asked, 0)), size)
-    writes = KIND[rows.op] == list(Kind).index(Kind.WRITE)
-    writes |= COPIES[rows.op] | _table(("setxattr", "lsetxattr", "fsetxattr"))[rows.op]
-    adds = writes & ~_table(("setxattr", "lsetxattr", "fsetxattr"))[rows.op] & ~rows.extra
-    growth = int(np.maximum(rows.expect[adds], 0).astype(object).sum()) if adds.any() else 0
-    reserves = np.flatnonzero(_table(("fallocate",))[rows.op])
-    punches = np.maximum(events.flags[rows.event[reserves]], 0) & ~0x1 != 0
-    growth += sum(max(0, int(value)) for value in events.size[rows.event[reserves[~punches]]])
-    flags = np.where(rows.event >= 0, np.maximum(events.flags[rows.event], 0), 0)
-    creates = _table(("mkdir", "mkdirat", "creat", "link", "linkat", "symlink", "symlinkat"))[rows.op]
-    creates |= OPENS[rows.op] & (flags & 0o100 != 0)
-    return {
-        "read_bytes": int(size[~writes].max(initial=0)),
-        "write_bytes": int(size[writes].max(initial=0)),
-        "growth_bytes": growth,
-        "growth_entries": int(creates.sum()),
-    }
+
+    read_bytes: int = 0
+    write_bytes: int = 0
+    growth_bytes: int = 0
+    growth_entries: int = 0
+
+    def add(self, piece: Piece, tables: Tables) -> None:
+        """Take in some rows."""
+        events, op = tables.events, piece.op
+        size = np.zeros(len(op), np.int64)
+        vectors = piece.kinds[:, 1] == VECTOR
+        if vectors.any():
+            size[vectors] = piece.arguments[vectors, 1] >> 4
+        # a copy whose source is not replayed writes what it brought
+        copies, writes = COPIES[op], _WRITES[op]
+        takes = np.flatnonzero(_TAKES_BUFFER[op])
+        asked = np.where(piece.event[takes] >= 0, events.size[piece.event[takes]], 0)
+        asked = np.where(copies[takes], piece.expect[takes], asked)
+        size[takes] = np.maximum(size[takes], np.maximum(asked, 0))
+        adds = np.flatnonzero(writes & ~piece.extra)
+        added = np.maximum(piece.expect[adds], 0)
+        writes |= _SETXATTRS[op]
+        self.read_bytes = max(self.read_bytes, int(size[~writes].max(initial=0)))
+        self.write_bytes = max(self.write_bytes, int(size[writes].max(initial=0)))
+        # a hostile trace may hold sizes whose sum does not fit
+        self.growth_bytes += int(added.sum()) if added.max(initial=0) < 1 << 40 else sum(added.tolist())
+        reserves = piece.event[_FALLOCATE[op]]
+        if len(reserves):
+            punches = np.maximum(events.flags[reserves], 0) & ~0x1 != 0
+            self.growth_bytes += sum(max(0, value) for value in events.size[reserves[~punches]].tolist())
+        opens = piece.event[(OPENS & ~_CREATES)[op]]
+        creates = int((np.maximum(events.flags[opens], 0) & 0o100 != 0).sum())
+        self.growth_entries += int(_CREATES[op].sum()) + creates
 
 
-def recorded_of(rows: Rows, tables: Tables, mapping: Mapping, selection: Selection) -> dict[str, Any]:
-    """What the recording said of each row; Plan.recorded."""
-    events = tables.events
-    result: dict[str, Any] = {
-        name: np.where(rows.event >= 0, getattr(events, name)[rows.event], NONE)
-        for name in ("size", "offset", "count", "result", "file")
-    }
-    node = np.where(rows.event >= 0, selection.node[rows.event], -1)
-    by_open = np.append(selection.open_node, np.int32(-1))[events.open[rows.event]]
-    node = np.where(
-        (node < 0) & (rows.event >= 0) & ((HAS_FD | MMAP)[rows.op] | selection.unnamed[rows.event]),
-        by_open,
-        node,
-    )
-    faults = np.flatnonzero(FAULT[rows.op])
-    by_path = np.append(mapping.node, np.int32(-1))[events.path[rows.event[faults]]]
-    by_file = np.append(mapping.canonical, np.int32(-1))[events.file[rows.event[faults]]]
-    node[faults] = np.where(by_path >= 0, by_path, by_file)
-    result["node"] = node.astype(np.int32)
-    result["paths"] = [mapping.tree.path(one) for one in range(len(mapping.tree))]
-    has_source = np.append(selection.open_kept, False)[events.open[rows.event]]
-    has_target = np.append(selection.open_kept, False)[events.other_open[rows.event]]
-    result["substituted"] = COPIES[rows.op] & ~(has_source & has_target)
-    return result
+class Places:
+    """On which node each row acted."""
+
+    def __init__(self, tables: Tables, mapping: Mapping, selection: Selection) -> None:
+        self._tables, self._selection = tables, selection
+        self._open_node = np.append(selection.open_node, np.int32(-1))
+        self._path_node = np.append(mapping.node, np.int32(-1))
+        self._canonical = np.append(mapping.canonical, np.int32(-1))
+        self._open_kept = np.append(selection.open_kept, False)
+
+    def nodes(self, piece: Piece) -> Ids:
+        """Node of each row, int32, -1 for none."""
+        events, event, op = self._tables.events, piece.event, piece.op
+        there = event >= 0
+        node = np.where(there, self._selection.node[event], np.int32(-1))
+        by_open = (node < 0) & there & ((HAS_FD | MMAP)[op] | self._selection.unnamed[event])
+        node = np.where(by_open, self._open_node[events.open[event]], node)
+        faults = np.flatnonzero(FAULT[op])
+        if len(faults):
+            by_path = self._path_node[events.path[event[faults]]]
+            by_file = self._canonical[events.file[event[faults]]]
+            node[faults] = np.where(by_path >= 0, by_path, by_file)
+        return node
+
+    def substituted(self, piece: Piece) -> Ints:
+        """Rows of copies that lack an end, counted from the piece's first."""
+        events = self._tables.events
+        copies = np.flatnonzero(COPIES[piece.op])
+        event = piece.event[copies]
+        whole = self._open_kept[events.open[event]] & self._open_kept[events.other_open[event]]
+        lacking: Ints = copies[~whole]
+        return lacking

@@ -7,7 +7,7 @@ From a trace's tables: which paths move where (mapping), which operations are re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,21 @@ from iotrace.replay.arguments import (
     DESCRIPTOR,
     F_OFD_SETLKW,
     LOCK_NB,
+    MAPPED,
     Builder,
     Strings,
     call_numbers,
 )
-from iotrace.replay.columns import NONE, Flags, Ids, Ints, Tables, load_tables
+from iotrace.replay.columns import CHUNK_ROWS, NONE, Flags, Ids, Tables, chunks, load_tables
 from iotrace.replay.descriptors import Descriptors, assign_descriptors
 from iotrace.replay.direct import Rounded, round_out
+from iotrace.replay.layout import CALL, EXTRA_CLOSE, EXTRA_DUP, THREAD_BEGINS, lay_out
 from iotrace.replay.mapping import Mapping, map_paths
 from iotrace.replay.memory import Mappings, resolve_memory
-from iotrace.replay.outcomes import recorded_of, set_expectations, sizes_of
-from iotrace.replay.rides import columns_for_rides
+from iotrace.replay.outcomes import Expectations, Piece, Places, Sizes
+from iotrace.replay.packing import VALUES_MAX, Packer
+from iotrace.replay.recorded import Recorded, columns_for_rides, plain_column
+from iotrace.replay.room import check_events, check_rows
 from iotrace.replay.rows import (
     BEGIN,
     CLOSE,
@@ -39,16 +43,17 @@ from iotrace.replay.rows import (
     OPEN,
     ORDER,
     PLAIN,
-    ROW_COLUMNS,
     STATUS,
     TOUCH,
     UNMAP,
+    Forms,
     Inherited,
     Plan,
     Rows,
     Threads,
     plan_hash,
 )
+from iotrace.replay.scans import note_owners, rows_of
 from iotrace.replay.schedule import assign_lanes, set_gaps, set_waits
 from iotrace.replay.select import (
     CLOSES,
@@ -89,13 +94,14 @@ def build_plan(
     system's own.
     order: "file" keeps conflicting accesses of all threads in their recorded order, "thread" only each thread's own.
     alignment: open files with O_DIRECT, offsets and sizes rounded out to so many bytes; 0: as recorded.
-    rides: keep what iotrace.replay.rides needs, also where nothing rode on a ring in the recording.
+    rides: with an alignment, rides_of will be asked although nothing rode on a ring in the recording.
 
     Raises
     ------
     TraceError: the trace cannot be read.
-    ReplayError: nothing remains to be replayed; the message says what to map.
+    ReplayError: nothing remains to be replayed, or the plan has no room in memory; the message says what to map.
     """
+    check_events(trace)
     tables = load_tables(trace)
     mapping = map_paths(tables, trace.info, prefixes)
     selection = select(tables, mapping)
@@ -103,13 +109,14 @@ def build_plan(
     memory = resolve_memory(tables, selection, max(512, trace.info.page_size))
     snapshot = infer_snapshot(tables, mapping, selection)
     descriptors = assign_descriptors(tables, selection)
-    if not (selection.kept & ~ORDERS[tables.events.op] & ~UMASK[tables.events.op]).any():
+    if not any(
+        ((selection.reason[rows] == Reason.KEPT) & ~(ORDERS | UMASK)[tables.events.op[rows]]).any()
+        for rows in chunks(len(tables.events))
+    ):
         shown = ", ".join(_prefix_text(prefix) for prefix in mapping.prefixes)
         raise ReplayError(f"nothing to replay: no operation under {shown} can be replayed; choose with --map PREFIX.")
     rounded = round_out(tables, selection, alignment) if alignment else None
-    assembly = _Assembly(trace, tables, mapping, selection, memory, snapshot, descriptors, order)
-    assembly.rides = rides or bool((tables.events.asynchronous & selection.kept).any())
-    assembly.rounded = rounded
+    assembly = _Assembly(trace, tables, mapping, selection, memory, snapshot, descriptors, order, rounded, rides)
     return assembly.plan()
 
 
@@ -118,152 +125,204 @@ def _prefix_text(prefix: tuple[bytes, ...]) -> str:
 
 
 def _without_number(tables: Tables, selection: Selection) -> None:
-    op = tables.events.op
-    lacks = (call_numbers()[op] < 0) & ~ORDERS[op] & ~FAULT[op] & selection.kept
-    selection.reason[lacks] = Reason.ARCHITECTURE
+    lacks = (call_numbers() < 0) & ~ORDERS & ~FAULT
+    lacks[-1] = False
+    rows = rows_of(lacks, tables.events.op)
+    selection.reason[rows[selection.reason[rows] == Reason.KEPT]] = Reason.ARCHITECTURE
 
 
 class _Assembly:
     def __init__(
-        self, trace: Trace, tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings, snapshot:
-        Snapshot,
-        descriptors: Descriptors, order: str,
+        self, trace: Trace, tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings,
+        snapshot: Snapshot, descriptors: Descriptors, order: str, rounded: Rounded | None, rides: bool,
     ) -> None:  # fmt: skip
         self.trace, self.tables, self.mapping, self.selection = trace, tables, mapping, selection
         self.memory, self.snapshot, self.descriptors, self.order = memory, snapshot, descriptors, order
-
-    rides = False
-    rounded: Rounded | None = None
+        events = tables.events
+        # where nothing was a request there is no column of them
+        self.requests = bool(events.asynchronous.strides[0]) and bool((events.asynchronous & selection.kept).any())
+        self.rounded, self.rides = rounded, rides or self.requests
 
     def plan(self) -> Plan:
         events = self.tables.events
-        main = np.flatnonzero(self.selection.kept).astype(np.int64)
-        lanes = assign_lanes(self.tables, main)
-        dups = np.array(self.descriptors.extra_dups, dtype=np.int64).reshape(-1, 3)
+        kept = self.selection.kept
+        check_rows(int(np.count_nonzero(kept)))
+        lanes = assign_lanes(self.tables, kept)
+        self.dups = np.array(self.descriptors.extra_dups, dtype=np.int64).reshape(-1, 3)
+        self.dups = self.dups[np.argsort(self.dups[:, 0], kind="stable")]
         closes = np.array(self.descriptors.extra_closes, dtype=np.int64)
-        live = np.flatnonzero(lanes.of_thread >= 0)
-        event = np.concatenate([main, dups[:, 0], closes, np.full(2 * len(live), -1, np.int64)])
-        thread = np.concatenate([events.thread[event[: len(event) - 2 * len(live)]], live, live]).astype(np.int32)
-        part = np.repeat([0, 1, 2, 3, 4], [len(main), len(dups), len(closes), len(live), len(live)])
-        phase = np.where(part == 3, 0, np.where(part == 4, 2, 1))
-        when = np.where(event >= 0, events.time_ns[event], 0)
-        order = np.lexsort((part, event, when, phase, lanes.rank[thread]))
-        rows = self._rows(main, dups, closes, event, thread, part)
-        rows = Rows(**{name: getattr(rows, name)[order] for name in ROW_COLUMNS}, **_no_waits(len(order)))
-        lane = lanes.of_thread[rows.thread]
-        lane_begin = np.searchsorted(lane, np.arange(lanes.count + 1)).astype(np.int64)
-        set_gaps(rows, part[order] == 0, self.tables, self.selection, lanes)
-        set_waits(
-            rows,
-            part[order] == 0,
-            self.tables,
-            self.mapping,
-            self.selection,
-            self.memory,
-            lanes,
-            self.implicit,
-            self.order,
+        threads = np.flatnonzero(lanes.of_thread >= 0)
+        live: Ids = threads[np.argsort(lanes.rank[threads])].astype(np.int32)
+        self.layout = lay_out(
+            live, self.tables.threads, events.thread, events.time_ns, kept, self.dups[:, 0].copy(), closes
         )
+        events.release("time_ns")
+        thread_lane = lanes.of_thread[live]
+        lane_begin = np.append(self.layout.thread_begin, len(self.layout.event))[
+            np.searchsorted(thread_lane, np.arange(lanes.count + 1))
+        ].astype(np.int64)
+        rows, recorded, sizes = self._rows()
         strings = self.builder.strings
-        threads = self._threads(strings)
+        needs = self._threads(strings)
+        inherited = self._inherited()
+        events.release("offset", "other_offset", "size", "count", "address", "mode")
+        self.descriptors.made = self.descriptors.closed = np.zeros(0, np.int32)
+        self.memory.delta = self.memory.length = np.zeros(0, np.int64)
+        set_waits(
+            rows, self.layout.part, self.tables, self.mapping, self.selection, self.memory, lanes, self.implicit,
+            self.order,
+        )  # fmt: skip
+        events.release("flags", "path", "other_path", "file", "other_file", "open", "other_open", "process")
+        set_gaps(rows, self.layout, self.tables, self.selection, lanes)
         plan = Plan(
             rows=rows,
             lane_begin=lane_begin,
-            threads=threads,
+            threads=needs,
             strings=strings,
             snapshot=self.snapshot,
-            inherited=self._inherited(),
+            inherited=inherited,
             unmap_last=np.array([piece[:3] for piece in self.memory.left if piece[3] < 0], np.int64).reshape(-1, 3),
             slots=self.descriptors.count,
             map_slots=self.memory.count,
             high_numbers=self.descriptors.numbers,
             most_open=self.descriptors.most_open,
-            recorded=recorded_of(rows, self.tables, self.mapping, self.selection),
+            recorded=recorded,
             thread_numbers=self.tables.threads,
             not_replayed=self._not_replayed(),
             prefixes=[_prefix_text(prefix) for prefix in self.mapping.prefixes],
-            **sizes_of(rows, self.tables),
+            read_bytes=sizes.read_bytes,
+            write_bytes=sizes.write_bytes,
+            growth_bytes=sizes.growth_bytes,
+            growth_entries=sizes.growth_entries,
+            warnings=[self.rounded.note] if self.rounded else [],
+            asynchronous=self.requests,
         )
-        if self.rounded:
-            known = rows.event >= 0
-            rows.check[known & self.rounded.loose[rows.event]] = STATUS
-            plan.recorded["substituted"] |= known & self.rounded.changed[rows.event]
-            plan.warnings.append(self.rounded.note)
-        if self.rides:
-            plan.recorded |= columns_for_rides(rows, self.tables)
-        rows.op = np.where(rows.extra | (rows.event < 0), rows.op, events.asked[rows.event]).astype(np.int16)
         plan.hash = plan_hash(plan)
         return plan
 
-    def _rows(self, main: Ints, dups: Ints, closes: Ints, event: Ints, thread: Ids, part: Ints) -> Any:
-        """Unsorted rows: recorded calls, extra duplications, extra closes, begins, ends."""
-        events = self.tables.events
+    def _rows(self) -> tuple[Rows, Recorded, Sizes]:
+        """Rows without gaps and waits, what the recording said of them, and the largest sizes."""
+        layout, n = self.layout, len(self.layout.event)
         explicit, self.implicit = self._explicit_positions()
-        memory = (self.memory.slot, self.memory.delta, self.memory.length)
-        self.builder = Builder(self.tables, self.mapping, self.selection, self.descriptors, main, explicit, memory)
-        calls = self.builder.build()
-        n = len(event)
-        op = np.where(event >= 0, events.op[event], -1).astype(np.int16)
-        op[part == 1], op[part == 2] = NUMBER_OF["fcntl.dupfd"], NUMBER_OF["close"]
-        is_main = part == 0
-        special = np.full(n, PLAIN, np.uint8)
-        success = np.where(event >= 0, events.result[event] >= 0, False)
-        special[is_main & (OPENS | DUPS)[op]] = OPEN
-        special[is_main & _table(("dup2", "dup3"))[op]] = DUP_ONTO
-        special[is_main & CLOSES[op]] = CLOSE
-        special[is_main & MMAP[op]] = MAP
-        special[is_main & _table(("munmap",))[op] & success] = UNMAP
-        special[is_main & FAULT[op]] = TOUCH
-        flags = np.where(event >= 0, np.maximum(events.flags[event], 0), 0)
-        waits = (op == NUMBER_OF["flock"]) & (flags & LOCK_NB == 0) & (flags & 3 != 0)
-        waits |= (op == NUMBER_OF["fcntl.lock"]) & (flags == F_OFD_SETLKW)
-        special[is_main & waits & success] = LOCK
-        special[is_main & ORDERS[op]] = ORDER
-        special[part == 1], special[part == 2], special[part == 3], special[part == 4] = OPEN, CLOSE, BEGIN, END
+        self.builder = Builder(self.tables, self.mapping, self.selection, self.descriptors, explicit, self.memory)
+        expectations = Expectations(self.tables, self.mapping, self.selection, self.snapshot)
+        places = Places(self.tables, self.mapping, self.selection)
+        packer, sizes = Packer(), Sizes()
+        form, begin = np.empty(n, np.int32), np.empty(n, np.int32)
+        special, expect = np.empty(n, np.uint8), np.empty(n, np.int64)
+        made, closed, node = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
+        substituted = [np.zeros(0, np.int64)]
+        self.dups_done = self.marks_done = 0
+        for rows in chunks(n):
+            if packer.total >= _SHORT_MAX and begin.dtype == np.int32:
+                begin = begin.astype(np.int64)
+            piece = self._piece(layout.event[rows], layout.part[rows])
+            expectations.set(piece)
+            sizes.add(piece, self.tables)
+            if self.rounded:
+                known = piece.event >= 0
+                piece.check[known & self.rounded.loose[piece.event]] = STATUS
+                substituted.append(np.flatnonzero(known & self.rounded.changed[piece.event]) + rows.start)
+            asked = np.where(piece.is_main, self.tables.events.asked[piece.event], piece.op)
+            common = (asked.astype(np.int64) + 1) << 16
+            common |= (piece.special.astype(np.int64) << 8) | (piece.extra.astype(np.int64) << 4) | piece.check
+            form[rows], begin[rows] = packer.add(common, piece.number, piece.arguments, piece.kinds, piece.delta)
+            special[rows], expect[rows] = piece.special, piece.expect
+            made[rows], closed[rows], node[rows] = piece.made, piece.closed, places.nodes(piece)
+            substituted.append(places.substituted(piece) + rows.start)
+        rows_ = Rows(
+            event=layout.event, form=form, forms=_forms(packer), value_begin=begin, values=packer.values(),
+            special=special, made=made, closed=closed, expect=expect,
+            thread_begin=layout.thread_begin, thread_number=layout.threads, **_no_waits(),
+        )  # fmt: skip
+        tree = self.mapping.tree
+        paths = [tree.path(one) for one in range(len(tree))]
+        known = self._rounded_columns() if self.rounded else {}
+        return rows_, Recorded(self.trace, layout.event, node, np.concatenate(substituted), paths, known), sizes
+
+    def _rounded_columns(self) -> dict[str, Any]:
+        """What rows are to find in the place of what was recorded."""
+        event = self.layout.event
+        known: dict[str, Any] = {name: plain_column(self.tables, event, name) for name in ("size", "offset", "result")}
+        return known | (columns_for_rides(self.tables, event) if self.rides else {})
+
+    def _piece(self, event: Ids, part: npt.NDArray[np.uint8]) -> Piece:
+        """Some rows: recorded calls, extra duplications, extra closes, begins, ends."""
+        events, n = self.tables.events, len(event)
+        is_main = part == CALL
+        main = np.flatnonzero(is_main)
+        rows = event[main]
+        op = np.full(n, -1, np.int16)
+        op[main] = main_op = events.op[rows]
+        calls = self.builder.build(rows)
+        success = np.zeros(n, np.bool_)
+        success[main] = good = events.result[rows] >= 0
+        what = _SPECIAL[main_op]
+        what[(what == UNMAP) & ~good] = PLAIN
+        locks = np.flatnonzero(_MAY_WAIT[main_op] & good)
+        if len(locks):
+            flags = np.maximum(events.flags[rows[locks]], 0)
+            waits = (main_op[locks] == NUMBER_OF["flock"]) & (flags & LOCK_NB == 0) & (flags & 3 != 0)
+            waits |= (main_op[locks] == NUMBER_OF["fcntl.lock"]) & (flags == F_OFD_SETLKW)
+            what[locks[waits]] = LOCK
 
         def padded(column: npt.NDArray[Any], value: int = 0) -> npt.NDArray[Any]:
-            rest = np.full((n - len(main), *column.shape[1:]), value, column.dtype)
-            return np.concatenate([column, rest])
+            if len(main) == n:
+                return column
+            whole = np.full((n, *column.shape[1:]), value, column.dtype)
+            whole[main] = column
+            return whole
 
-        rows = _Unsorted()
-        rows.event, rows.op, rows.thread, rows.special = event, op, thread, special
-        rows.extra = (part == 1) | (part == 2)
-        rows.number, rows.delta = padded(calls.number), padded(calls.delta)
-        rows.arguments = padded(calls.arguments)
-        kinds = padded(calls.kinds).astype(np.int64)
-        rows.made = padded(self.descriptors.made[main], -1)
-        rows.closed = padded(self.descriptors.closed[main], -1)
-        maps = np.flatnonzero(is_main & MMAP[op])
-        rows.made[maps] = self.memory.slot[main[maps]]
-        touches = np.flatnonzero(special == TOUCH)
-        rows.arguments[touches, 0] = self.memory.slot[main[touches]]
-        rows.delta[touches] = self.memory.delta[main[touches]]
-        at = np.flatnonzero(part == 1)
-        numbers = call_numbers()
-        if len(at):
-            rows.number[at] = numbers[NUMBER_OF["fcntl.dupfd"]]
-            rows.arguments[at, 0], kinds[at, 0] = dups[:, 1], DESCRIPTOR
-            rows.arguments[at, 1], rows.arguments[at, 2] = 1030, 3
-            rows.made[at] = dups[:, 2]
-        at = np.flatnonzero(part == 2)
-        if len(at):
-            rows.number[at] = numbers[NUMBER_OF["close"]]
-            rows.closed[at] = self.descriptors.closed[closes]
-            rows.arguments[at, 0], kinds[at, 0] = rows.closed[at], DESCRIPTOR
-        marks = part >= 3
-        rows.made[marks] = thread[marks]
-        rows.kinds = (kinds << (4 * np.arange(6, dtype=np.int64))).sum(axis=1)
-        set_expectations(rows, is_main, success, self.tables, self.mapping, self.selection, self.snapshot)
-        return rows
+        maps = np.flatnonzero((MMAP | FAULT)[main_op])
+        made, closed = self.descriptors.made[rows], self.descriptors.closed[rows]
+        if len(maps):
+            faults = maps[FAULT[main_op[maps]]]
+            calls.arguments[faults, 0] = self.memory.slot_at(rows[faults])
+            calls.kinds[faults, 0] = MAPPED
+            calls.delta[faults] = self.memory.delta_at(rows[faults])
+            maps = maps[MMAP[main_op[maps]]]
+            made[maps] = self.memory.slot_at(rows[maps])
+        piece = Piece(
+            event=event, op=op, is_main=is_main, success=success, special=padded(what),
+            extra=(part == EXTRA_DUP) | (part == EXTRA_CLOSE), number=padded(calls.number),
+            arguments=padded(calls.arguments), kinds=padded(calls.kinds), delta=padded(calls.delta),
+            made=padded(made, -1), closed=padded(closed, -1), expect=np.zeros(0, np.int64),
+            check=np.zeros(0, np.uint8),
+        )  # fmt: skip
+        if len(main) < n:
+            self._others(piece, part)
+        return piece
+
+    def _others(self, piece: Piece, part: npt.NDArray[np.uint8]) -> None:
+        """Rows that are no recorded calls."""
+        at = np.flatnonzero(part == EXTRA_DUP)
+        dups = self.dups[self.layout.dup[self.dups_done : self.dups_done + len(at)]]
+        self.dups_done += len(at)
+        piece.op[at], piece.special[at] = NUMBER_OF["fcntl.dupfd"], OPEN
+        piece.number[at] = self.builder.numbers[NUMBER_OF["fcntl.dupfd"]]
+        piece.arguments[at, 0], piece.kinds[at, 0] = dups[:, 1], DESCRIPTOR
+        piece.arguments[at, 1], piece.arguments[at, 2] = 1030, 3
+        piece.made[at] = dups[:, 2]
+        at = np.flatnonzero(part == EXTRA_CLOSE)
+        piece.op[at], piece.special[at] = NUMBER_OF["close"], CLOSE
+        piece.number[at] = self.builder.numbers[NUMBER_OF["close"]]
+        piece.closed[at] = self.descriptors.closed[piece.event[at]]
+        piece.arguments[at, 0], piece.kinds[at, 0] = piece.closed[at], DESCRIPTOR
+        marks = np.flatnonzero(part >= THREAD_BEGINS)
+        begins = part[marks] == THREAD_BEGINS
+        piece.special[marks] = np.where(begins, BEGIN, END)
+        # begin and end of each thread alternate
+        piece.made[marks] = self.layout.threads[(self.marks_done + np.arange(len(marks))) // 2]
+        self.marks_done += len(marks)
 
     def _explicit_positions(self) -> tuple[tuple[Flags, Flags], Flags]:
         """Copies that named the positions in source and destination, and events that used a description's own."""
         events, op = self.tables.events, self.tables.events.op
         n = len(events)
-        copies = COPIES[op]
-        none = np.zeros(n, np.bool_)
-        if not copies.any():
+        none = np.broadcast_to(np.False_, n)
+        if len(rows_of(COPIES, op)) == 0:
             return (none, none), none
+        copies = COPIES[op]
         moves = _table(("read", "readv", "write", "writev"))[op]
         action = np.zeros(n, np.int8)
         action[moves], action[OPENS[op]], action[op == NUMBER_OF["lseek"]] = (
@@ -290,8 +349,9 @@ class _Assembly:
     def _threads(self, strings: Strings) -> Threads:
         events, count = self.tables.events, self.tables.threads
         process = np.full(count, -1, np.int32)
-        process[events.thread] = events.process
-        nodes = np.append(self.builder.start_folder, np.int32(-1))[process]
+        for rows in chunks(len(events)):
+            process[events.thread[rows]] = events.process[rows]
+        nodes = np.append(self.builder.folders.start, np.int32(-1))[process]
         root = strings.number(b"", True)
         tree = self.mapping.tree
         folder = [strings.number(tree.path(node), True) if node >= 0 else root for node in nodes.tolist()]
@@ -299,8 +359,11 @@ class _Assembly:
         numbers = range(count)
         unset = np.array([-1] * count, np.int64)
         marker_begin, marker_end = unset.copy(), unset.copy()
-        issuing = self.selection.kept & ~ORDERS[events.op]
-        for thread in np.unique(events.thread[issuing]).tolist():
+        issuing = np.zeros(count + 1, np.bool_)
+        for rows in chunks(len(events)):
+            chosen = (self.selection.reason[rows] == Reason.KEPT) & ~ORDERS[events.op[rows]]
+            issuing[events.thread[rows][chosen]] = True
+        for thread in np.flatnonzero(issuing[:count]).tolist():
             marker_begin[thread] = strings.number(f"{MARKER}:{thread}:begin".encode())
             marker_end[thread] = strings.number(f"{MARKER}:{thread}:end".encode())
         owners = self._owners()
@@ -326,12 +389,11 @@ class _Assembly:
     def _owners(self) -> list[int]:
         """The one thread that uses each description, -1 for several."""
         events = self.tables.events
-        lowest = np.full(self.tables.opens + 1, np.iinfo(np.int32).max, np.int64)
-        highest = np.full(self.tables.opens + 1, -1, np.int64)
+        owner = np.full(self.tables.opens + 1, -1, np.int32)
         for column in (events.open, events.other_open):
-            np.minimum.at(lowest, column, events.thread)
-            np.maximum.at(highest, column, events.thread)
-        owners: list[int] = np.where(lowest == highest, lowest, -1)[:-1].tolist()
+            if column.strides[0]:
+                note_owners(column, events.thread, owner)
+        owners: list[int] = np.where(owner >= 0, owner, -1)[:-1].tolist()
         return owners
 
     def _inherited(self) -> list[Inherited]:
@@ -349,25 +411,41 @@ class _Assembly:
         return result
 
     def _not_replayed(self) -> dict[str, int]:
-        reasons, counts = np.unique(self.selection.reason, return_counts=True)
-        pairs = [(int(count), Reason(reason)) for reason, count in zip(reasons.tolist(), counts.tolist(), strict=True)]
+        counts = np.zeros(len(Reason), np.int64)
+        for rows in chunks(len(self.selection.reason)):
+            counts += np.bincount(self.selection.reason[rows], minlength=len(counts))
+        pairs = [(count, Reason(reason)) for reason, count in enumerate(counts.tolist()) if count]
         return {REASON_TEXT[why]: count for count, why in sorted(pairs, reverse=True) if why is not Reason.KEPT}
 
 
-class _Unsorted:
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
+def _forms(packer: Packer) -> Forms:
+    fields = packer.forms.known(0)
+    common = fields[:, 0]
+    return Forms(
+        op=((common >> 16) - 1).astype(np.int16), special=(common >> 8 & 0xFF).astype(np.uint8),
+        extra=(common >> 4 & 1).astype(np.bool_), number=fields[:, 1].copy(), check=(common & 0xF).astype(np.uint8),
+        kinds=fields[:, 2].copy(), constants=fields[:, 3:].copy(),
+    )  # fmt: skip
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
+
+def _no_waits() -> dict[str, Any]:
+    nothing = np.zeros(0, np.int64)
+    names = ("busy_ns", "idle_ns", "due_ns", "wait_begin", "wait_row")
+    return dict.fromkeys(names, nothing) | {"awaited": np.zeros(0, np.bool_)}
 
 
-def _no_waits(n: int) -> dict[str, Any]:
-    return {
-        "busy_ns": np.zeros(n, np.int64),
-        "idle_ns": np.zeros(n, np.int64),
-        "due_ns": np.zeros(n, np.int64),
-        "wait_begin": np.zeros(n + 1, np.int64),
-        "wait_row": np.zeros(0, np.int64),
-        "awaited": np.zeros(n, np.bool_),
-    }
+def _special() -> npt.NDArray[np.uint8]:
+    special = np.full(len(OPENS), PLAIN, np.uint8)
+    for table, what in (
+        (OPENS | DUPS, OPEN), (_table(("dup2", "dup3")), DUP_ONTO), (CLOSES, CLOSE), (MMAP, MAP),
+        (_table(("munmap",)), UNMAP), (FAULT, TOUCH), (ORDERS, ORDER),
+    ):  # fmt: skip
+        special[table] = what
+    return special
+
+
+_SHORT_MAX: Final = (1 << 31) - VALUES_MAX * CHUNK_ROWS
+"""More values than these may not be numbered by an int32 in the next chunk."""
+_SPECIAL: Final = _special()
+"""What the kernel does with a recorded call, by its operation."""
+_MAY_WAIT: Final = _table(("flock", "fcntl.lock"))

@@ -31,11 +31,11 @@ from iotrace.replay.arguments import (
     SCRATCH,
     VECTOR,
     call_numbers,
-    open_flags,
 )
-from iotrace.replay.columns import NONE, Flags, Ints, Tables
+from iotrace.replay.columns import NONE, Flags, Ints
 from iotrace.replay.kernels import ring as kernel
-from iotrace.replay.rows import CLOSE, PLAIN, Plan, Rows
+from iotrace.replay.recorded import FOR_RIDES
+from iotrace.replay.rows import CLOSE, PLAIN, Plan
 from iotrace.replay.select import COPIES, KIND, OPENS, _table
 from iotrace.trace.operations import NUMBER_OF, Kind
 
@@ -95,10 +95,14 @@ def rides_of(plan: Plan, *, all_rows: bool, depth: int = 1, batch: int = 1, fixe
     fixed: register files and buffers.
     """
     rows, recorded = plan.rows, plan.recorded
+    if not all_rows and not plan.asynchronous:
+        return None
+    kinds = rows.kinds
     asynchronous: Flags = recorded["asynchronous"]
-    rides = _riding(plan, all_rows)
+    rides = _riding(plan, kinds, all_rows)
     if not rides.any():
         return None
+    arguments = rows.arguments
     op, result, size = rows.op, recorded["result"], np.maximum(recorded["size"], 0)
     call = recorded["call"]
     opcode = np.zeros(len(rows), np.uint8)
@@ -124,14 +128,18 @@ def rides_of(plan: Plan, *, all_rows: bool, depth: int = 1, batch: int = 1, fixe
         reposition[:] = _repositions(plan, own, offset)
     else:
         offset = np.where(own, -1, offset)
-    encoded = np.where((rows.kinds >> 4) & 15 == VECTOR, rows.arguments[:, 1] & 15, rows.arguments[:, 1])
+    encoded = np.where((kinds >> 4) & 15 == VECTOR, arguments[:, 1] & 15, arguments[:, 1])
     how = np.where(_FLAGGED[call], np.maximum(recorded["flags"], 0), 0)
     how = np.where(call == NUMBER_OF["fdatasync"], kernel.FSYNC_DATASYNC, how)
-    place, files = _places(plan, rides) if fixed else (np.zeros(0, np.int32), np.zeros(plan.lanes, np.int64))
+    place, files = (
+        _places(plan, rides, kinds, arguments[:, 0])
+        if fixed
+        else (np.zeros(0, np.int32), np.zeros(plan.lanes, np.int64))
+    )
     most = np.minimum(np.maximum.reduceat(np.where(rides, room, 0), plan.lane_begin[:-1]) + 1, kernel.DEPTH_MAX)
-    return Rides(
+    whole = Rides(
         opcode=opcode,
-        slot=np.where(rides, rows.arguments[:, 0], 0).astype(np.int32),
+        slot=np.where(rides, arguments[:, 0], 0).astype(np.int32),
         length=np.where(syncs, 0, np.minimum(size, LENGTH_MAX)).astype(np.uint32),
         offset=np.where(syncs, 0, offset),
         count=np.where(_VECTORED[call], np.clip(recorded["count"], 1, 1024), 0).astype(np.int32),
@@ -145,9 +153,12 @@ def rides_of(plan: Plan, *, all_rows: bool, depth: int = 1, batch: int = 1, fixe
         depth=most.astype(np.int64),
         files=files,
     )
+    # a run has no more use for them
+    recorded.release(*FOR_RIDES)
+    return whole
 
 
-def _riding(plan: Plan, all_rows: bool) -> Flags:
+def _riding(plan: Plan, kinds: Ints, all_rows: bool) -> Flags:
     """Rows that become requests: a request can do the same, on a descriptor that does not refuse to wait.
 
     With O_NONBLOCK a request gives up where a call would read.
@@ -156,9 +167,9 @@ def _riding(plan: Plan, all_rows: bool) -> Flags:
     names = [*_READS, *_WRITES, "fsync", "fdatasync"]
     call = plan.recorded["call"]
     able: Flags = _table(tuple(names))[call] & (rows.special == PLAIN) & ~rows.extra & (rows.event >= 0)
-    able &= (rows.number == call_numbers()[call]) & (rows.kinds & 15 == DESCRIPTOR)
+    able &= (rows.number == call_numbers()[call]) & (kinds & 15 == DESCRIPTOR)
     able &= plan.recorded["open_flags"] & _O_NONBLOCK == 0
-    buffered = np.isin((rows.kinds >> 4) & 15, (BUFFER, VECTOR))
+    buffered = np.isin((kinds >> 4) & 15, (BUFFER, VECTOR))
     able &= buffered | _table(("fsync", "fdatasync"))[call]
     return able if all_rows else able & plan.recorded["asynchronous"]
 
@@ -181,24 +192,6 @@ def _steady_sizes(plan: Plan) -> Ints:
     np.maximum.at(highest, file[writes], lane[writes])
     steady[lowest < highest] = -1
     return steady
-
-
-def columns_for_rides(rows: Rows, tables: Tables) -> dict[str, Any]:
-    """What rides_of needs of the recording, a part of Plan.recorded; arrays of shape (rows,) but for file_size."""
-    events = tables.events
-    known = rows.event >= 0
-
-    def of(column: Any, none: int) -> Any:
-        return np.where(known, column[rows.event], none).astype(column.dtype)
-
-    flags = open_flags(tables).astype(np.int32)
-    return {
-        "call": of(events.op, -1), "asynchronous": known & events.asynchronous[rows.event],
-        "open": of(events.open, -1), "other_open": of(events.other_open, -1), "other_file": of(events.other_file, -1),
-        "open_flags": np.append(flags, np.int32(0))[of(events.open, -1)], "flags": of(events.flags, 0),
-        "start_ns": of(events.time_ns, 0), "end_ns": of(events.end_ns, 0),
-        "ring": of(events.ring, NONE), "batch": of(events.batch, NONE), "file_size": tables.file_size,
-    }  # fmt: skip
 
 
 def _repositions(plan: Plan, own: Flags, offset: Ints) -> Ints:
@@ -245,7 +238,7 @@ def _together(plan: Plan, rides: Flags, batch: int) -> npt.NDArray[np.int32]:
     return together
 
 
-def _places(plan: Plan, rides: Flags) -> tuple[npt.NDArray[np.int32], Ints]:
+def _places(plan: Plan, rides: Flags, kinds: Ints, slots: Ints) -> tuple[npt.NDArray[np.int32], Ints]:
     """Places in each lane's table of registered files.
 
     Only of descriptors that one lane opens, uses and closes by a close: a registered file stays open until its ring
@@ -258,8 +251,7 @@ def _places(plan: Plan, rides: Flags) -> tuple[npt.NDArray[np.int32], Ints]:
         plain = (column >= 0) & np.isin(rows.special, (PLAIN, 1, CLOSE, 3))
         np.minimum.at(lowest, column[plain], lane[plain])
         np.maximum.at(highest, column[plain], lane[plain])
-    slots = rows.arguments[:, 0]
-    used = (rows.kinds & 15 == DESCRIPTOR) & (slots >= 0) & (slots < plan.slots)
+    used = (kinds & 15 == DESCRIPTOR) & (slots >= 0) & (slots < plan.slots)
     np.minimum.at(lowest, slots[used], lane[used])
     np.maximum.at(highest, slots[used], lane[used])
     closes = np.zeros(plan.slots, np.bool_)

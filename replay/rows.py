@@ -14,8 +14,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.arguments import Strings
+from iotrace.replay.arguments import CONSTANT, VALUE, Strings
 from iotrace.replay.columns import Flags, Ids, Ints
+from iotrace.replay.packing import unpack_values
+from iotrace.replay.recorded import Recorded
 from iotrace.replay.snapshot import Snapshot
 
 # what the kernel does with a row
@@ -41,43 +43,118 @@ MARKER: Final = "iotrace-replay"
 
 
 @dataclass(slots=True)
+class Forms:
+    """What many rows have in common; arrays of shape (forms,) unless said otherwise.
+
+    Attributes
+    ----------
+    op, special, extra, number, check: as in Rows.
+    kinds: four bits for each argument (iotrace.replay.arguments): CONSTANT takes it from `constants`, (forms, 6), the
+    others from the row's own values.
+    """
+
+    op: npt.NDArray[np.int16]
+    special: npt.NDArray[np.uint8]
+    extra: Flags
+    number: Ints
+    check: npt.NDArray[np.uint8]
+    kinds: Ints
+    constants: npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
 class Rows:
     """Rows of a plan, sorted by lane, thread and time; arrays of shape (n,) unless said otherwise.
 
     Attributes
     ----------
-    event: row of the trace's events, -1 for marks; op: number in the operations table, -1 for marks.
-    special: what the kernel does (PLAIN, OPEN, …); extra: issued, but no part of the figures.
-    number: system call; arguments: (n, 6) int64; kinds: four bits for each argument; delta: distance within a mapping.
-    made, closed: slots that the row fills and empties (for BEGIN and END: `made` is the number of the thread).
-    expect: recorded result, 0 for what the kernel numbers itself; check: how to compare (EXACT, STATUS, LINK).
+    event: row of the trace's events, int32, -1 for marks.
+    form, forms: what the row has in common with others; value_begin, values: its own values, one behind another from
+    values[value_begin[i]] on.
+    special: what the kernel does (PLAIN, OPEN, …).
+    made, closed: slots that the row fills and empties, int32 (for BEGIN and END: `made` is the number of the thread).
+    expect: recorded result, 0 for what the kernel numbers itself.
     busy_ns, idle_ns: gap before the row to burn and to sleep; due_ns: start since the first row's.
     wait_begin: (n + 1,), where the row's waits begin in wait_row; wait_row: rows that must have ended; awaited:
     others wait for it.
+    thread_begin, thread_number: first row of each thread's, and its number, in the order of the rows.
+
+    Computed anew at each call, for those who look at a plan rather than run it:
+
+    op: number in the operations table, -1 for marks; thread; extra: issued, but no part of the figures.
+    number: system call; arguments: (n, 6) int64; kinds: four bits for each argument; delta: distance within a mapping.
+    check: how to compare the result (EXACT, STATUS, LINK).
     """
 
-    event: Ints
-    op: npt.NDArray[np.int16]
-    thread: Ids
+    event: Ids
+    form: Ids
+    forms: Forms
+    value_begin: npt.NDArray[Any]
+    values: Ints
     special: npt.NDArray[np.uint8]
-    extra: Flags
-    number: Ints
-    arguments: npt.NDArray[np.int64]
-    kinds: npt.NDArray[np.int64]
-    delta: Ints
-    made: Ints
-    closed: Ints
+    made: Ids
+    closed: Ids
     expect: Ints
-    check: npt.NDArray[np.uint8]
+    thread_begin: Ints
+    thread_number: Ids
     busy_ns: Ints
     idle_ns: Ints
     due_ns: Ints
-    wait_begin: Ints
-    wait_row: Ints
+    wait_begin: npt.NDArray[Any]
+    wait_row: npt.NDArray[Any]
     awaited: Flags
 
     def __len__(self) -> int:
         return len(self.event)
+
+    @property
+    def op(self) -> npt.NDArray[np.int16]:
+        """See above."""
+        return self.forms.op[self.form]
+
+    @property
+    def extra(self) -> Flags:
+        """See above."""
+        return self.forms.extra[self.form]
+
+    @property
+    def number(self) -> Ints:
+        """See above."""
+        return self.forms.number[self.form]
+
+    @property
+    def check(self) -> npt.NDArray[np.uint8]:
+        """See above."""
+        return self.forms.check[self.form]
+
+    @property
+    def thread(self) -> Ids:
+        """See above."""
+        return np.repeat(self.thread_number, np.diff(np.r_[self.thread_begin, len(self)]))
+
+    @property
+    def kinds(self) -> Ints:
+        """See above."""
+        codes = self.forms.kinds[:, None] >> (4 * np.arange(6)) & 15
+        codes[codes == VALUE] = CONSTANT
+        kinds: Ints = (codes << (4 * np.arange(6))).sum(axis=1)
+        return kinds[self.form]
+
+    @property
+    def arguments(self) -> npt.NDArray[np.int64]:
+        """See above."""
+        return self._unpacked()[0]
+
+    @property
+    def delta(self) -> Ints:
+        """See above."""
+        return self._unpacked()[1]
+
+    def _unpacked(self) -> tuple[npt.NDArray[np.int64], Ints]:
+        arguments, delta = unpack_values(
+            self.form, self.forms.kinds, self.forms.constants, self.value_begin, self.values
+        )
+        return arguments, delta
 
 
 @dataclass(slots=True)
@@ -120,7 +197,8 @@ class Plan:
     lane_begin: (lanes + 1,), first row of each lane.
     read_bytes, write_bytes: largest buffer that any call needs.
     growth_bytes, growth_entries: at most so much is added to the tree by the run.
-    recorded: size, offset, count, result of each row's event, and `path` (b"" for none): for the fidelity comparison.
+    recorded: what the recording said of each row's event, see iotrace.replay.recorded.
+    asynchronous: some rows were requests to io_uring or libaio.
     not_replayed: recorded operations left out, by reason.
     hash: sha256 over all of it.
     """
@@ -140,11 +218,12 @@ class Plan:
     write_bytes: int
     growth_bytes: int
     growth_entries: int
-    recorded: dict[str, Any]
+    recorded: Recorded
     thread_numbers: int
     not_replayed: dict[str, int]
     prefixes: list[str]
     warnings: list[str] = field(default_factory=list)
+    asynchronous: bool = False
     hash: str = ""
 
     @property
@@ -156,22 +235,24 @@ class Plan:
     def counted(self) -> Flags:
         """Rows that are recorded operations: part of the figures."""
         rows = self.rows
-        counted: Flags = (rows.op >= 0) & ~rows.extra & (rows.special != ORDER)
+        forms = rows.forms
+        counted: Flags = ((forms.op >= 0) & ~forms.extra & (forms.special != ORDER))[rows.form]
         return counted
 
 
-ROW_COLUMNS: Final = (
-    "event", "op", "thread", "special", "extra", "number", "arguments", "kinds", "delta", "made", "closed", "expect",
-    "check",
+_ROW_COLUMNS: Final = (
+    "event", "form", "value_begin", "values", "special", "made", "closed", "expect", "thread_begin", "thread_number",
+    "busy_ns", "idle_ns", "due_ns", "wait_begin", "wait_row",
 )  # fmt: skip
+_FORM_COLUMNS: Final = ("op", "special", "extra", "number", "check", "kinds", "constants")
 
 
 def plan_hash(plan: Plan) -> str:
     """sha256 over all that decides what a run does."""
     digest = hashlib.sha256()
-    rows = plan.rows
-    for name in (*ROW_COLUMNS, "busy_ns", "idle_ns", "due_ns", "wait_begin", "wait_row"):
-        digest.update(np.ascontiguousarray(getattr(rows, name)).tobytes())
+    for owner, names in ((plan.rows, _ROW_COLUMNS), (plan.rows.forms, _FORM_COLUMNS)):
+        for name in names:
+            digest.update(np.ascontiguousarray(getattr(owner, name)).data)
     digest.update(plan.lane_begin.tobytes())
     for text, absolute in zip(plan.strings.texts, plan.strings.absolute, strict=True):
         digest.update(b"%d:%d:%s" % (absolute, len(text), text))

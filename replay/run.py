@@ -12,15 +12,18 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from iotrace.compiling import is_compiled
 from iotrace.errors import ReplayError, StorageError, UsageError
 from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
-from iotrace.replay.direct import alignment_of, reach_disk
+from iotrace.replay.cache import STATES
+from iotrace.replay.direct import alignment_of
 from iotrace.replay.ground import Ground
 from iotrace.replay.guard import page_guard
 from iotrace.replay.kernels import lane as kernel
@@ -28,19 +31,23 @@ from iotrace.replay.kernels.ring import DEPTH_MAX
 from iotrace.replay.kernels.ring_lane import run_ring_lane
 from iotrace.replay.lanes import NUMBERS_SPARE, LaneMemory, Openings, resolve_strings
 from iotrace.replay.measure import Measured, measure, tables_of
+from iotrace.replay.payload import Contents, Payload
 from iotrace.replay.plan import build_plan
+from iotrace.replay.readying import Trees
 from iotrace.replay.result import MountInfo, Result, ResultInfo, Run
 from iotrace.replay.rides import Rides, rides_of
 from iotrace.replay.ring import LSEEK, no_ring_warning, refuse_broken_rings, ring_tables, why_no_ring
 from iotrace.replay.rows import Plan
-from iotrace.replay.stage import Needs, check_room, needs_of, stage
+from iotrace.replay.sight import load_sights
+from iotrace.replay.stage import check_room, needs_of
 from iotrace.replay.stopping import Asked, stop_signals, wake
 from iotrace.trace.reader import Trace, open_trace
 
 TIMINGS: Final = {"asap": kernel.ASAP, "think": kernel.THINK, "original": kernel.ORIGINAL}
 ENGINES: Final = ("psync", "uring")
+
 CACHE_WARNING: Final = (
-    "The client's page cache may have served reads: the tree was written just before, and this version cannot tell."
+    "Reads may come from this client's page cache (--cache {}): for those of the storage itself, --cache cold."
 )
 
 
@@ -60,6 +67,16 @@ class Options:
     batch: int = 1
     fixed: bool = False
     direct: bool = False
+    compress: float = 0.0
+    duplicate: float = 0.0
+    staged: Path | None = None
+    cache: str = "recorded"
+    drop_caches: bool = False
+
+    @property
+    def cache_state(self) -> str:
+        """State of the page cache before a run: with O_DIRECT nothing is to be there."""
+        return "cold" if self.direct else self.cache
 
 
 def run_replay(
@@ -78,6 +95,11 @@ def run_replay(
     batch: int = 1,
     fixed: bool = False,
     direct: bool = False,
+    compress: float = 0.0,
+    duplicate: float = 0.0,
+    staged: str | Path | None = None,
+    cache: str = "recorded",
+    drop_caches: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Result:
     """Replay a trace on one mount or several.
@@ -101,6 +123,10 @@ def run_replay(
     batch: requests submitted at a time.
     fixed: register files and buffers with the ring.
     direct: open all files with O_DIRECT, with offsets and sizes rounded out to what the mounts ask for.
+    compress, duplicate: shares (0 to 1) of the files' contents that a compressor saves, and that repeat others.
+    staged: a tree that was kept, or the folder that it lies in: it is used again, and kept again.
+    cache: state of this client's page cache before each run: "recorded", "warm" or "cold"; with `direct` cold.
+    drop_caches: with "cold": empty the caches of the whole machine; needs root.
     progress: called with (what, done, total) while a tree is made (bytes) and while it runs (rows are not told; total
     0).
 
@@ -116,8 +142,9 @@ def run_replay(
     UsageError: an option makes no sense.
     """
     options = Options(
-        list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, depth, batch, fixed, direct
-    )
+        list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, depth, batch, fixed, direct, compress,
+        duplicate, Path(staged) if staged is not None else None, cache, drop_caches,
+    )  # fmt: skip
     _check(options)
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     if opened.info.detail == "histogram":
@@ -136,7 +163,7 @@ def run_replay(
 def _check(options: Options) -> None:
     for name, value, allowed in (
         ("--timing", options.timing, tuple(TIMINGS)), ("--engine", options.engine, ENGINES),
-        ("--order", options.order, ("file", "thread")),
+        ("--order", options.order, ("file", "thread")), ("--cache", options.cache, STATES),
     ):  # fmt: skip
         if value not in allowed:
             raise UsageError(f"{name} {value}: choose one of {', '.join(allowed)}.")
@@ -148,6 +175,8 @@ def _check(options: Options) -> None:
         raise UsageError(
             f"--depth {options.depth} --batch {options.batch}: a depth from 1 to {DEPTH_MAX}, a batch up to it."
         )
+    if options.direct and options.cache == "warm":
+        raise UsageError("--cache warm: --direct reads past the page cache; leave one of them out.")
     if options.repeat < 1:
         raise UsageError(f"--repeat {options.repeat}: at least 1.")
 
@@ -160,61 +189,45 @@ def replay_plan(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Result:
     """Run a plan on each folder, as often as the options say; see run_replay."""
-    needs = needs_of(plan)
+    sights = load_sights(trace)
+    needs = needs_of(plan, sights)
     for folder in folders:
         if not folder.is_dir():
             raise StorageError(f"{folder}: no such folder; --fs names one on the mount under test.")
-        check_room(needs, folder, options.max_bytes)
+        check_room(needs, folder, options.max_bytes, needs.staged_bytes if options.staged else 0)
     info = _result_info(plan, trace, folders, options)
+    contents = Contents(Payload(compress=options.compress, duplicate=options.duplicate))
     rides = _rides(plan, options, info.warnings)
     measured: list[Measured] = []
-    with stop_signals() as asked:
+    with stop_signals() as asked, ExitStack() as ends:
+        if progress and not is_compiled(run_ring_lane if rides else kernel.run_lane):
+            progress("compiling, once after the installation", 0, 0)
         _prepare(plan)
+        trees = Trees(plan, contents, sights, options, needs, asked, ends, progress)
         for turn in range(options.repeat):
-            places = list(folders) if turn % 2 == 0 else list(reversed(folders))
-            for folder in places:
-                check_room(needs, folder, options.max_bytes)
+            for folder in list(folders) if turn % 2 == 0 else list(reversed(folders)):
                 run = Run(
                     run=len(info.runs), round=turn, fs=str(folder), mount=mount_info(folder), started_utc=_utc(),
                     staged_files=needs.staged_entries, staged_bytes=needs.staged_bytes,
                 )  # fmt: skip
-                one = _one_run(plan, rides, folder, options, run, asked, needs, progress, info.warnings)
+                tree = trees.ready(folder)
+                for note in trees.cache(tree, run.mount.type):
+                    if note not in info.warnings:
+                        info.warnings.append(note)
+                if progress:
+                    progress(f"replaying on {folder}", 0, 0)
+                outcome = _run_lanes(plan, rides, tree.ground, options, asked)
+                asked.check()
+                if outcome.full:
+                    raise StorageError(
+                        f"{folder}: no space left during the replay, after {outcome.ops} operations; the tree was "
+                        "removed: choose a larger mount."
+                    )
+                measured.append(measure(plan, outcome, run))
                 info.runs.append(run)
-                measured.append(one)
+        info.warnings += trees.kept()
     histograms, intervals = tables_of(plan, info.runs, measured)
     return Result(info, histograms, intervals)
-
-
-def _one_run(
-    plan: Plan, rides: Rides | None, folder: Path, options: Options, run: Run, asked: Asked, needs: Needs,
-    progress: Callable[[str, int, int], None] | None, kept: list[str],
-) -> Measured:  # fmt: skip
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress:
-            progress(f"making the tree on {folder}", done, needs.staged_bytes)
-
-    with Ground(folder, options.keep) as ground:
-        # threads write: the main thread looks for signals between pieces
-        stage(plan, ground.tree, step, asked.event)
-        asked.check()
-        if options.direct:
-            reach_disk(plan, ground.tree)
-        if progress:
-            progress(f"replaying on {folder}", 0, 0)
-        outcome = _run_lanes(plan, rides, ground, options, asked)
-        asked.check()
-        if options.keep:
-            kept.append(f"The files of run {run.run + 1} were kept: {ground.folder}")
-        if outcome.full:
-            raise StorageError(
-                f"{folder}: no space left during the replay, after {outcome.ops} operations; the tree was removed: "
-                "choose a larger mount."
-            )
-    return measure(plan, outcome, run)
 
 
 @dataclass(slots=True)
@@ -265,7 +278,8 @@ def _run_lanes(plan: Plan, rides: Rides | None, ground: Ground, options: Options
         def arguments(lane: int, first: int, last: int, control: Any, lines: Any) -> tuple[Any, ...]:
             return (
                 lane, first, last, TIMINGS[options.timing], float(options.speed), openings.high,
-                rows.special, rows.number, rows.arguments, rows.kinds, rows.delta, rows.made, rows.closed, rows.expect,
+                rows.special, rows.form, rows.forms.number, rows.forms.kinds, rows.forms.constants, rows.value_begin,
+                rows.values, rows.made, rows.closed, rows.expect,
                 rows.busy_ns, rows.idle_ns, rows.due_ns, rows.wait_begin, rows.wait_row, rows.awaited, lane_of_row,
                 openings.slots, strings, map_base, memory.tables[lane], control.ctypes.data, lines.ctypes.data,
                 threads.folder, threads.umask, threads.marker_begin, threads.marker_end,
@@ -348,8 +362,6 @@ def _lines(words: int) -> Any:
 
 def _rides(plan: Plan, options: Options, warnings: list[str]) -> Rides | None:
     """What rides on rings, with a warning where there are none to ride on."""
-    if "call" not in plan.recorded:
-        return None
     uring = options.engine == "uring"
     rides = rides_of(plan, all_rows=uring, depth=options.depth, batch=options.batch, fixed=options.fixed)
     reason = why_no_ring() if rides else None
@@ -394,7 +406,9 @@ def _utc() -> str:
 def _result_info(plan: Plan, trace: Trace, folders: Sequence[Path], options: Options) -> ResultInfo:
     from iotrace import __version__
 
-    warnings = [*plan.warnings, CACHE_WARNING]
+    warnings = list(plan.warnings)
+    if options.cache_state != "cold":
+        warnings.append(CACHE_WARNING.format(options.cache_state))
     if not trace.info.complete:
         warnings.insert(0, "The trace is incomplete (cut off, or operations were lost): so is its replay.")
     return ResultInfo(
@@ -409,7 +423,9 @@ def _result_info(plan: Plan, trace: Trace, folders: Sequence[Path], options: Opt
             "fs": [str(folder) for folder in folders], "map": plan.prefixes, "engine": options.engine,
             "timing": options.timing, "speed": options.speed, "order": options.order, "repeat": options.repeat,
             "max_bytes": options.max_bytes, "keep": options.keep, "depth": options.depth, "batch": options.batch,
-            "fixed": options.fixed, "direct": options.direct,
+            "fixed": options.fixed, "direct": options.direct, "compress": options.compress,
+            "duplicate": options.duplicate, "staged": str(options.staged or ""), "cache": options.cache_state,
+            "drop_caches": options.drop_caches,
         },
         not_replayed=dict(plan.not_replayed),
         warnings=warnings,

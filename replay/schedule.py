@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from iotrace.errors import ReplayError
-from iotrace.replay.columns import NONE, Flags, Ids, Ints, Tables
+from iotrace.replay.columns import NONE, Flags, Ids, Ints, Tables, chunks
+from iotrace.replay.layout import CALL, Layout, gaps_of
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
 from iotrace.replay.order import Spans, edges_by_file, edges_of_forks, edges_of_waits, spans_of
-from iotrace.replay.rows import BEGIN, END, LANES_MAX, Rows
-from iotrace.replay.select import Selection
+from iotrace.replay.rows import LANES_MAX, Rows
+from iotrace.replay.scans import lives_of, rows_of
+from iotrace.replay.select import Reason, Selection, _table
 from iotrace.replay.sweeps import reduce_edges
 from iotrace.trace.operations import NUMBER_OF
 
+_FORK: Final = _table(("fork",))
 UNKNOWN_CPU_NS: Final = 100_000
 """Of a gap whose CPU time was not recorded, so much is burnt and the rest slept: short gaps are mostly work."""
 
@@ -40,8 +45,8 @@ class Lanes:
     previous_end: Ints
 
 
-def assign_lanes(tables: Tables, main: Ints) -> Lanes:
-    """Lanes for the threads of the events `main`: a lane takes a thread when the one before it has ended.
+def assign_lanes(tables: Tables, kept: Flags) -> Lanes:
+    """Lanes for the threads of the kept events: a lane takes a thread when the one before it has ended.
 
     Raises
     ------
@@ -51,8 +56,8 @@ def assign_lanes(tables: Tables, main: Ints) -> Lanes:
     far = np.iinfo(np.int64).max
     begin = np.full(tables.threads, far, np.int64)
     end = np.full(tables.threads, -far, np.int64)
-    np.minimum.at(begin, events.thread[main], events.time_ns[main])
-    np.maximum.at(end, events.thread[main], events.end_ns[main])
+    lives_of(kept, events.thread, events.time_ns, events.duration_ns, begin, end)
+    events.release("duration_ns")
     of_thread = np.full(tables.threads, -1, np.int32)
     previous_end = np.full(tables.threads, -1, np.int64)
     free: list[tuple[int, int]] = []
@@ -77,95 +82,83 @@ def assign_lanes(tables: Tables, main: Ints) -> Lanes:
     return Lanes(count, of_thread, rank_of, previous_end)
 
 
-def set_gaps(rows: Rows, is_main: Flags, tables: Tables, selection: Selection, lanes: Lanes) -> None:
-    """Gaps between a thread's calls: what was CPU time to burn, the rest to sleep."""
+def set_gaps(rows: Rows, layout: Layout, tables: Tables, selection: Selection, lanes: Lanes) -> None:
+    """Gaps between a thread's calls: what was CPU time to burn, the rest to sleep.
+
+    Calls that are not replayed are part of a gap: their own time is slept. So is that of forks and execs: a replay does
+    neither. To give a request to io_uring or libaio takes no time; a gap begins with the last completion of one that a
+    thread without anything else to do waited for.
+    """
     events = tables.events
-    order = np.lexsort((np.arange(len(events)), events.time_ns, events.thread))
-    thread, start, end = events.thread[order], events.time_ns[order], events.end_ns[order]
-    first = np.r_[True, thread[1:] != thread[:-1]] if len(order) else np.zeros(0, np.bool_)
-    requests = events.asynchronous[order]
-    completed = np.full(len(order), -(1 << 62), np.int64)
-    if requests.any():
-        # a submission takes no time; a thread that had nothing to do waited for completions
-        completed = _last_completion(thread, start, end, requests)
-        end = np.where(requests, start, end)
-    gap = np.maximum(start - np.maximum(np.r_[0, end[:-1]], completed), 0)
-    gap[first] = 0
-    off = events.off_cpu_ns[order]
-    between = np.maximum(start - np.r_[0, end[:-1]], 0)
-    busy = np.where(off < 0, np.minimum(gap, UNKNOWN_CPU_NS), np.clip(between - off, 0, gap))
-    spent = np.cumsum(busy.astype(np.float64)).astype(np.int64)
-    place = np.empty(len(events), np.int64)
-    place[order] = np.arange(len(events))
-    at = np.flatnonzero(is_main)
-    p = place[rows.event[at]]
-    same = np.r_[False, rows.thread[at][1:] == rows.thread[at][:-1]]
-    before = np.r_[0, p[:-1]]
-    origin = int(events.time_ns[rows.event[at]].min())
+    time_ns = events.time_ns
+    origin = min(int(time_ns[rows.event[at]].min()) for at in _calls(layout.part, rows.event))
     begun = np.full(tables.threads, NONE, np.int64)
-    forks = np.flatnonzero(selection.kept & (events.op == NUMBER_OF["fork"]) & (events.child >= 0))
-    begun[events.child[forks]] = events.time_ns[forks]
+    forks = rows_of(_FORK, events.op)
+    forks = forks[(selection.reason[forks] == Reason.KEPT) & (events.child[forks] >= 0)]
+    begun[events.child[forks]] = time_ns[forks]
     begun = np.where(begun != NONE, begun, np.where(lanes.previous_end != -1, lanes.previous_end, origin))
-    since = np.where(same, np.maximum(end[before], completed[p]), begun[rows.thread[at]])
-    whole = np.maximum(start[p] - since, 0)
-    busy = np.where(same, spent[p] - spent[before], 0)
-    rows.busy_ns[at] = np.clip(busy, 0, whole)
-    rows.idle_ns[at] = whole - rows.busy_ns[at]
-    rows.due_ns[at] = start[p] - origin
+    rows.busy_ns, rows.idle_ns, rows.due_ns = (np.zeros(len(rows), np.int64) for _ in range(3))
+    not_done = np.isin(events.op, (NUMBER_OF["fork"], NUMBER_OF["exec"]))
+    # where nothing was a request there is no column of them
+    requests = events.asynchronous if events.asynchronous.strides[0] else np.zeros(0, np.bool_)
+    gaps_of(
+        layout.order, layout.order_begin, rows.event, layout.part, rows.thread_begin, begun[layout.threads], time_ns,
+        np.ascontiguousarray(events.duration_ns), np.ascontiguousarray(events.off_cpu_ns), not_done, requests, origin,
+        UNKNOWN_CPU_NS,
+        rows.busy_ns, rows.idle_ns, rows.due_ns,
+    )  # fmt: skip
+    events.release("time_ns", "duration_ns", "off_cpu_ns")
 
 
-def _last_completion(thread: Ids, start: Ints, end: Ints, requests: Flags) -> Ints:
-    """Last completion of a request of the same thread before each start; arrays sorted by thread and start."""
-    last = np.full(len(start), -(1 << 62), np.int64)
-    for one in np.unique(thread[requests]).tolist():
-        low, high = np.searchsorted(thread, one), np.searchsorted(thread, one, side="right")
-        ends = np.sort(end[low:high][requests[low:high]])
-        place = np.searchsorted(ends, start[low:high], side="right")
-        last[low:high] = np.where(place > 0, ends[place - 1], last[low:high])
-    return last
+def _calls(part: npt.NDArray[np.uint8], event: Ids) -> Iterator[Ints]:
+    """Rows that are calls, some at a time; chunks that have none are left out."""
+    for rows in chunks(len(event)):
+        at = np.flatnonzero(part[rows] == CALL) + rows.start
+        if len(at):
+            yield at
 
 
 def set_waits(
-    rows: Rows, is_main: Flags, tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings, lanes: Lanes,
-    implicit: Flags, order: str,
+    rows: Rows, part: npt.NDArray[np.uint8], tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings,
+    lanes: Lanes, implicit: Flags, order: str,
 ) -> None:  # fmt: skip
     """Which rows of other lanes each row waits for; see iotrace.replay.order."""
-    main = np.flatnonzero(is_main).astype(np.int64)
-    event = rows.event[main]
-    spans: Spans = spans_of(tables, event, rows.thread[main])
+    main = np.flatnonzero(part == CALL).astype(np.int32)
+    event, n = rows.event[main], len(rows)
     count = tables.threads
-    edges: list[tuple[Ints, Ints]] = []
     begin_of, end_of = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
-    begins, ends = np.flatnonzero(rows.special == BEGIN), np.flatnonzero(rows.special == END)
-    begin_of[rows.thread[begins]], end_of[rows.thread[ends]] = begins, ends
-    changes = np.flatnonzero(np.r_[True, rows.thread[main][1:] != rows.thread[main][:-1]])
+    begin_of[rows.thread_number] = rows.thread_begin
+    end_of[rows.thread_number] = np.append(rows.thread_begin[1:], n) - 1
+    # among the calls alone, each thread's stand one behind another as well
+    of_call = np.searchsorted(main, np.append(rows.thread_begin, n))
     first_of, last_of = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
-    first_of[rows.thread[main][changes]] = changes
-    last_of[rows.thread[main][changes]] = np.r_[changes[1:], len(main)] - 1
+    first_of[rows.thread_number], last_of[rows.thread_number] = of_call[:-1], of_call[1:] - 1
+    thread = np.repeat(rows.thread_number, np.diff(of_call))
+    spans: Spans = spans_of(tables, event, thread)
+    edges: list[tuple[Ints, Ints]] = []
     forks, children = edges_of_forks(tables, event, spans, begin_of, first_of)
-    edges.append((main[forks], children))
+    edges.append((main[forks].astype(np.int64), children))
     if order == "file":
-        before, after = edges_by_file(
-            tables,
-            mapping,
-            selection,
-            memory.slot,
-            event,
-            spans,
-            implicit,
-        )
-        edges.append((main[before], main[after]))
+        before, after = edges_by_file(tables, mapping, selection, memory, event, spans, implicit)
+        edges.append((main[before].astype(np.int64), main[after].astype(np.int64)))
         process_of = np.full(count, -1, np.int32)
-        process_of[tables.events.thread[event]] = tables.events.process[event]
+        process_of[thread] = tables.events.process[event]
         before, after = edges_of_waits(tables, event, spans, end_of, last_of, process_of)
-        edges.append((before, main[after]))
+        edges.append((before, main[after].astype(np.int64)))
     before = np.concatenate([edge[0] for edge in edges])
     after = np.concatenate([edge[1] for edge in edges])
     # the latest wait on a lane stands for the earlier ones: it comes first
-    place = np.lexsort((-before, after))
-    before, after = before[place], after[place]
-    needed = reduce_edges(before, after, lanes.of_thread[rows.thread].astype(np.int64), lanes.count)
-    before, after = before[needed], after[needed]
-    rows.wait_begin = np.searchsorted(after, np.arange(len(rows) + 1)).astype(np.int64)
+    key = np.sort(after * n + (n - 1 - before))
+    after, before = key // n, n - 1 - key % n
+    if len(before):
+        thread_lane = lanes.of_thread[rows.thread_number].astype(np.int64)
+        lane = np.repeat(thread_lane, np.diff(np.append(rows.thread_begin, n)))
+        needed = reduce_edges(before, after, lane, lanes.count)
+        before, after = before[needed], after[needed]
+    rows.wait_begin = np.zeros(n + 1, np.int32 if len(after) < 1 << 31 else np.int64)
+    waiting, how_many = np.unique(after, return_counts=True)
+    rows.wait_begin[waiting + 1] = how_many
+    np.cumsum(rows.wait_begin, out=rows.wait_begin)
     rows.wait_row = before
+    rows.awaited = np.zeros(n, np.bool_)
     rows.awaited[before] = True

@@ -9,15 +9,17 @@ full.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.columns import NONE, Flags, Ids, Tables
+from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
+from iotrace.replay.scans import first_by_descriptor, first_rows, rows_of
 from iotrace.trace.operations import FCNTL_LOCK_COMMANDS, OPERATIONS, Kind, Replay
 
 
@@ -104,6 +106,15 @@ ORDERS: Final = np.array([operation.replay is Replay.ORDER for operation in OPER
 NEVER: Final = np.array([operation.replay is Replay.NEVER for operation in OPERATIONS] + [False])
 OWNERS: Final = _table(("chown", "lchown", "fchown", "fchownat"))
 UMASK: Final = _table(("umask",))
+_CLOSE_RANGE: Final = _table(("close_range",))
+_FLOCK: Final = _table(("flock",))
+_DIRFD2: Final = _with_role("dirfd2")
+_MAY_BE_NULL: Final = _table(("utimensat", "futimesat"))
+_COMMANDS: Final = (
+    (_table(("fcntl",)), FCNTL_COMMANDS), (_table(("fcntl.lock",)), FCNTL_LOCK_COMMANDS),
+    (_table(("madvise",)), ADVICE),
+)  # fmt: skip
+"""Operations whose commands are not all replayed, and the commands that are."""
 COPIES: Final = np.array([operation.kind is Kind.COPY for operation in OPERATIONS] + [False])
 KIND: Final = np.array([list(Kind).index(operation.kind) for operation in OPERATIONS] + [-1], dtype=np.int8)
 
@@ -143,79 +154,149 @@ class Selection:
 
 def select(tables: Tables, mapping: Mapping) -> Selection:
     """Decide for each event whether it is replayed."""
-    events = tables.events
-    op = events.op
-    n = len(events)
+    events, n = tables.events, len(tables.events)
+    opening = opening_rows(tables)
+    two_names = rows_of(RENAMES | LINKS, events.op)
+    node, unnamed = np.empty(n, np.int32), np.empty(n, np.bool_)
+    node2 = np.full(n, -1, np.int32) if len(two_names) else np.broadcast_to(np.int32(-1), n)
+    if len(two_names):
+        node2[two_names] = _at(mapping.node, events.other_path[two_names])
+    is_unnamed = _Unnamed(tables, opening)
+    for rows in chunks(n):
+        part = events.at(rows)
+        unnamed[rows] = is_unnamed(part)
+        uses_path = HAS_PATH[part.op] & ~unnamed[rows]
+        at = np.where(uses_path, _at(mapping.node, part.path), np.int32(-1))
+        # a name outside that leads to a mapped file through a link stands for that file
+        resolved = uses_path & (at < 0) & (part.result >= 0) & (part.file >= 0)
+        node[rows] = np.where(resolved, _at(mapping.canonical, part.file), at)
+    _drop_led_outside(tables, mapping, node)
+    _follow_descriptors(tables, mapping, opening, unnamed, node, node2)
     reason = np.zeros(n, np.int8)
+    first_look = _FirstLook(tables)
+    for rows in chunks(n):
+        first_look(events.at(rows), reason[rows], node[rows], node2[rows], unnamed[rows])
+    selection = Selection(reason, node, node2, unnamed, *_opens(tables, mapping, opening, reason, node, unnamed))
+    open_kept = np.append(selection.open_kept, False)
+    for rows in chunks(n):
+        _second_look(events.at(rows), mapping, open_kept, reason[rows], node[rows], unnamed[rows])
+    return selection
+
+
+class _FirstLook:
+    """Why an event is left out, as far as it and its names alone say; fills `reason`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.is_other = np.array([kind == "other" for kind in tables.file_type] + [False])
+        self.user = np.array([raw.startswith(b"user.") for raw in tables.path_raw] + [False])
+
+    def __call__(
+        self, part: Events, reason: npt.NDArray[np.int8], node: Ids, node2: Ids, unnamed: Flags
+    ) -> None:  # fmt: skip
+        op, result = part.op, part.result
+
+        def mark(where: Flags, why: Reason) -> None:
+            reason[where & (reason == 0)] = why
+
+        def among(table: Flags) -> bool:
+            return bool((table[:-1] & there[:-1]).any())
+
+        there = np.zeros(len(HAS_PATH), np.bool_)
+        there[op] = True
+        orders = ORDERS[op]
+        mark(op < 0, Reason.UNKNOWN)
+        if among(OWNERS | NEVER | _CLOSE_RANGE):
+            mark(OWNERS[op], Reason.OWNER)
+            mark(NEVER[op] & (part.address != NONE), Reason.MEMORY)
+            mark(NEVER[op], Reason.WHOLE_MACHINE)
+            mark(_CLOSE_RANGE[op], Reason.WHOLE_MACHINE)
+        mark((result == NONE) & ~orders & ~FAULT[op], Reason.UNFINISHED)
+        uses_path = HAS_PATH[op] & ~unnamed
+        if among(RENAMES | LINKS):
+            mark((RENAMES | LINKS)[op] & ((node >= 0) != (node2 >= 0)), Reason.ACROSS)
+        mark(uses_path & (node < 0), Reason.OUTSIDE)
+        if self.is_other.any():
+            mark((uses_path | HAS_FD[op]) & self.is_other[part.file], Reason.DEVICE)
+        failed = (result < 0) & ~orders
+        if failed.any():
+            self._failed(mark, np.flatnonzero(failed), op, result)
+        if among(TAKES_NAME):
+            mark(TAKES_NAME[op] & ~self.user[part.other_path], Reason.XATTR)
+        for table, known in _COMMANDS:
+            if among(table):
+                mark(table[op] & ~np.isin(part.flags, known), Reason.FCNTL)
+
+    def _failed(self, mark: Callable[[Flags, Reason], None], at: Ints, op: Any, result: Ints) -> None:
+        code, number = -result[at], op[at]
+
+        def mark_at(where: Flags, why: Reason) -> None:
+            chosen = np.zeros(len(op), np.bool_)
+            chosen[at[where]] = True
+            mark(chosen, why)
+
+        flocks = _FLOCK[number]
+        mark_at(np.isin(code, (errno.EACCES, errno.EPERM, errno.EROFS)), Reason.PERMISSION)
+        mark_at((KIND[number] == list(Kind).index(Kind.LOCK)) & ~flocks, Reason.OTHER_LOCK)
+        allowed = np.isin(code, PROGRAM_ERRORS) & ~((code == errno.EAGAIN) & ~flocks)
+        mark_at(~allowed | CLOSES[number] | DUP_ONTO[number], Reason.MACHINE)
+
+
+def _second_look(
+    part: Events, mapping: Mapping, open_kept: Flags, reason: npt.NDArray[np.int8], node: Ids, unnamed: Flags
+) -> None:  # fmt: skip
+    """What the openings say of the events by descriptor; fills `reason`."""
+    op = part.op
 
     def mark(where: Flags, why: Reason) -> None:
         reason[where & (reason == 0)] = why
 
-    orders = ORDERS[op]
-    mark(op < 0, Reason.UNKNOWN)
-    mark(OWNERS[op], Reason.OWNER)
-    mark(NEVER[op] & (events.address != NONE), Reason.MEMORY)
-    mark(NEVER[op], Reason.WHOLE_MACHINE)
-    mark(_table(("close_range",))[op], Reason.WHOLE_MACHINE)
-    mark((events.result == NONE) & ~orders & ~FAULT[op], Reason.UNFINISHED)
+    source = open_kept[part.open]
+    no_file = (part.open < 0) & (node < 0)
+    copies, memory = COPIES[op], MEMORY[op]
+    on_fd = ((HAS_FD[op] | unnamed) & ~copies & ~memory) | MMAP[op]
+    mark(on_fd & no_file, Reason.NO_PATH)
+    mark(on_fd & ~source, Reason.OUTSIDE)
+    if memory.any():
+        far = (_at(mapping.canonical, part.file) < 0) & (_at(mapping.node, part.path) < 0)
+        mark(memory & far & ((part.file >= 0) | (part.path >= 0)), Reason.OUTSIDE)
+    if copies.any():
+        neither = copies & ~source & ~open_kept[part.other_open]
+        mark(neither & (part.open < 0) & (part.other_open < 0), Reason.NO_PATH)
+        mark(neither, Reason.OUTSIDE)
 
-    unnamed = _unnamed(tables)
-    uses_path = HAS_PATH[op] & ~unnamed
-    node = np.where(uses_path & (events.path >= 0), _at(mapping.node, events.path), -1).astype(np.int32)
-    # a name outside that leads to a mapped file through a link stands for that file
-    resolved = uses_path & (node < 0) & (events.result >= 0) & (events.file >= 0)
-    node = np.where(resolved, _at(mapping.canonical, events.file), node).astype(np.int32)
-    _drop_led_outside(tables, mapping, node)
-    two_names = RENAMES[op] | LINKS[op]
-    node2 = np.where(two_names & (events.other_path >= 0), _at(mapping.node, events.other_path), -1).astype(np.int32)
-    _follow_descriptors(tables, mapping, uses_path, node, node2)
-    mark(two_names & ((node >= 0) != (node2 >= 0)), Reason.ACROSS)
-    mark(uses_path & (node < 0), Reason.OUTSIDE)
 
-    is_other = np.array([kind == "other" for kind in tables.file_type] + [False])
-    device = is_other[np.where(events.file >= 0, events.file, -1)]
-    mark((uses_path | HAS_FD[op]) & device, Reason.DEVICE)
-
-    failed = (events.result < 0) & ~orders
-    code = -events.result
-    mark(failed & np.isin(code, (errno.EACCES, errno.EPERM, errno.EROFS)), Reason.PERMISSION)
-    mark(failed & (KIND[op] == list(Kind).index(Kind.LOCK)) & ~_table(("flock",))[op], Reason.OTHER_LOCK)
-    allowed = np.isin(code, PROGRAM_ERRORS) & ~((code == errno.EAGAIN) & ~_table(("flock",))[op])
-    mark(failed & (~allowed | CLOSES[op] | DUP_ONTO[op]), Reason.MACHINE)
-
-    if TAKES_NAME[op].any():
-        user = np.array([raw.startswith(b"user.") for raw in tables.path_raw] + [False])
-        mark(TAKES_NAME[op] & ~user[np.where(events.other_path >= 0, events.other_path, -1)], Reason.XATTR)
-    mark(_table(("fcntl",))[op] & ~np.isin(events.flags, FCNTL_COMMANDS), Reason.FCNTL)
-    mark(_table(("fcntl.lock",))[op] & ~np.isin(events.flags, FCNTL_LOCK_COMMANDS), Reason.FCNTL)
-    mark(_table(("madvise",))[op] & ~np.isin(events.flags, ADVICE), Reason.FCNTL)
-
-    selection = Selection(reason, node, node2, unnamed, *_opens(tables, mapping, reason, node, unnamed))
-    open_kept = np.append(selection.open_kept, False)
-    source, other = open_kept[events.open], open_kept[events.other_open]
-    no_file = (events.open < 0) & (node < 0)
-    on_fd = (HAS_FD[op] | unnamed) & ~COPIES[op] & ~MEMORY[op]
-    mark((on_fd | MMAP[op]) & no_file, Reason.NO_PATH)
-    mark((on_fd | MMAP[op]) & ~source, Reason.OUTSIDE)
-    far = (_at(mapping.canonical, events.file) < 0) & (_at(mapping.node, events.path) < 0)
-    mark(MEMORY[op] & far & ((events.file >= 0) | (events.path >= 0)), Reason.OUTSIDE)
-    mark(COPIES[op] & ~source & ~other & (events.open < 0) & (events.other_open < 0), Reason.NO_PATH)
-    mark(COPIES[op] & ~source & ~other, Reason.OUTSIDE)
-    return selection
+def opening_rows(tables: Tables) -> Ints:
+    """Events that opened a description."""
+    events = tables.events
+    rows = rows_of(OPENS, events.op)
+    opened: Ints = rows[(events.result[rows] >= 0) & (events.open[rows] >= 0)]
+    return opened
 
 
 def _drop_led_outside(tables: Tables, mapping: Mapping, node: Ids) -> None:
     """Names inside the map that lead through a known link to a file outside stay outside; changes `node` in place."""
-    events = tables.events
     if -1 not in mapping.links.values():
         return
-    far = np.flatnonzero((node >= 0) & (events.result >= 0) & (events.file >= 0))
-    far = far[_at(mapping.canonical, events.file[far]) < 0]
-    away = [one for one in np.unique(node[far]).tolist() if mapping.physical(one, follow=True) < 0]
-    node[far[np.isin(node[far], away)]] = -1
+    suspects = np.zeros(len(mapping.tree) + 1, np.bool_)
+
+    def far(rows: slice) -> Flags:
+        part = tables.events.at(rows)
+        there: Flags = (node[rows] >= 0) & (part.result >= 0) & (part.file >= 0)
+        return there & (_at(mapping.canonical, part.file) < 0)
+
+    for rows in chunks(len(tables.events)):
+        suspects[node[rows][far(rows)]] = True
+    away = np.zeros(len(suspects), np.bool_)
+    for one in np.flatnonzero(suspects).tolist():
+        away[one] = mapping.physical(one, follow=True) < 0
+    if away.any():
+        for rows in chunks(len(tables.events)):
+            node[rows][far(rows) & away[node[rows]]] = -1
 
 
-def _follow_descriptors(tables: Tables, mapping: Mapping, uses_path: Flags, node: Ids, node2: Ids) -> None:
+def _follow_descriptors(
+    tables: Tables, mapping: Mapping, opening: Ints, unnamed: Flags, node: Ids, node2: Ids
+) -> None:  # fmt: skip
     """Names relative to a folder's descriptor lie beneath the name that it was opened by.
 
     The text may say otherwise: a recorder knows a folder by the first of its names, which a rename makes stale.
@@ -223,33 +304,49 @@ def _follow_descriptors(tables: Tables, mapping: Mapping, uses_path: Flags, node
     to folders.
     """
     events = tables.events
-    op = events.op
     downwards = [_downwards(raw) for raw in tables.path_raw]
     plain = np.array([parts is not None for parts in downwards] + [False])
-    folder = np.where(OPENS[op], events.other_open, events.open)
-    first = uses_path & HAS_DIRFD[op] & (folder >= 0) & plain[events.path] & (node >= 0)
-    second = _with_role("dirfd2")[op] & (events.other_open >= 0) & plain[events.other_path] & (node2 >= 0)
-    opened = np.full(tables.opens + 1, -1, np.int64)
-    opening = np.flatnonzero(OPENS[op] & (events.result >= 0) & (events.open >= 0))
-    opened[events.open[opening]] = node[opening]
+    first, second = [], []
     is_folder = np.zeros(tables.opens + 1, np.bool_)
-    is_folder[folder[first]] = True
-    is_folder[events.other_open[second]] = True
-    for row in opening[(first & is_folder[events.open])[opening]].tolist():
-        above = int(opened[folder[row]])
+    for rows in chunks(len(events)):
+        part = events.at(rows)
+        folder = np.where(OPENS[part.op], part.other_open, part.open)
+        chosen = HAS_DIRFD[part.op] & (folder >= 0) & plain[part.path] & (node[rows] >= 0) & ~unnamed[rows]
+        if chosen.any():
+            is_folder[folder[chosen]] = True
+            first.append(np.flatnonzero(chosen) + rows.start)
+        chosen = (node2[rows] >= 0) & _DIRFD2[part.op] & (part.other_open >= 0) & plain[part.other_path]
+        if chosen.any():
+            is_folder[part.other_open[chosen]] = True
+            second.append(np.flatnonzero(chosen) + rows.start)
+    if not first and not second:
+        return
+    opened = np.full(tables.opens + 1, -1, np.int64)
+    opened[events.open[opening]] = node[opening]
+    named = np.concatenate([np.zeros(0, np.int64), *first])
+    beneath = opening[np.isin(opening, named, assume_unique=True) & is_folder[events.open[opening]]]
+    for row in beneath.tolist():
+        above = int(opened[events.other_open[row]])
         if above >= 0:
             opened[events.open[row]] = mapping.tree.descend(above, downwards[events.path[row]] or [])
-    for chosen, opens, paths, target in (
-        (first, folder, events.path, node), (second, events.other_open, events.other_path, node2),
-    ):  # fmt: skip
-        rows = np.flatnonzero(chosen)
-        rows = rows[opened[opens[rows]] >= 0]
-        if len(rows):
-            pairs, inverse = np.unique(
-                np.stack([opened[opens[rows]], paths[rows]], axis=1), axis=0, return_inverse=True
-            )
-            found = [mapping.tree.descend(above, downwards[path] or []) for above, path in pairs.tolist()]
-            target[rows] = np.array(found, np.int32)[inverse.reshape(-1)]
+    found: dict[int, int] = {}
+    for pieces, by_first, paths, target in (
+        (first, True, events.path, node),
+        (second, False, events.other_path, node2),
+    ):
+        for rows_at in pieces:
+            folders = events.other_open[rows_at]
+            if by_first:
+                folders = np.where(OPENS[events.op[rows_at]], folders, events.open[rows_at])
+            rows_at = rows_at[opened[folders] >= 0]
+            keys = (opened[folders[opened[folders] >= 0]] << 32) + paths[rows_at]
+            distinct, inverse = np.unique(keys, return_inverse=True)
+            nodes = np.empty(len(distinct), np.int32)
+            for i, key in enumerate(distinct.tolist()):
+                if key not in found:
+                    found[key] = mapping.tree.descend(key >> 32, downwards[key & 0xFFFFFFFF] or [])
+                nodes[i] = found[key]
+            target[rows_at] = nodes[inverse]
 
 
 def _downwards(raw: bytes) -> list[bytes] | None:
@@ -260,20 +357,26 @@ def _downwards(raw: bytes) -> list[bytes] | None:
     return None if b".." in parts else parts
 
 
-def _unnamed(tables: Tables) -> Flags:
+class _Unnamed:
     """Calls that take a name and name nothing; a recorder then gives the name that the descriptor was opened by."""
-    events = tables.events
-    with_folder = HAS_DIRFD[events.op] & ~OPENS[events.op]
-    empty = np.array([raw == b"" for raw in tables.path_raw] + [True])
-    opened_by = np.full(tables.opens + 1, -2, np.int64)
-    opening = np.flatnonzero(OPENS[events.op] & (events.result >= 0) & (events.open >= 0))
-    opened_by[events.open[opening]] = events.path[opening]
-    own_name = (events.path == opened_by[events.open]) & (events.open >= 0)
-    empty_allowed = (np.maximum(events.flags, 0) & AT_EMPTY_PATH) != 0
-    null_name = own_name & _table(("utimensat", "futimesat"))[events.op]
-    unnamed: Flags = with_folder & (empty[events.path] | (own_name & empty_allowed) | null_name)
-    unnamed &= (events.open >= 0) | empty[events.path]
-    return unnamed
+
+    def __init__(self, tables: Tables, opening: Ints) -> None:
+        self.empty = np.array([raw == b"" for raw in tables.path_raw] + [True])
+        self.opened_by = np.full(tables.opens + 1, -2, np.int64)
+        self.opened_by[tables.events.open[opening]] = tables.events.path[opening]
+
+    def __call__(self, part: Events) -> Flags:
+        with_folder = (HAS_DIRFD & ~OPENS)[part.op]
+        if not with_folder.any():
+            return with_folder
+        empty = self.empty[part.path]
+        own_name = (part.path == self.opened_by[part.open]) & (part.open >= 0)
+        unnamed: Flags = empty
+        if own_name.any():
+            empty_allowed = (np.maximum(part.flags, 0) & AT_EMPTY_PATH) != 0
+            unnamed = empty | (own_name & (empty_allowed | _MAY_BE_NULL[part.op]))
+        found: Flags = with_folder & unnamed & ((part.open >= 0) | empty)
+        return found
 
 
 def _at(values: Ids, index: Ids) -> Ids:
@@ -282,18 +385,16 @@ def _at(values: Ids, index: Ids) -> Ids:
 
 
 def _opens(
-    tables: Tables, mapping: Mapping, reason: npt.NDArray[np.int8], node: Ids, unnamed: Flags
+    tables: Tables, mapping: Mapping, opening: Ints, reason: npt.NDArray[np.int8], node: Ids, unnamed: Flags
 ) -> tuple[Flags, Flags, Ids, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """open_kept, open_inherited, open_node, open_first, open_event of Selection."""
     events = tables.events
     far = np.int64(len(events))
-    first = np.full(tables.opens + 1, far, np.int64)
+    first = first_rows(np.ascontiguousarray(events.open), tables.opens)
+    if events.other_open.strides[0]:
+        first = np.minimum(first, first_rows(events.other_open, tables.opens))
     opened = np.full(tables.opens + 1, far, np.int64)
-    rows = np.arange(len(events), dtype=np.int64)
-    for column in (events.open, events.other_open):
-        np.minimum.at(first, column, rows)
-    opening = OPENS[events.op] & (events.result >= 0) & (events.open >= 0)
-    np.minimum.at(opened, events.open[opening], rows[opening])
+    opened[events.open[opening[::-1]]] = opening[::-1]
     first, opened = first[:-1], opened[:-1]
     has_event = opened < far
     kept = np.zeros(tables.opens, np.bool_)
@@ -301,17 +402,16 @@ def _opens(
     kept[has_event] = reason[opened[has_event]] == Reason.KEPT
     open_node[has_event] = node[opened[has_event]]
     # without an opening in the trace: the program inherited it; which file it is, a use by descriptor tells
-    by_descriptor = (HAS_FD[events.op] | unnamed) & (events.open >= 0)
-    use = np.full(tables.opens + 1, far, np.int64)
-    np.minimum.at(use, events.open[by_descriptor], rows[by_descriptor])
-    use = use[:-1]
-    inherited = ~has_event & (use < far)
-    at = use[inherited]
-    found = _at(mapping.canonical, events.file[at])
-    found = np.where(found >= 0, found, _at(mapping.node, events.path[at]))
-    is_other = np.array([kind == "other" for kind in tables.file_type] + [False])
-    found = np.where(is_other[events.file[at]], -1, found).astype(np.int32)
-    open_node[inherited] = found
-    kept[inherited] = found >= 0
-    inherited &= kept
+    inherited = np.zeros(tables.opens, np.bool_)
+    if not has_event.all():
+        use = first_by_descriptor(HAS_FD, unnamed, events.op, np.ascontiguousarray(events.open), tables.opens)[:-1]
+        inherited = ~has_event & (use < far)
+        at = use[inherited]
+        found = _at(mapping.canonical, events.file[at])
+        found = np.where(found >= 0, found, _at(mapping.node, events.path[at]))
+        is_other = np.array([kind == "other" for kind in tables.file_type] + [False])
+        found = np.where(is_other[events.file[at]], -1, found).astype(np.int32)
+        open_node[inherited] = found
+        kept[inherited] = found >= 0
+        inherited &= kept
     return kept, inherited, open_node, first, np.where(has_event, opened, -1)

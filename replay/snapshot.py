@@ -9,17 +9,20 @@ entries a folder had.
 from __future__ import annotations
 
 import errno
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.columns import NONE, Ids, Ints, Tables
+from iotrace.replay.columns import NONE, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping, target_node
 from iotrace.replay.naming import ROOT, Names
+from iotrace.replay.scans import first_rows, note_uses, rows_of
 from iotrace.replay.select import (
     CHDIRS,
+    FAULT,
     GETDENTS,
     HAS_PATH,
     KIND,
@@ -51,7 +54,11 @@ _NO_FOLLOW: Final = _table(
 _NO_FOLLOW_BY_FLAG: Final = _table(("newfstatat", "statx", "faccessat2", "fchmodat2", "fchownat", "utimensat"))
 _O_NOFOLLOW, _AT_SYMLINK_NOFOLLOW = 0o400000, 0x100
 _GETXATTR: Final = _table(("getxattr", "lgetxattr", "fgetxattr", "removexattr", "lremovexattr", "fremovexattr"))
+_FOLDERS_BY_FLAG: Final = OPENS | _table(("unlinkat",))
+_READS: Final = np.isin(KIND, [list(Kind).index(Kind.READ), list(Kind).index(Kind.COPY)])
+_CHANGES_SIZE: Final = (list(Kind).index(Kind.WRITE) == KIND) | _table(("ftruncate", "truncate", "fallocate"))
 _O_CREAT, _O_EXCL, _O_TRUNC, _O_DIRECTORY = 0o100, 0o200, 0o1000, 0o200000
+_AT_REMOVEDIR: Final = 0x200
 _O_TMPFILE: Final = 0o20000000
 FILLERS_MAX: Final = 100_000
 """Most entries that are added to one folder so that its listing has the recorded size."""
@@ -121,122 +128,154 @@ class _Inference:
         self.folders: set[int] = set()
         self.firsts: dict[int, tuple[int, int]] = {}  # node → first event that names it, what it says
         self.sizes = _least_sizes(tables, selection)
+        known = tables.file_existed
+        self.was_there = np.append((known == 1) | ((known < 0) & (self.sizes > 0)), False)
+        self.lies: dict[int, int] = {}
+        self.followed: list[tuple[int, int]] = []  # link, event that followed it
         self.working: list[int] = []
         self.present: dict[int, int] = {}  # node → event that says so (-1: implied)
         self.renames: dict[int, list[tuple[int, int]]] = {}  # destination → (event, source), in order
         self.leads: dict[int, list[tuple[int, int]]] = {}  # link that the run makes → (event, target), in order
-        self.makes: dict[int, list[int]] = {}  # node → events by which the run makes it, a rename to it included
+        self.makes: list[int] = []  # node << 32 | event by which the run makes it, a rename to it included
 
     def run(self) -> Snapshot:
-        node, event, says = self._uses()
-        self._folders_seen()
-        self._note_makes(node, event, says)
-        self._folder_renames()
-        order = np.lexsort((event, node))
-        node, event, says = node[order], event[order], says[order]
-        first = np.flatnonzero(np.r_[True, node[1:] != node[:-1]]) if len(node) else np.zeros(0, np.int64)
-        last = np.r_[first[1:], len(node)].astype(np.int64)
-        makes = np.isin(says, (MAKES, MAYBE_MAKES))
-        made_at = np.full(len(self.tree), np.iinfo(np.int64).max)
-        np.minimum.at(made_at, node[makes], event[makes])
-        seen_at = np.full(len(self.tree), np.iinfo(np.int64).max)
-        np.minimum.at(seen_at, node[says == PRESENT], event[says == PRESENT])
         events, firsts = self.tables.events, self.firsts
-        firsts |= zip(node[first].tolist(), zip(event[first].tolist(), says[first].tolist(), strict=True), strict=True)
-        for x, at in enumerate(self.selection.open_node.tolist()):
-            if self.selection.open_inherited[x]:
-                firsts[at] = (-1, PRESENT)
-                self._note(at, int(self.selection.open_first[x]))
-        strangers: list[int] = []
-        place = dict(zip(node[first].tolist(), range(len(first)), strict=True))
+        uses = self._note_uses()
+        self._folders_seen()
+        self._folder_renames()
+        first, says = uses.first, uses.says
+        named = np.flatnonzero(first < len(events))
+        firsts |= zip(named.tolist(), zip(first[named].tolist(), says[named].tolist(), strict=True), strict=True)
+        for x in np.flatnonzero(self.selection.open_inherited).tolist():
+            at = int(self.selection.open_node[x])
+            firsts[at] = (-1, PRESENT)
+            self._note(at, int(self.selection.open_first[x]))
+        strange: dict[int, int] = {}  # node → event that sees what nothing in the recording made
         for at, (row, said) in list(firsts.items()):
-            maybe = said == MAYBE_MAKES and self._was_there(int(self.tables.events.file[row]))
+            maybe = said == MAYBE_MAKES and self._was_there(int(events.file[row]))
             if (said == PRESENT and row >= 0) or maybe:
                 self._exists(at, row)
-            elif said == ABSENT and seen_at[at] < made_at[at]:
-                seen = int(seen_at[at])
-                made = int(made_at[at])
+            elif said == ABSENT and uses.seen[at] < uses.made[at]:
+                seen, made = int(uses.seen[at]), int(uses.made[at])
                 # a call may see a name before the call that makes it has ended
-                overlaps = made < len(events) and events.time_ns[made] < events.end_ns[seen]
+                overlaps = made < len(events) and events.time_ns[made] < events.time_ns[seen] + max(
+                    int(events.duration_ns[seen]), 0
+                )
                 if not overlaps and self._origin(at, seen)[0] == at:
                     # something outside the recording made it: take it as there from the start
                     self._exists(at, seen)
-                    rows = slice(first[place[at]], last[place[at]])
-                    early = (says[rows] == ABSENT) & (event[rows] < seen)
-                    strangers += event[rows][early].tolist()
+                    strange[at] = seen
         for at in self.working:
             if not self._made_before(at, np.iinfo(np.int64).max) and self._origin(at, len(self.tables.events))[0] == at:
                 self.present.setdefault(at, -1)
         self._reached_through_links()
-        self._imply_folders(node, event, says)
-        if strangers:
-            self.selection.reason[np.array(strangers)] = Reason.STRANGER
+        self._imply_folders(uses.worked)
+        if strange:
+            self._leave_out(strange)
         return self._snapshot()
 
+    def _leave_out(self, strange: dict[int, int]) -> None:
+        """Answers that a name is not there, given before something outside the recording made it."""
+        until = np.full(len(self.tree) + 1, -1, np.int64)
+        until[list(strange)] = list(strange.values())
+        left: list[Ints] = []
+        for rows in chunks(len(self.tables.events)):
+            node, event, says, _ = self._uses(rows)
+            left.append(event[(says == ABSENT) & (event < until[node])])
+        self.selection.reason[np.concatenate(left)] = Reason.STRANGER
+
     def _was_there(self, number: int) -> bool:
-        if number < 0:
-            return False
-        known = int(self.tables.file_existed[number])
-        return known == 1 or (known < 0 and int(self.sizes[number]) > 0)
+        return bool(self.was_there[number])
 
     def _reached_through_links(self) -> None:
         """Files that were there and are only ever named through links."""
         events = self.tables.events
-        kept = np.flatnonzero(self.selection.kept & (events.file >= 0) & (events.result >= 0))
-        numbers, at = np.unique(events.file[kept], return_index=True)
-        for number, row in zip(numbers.tolist(), kept[at].tolist(), strict=True):
+        first = np.full(len(self.tables.file_type), len(events), np.int64)
+        for rows in chunks(len(events)):
+            part = events.at(rows)
+            good = np.flatnonzero((self.selection.reason[rows] == Reason.KEPT) & (part.file >= 0) & (part.result >= 0))
+            np.minimum.at(first, part.file[good], good + rows.start)
+        there = (first < len(events)) & (self.tables.file_existed == 1) & (self.mapping.canonical > ROOT)
+        for number in np.flatnonzero(there).tolist():
             node = int(self.mapping.canonical[number])
-            if (
-                self.tables.file_existed[number] == 1
-                and node > ROOT
-                and node not in self.firsts
-                and node not in self.present
-            ):
-                self._exists(node, row)
+            if node not in self.firsts and node not in self.present:
+                self._exists(node, int(first[number]))
 
-    def _uses(self) -> tuple[Ids, Ints, npt.NDArray[np.int8]]:
-        """All uses of names: node, event, what the use says."""
-        events, selection = self.tables.events, self.selection
-        kept = selection.kept
-        named = np.flatnonzero(kept & HAS_PATH[events.op] & (selection.node >= 0) & ~selection.unnamed)
-        op, result, flags = events.op[named], events.result[named], np.maximum(events.flags[named], 0)
-        flags = np.where(op == _number("creat"), _O_CREAT | _O_TRUNC, flags)
+    def _note_uses(self) -> _Noted:
+        """What all uses of names say of each."""
+        events = self.tables.events
+        noted = _Noted(len(events))
+        makes: list[Ints] = []
+        proofs = np.zeros(0, np.int64)
+        for rows in chunks(len(events)):
+            node, event, says, proving = self._uses(rows)
+            noted.add(len(self.tree), node, event, says)
+            made = (says == MAKES) | (says == MAYBE_MAKES)
+            if made.any():
+                was_there = self.was_there[events.file[event[made]]]
+                kept = (says[made] == MAKES) | ~was_there
+                makes.append((node[made][kept].astype(np.int64) << 32) + event[made][kept])
+            if len(proving[0]):
+                proofs = _extended(proofs, len(self.tree), len(events))
+                np.minimum.at(proofs, *proving)
+        links: list[tuple[int, int]] = []
+        for one in np.flatnonzero(proofs < len(events)).tolist():
+            links += [(link, int(proofs[one])) for link in self._links_above(one)]
+        links += self.followed
+        if links:
+            through = np.array(links, np.int64)
+            through = through[np.argsort(through[:, 1], kind="stable")]
+            present = np.full(len(links), PRESENT, np.int8)
+            noted.add(len(self.tree), through[:, 0].astype(np.int32), through[:, 1], present)
+        self.makes = np.sort(np.concatenate([np.zeros(0, np.int64), *makes])).tolist()
+        noted.extend(len(self.tree))
+        return noted
+
+    def _uses(self, rows: slice) -> tuple[Ids, Ints, npt.NDArray[np.int8], tuple[Ids, Ints]]:
+        """Uses of names by some events: node, event, what the use says; and where links matter: nodes as they are
+        named and events that prove that these names led somewhere."""
+        part, selection = self.tables.events.at(rows), self.selection
+        kept = selection.reason[rows] == Reason.KEPT
+        chosen = kept & HAS_PATH[part.op] & (selection.node[rows] >= 0) & ~selection.unnamed[rows]
+        named = np.flatnonzero(chosen)
+        op, result = part.op[named], part.result[named]
         success = result >= 0
         says = np.where(success, PRESENT, SILENT).astype(np.int8)
-        says[result == -errno.ENOENT] = ABSENT
-        says[np.isin(result, (-errno.EEXIST, -errno.EISDIR, -errno.ENOTEMPTY))] = PRESENT
-        creates = OPENS[op] & ((flags & _O_CREAT) != 0) & success
-        says[creates] = MAYBE_MAKES
-        says[creates & ((flags & _O_EXCL) != 0)] = MAKES
+        if not success.all():
+            says[result == -errno.ENOENT] = ABSENT
+            says[np.isin(result, (-errno.EEXIST, -errno.EISDIR, -errno.ENOTEMPTY))] = PRESENT
+        opens = np.flatnonzero(OPENS[op] & success)
+        flags = np.maximum(part.flags[named[opens]], 0)
+        flags = np.where(op[opens] == _number("creat"), _O_CREAT | _O_TRUNC, flags)
+        creates = (flags & _O_CREAT) != 0
+        says[opens[creates]] = MAYBE_MAKES
+        says[opens[creates & ((flags & _O_EXCL) != 0)]] = MAKES
         says[(_MKDIRS | SYMLINKS)[op] & success] = MAKES
+        named += rows.start
         node = selection.node[named]
-        links = self._uses_of_links(named, node, says)
-        second = np.flatnonzero(kept & (selection.node2 >= 0))
-        good = events.result[second] >= 0
-        says2 = np.where(good, MAKES, SILENT).astype(np.int8)
-        exchanges = RENAMES[events.op[second]] & good & (np.maximum(events.flags[second], 0) & 2 != 0)
-        says2[exchanges | (events.result[second] == -errno.EEXIST) | (events.result[second] == -errno.ENOTEMPTY)] = (
-            PRESENT
-        )
-        nodes = np.concatenate([node, selection.node2[second]])
-        rows = np.concatenate([named, second]).astype(np.int64)
-        says = np.concatenate([says, says2])
         if self.mapping.links:
-            named_at, at = np.unique(nodes, return_inverse=True)
-            earliest = np.full(len(named_at), len(events), np.int64)
-            proves = ~np.isin(says, (SILENT, ABSENT))
-            np.minimum.at(earliest, at[proves], rows[proves])
-            for one, row in zip(named_at.tolist(), earliest.tolist(), strict=True):
-                if row < len(events):
-                    links += [(link, row) for link in self._links_above(one)]
-            nodes = np.array([self._lies(one) for one in named_at.tolist()], np.int32)[at.reshape(-1)]
+            self._uses_of_links(named, node, says)
+        if selection.node2.strides[0]:
+            second = np.flatnonzero(kept & (selection.node2[rows] >= 0))
+            result, flags = part.result[second], np.maximum(part.flags[second], 0)
+            says2 = np.where(result >= 0, MAKES, SILENT).astype(np.int8)
+            exchanges = RENAMES[part.op[second]] & (result >= 0) & (flags & 2 != 0)
+            says2[exchanges | (result == -errno.EEXIST) | (result == -errno.ENOTEMPTY)] = PRESENT
+            second += rows.start
+            node = np.concatenate([node, selection.node2[second]])
+            named, says = np.concatenate([named, second]), np.concatenate([says, says2])
+            order = np.argsort(named, kind="stable")
+            node, named, says = node[order], named[order], says[order]
+        proving = np.zeros(0, np.int32), np.zeros(0, np.int64)
+        if self.mapping.links:
+            proves = (says != SILENT) & (says != ABSENT)
+            proving = node[proves], named[proves]
+            for one in np.unique(node).tolist():
+                if one not in self.lies:
+                    self.lies[one] = self._lies(one)
+            node = np.array([self.lies[one] for one in node.tolist()], np.int32)
         spoken = says != SILENT
-        through = np.array(links, np.int64).reshape(-1, 2)
-        return (
-            np.concatenate([nodes[spoken], through[:, 0].astype(np.int32)]),
-            np.concatenate([rows[spoken], through[:, 1]]),
-            np.concatenate([says[spoken], np.full(len(links), PRESENT, np.int8)]),
-        )
+        return node[spoken], named[spoken], says[spoken], proving
 
     def _links_above(self, node: int) -> list[int]:
         """Links that a name leads through before its last component."""
@@ -251,55 +290,53 @@ class _Inference:
             node = self._carry(node, link, target) if target > ROOT else -1
         return found
 
-    def _uses_of_links(self, rows: Ints, node: Ids, says: npt.NDArray[np.int8]) -> list[tuple[int, int]]:
-        """Links that calls followed, and the events: they were there; what a call says, it says of what they lead to.
+    def _uses_of_links(self, rows: Ints, node: Ids, says: npt.NDArray[np.int8]) -> None:
+        """Notes links that calls followed, and the events: they were there; what a call says, it says of what they
+        lead to.
 
         Changes `node` and `says` in place.
         """
         mapping = self.mapping
+        lies = {one: mapping.physical(one) for one in np.unique(node).tolist()}
         is_link = np.zeros(len(self.tree), np.bool_)
-        lies = {one: mapping.physical(one) for one in np.unique(node).tolist()} if mapping.links else {}
         is_link[[one for one, at in lies.items() if at in mapping.links]] = True
-        found: list[tuple[int, int]] = []
         for i in np.flatnonzero(is_link[node]).tolist():
             row, link = int(rows[i]), int(node[i])
             if self._follows(row) or self.tables.events.result[row] == -errno.ELOOP:
-                found.append((lies[link], row))
+                self.followed.append((lies[link], row))
                 target = mapping.physical(link, follow=True)
                 if target > ROOT:
                     node[i] = target
                 else:
                     says[i] = SILENT
-        return found
-
-    def _note_makes(self, node: Ids, event: Ints, says: npt.NDArray[np.int8]) -> None:
-        """Every time that the run makes a name which lies beneath a folder that is renamed."""
-        makes = says == MAKES
-        maybe = np.flatnonzero(says == MAYBE_MAKES)
-        files = self.tables.events.file[event[maybe]]
-        makes[maybe] = [not self._was_there(number) for number in files.tolist()]
-        for at, row in zip(node[makes].tolist(), event[makes].tolist(), strict=True):
-            self.makes.setdefault(at, []).append(row)
 
     def _folders_seen(self) -> None:
         """Nodes that are folders by what was done to them."""
         events, selection = self.tables.events, self.selection
-        by_name = selection.kept & (events.result >= 0) & (selection.node >= 0)
-        flags = np.maximum(events.flags, 0)
-        is_folder = _FOLDERS[events.op] | (
-            OPENS[events.op] & ((flags & _O_DIRECTORY) != 0) & ((flags & _O_TMPFILE) == 0)
-        )
-        is_folder |= OPENS[events.op] & ((flags & (_O_TMPFILE | _O_DIRECTORY)) == _O_TMPFILE | _O_DIRECTORY)
-        is_folder |= (events.op == _number("unlinkat")) & ((flags & 0x200) != 0)
-        self.folders.update(selection.node[by_name & is_folder].tolist())
-        lists = selection.kept & (GETDENTS | CHDIRS)[events.op] & (events.result >= 0) & (events.open >= 0)
-        self.folders.update(selection.open_node[np.unique(events.open[lists])].tolist())
+        nodes = np.zeros(len(self.tree) + 1, np.bool_)
+        listed, bases = np.zeros(self.tables.opens + 1, np.bool_), np.zeros(self.tables.opens + 1, np.bool_)
+        for rows in chunks(len(events)):
+            part = events.at(rows)
+            op = part.op
+            good = (selection.reason[rows] == Reason.KEPT) & (part.result >= 0)
+            nodes[selection.node[rows][good & _FOLDERS[op]]] = True
+            by_flag = np.flatnonzero(good & _FOLDERS_BY_FLAG[op])
+            flags = np.maximum(part.flags[by_flag], 0)
+            unlinks = op[by_flag] == _number("unlinkat")
+            tmpfile = (flags & (_O_TMPFILE | _O_DIRECTORY)) == _O_TMPFILE | _O_DIRECTORY
+            folder = ((flags & _O_DIRECTORY) != 0) & ((flags & _O_TMPFILE) == 0)
+            is_folder = np.where(unlinks, (flags & _AT_REMOVEDIR) != 0, folder | tmpfile)
+            nodes[selection.node[rows][by_flag[is_folder]]] = True
+            listed[part.open[good & (GETDENTS | CHDIRS)[op]]] = True
+            opens = OPENS[op]
+            bases[part.open[HAS_PATH[op] & ~opens]] = True
+            bases[part.other_open[opens]] = True
+        self.folders.update(np.flatnonzero(nodes[:-1]).tolist())
+        self.folders.update(selection.open_node[np.flatnonzero(listed[:-1])].tolist())
         for number, kind in enumerate(self.tables.file_type):
             if kind == "directory":
                 self.folders.add(int(self.mapping.canonical[number]))
-        bases = events.open[HAS_PATH[events.op] & ~OPENS[events.op] & (events.open >= 0)]
-        bases = np.union1d(bases, events.other_open[OPENS[events.op] & (events.other_open >= 0)])
-        for x in bases.tolist():
+        for x in np.flatnonzero(bases[:-1]).tolist():
             node = int(selection.open_node[x])
             if node > ROOT and self.tree.has_children[node]:
                 self.folders.add(node)
@@ -315,13 +352,16 @@ class _Inference:
     def _folder_renames(self) -> None:
         """Renames after which what lay at and beneath the old name lies at and beneath the new one."""
         events, selection = self.tables.events, self.selection
-        rows = np.flatnonzero(RENAMES[events.op] & selection.kept & (events.result >= 0))
+        rows = rows_of(RENAMES | SYMLINKS, events.op)
+        rows = rows[(selection.reason[rows] == Reason.KEPT) & (events.result[rows] >= 0)]
+        renames = RENAMES[events.op[rows]]
+        rows, symlinks = rows[renames], rows[~renames]
         for row, source, target in zip(
             rows.tolist(), selection.node[rows].tolist(), selection.node2[rows].tolist(), strict=True
         ):
             source, target = self._lies(source), self._lies(target)
             self.renames.setdefault(target, []).append((row, source))
-        for row in np.flatnonzero(SYMLINKS[events.op] & selection.kept & (events.result >= 0)).tolist():
+        for row in symlinks.tolist():
             link, text = int(selection.node[row]), int(events.other_path[row])
             if text >= 0 and (target := target_node(self.mapping, link, self.tables.path_raw[text])) > ROOT:
                 self.leads.setdefault(self._lies(link), []).append((row, target))
@@ -337,6 +377,8 @@ class _Inference:
         Goes back in time, from the latest rename to the first; -1 where the run itself made what stands there. With
         `moved` renames of the node itself count as well.
         """
+        if not (self.renames or self.leads or moved):
+            return self.mapping.physical(node), row
         for _ in range(64):
             latest, source, renamed = -1, -1, -1
             chain = self.tree.ancestors(node)
@@ -347,7 +389,7 @@ class _Inference:
                 for at, one in known:
                     if latest < at < row:
                         latest, source, renamed = at, one, above
-            if moved and any(latest < at < row for above in chain for at in self.makes.get(above, ())):
+            if moved and any(self._made_between(above, latest, row) for above in chain):
                 return -1, row
             if renamed < 0:
                 return self.mapping.physical(node), row
@@ -355,6 +397,10 @@ class _Inference:
             if node < 0:
                 return -1, row
         return -1, row
+
+    def _made_between(self, node: int, after: int, before: int) -> bool:
+        at = bisect_left(self.makes, (node << 32) + after + 1)
+        return at < len(self.makes) and self.makes[at] < (node << 32) + before
 
     def _carry(self, node: int, above: int, to: int) -> int:
         below = []
@@ -384,13 +430,15 @@ class _Inference:
             return False
         return not (_NO_FOLLOW_BY_FLAG[op] and flags & _AT_SYMLINK_NOFOLLOW)
 
-    def _imply_folders(self, node: Ids, event: Ints, says: npt.NDArray[np.int8]) -> None:
-        """Whatever has something in it before it could have been made was there as a folder."""
+    def _imply_folders(self, worked: Ints) -> None:
+        """Whatever has something in it before it could have been made was there as a folder.
+
+        `worked`: first event that shows or makes each node, as many as there are events where none does.
+        """
         never = np.iinfo(np.int64).max
         count = len(self.tree)
         earliest = np.full(count, never, np.int64)
-        worked = np.isin(says, (MAKES, PRESENT, MAYBE_MAKES))
-        np.minimum.at(earliest, node[worked], event[worked])
+        earliest[: len(worked)] = np.where(worked < len(self.tables.events), worked, never)
         for at, row in list(self.present.items()):
             if 0 <= at < count:
                 earliest[at] = min(int(earliest[at]), row)
@@ -478,9 +526,9 @@ class _Inference:
     def _canonical_files(self) -> dict[int, int]:
         if not hasattr(self, "_by_node"):
             self._by_node: dict[int, int] = {}
-            seen = np.zeros(len(self.mapping.canonical) + 1, np.int64)
-            numbers, rows = np.unique(self.tables.events.file, return_index=True)
-            seen[numbers] = rows
+            events = self.tables.events
+            seen = first_rows(np.ascontiguousarray(events.file), len(self.mapping.canonical))
+            seen[seen == len(events)] = 0
             for number, node in enumerate(self.mapping.canonical.tolist()):
                 if node < 0:
                     continue
@@ -493,13 +541,17 @@ class _Inference:
     def _fill_folders(self, snapshot: Snapshot, folder_files: dict[int, int]) -> None:
         """Entries that the trace does not name: as many as the recorded listings were longer."""
         tables, events = self.tables, self.tables.events
-        lists = self.selection.kept & GETDENTS[events.op] & (events.result > 0) & (events.file >= 0)
-        if not lists.any():
+        lists = rows_of(GETDENTS, events.op)
+        lists = lists[
+            (self.selection.reason[lists] == Reason.KEPT) & (events.result[lists] > 0) & (events.file[lists] >= 0)
+        ]
+        if len(lists) == 0:
             return
-        total = np.bincount(events.open[lists] + 1, weights=events.result[lists])
-        listings: dict[int, int] = {}
-        for x, number in {(int(x), int(f)) for x, f in zip(events.open[lists], events.file[lists], strict=True)}:
-            listings[number] = max(listings.get(number, 0), int(total[x + 1]))
+        opens, numbers = events.open[lists] + 1, events.file[lists]
+        total = np.bincount(opens, weights=events.result[lists]).astype(np.int64)
+        longest = np.zeros(len(tables.file_type), np.int64)
+        np.maximum.at(longest, numbers, total[opens])
+        listings = {number: int(longest[number]) for number in np.unique(numbers).tolist()}
         children: dict[int, list[int]] = {}
         for node in range(1, len(self.tree)):
             children.setdefault(self.tree.parent[node], []).append(node)
@@ -519,13 +571,13 @@ class _Inference:
     def _attributes(self, snapshot: Snapshot, first_name: dict[int, bytes], folder_files: dict[int, int]) -> None:
         """Extended attributes of the user that were read before they were set."""
         events = self.tables.events
-        rows = np.flatnonzero(self.selection.kept & TAKES_NAME[events.op] & (events.result >= 0) & (events.file >= 0))
-        seen: set[tuple[int, int]] = set()
-        for row in rows.tolist():
+        rows = rows_of(TAKES_NAME, events.op)
+        rows = rows[
+            (self.selection.reason[rows] == Reason.KEPT) & (events.result[rows] >= 0) & (events.file[rows] >= 0)
+        ]
+        _, first = np.unique((events.file[rows].astype(np.int64) << 32) + events.other_path[rows], return_index=True)
+        for row in rows[np.sort(first)].tolist():
             number, name = int(events.file[row]), int(events.other_path[row])
-            if (number, name) in seen:
-                continue
-            seen.add((number, name))
             path = first_name.get(number)
             if path is None and number in folder_files:
                 path = self.tree.path(folder_files[number])
@@ -554,21 +606,61 @@ def _least_sizes(tables: Tables, selection: Selection) -> Ints:
     """Size of each file at the start: as the trace says, and for files never written at least what was read of them."""
     events = tables.events
     sizes = np.where(tables.file_size == NONE, 0, np.maximum(tables.file_size, 0))
-    kinds = list(Kind)
-    kept = selection.kept & (events.file >= 0)
-    reads = kept & np.isin(KIND[events.op], [kinds.index(Kind.READ), kinds.index(Kind.COPY)]) & (events.result > 0)
-    reads &= events.offset >= 0
     ends = np.zeros(len(sizes) + 1, np.int64)
-    np.maximum.at(ends, events.file[reads], np.minimum(events.offset[reads], 1 << 60) + events.result[reads])
-    faults = kept & (events.op == _number("mmap.fault")) & (events.offset >= 0)
-    np.maximum.at(ends, events.file[faults], np.minimum(events.offset[faults], 1 << 60) + 1)
     grows = np.zeros(len(sizes) + 1, np.bool_)
-    changes = kept & (
-        (KIND[events.op] == kinds.index(Kind.WRITE)) | _table(("ftruncate", "truncate", "fallocate"))[events.op]
-    )
-    grows[events.file[changes]] = True
-    grows[events.other_file[selection.kept & (events.other_file >= 0)]] = True
+    for rows in chunks(len(events)):
+        part = events.at(rows)
+        kept = selection.reason[rows] == Reason.KEPT
+        for chosen, moved in (
+            (_READS[part.op] & (part.result > 0), part.result), (FAULT[part.op], np.broadcast_to(1, len(part))),
+        ):  # fmt: skip
+            at = np.flatnonzero(kept & chosen & (part.file >= 0))
+            if len(at):
+                offset = part.offset[at]
+                end = np.where(offset >= 0, np.minimum(offset, 1 << 60) + moved[at], 0)
+                np.maximum.at(ends, part.file[at], end)
+        grows[part.file[kept & _CHANGES_SIZE[part.op]]] = True
+        if part.other_file.strides[0]:
+            grows[part.other_file[kept]] = True
     return np.where(grows[:-1], sizes, np.maximum(sizes, ends[:-1]))
+
+
+def _extended(values: Ints, count: int, value: int) -> Ints:
+    if len(values) >= count:
+        return values
+    return np.append(values, np.full(count - len(values), value, values.dtype))
+
+
+class _Noted:
+    """What the uses of each node say; arrays of shape (nodes,), as many as there are events where nothing says so.
+
+    Attributes
+    ----------
+    first, says: first event that names it, and what that says; made: first that makes it or may; seen: first that finds
+    it.
+    """
+
+    def __init__(self, events: int) -> None:
+        self.events = events
+        self.first, self.made, self.seen = (np.zeros(0, np.int64) for _ in range(3))
+        self.says: npt.NDArray[np.int8] = np.zeros(0, np.int8)
+
+    def add(self, nodes: int, node: Ids, event: Ints, says: npt.NDArray[np.int8]) -> None:
+        """Some uses, in the order of events."""
+        self.extend(nodes)
+        note_uses(node, event, says, self.first, self.says, self.made, self.seen)
+
+    def extend(self, nodes: int) -> None:
+        """Make room for so many nodes."""
+        for name in ("first", "made", "seen"):
+            setattr(self, name, _extended(getattr(self, name), nodes, self.events))
+        more = np.full(max(0, nodes - len(self.says)), SILENT, np.int8)
+        self.says = np.append(self.says, more)
+
+    @property
+    def worked(self) -> Ints:
+        """First event that finds each node, makes it or may make it."""
+        return np.minimum(self.made, self.seen)
 
 
 def _mode(tables: Tables, number: int, default: int) -> int:

@@ -1,7 +1,8 @@
 """Making the tree of a plan before a run: folders, files with contents, links, attributes.
 
-Contents are random, so that neither holes nor compression nor deduplication make a file smaller than it was. Before the
-first byte it is known how many bytes and files there will be, and whether the file system has the room.
+Contents come from iotrace.replay.payload. Before the first byte it is known how many bytes and files there will be, and
+whether the file system has the room. Files are made by several threads, large ones in slices, so that the mount and not
+one thread sets the pace.
 """
 
 from __future__ import annotations
@@ -9,23 +10,27 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from iotrace.errors import StorageError
 from iotrace.replay.arguments import link_text
+from iotrace.replay.kernels import staging as kernel
+from iotrace.replay.payload import Contents, Payload
 from iotrace.replay.rows import Plan
+from iotrace.replay.sight import Sights
+from iotrace.replay.snapshot import Snapshot, StagedFile
 from iotrace.units import bytes_text
 
 FREE_SHARE: Final = 0.10
 """Of a file system so much stays free."""
-POOL_BYTES: Final = 8 << 20
-_WRITERS: Final = 4
+WRITERS: Final = 8
+"""Threads: a network file system answers many requests at a time, and a local one does not suffer from eight."""
+SLICE_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +48,18 @@ class Needs:
         return self.staged_bytes + self.growth_bytes
 
 
-def needs_of(plan: Plan) -> Needs:
-    """Bytes and entries that the tree of a plan takes."""
-    return Needs(plan.snapshot.bytes, plan.snapshot.entries, plan.growth_bytes, plan.growth_entries)
+def needs_of(plan: Plan, sights: Sights | None = None) -> Needs:
+    """Bytes and entries that the tree of a plan takes; holes take none."""
+    holes = sum(file.size - data_bytes(file, sights) for file in plan.snapshot.files) if sights else 0
+    return Needs(plan.snapshot.bytes - holes, plan.snapshot.entries, plan.growth_bytes, plan.growth_entries)
 
 
-def check_room(needs: Needs, parent: Path, max_bytes: int | None = None) -> None:
+def check_room(needs: Needs, parent: Path, max_bytes: int | None = None, there: int = 0) -> None:
     """Refuse what the file system has no room for.
+
+    Parameters
+    ----------
+    there: bytes of `needs` that lie there already, in a tree that is used again.
 
     Raises
     ------
@@ -68,26 +78,43 @@ def check_room(needs: Needs, parent: Path, max_bytes: int | None = None) -> None
     available, total = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
     usable = max(0, int(available - FREE_SHARE * total))
     # FUSE file systems may answer 0 for both
-    if total and needs.bytes > usable:
+    if total and needs.bytes - there > usable:
         raise StorageError(
             f"{says}; {bytes_text(available)} of {bytes_text(total)} are free, and 10 % stay so: "
             "choose a larger mount, or map less (--map)."
         )
     entries = needs.staged_entries + needs.growth_entries
-    if room.f_files and entries > max(0, room.f_favail - FREE_SHARE * room.f_files):
+    # CephFS answers -1 for those that are free: it does not know
+    if (
+        not there
+        and room.f_files
+        and room.f_favail >= 0
+        and entries > max(0, room.f_favail - FREE_SHARE * room.f_files)
+    ):
         raise StorageError(
             f"the replay makes {entries} files and folders on {parent}, which has room for {room.f_favail}: "
             "choose another mount, or map less (--map)."
         )
 
 
-def pool() -> memoryview:
-    """Random bytes that all contents are taken from; the same in each process, so that runs are alike."""
-    return memoryview(np.random.default_rng(0x10_7ACE).bytes(POOL_BYTES))
+def content_number(snapshot: Snapshot, index: int) -> int:
+    """Number that the contents of a staged file follow from: the trace's, or a negative one for a file without."""
+    number = snapshot.files[index].file
+    return number if number >= 0 else -2 - index
+
+
+def data_bytes(file: StagedFile, sights: Sights | None) -> int:
+    """Bytes of a staged file that hold data; behind them is a hole."""
+    return min(file.size, sights.data_bytes(file.file, file.size)) if sights is not None else file.size
 
 
 def stage(
-    plan: Plan, tree: Path, step: Callable[[int], None] = lambda _: None, stop: threading.Event | None = None
+    plan: Plan,
+    tree: Path,
+    step: Callable[[int], None] = lambda _: None,
+    stop: threading.Event | None = None,
+    contents: Contents | None = None,
+    sights: Sights | None = None,
 ) -> None:
     """Make the tree.
 
@@ -97,84 +124,149 @@ def stage(
     tree: existing empty folder to make it in.
     step: told the bytes of each piece written.
     stop: ends the staging soon after it is set.
+    contents: what files hold; random bytes by default.
+    sights: which files were sparse; by default none.
 
     Raises
     ------
     StorageError: no space, or the file system refuses.
     """
     snapshot, root = plan.snapshot, os.fsencode(tree)
+    ended = stop or threading.Event()
+    contents = contents or Contents(Payload())
     try:
         for path, mode in snapshot.folders:
             os.mkdir(root + b"/" + path, 0o700)
             if mode != 0o700:
                 os.chmod(root + b"/" + path, mode)
-        contents = pool()
-        ended = stop or threading.Event()
-        order = sorted(range(len(snapshot.files)), key=lambda i: -snapshot.files[i].size)
-        with ThreadPoolExecutor(_WRITERS) as writers:
-            work = [
-                writers.submit(_write, root + b"/" + file.path, file.size, file.mode, i, contents, step, ended)
-                for i in order
-                for file in (snapshot.files[i],)
-            ]
-            try:
-                for one in work:
-                    one.result()
-            except BaseException:
-                ended.set()
-                for one in work:
-                    one.cancel()
-                raise
-        if ended.is_set():
-            return
+        make_files(snapshot, range(len(snapshot.files)), tree, contents, sights, step, ended)
         for path, first in snapshot.hard_links:
             os.link(root + b"/" + first, root + b"/" + path, follow_symlinks=False)
         for path, target in snapshot.links:
-            text, absolute = link_text(path, target)
-            os.symlink(root + b"/" + text if absolute else text, root + b"/" + path)
+            os.symlink(link_words(root, path, target), root + b"/" + path)
         for path, count, length in snapshot.fillers:
             for i in range(count):
                 if ended.is_set():
                     return
-                name = b"%0*d" % (length, i)
-                os.close(os.open(root + b"/" + path + b"/" + b"_" + name[1:], os.O_CREAT | os.O_WRONLY, 0o600))
+                name = root + b"/" + path + b"/" + filler_name(i, length)
+                os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o600))
         for path, name, size in snapshot.attributes:
-            os.setxattr(root + b"/" + path, name, bytes(contents[:size]))
+            if ended.is_set():
+                return
+            os.setxattr(root + b"/" + path, name, attribute_value(size))
     except OSError as error:
-        raise _as_storage_error(error, tree) from None
+        raise as_storage_error(error, tree) from None
 
 
-def _write(
-    path: bytes,
-    size: int,
-    mode: int,
-    number: int,
-    contents: memoryview,
-    step: Callable[[int], None],
-    stop: threading.Event,
+def link_words(root: bytes, path: bytes, target: bytes) -> bytes:
+    """Text of a link of the snapshot."""
+    text, absolute = link_text(path, target)
+    return root + b"/" + text if absolute else text
+
+
+def filler_name(number: int, length: int) -> bytes:
+    """Name of one of the entries that only make a listing as long as it was."""
+    return b"_" + (b"%0*d" % (length, number))[1:]
+
+
+def attribute_value(size: int) -> bytes:
+    """Value of an extended attribute."""
+    return Contents(Payload()).bytes_of(-1, 0, size)
+
+
+def make_files(
+    snapshot: Snapshot,
+    indexes: Sequence[int],
+    tree: Path,
+    contents: Contents,
+    sights: Sights | None = None,
+    step: Callable[[int], None] = lambda _: None,
+    stop: threading.Event | None = None,
 ) -> None:
-    if stop.is_set():
-        return
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    try:
-        os.fchmod(descriptor, mode)
-        at = 0
-        begin = number * 40_503 * 64 % POOL_BYTES
-        while at < size and not stop.is_set():
-            place = (begin + at) % POOL_BYTES
-            piece = contents[place : place + min(size - at, 1 << 20)]
-            written = os.write(descriptor, piece)
-            at += written
-            step(written)
-    finally:
-        os.close(descriptor)
+    """Make some files of a snapshot, which must not exist, in folders that do.
+
+    Raises
+    ------
+    OSError: the file system refuses; the error names the file.
+    """
+    order = sorted(indexes, key=lambda i: -snapshot.files[i].size)
+    root = os.fsencode(tree)
+    paths = [root + b"/" + snapshot.files[i].path for i in order]
+    blob = np.frombuffer(b"\0".join(paths) + b"\0", np.uint8)
+    lengths = np.array([len(path) + 1 for path in paths], np.int64)
+    places = np.cumsum(lengths) - lengths + blob.ctypes.data
+    made, slices = [], []
+    for k, i in enumerate(order):
+        file = snapshot.files[i]
+        data = data_bytes(file, sights)
+        row = (int(places[k]), file.mode, content_number(snapshot, i))
+        made.append((*row, 0, min(data, SLICE_BYTES), file.size if data < file.size and data <= SLICE_BYTES else 0))
+        for begin in range(SLICE_BYTES, data, SLICE_BYTES):
+            end = min(begin + SLICE_BYTES, data)
+            slices.append((*row, begin, end, file.size if end == data < file.size else 0))
+    for pieces, make in ((made, True), (slices, False)):
+        if pieces and not (stop and stop.is_set()):
+            path, mode, number, begin, end, length = np.array(pieces, np.int64).T.copy()
+            failed, piece = _work(
+                (path, np.full(len(pieces), make), mode, _umask(), number, begin, end, length), contents, step, stop
+            )
+            if failed:
+                at = int(np.searchsorted(places, path[piece]))
+                raise OSError(failed, os.strerror(failed), paths[at])
+    del blob
 
 
-def _as_storage_error(error: OSError, tree: Path) -> StorageError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(
-            f"no space left on {tree.parent.parent} while making the tree: choose a larger mount, or map less."
+def _work(
+    columns: tuple[Any, ...], contents: Contents, step: Callable[[int], None], stop: threading.Event | None
+) -> tuple[int, int]:
+    """Run the threads; gives the error number and its piece, or 0."""
+    control = np.zeros(kernel.CONTROL_WORDS, np.int64)
+    workers = min(WRITERS, len(columns[0]))
+    buffers = np.zeros((workers, kernel.BUFFER), np.uint8)
+    threads = [
+        threading.Thread(
+            target=kernel.make_files,
+            args=(*columns, int(buffers[k].ctypes.data), contents.address, int(control.ctypes.data)),
+            daemon=True,
         )
+        for k in range(workers)
+    ]
+    told = 0
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.02)
+                if stop and stop.is_set():
+                    control[kernel.STOP] = 1
+                done = int(control[kernel.DONE])
+                if done > told:
+                    step(done - told)
+                    told = done
+    finally:
+        control[kernel.STOP] = 1
+        for thread in threads:
+            thread.join()
+    if control[kernel.DONE] > told:
+        step(int(control[kernel.DONE]) - told)
+    return -int(control[kernel.ERROR]), int(control[kernel.ERROR_PIECE])
+
+
+def _umask() -> int:
+    """This process's umask; all bits where the kernel does not tell it without changing it."""
+    try:
+        text = Path("/proc/self/status").read_text()
+        return int(text.partition("Umask:")[2].split()[0], 8)
+    except (OSError, IndexError, ValueError):
+        return 0o777
+
+
+def as_storage_error(error: OSError, tree: Path) -> StorageError:
+    """The error of a file system as one line."""
+    mount = tree.parent.parent
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(f"no space left on {mount} while making the tree: choose a larger mount, or map less.")
     if error.errno == errno.EOPNOTSUPP:
-        return StorageError(f"{tree.parent.parent} has no extended attributes of users, which the trace reads.")
-    return StorageError(f"cannot make the tree on {tree.parent.parent}: {error.strerror}.")
+        return StorageError(f"{mount} has no extended attributes of users, which the trace reads.")
+    return StorageError(f"cannot make the tree on {mount}: {error.strerror}.")

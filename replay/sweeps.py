@@ -194,8 +194,8 @@ EXCLUDES: Final = 2
 def find_edges(resource: Any, row: Any, thread: Any, start: Any, end: Any, level: Any) -> Any:
     """Edges between threads that keep conflicting accesses in their recorded order.
 
-    Arrays of shape (n,), sorted by resource and then by start: resource, plan row, thread, start and end (ns), and
-    level: READS and WRITES conflict with each other, EXCLUDES (creates, removes, truncates, closes) with all.
+    Arrays of shape (n,), sorted by resource and then by start: resource, plan row, and level: READS and WRITES conflict
+    with each other, EXCLUDES (creates, removes, truncates, closes) with all. By plan row: thread, start and end (ns).
     Gives (before, after), rows of the plan: an edge only where the first access had ended before the second began, by
     another thread, and only from the last such accesses. Start times grow strictly along an edge, so that edges and the
     threads' own order cannot form a circle, whatever a trace holds.
@@ -204,27 +204,42 @@ def find_edges(resource: Any, row: Any, thread: Any, start: Any, end: Any, level
     after = np.empty(1024, np.int64)
     edges = 0
     kept = np.empty(64, np.int64)
+    # threads that wait for an access already, a bit each: what they do later need not wait again
+    told = np.zeros(len(resource), np.int64)
+    few = len(thread) == 0 or thread.max() < 63
     live = 0
     for i in range(len(resource)):
+        mine = np.int64(1) << np.int64(thread[row[i]]) if few else np.int64(0)
         if i == 0 or resource[i] != resource[i - 1]:
             live = 0
         # what ended before an exclusive access began that has itself ended by now is ordered through that one
         newest_start = np.int64(-(1 << 62))
         for k in range(live):
             j = kept[k]
-            if level[j] == 2 and end[j] <= start[i] and start[j] < start[i] and start[j] > newest_start:
-                newest_start = start[j]
+            if (
+                level[j] == 2
+                and end[row[j]] <= start[row[i]]
+                and start[row[j]] < start[row[i]]
+                and start[row[j]] > newest_start
+            ):
+                newest_start = start[row[j]]
         stay = 0
         for k in range(live):
             j = kept[k]
-            if end[j] > newest_start or start[j] >= newest_start:
+            if end[row[j]] > newest_start or start[row[j]] >= newest_start:
                 kept[stay] = j
                 stay += 1
         live = stay
         for k in range(live):
             j = kept[k]
             conflict = level[i] == 2 or level[j] == 2 or level[i] != level[j]
-            if conflict and thread[j] != thread[i] and end[j] <= start[i] and start[j] < start[i]:
+            if (
+                conflict
+                and told[j] & mine == 0
+                and thread[row[j]] != thread[row[i]]
+                and end[row[j]] <= start[row[i]]
+                and start[row[j]] < start[row[i]]
+            ):
                 if edges == len(before):
                     more_before = np.empty(2 * edges, np.int64)
                     more_before[:edges] = before
@@ -232,18 +247,24 @@ def find_edges(resource: Any, row: Any, thread: Any, start: Any, end: Any, level
                     more_after = np.empty(2 * edges, np.int64)
                     more_after[:edges] = after
                     after = more_after
+                told[j] |= mine
                 before[edges], after[edges] = row[j], row[i]
                 edges += 1
         # of one thread's accesses of a level, the last that had ended before this one and those after it stand for all
         last = -1
         for k in range(live):
             j = kept[k]
-            if thread[j] == thread[i] and level[j] == level[i] and end[j] <= start[i] and start[j] < start[i]:
+            if (
+                thread[row[j]] == thread[row[i]]
+                and level[j] == level[i]
+                and end[row[j]] <= start[row[i]]
+                and start[row[j]] < start[row[i]]
+            ):
                 last = k
         stay = 0
         for k in range(live):
             j = kept[k]
-            if k >= last or thread[j] != thread[i] or level[j] != level[i]:
+            if k >= last or thread[row[j]] != thread[row[i]] or level[j] != level[i]:
                 kept[stay] = j
                 stay += 1
         live = stay

@@ -13,7 +13,7 @@ from iotrace.trace.writer import TraceWriter
 
 FACTS = (
     "lines", "understood", "foreign", "lost", "first_bad", "decorated", "timed", "measured", "notices", "last_ns",
-    "base_utc_ns", "command",
+    "base_utc_ns", "command", "cut_names", "cut_arguments",
 )  # fmt: skip
 
 

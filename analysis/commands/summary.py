@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import Parameter
 
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise, timing_notes
+from iotrace.errors import UsageError
 from iotrace.terminal import Cell, Column, console, paragraph, printable, shorten, show, table
 from iotrace.trace.reader import open_trace
 from iotrace.trace.tables import records
@@ -72,6 +73,8 @@ def summary(
         Print one JSON object with the same figures (times in µs and s, sizes in bytes).
     """
     opened = open_trace(trace)
+    if top < 0:
+        raise UsageError(f"--top {top}: a number of rows, or 0 for all.")
     limit = top if top > 0 else None
     if json:
         keys = dict.fromkeys(["op", "step", *([by] if by else [])])

@@ -109,7 +109,7 @@ def make_backend(
     reason = ""
     if loading is not None:
         try:
-            return _ebpf_backend(loading, writer, scope, detail)
+            return _ebpf_backend(loading, writer, warn, scope, detail)
         except BackendUnavailable as error:
             if wanted == "ebpf":
                 raise
@@ -134,10 +134,18 @@ def make_backend(
     return StraceBackend(writer, detachable=detachable)
 
 
-def _ebpf_backend(loading: Future[Program], writer: TraceWriter | JobTraces, scope: Scope, detail: Detail) -> Backend:
+def _ebpf_backend(
+    loading: Future[Program], writer: TraceWriter | JobTraces, warn: Callable[[str], None], scope: Scope, detail: Detail
+) -> Backend:
     if loading.done():
         loading.result()  # a machine without eBPF need not wait for the drain
+    from iotrace.compiling import COMPILING, is_compiled
+    from iotrace.record.ebpf.drain import drain
     from iotrace.trace.writer import TraceWriter
+
+    if not is_compiled(drain):
+        loading.result()
+        warn(COMPILING)
 
     if detail == "histogram":
         from iotrace.record.ebpf.tallies import TallyBackend

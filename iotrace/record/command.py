@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -80,7 +81,13 @@ def record(
 
         print(show(json))
         return 0
+    if duration is not None and not duration > 0:
+        raise UsageError(f"--duration {duration:g}: a number of seconds above 0.")
     scope = _scope(command, pid, cgroup, cryosparc, fs, all_files)
+    for folder in fs:
+        if os.path.realpath(folder) not in scope.mounts:
+            (point,) = mount_points([folder])
+            print(f"iotrace: --fs {folder}: recording all of its mount, {point}.", file=sys.stderr)
     from iotrace.record.lean import refuse_unused
 
     refuse_unused()
@@ -139,8 +146,10 @@ def _report(outcome: Outcome) -> str:
     info = outcome.info
     lost = sum(info.lost.values())
     size = sum(part.stat().st_size for part in outcome.folder.rglob("*") if part.is_file())
+    # a trace of counts has rows of buckets, not of operations
+    operations = "counts" if info.detail == "histogram" else f"{count_text(info.events)} operations"
     lines = [
-        f"iotrace: {count_text(info.events)} operations in {duration_text(info.duration_ns)} → {outcome.folder} "
+        f"iotrace: {operations} in {duration_text(info.duration_ns)} → {outcome.folder} "
         f"({bytes_text(size)}, {info.backend})"
     ]
     if lost:

@@ -131,13 +131,13 @@ def find_cgroup(name: str) -> Path:
     ------
     RecordError: there is none.
     """
-    for folder in (
-        Path(name),
-        Path("/sys/fs/cgroup") / name.lstrip("/"),
-        Path("/sys/fs/cgroup/unified") / name.lstrip("/"),
-    ):
-        if (folder / "cgroup.procs").is_file():
-            return folder.resolve()
+    mounts = [m for m in mounts_of_this_machine() if m.type in ("cgroup", "cgroup2")]
+    # version 2 first: there a group has one folder, in version 1 one in each hierarchy
+    roots = [m.point for m in sorted(mounts, key=lambda m: m.type != "cgroup2")]
+    for folder in (Path(name), *(Path(root) / name.lstrip("/") for root in roots)):
+        real = folder.resolve()
+        if (real / "cgroup.procs").is_file() and any(_is_beneath(str(real), root) for root in roots):
+            return real
     raise RecordError(f"there is no control group {name}: look below /sys/fs/cgroup, or in /proc/PID/cgroup.")
 
 

@@ -24,9 +24,12 @@ SORTS: Final = {"r": "read", "w": "write", "o": "operations", "m": "metadata", "
 """Key on the keyboard → column to sort by."""
 _ROWS_KEPT: Final = 50_000
 """Processes after which the recorder is asked to forget those that have ended."""
-_LATENCY, _SIZE, _, _UNTIMED = range(len(MEASURES))
+_LATENCY, _SIZE, _, _UNTIMED, _WRITTEN = range(len(MEASURES))
 _READS: Final = np.array([o.kind in BYTES_READ and o.result == "bytes" for o in OPERATIONS])
-_WRITES: Final = np.array([o.kind in BYTES_WRITTEN and o.result == "bytes" for o in OPERATIONS])
+# of copies what was written is counted by itself
+_WRITES: Final = np.array(
+    [o.kind in BYTES_WRITTEN and o.kind is not Kind.COPY and o.result == "bytes" for o in OPERATIONS]
+)
 _METADATA: Final = np.array([o.kind is Kind.METADATA for o in OPERATIONS])
 _STORAGE: Final = np.array([o.kind is not Kind.PROCESS for o in OPERATIONS])
 
@@ -132,7 +135,8 @@ def _name(row: dict[str, Any], by: By) -> str:
     if by == "job":
         label = "/".join(text for text in (row.get("project"), row.get("job")) if text)
         return f"{label} {row.get('step') or ''}".strip() if label else "(no job)"
-    return f"{row.get('pid', '?')} {row.get('command') or ''}".strip()
+    arguments = " ".join(str(word) for word in (row.get("arguments") or [])[1:])
+    return f"{row.get('pid', '?')} {row.get('command') or ''} {arguments}".strip()
 
 
 def _row(name: str, user: str, keys: npt.NDArray[np.void], values: npt.NDArray[np.void], seconds: float) -> Row:
@@ -143,7 +147,7 @@ def _row(name: str, user: str, keys: npt.NDArray[np.void], values: npt.NDArray[n
         name,
         user,
         read=float(values["sum"][size & _READS[op]].sum() / seconds),
-        write=float(values["sum"][size & _WRITES[op]].sum() / seconds),
+        write=float(values["sum"][(size & _WRITES[op]) | (what == _WRITTEN)].sum() / seconds),
         operations=float(values["count"][called].sum() / seconds),
         metadata=float(values["count"][called & _METADATA[op]].sum() / seconds),
         p99=_p99(keys["bucket"][called & (what == _LATENCY)], values["count"][called & (what == _LATENCY)]),

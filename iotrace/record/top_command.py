@@ -105,6 +105,9 @@ def _scope(pid: tuple[int, ...], cgroup: str | None, cryosparc: bool, fs: tuple[
     return Scope("pid", running(pid) if pid else (_ALL,), mounts=mounts)
 
 
+_KEYS: Final = "sort: r read, w write, o ops, m meta, p p99, n name   j jobs   q quit"
+
+
 @contextlib.contextmanager
 def _counting(scope: Scope, interval_s: float) -> Iterator[tuple[TallyBackend, Latest, Nowhere]]:
     """A recorder that counts, ended in any case."""
@@ -200,16 +203,16 @@ def _show_live(backend: TallyBackend, latest: Latest, facts: Nowhere, by: By, so
                 counts, seconds = new
             if counts is not None and (new is not None or key):
                 rows = rows_of(counts, seconds, _facts_of(facts), by, sort)
-                page = _page(
-                    rows, total_of(counts, seconds), seconds, facts.info.lost, by, sort, out.width, out.height - 4
-                )
+                total, room = total_of(counts, seconds), out.height - 4
+                page = _page(rows, total, seconds, facts.info.lost, by, sort, out.width, room, _KEYS)
                 screen.update(page, refresh=True)
 
 
 def _page(
-    rows: list[Row], total: Row, seconds: float, lost: dict[str, int], by: By, sort: Sort, width: int, room: int
-) -> Text:
-    """The whole screen: totals, what was lost, the table, as many rows as there is room for."""
+    rows: list[Row], total: Row, seconds: float, lost: dict[str, int], by: By, sort: Sort, width: int, room: int,
+    keys: str = "",
+) -> Text:  # fmt: skip
+    """The whole screen: totals, what was lost and which keys there are, as many rows as there is room for."""
     from rich.text import Text
 
     gone = sum(lost.values())
@@ -219,7 +222,8 @@ def _page(
     head = f"{moved}, {count_text(round(total.operations))} ops/s, last {seconds:.1f} s, {len(rows)} {what}"
     text.append(shorten(head, width) + "\n")
     kinds = ", ".join(f"{kind} {number}" for kind, number in lost.items())
-    text.append(f"LOST {gone} ({kinds})\n" if gone else "lost 0\n", style="bold red" if gone else "dim")
+    text.append(f"LOST {gone} ({kinds})" if gone else "lost 0", style="bold red" if gone else "dim")
+    text.append(f"   {keys}\n" if keys else "\n", style="dim")
     user = width >= 90
     name_width = max(12, width - sum(size for _, size in _WIDTHS) - (10 if user else 0))
     line = f"{'JOB' if by == 'job' else 'PROCESS':<{name_width}}" + (f"{'USER':<10}" if user else "")

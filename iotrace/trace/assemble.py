@@ -7,6 +7,7 @@ rows of all four tables in batches. It never looks at the machine, unless a live
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -75,7 +76,16 @@ class Assembler(OnNames):
         if thread is None:
             self._hold(call.tid, self.add, call)
             return
+        if call.result == -errno.EBADF and call.fd is not None and call.fd_name is None:
+            there = thread.descriptors.open.get(call.fd)
+            if there is not None and there.shown:
+                # a log that names what is open names nothing here: it was closed unseen
+                thread.descriptors.drop(call.fd)
+        unknown = self.unknown_descriptors
         self._handlers[call.op](thread, call)
+        if call.result == -errno.EBADF:
+            # nothing was open there: not a file that the log fails to name
+            self.unknown_descriptors = unknown
 
     def finish(self) -> None:
         """Take the calls that still wait for their fork to be seen, and write what is left."""

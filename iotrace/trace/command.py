@@ -47,10 +47,14 @@ def import_trace(
     cwd
         The command's working folder, for a log that does not show it (strace without -y).
     """
-    from iotrace.trace.formats.strace import import_strace
-
     if not file:
         raise UsageError("there is no log to import: name it, as in: iotrace import strace tar.log -o tar.iotrace")
+    from iotrace.compiling import COMPILING, is_compiled
+    from iotrace.trace.formats.strace import import_strace
+    from iotrace.trace.formats.strace_kernel import feed
+
+    if not is_compiled(feed):
+        print(COMPILING, file=sys.stderr)
     folder = output if output is not None else Path(f"{file[0].name}.iotrace")
     info = import_strace(file, folder, force, str(cwd.absolute()) if cwd is not None else None)
     print(f"{count_text(info.events)} operations in {duration_text(info.duration_ns)} → {folder}")
@@ -112,7 +116,9 @@ def anonymise(
         print(json_module.dumps(done.to_json(), ensure_ascii=True, allow_nan=False))
         return
     out = console()
-    counts = f"{count_text(done.rows['events'])} operations, {count_text(done.rows['paths'])} names"
+    kept = "histograms" if done.rows.get("histograms") else "events"
+    counts = f"{count_text(done.rows[kept])} {'counts' if kept == 'histograms' else 'operations'}"
+    counts += f", {count_text(done.rows['paths'])} names"
     show(out, printable(f"{counts} → {output}{'' if done.info.complete else ' (incomplete, as the trace is)'}"))
     if made:
         show(out, printable(f"made the key {key}: keep it, and keep it secret"))

@@ -29,6 +29,10 @@ _KEY_SQL: Final = {
 }
 
 
+_WRITTEN: Final = "measure = 'written' or (measure = 'size' and writes and not reads)"
+"""Rows whose sum was written to files: of copies, which read too, what they wrote is counted by itself."""
+
+
 class CountedTables(Tables):
     """Tables of a trace of counts."""
 
@@ -53,7 +57,7 @@ class CountedTables(Tables):
                    coalesce(sum(count) filter (measure = 'latency'), 0)::bigint as timed,
                    coalesce(sum(count) filter (measure = 'size'), 0)::bigint as data_calls,
                    coalesce(sum("sum") filter (measure = 'size' and reads), 0)::bigint as bytes_read,
-                   coalesce(sum("sum") filter (measure = 'size' and writes), 0)::bigint as bytes_written,
+                   coalesce(sum("sum") filter ({_WRITTEN}), 0)::bigint as bytes_written,
                    coalesce(sum("sum") filter (measure = 'latency'), 0)::bigint as total_ns,
                    min(time_ns) as first_ns, max(time_ns + interval_ns) as last_ns, any_value(kind) as class
             from ({source}) group by key {restriction}
@@ -95,11 +99,11 @@ class CountedTables(Tables):
 
     def timeline(self, bins: int = 200) -> pd.DataFrame:
         frame = self._execute(
-            """
+            f"""
             select time_ns / 1e9 as start_s, interval_ns / 1e9 as width_s, coalesce(k.kind, 'unknown') as class,
                    coalesce(sum(count) filter (measure in ('latency', 'untimed')), 0)::bigint as calls,
                    coalesce(sum("sum") filter (measure = 'size' and k.reads), 0)::bigint as bytes_read,
-                   coalesce(sum("sum") filter (measure = 'size' and k.writes), 0)::bigint as bytes_written
+                   coalesce(sum("sum") filter ({_WRITTEN}), 0)::bigint as bytes_written
             from histograms h left join kinds k on h.op = k.op group by all order by all
             """
         ).df()
@@ -110,10 +114,10 @@ class CountedTables(Tables):
 
     def totals(self) -> dict[str, int]:
         row = self._execute(
-            """
+            f"""
             select coalesce(sum(count) filter (measure in ('latency', 'untimed')), 0)::bigint,
                    coalesce(sum("sum") filter (measure = 'size' and k.reads), 0)::bigint,
-                   coalesce(sum("sum") filter (measure = 'size' and k.writes), 0)::bigint,
+                   coalesce(sum("sum") filter ({_WRITTEN}), 0)::bigint,
                    (select count(*) from files), (select count(*) from processes),
                    coalesce(max(time_ns + interval_ns), 0)::bigint
             from histograms h left join kinds k on h.op = k.op

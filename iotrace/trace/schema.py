@@ -143,14 +143,15 @@ HISTOGRAM_COLUMNS: Final = (
     Column("mount", _I32, "", "mount not known", "position in trace.json's mounts"),
     Column(
         "measure", pa.string(), "", "",
-        "latency; size (asked for, of data operations); error (failed calls); untimed (calls without a duration)",
+        "latency; size (asked for, of data operations); error (failed calls); untimed (calls without a duration); "
+        "written (of copies, where the destination is a file)",
     ),
-    Column("bucket", _I32, "", "", "log-linear bucket (64 to each power of two); 0 for error and untimed"),
+    Column("bucket", _I32, "", "", "log-linear bucket (64 to each power of two); 0 for error, untimed and written"),
     Column("count", _I64, "", "", "operations in the bucket"),
     Column("sum", _I64, "ns, bytes", "", "their time (latency), the bytes they moved (size); else 0"),
 )  # fmt: skip
 
-MEASURES: Final = ("latency", "size", "error", "untimed")
+MEASURES: Final = ("latency", "size", "error", "untimed", "written")
 """What a row of histograms counts."""
 
 COLUMNS: Final = {

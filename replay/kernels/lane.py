@@ -164,7 +164,8 @@ def _vector(encoded: int, count: int, table: Any) -> Any:
 @compiled
 def run_rows(
     lane: int, first: int, last: int, origin: int, ended: int, timing: int, speed: float, high: int,
-    special: Any, number: Any, arguments: Any, kinds: Any, delta: Any, made: Any, closed: Any, expect: Any,
+    special: Any, form: Any, number: Any, kinds: Any, constants: Any, value_begin: Any, values: Any,
+    made: Any, closed: Any, expect: Any,
     busy: Any, idle: Any, due: Any, wait_begin: Any, wait_row: Any, awaited: Any, lane_of_row: Any,
     slots: Any, strings: Any, map_base: Any, table: Any, control: int, lines: int,
     folder: Any, umask: Any, marker_begin: Any, marker_end: Any,
@@ -232,12 +233,14 @@ def run_rows(
         elif timing == ORIGINAL:
             _sleep_until(origin + np.int64(due[i] / speed), time_at, control)
         if what == 5:
-            base = map_base[arguments[i, 0]]
+            at = value_begin[i]
+            base = map_base[values[at]]
+            place = base + values[at + 1]
             begin = now(time_at)
             result = np.int64(0)
             if base > 0:
-                store(touching, base + delta[i])
-                touched += touch(base + delta[i])
+                store(touching, place)
+                touched += touch(place)
                 if load(touching + 8) != 0:
                     store(touching + 8, 0)
                     result = np.int64(-_EFAULT)
@@ -249,46 +252,54 @@ def run_rows(
             if awaited[i]:
                 _publish(line, i + 1)
             continue
-        a0, a1, a2 = arguments[i, 0], arguments[i, 1], arguments[i, 2]
-        a3, a4, a5 = arguments[i, 3], arguments[i, 4], arguments[i, 5]
-        packed = kinds[i]
+        shape = form[i]
+        a0, a1, a2 = constants[shape, 0], constants[shape, 1], constants[shape, 2]
+        a3, a4, a5 = constants[shape, 3], constants[shape, 4], constants[shape, 5]
+        at = value_begin[i]
+        packed = kinds[shape]
         skip = False
         position = 0
         while packed != 0:
             kind = packed & 15
             packed >>= 4
             if kind != 0:
-                value = arguments[i, position]
-                if kind == 1:
-                    value = slots[value]
-                elif kind == 2:
-                    value = strings[value]
-                elif kind == 3:
-                    value = table[value]
-                elif kind == 4:
-                    value = _vector(value, arguments[i, 2], table)
-                elif kind == 5:
-                    poke64(position_at + 8 * position, value)
-                    value = position_at + 8 * position
+                if kind == 3:
+                    value = table[constants[shape, position]]
                 elif kind == 6:
                     poke64(struct_at, 0)
                     poke16(struct_at, a3)
-                    poke64(struct_at + 8, a4)
-                    poke64(struct_at + 16, a5)
+                    poke64(struct_at + 8, values[at])
+                    poke64(struct_at + 16, values[at + 1])
                     poke64(struct_at + 24, 0)
                     value = struct_at
+                    at += 2
                 elif kind == 7:
                     poke64(struct_at, a4)
                     poke64(struct_at + 8, a5)
                     poke64(struct_at + 16, 0)
                     value = struct_at
-                elif kind == 8:
-                    base = map_base[value]
-                    if base <= 0:
-                        skip = True
-                    value = base + delta[i]
-                elif kind == 9:
-                    value = high + value
+                else:
+                    value = values[at]
+                    at += 1
+                    if kind == 1:
+                        value = slots[value]
+                    elif kind == 2:
+                        value = strings[value]
+                    elif kind == 4:
+                        a2 = values[at]
+                        value = _vector(value, a2, table)
+                        at += 1
+                    elif kind == 5:
+                        poke64(position_at + 8 * position, value)
+                        value = position_at + 8 * position
+                    elif kind == 8:
+                        base = map_base[value]
+                        if base <= 0:
+                            skip = True
+                        value = base + values[at]
+                        at += 1
+                    elif kind == 9:
+                        value = high + value
                 if position == 0:
                     a0 = value
                 elif position == 1:
@@ -313,7 +324,7 @@ def run_rows(
             if awaited[i]:
                 _publish(line, i + 1)
             continue
-        call = number[i]
+        call = number[shape]
         begin = now(time_at)
         result = system_call(call, a0, a1, a2, a3, a4, a5)
         while result == -_EINTR and peek(control) == 0:
@@ -366,7 +377,8 @@ def begin_lane(line: int, time_at: int, control: int) -> Any:
 @compiled
 def run_lane(
     lane: int, first: int, last: int, timing: int, speed: float, high: int,
-    special: Any, number: Any, arguments: Any, kinds: Any, delta: Any, made: Any, closed: Any, expect: Any,
+    special: Any, form: Any, number: Any, kinds: Any, constants: Any, value_begin: Any, values: Any,
+    made: Any, closed: Any, expect: Any,
     busy: Any, idle: Any, due: Any, wait_begin: Any, wait_row: Any, awaited: Any, lane_of_row: Any,
     slots: Any, strings: Any, map_base: Any, table: Any, control: int, lines: int,
     folder: Any, umask: Any, marker_begin: Any, marker_end: Any,
@@ -383,7 +395,7 @@ def run_lane(
     begin_lane(line, time_at, control)
     ended = run_rows(
         lane, first, last, load(control + 8 * START_NS), now(time_at), timing, speed, high,
-        special, number, arguments, kinds, delta, made, closed, expect,
+        special, form, number, kinds, constants, value_begin, values, made, closed, expect,
         busy, idle, due, wait_begin, wait_row, awaited, lane_of_row,
         slots, strings, map_base, table, control, lines,
         folder, umask, marker_begin, marker_end,

@@ -155,7 +155,8 @@ def _spread(base: int, size: int, count: int, place: int) -> Any:
 @compiled
 def run_ring_lane(
     lane: int, first: int, last: int, timing: int, speed: float, high: int,
-    special: Any, number: Any, arguments: Any, kinds: Any, delta: Any, made: Any, closed: Any, expect: Any,
+    special: Any, form: Any, number: Any, kinds: Any, constants: Any, value_begin: Any, values: Any,
+    made: Any, closed: Any, expect: Any,
     busy: Any, idle: Any, due: Any, wait_begin: Any, wait_row: Any, awaited: Any, lane_of_row: Any,
     slots: Any, strings: Any, map_base: Any, table: Any, control: int, lines: int,
     folder: Any, umask: Any, marker_begin: Any, marker_end: Any,
@@ -208,7 +209,7 @@ def run_ring_lane(
                     end += 1
             ended = run_rows(
                 lane, i, end, origin, ended, timing, speed, high,
-                special, number, arguments, kinds, delta, made, closed, expect,
+                special, form, number, kinds, constants, value_begin, values, made, closed, expect,
                 busy, idle, due, wait_begin, wait_row, awaited, lane_of_row,
                 slots, strings, map_base, table, control, lines,
                 folder, umask, marker_begin, marker_end,

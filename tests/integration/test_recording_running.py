@@ -113,6 +113,36 @@ def _hierarchies() -> list[Path]:
     return [folder for folder in two[:1] + one[:1] if os.access(folder, os.W_OK)]
 
 
+def _remove_group(group: Path) -> None:
+    """Processes that end leave a group a moment after they were waited for."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return group.rmdir()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def test_a_control_group_is_found_by_its_name_in_each_hierarchy_and_a_folder_like_one_is_not(
+    tmp_path: Path,
+) -> None:
+    hierarchies = _hierarchies()
+    if not hierarchies:
+        pytest.skip("no control groups that can be made here")
+    for root in hierarchies:
+        group = root / f"iotrace-name-{os.getpid()}"
+        group.mkdir()
+        try:
+            assert find_cgroup(f"/{group.name}") == group
+        finally:
+            _remove_group(group)
+    (tmp_path / "cgroup.procs").touch()
+    with pytest.raises(RecordError, match="no control group"):
+        find_cgroup(str(tmp_path))
+
+
 @pytest.mark.parametrize("hierarchy", _hierarchies(), ids=lambda folder: folder.name)
 def test_a_control_group_is_recorded_with_what_joins_it(
     tmp_path: Path, busy: subprocess.Popen[str], hierarchy: Path
@@ -139,8 +169,8 @@ def test_a_control_group_is_recorded_with_what_joins_it(
     finally:
         busy.kill()
         busy.wait()
-        (group / "below").rmdir()
-        group.rmdir()
+        _remove_group(group / "below")
+        _remove_group(group)
 
 
 def test_the_hierarchy_of_a_version_2_group_is_0() -> None:
@@ -253,3 +283,20 @@ def test_each_cryosparc_job_of_a_node_gets_a_trace_of_its_own(tmp_path: Path) ->
         assert 0 <= events.time_ns.min() < 1e9
         assert trace.info.complete
         assert events.file.dropna().isin(trace.files().file).all()
+
+
+def test_a_duration_that_is_none_is_refused_and_a_folder_within_a_mount_is_said_to_stand_for_all_of_it(
+    tmp_path: Path,
+) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "iotrace", "record", "-o", str(tmp_path / "t.iotrace"), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    refused = run("--duration", "-1", "--pid", "1")
+    assert (refused.returncode, (tmp_path / "t.iotrace").exists()) == (2, False)
+    assert "--duration -1" in refused.stderr
+    (tmp_path / "below").mkdir()
+    done = run("--fs", str(tmp_path / "below"), "--", "true")
+    assert done.returncode == 0
+    (point,) = mount_points([tmp_path])
+    assert f"recording all of its mount, {point}." in done.stderr

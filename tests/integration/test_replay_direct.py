@@ -65,8 +65,8 @@ def test_the_kernel_sees_whole_blocks_only(tmp_path: Path) -> None:
     assert not any("O_APPEND" in line for line in opened)
     alignment = alignment_of([tmp_path])
     moved = []
-    for line in lines:
-        # staging writes, the replay only reads and writes at positions
+    # what comes before is staging
+    for line in lines[lines.index(opened[0]) :]:
         found = re.search(r"(pread64|pwrite64)\(\d+<\S*/iotrace-[^p].*, (\d+), (\d+)\) += (-?\d+)", line)
         if found:
             moved.append((int(found[2]) % alignment, int(found[3]) % alignment, int(found[4]) >= 0))

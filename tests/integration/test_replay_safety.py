@@ -291,7 +291,7 @@ _FILL = """
 import sys
 from pathlib import Path
 from iotrace.errors import StorageError
-from iotrace.replay import run, stage
+from iotrace.replay import run, stage, trees
 folder, disk, phase = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 def lose_room(*arguments):
     if phase == "run":
@@ -300,7 +300,7 @@ def lose_room(*arguments):
         file.write(bytes(40 << 20))
     if phase == "staging":
         stage.stage(*arguments)
-run.stage = lose_room
+trees.stage = lose_room
 try:
     run.run_replay(folder, disk, timing="asap")
 except StorageError as error:

@@ -123,7 +123,8 @@ def test_a_recording_equals_a_plain_log_of_a_second_run(name: str, tree: Path, t
 def test_an_imported_log_equals_an_independent_count_of_it(name: str, tree: Path, tmp_path: Path, work: Path) -> None:
     logged(COMMANDS[name](tree), work, tmp_path / "log")
     info = import_strace([tmp_path / "log"], tmp_path / "t.iotrace")
-    assert not info.lost
+    # fchmodat2, of which this strace may know the number only
+    assert sum(info.lost.values()) == (tmp_path / "log").read_bytes().count(b"syscall_0x1c4(")
     ours = counted(open_trace(tmp_path / "t.iotrace").events())
     for mine, theirs in zip(ours, count(tmp_path / "log"), strict=True):
         assert {k: v for k, v in mine.items() if v} == {k: v for k, v in theirs.items() if v}

@@ -3,7 +3,7 @@
 import duckdb
 import numpy as np
 import pandas as pd
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotrace import histogram
@@ -43,6 +43,7 @@ def test_negative_values_count_as_zero(data: list[int]) -> None:
     assert not histogram.bucket_of(data).any()
 
 
+@settings(deadline=None)  # the first example opens DuckDB
 @given(st.lists(st.one_of(value, st.integers(-10, -1)), min_size=1, max_size=60))
 def test_sql_and_python_choose_the_same_bucket(data: list[int]) -> None:
     frame = pd.DataFrame({"v": np.asarray(data, dtype=np.int64)})

@@ -345,6 +345,19 @@ def test_gaps_are_split_into_cpu_time_and_sleep_and_leave_out_waiting_for_childr
     assert [int(plan.rows.due_ns[i]) for i in stats] == [0, 4000, 107_000]
 
 
+def test_the_time_that_fork_and_exec_took_is_think_time_as_a_replay_does_neither(tmp_path: Path) -> None:
+    trace = TraceBuilder(duration_ns=100)
+    trace.named("stat", "a", at=1000)
+    trace.call("fork", at=2000, duration=50_000, child=trace.process(), result=1, off_cpu_ns=0)
+    trace.named("stat", "a", at=53_000, off_cpu_ns=400)
+    trace.call("exec", at=54_000, duration=7_000_000, off_cpu_ns=0)
+    trace.named("stat", "a", at=7_055_000, off_cpu_ns=0)
+    rows = plan_of(trace, tmp_path).rows
+    stats = [i for i, op in enumerate(rows.op) if op >= 0 and OPERATIONS[op].name == "stat"]
+    assert [int(rows.busy_ns[i]) for i in stats[1:]] == [50_000 + 600, 100_000 + 1000]
+    assert [int(rows.idle_ns[i]) for i in stats[1:]] == [400, 7_000_000 - 100_000]
+
+
 def test_a_relative_name_stays_relative_to_the_folder_that_the_process_changed_to(tmp_path: Path) -> None:
     trace = TraceBuilder()
     trace.named("chdir", "sub", file=trace.file("sub", type="directory"))

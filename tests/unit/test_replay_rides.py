@@ -22,7 +22,7 @@ from iotrace.trace.reader import open_trace
 def rides_and_plan(trace: TraceBuilder, depth: int = 4, **options: bool) -> tuple[Plan, Rides]:
     with tempfile.TemporaryDirectory() as folder:
         plan = build_plan(open_trace(trace.save(Path(folder) / "T.iotrace")), rides=True)
-    rides = rides_of(plan, **({"all_rows": True, "depth": depth} | options))  # type: ignore[arg-type]
+        rides = rides_of(plan, **({"all_rows": True, "depth": depth} | options))  # type: ignore[arg-type]
     assert rides is not None
     return plan, rides
 

@@ -46,10 +46,10 @@ def test_edges_and_the_threads_own_order_keep_every_conflict_and_never_form_a_ci
         following = rows[i + 1][2] if i + 1 < len(rows) and rows[i + 1][1] == thread else 10**6
         ends.append(min(start + duration, following))
     order = sorted(range(len(rows)), key=lambda i: (rows[i][0], rows[i][2], i))
-    columns = [array([rows[i][k] for i in order]) for k in range(5)]
     before, after = find_edges(
-        columns[0], array(order), columns[1], columns[2], array([ends[i] for i in order]), columns[4]
-    )
+        array([rows[i][0] for i in order]), array(order), array([row[1] for row in rows]),
+        array([row[2] for row in rows]), array(ends), array([rows[i][4] for i in order]),
+    )  # fmt: skip
     follows: dict[int, set[int]] = {i: set() for i in range(len(rows))}
     for a, b in zip(before.tolist(), after.tolist(), strict=True):
         follows[a].add(b)

@@ -104,6 +104,39 @@ read(3, "abc"..., 4000) = 10
 12:00:00.5 (+     0.000123) lseek(3, 0, SEEK_END) = 4010
 [pid    12] 1.5 lseek(3, 0, SEEK_CUR) = 0
 """,
+    "names of programs, numbers of calls, places": rb"""
+7<sh> 1795400203.1 [  59] [00007f90f071dad7] execve("/bin/x", ["x"..., "y"], 0x7ffd /* 3 vars */) = 0
+7<a b> 1795400203.2 [ 257] [00007f90f071dad7] openat(AT_FDCWD</w>, "a", O_RDONLY|O_CLOEXEC) = 3</w/a>
+7<x> 1795400203.3 [  18] [????????????????] pwrite64(3</w/a>, "1234567", 7, 3) = -1 EBADF (Bad file descriptor)
+7<x> 1795400203.4 [   1] [00007f90f071dad7] write(3</w/a>, "1", 1) = -1 EBADF (Bad file descriptor)
+7<x> 1795400203.41 [   1] [00007f90f071dad7] write(9, "1", 1) = -1 EBADF (Bad file descriptor)
+7<x> 1795400203.5 [  32] [00007f90f071dad7] dup2(3</w/a>, 99999999) = -1 EBADF (Bad file descriptor)
+7<x> 1795400203.6 [   0] [00007f90f071dad7] read(4<\x2f\x77\x2f\x62>, "\x78", 1) = 1
+7<x> 1795400203.61 [   0] [00007f90f071dad7] read(5<UNIX-STREAM:[1->2,"/a"]>, "x", 1) = 1
+7<x> 1795400203.62 [   0] [00007f90f071dad7] read(5<what is this>, "x", 1) = 1
+7<x> 1795400203.7 [ 257] [00007f90f071dad7] openat(AT_FDCWD</w>, "d", O_RDWR|O_TMPFILE, 0600) = 6</w/d/#12>(deleted)
+7<x> 1795400203.8 [   1] [00007f90f071dad7] write(6</w/d/#12>(deleted), "1", 1) = 1
+7<x> 1795400203.81 [   9] [00007f90f071dad7] mmap(NULL, 4096, PROT_READ, MAP_SHARED, 6</w/d/#12>(deleted), 0) = 0x7f0000001000
+7<x> 1795400203.82 [ 265] [00007f90f071dad7] linkat(AT_FDCWD</w>, "/proc/self/fd/6", AT_FDCWD</w>, "e", AT_SYMLINK_FOLLOW) = 0
+7<x> 1795400203.83 [   1] [00007f90f071dad7] write(6</w/e>, "1", 1) = 1
+7<x> 1795400203.84 [  11] [00007f90f071dad7] munmap(0x7f0000001000, 4096) = 0
+[pid     7<x>] 1795400203.9 [ 452] syscall_0x1c4(0x3, 0x7ffd, 0x180, 0, 0, 0) = 0
+7<x> 1795400204.1 read(3</w/a>,  <unfinished ...>
+7<x> 1795400204.2 fsync(3</w/a> <unfinished ...>
+7<x> 1795400204.3 <... fsync resumed>) = -1 ERRNO_530 (Unknown error 530)
+7<x> 1795400204.4 <... read resumed>"", 7) = 0
+7<x> 1795400204.5 readlink("l", "0123"..., 4096) = 60
+7<x> 1795400204.6 getxattr("a", "user.a"..., 0x7ffd, 10) = -1 ENODATA (No data available)
+""",
+    "a file without a name": rb"""
+open("d", O_RDWR|O_TMPFILE, 0600) = 3
+write(3, "x", 1) = 1
+mmap(NULL, 4096, PROT_READ, MAP_SHARED, 3, 0) = 0x7f0000001000
+madvise(0x7f0000001000, 4096, MADV_WILLNEED) = 0
+write(3, "x", 1) = -1 EBADF (Bad file descriptor)
+close(3) = 0
+read(3, "x", 1) = -1 EBADF (Bad file descriptor)
+""",
 }  # fmt: skip
 
 
@@ -120,6 +153,7 @@ PIECES = [
     b"99999999999999999999", b"08", b"O_TRUNC", b"O_EXCL|", b"|", b"NULL", b'"', b'"/proc/1/x"', b'"/dev/shm/a"',
     b'"a\\303\\251"', b'"d/../../e/"', b"<", b">", b"</w/b>", b"</w/a (deleted)>", b"</w/a>(deleted)", b"->",
     b"<socket:[1]>", b"{", b"}", b"[", b"]", b"(", b")", b",", b", ", b" ", b"  ", b" = ", b") = 3", b"/* ", b" */",
+    b"[  59] ", b"[00007f90f071dad7] ", b"<sh>", b"\\x2f", b"<char 1:3>", b"pipe:[1]", b"syscall_", b"#",
     b"\\", b"\r", b"\0", b"\xff", b"<unfinished ...>", b"...", b"?", b" EBADF (Bad file descriptor)", b" ENOENT (x)",
     b"S_IFLNK|0777", b"S_IFCHR|0620", b"st_rdev=makedev(0x1, 0x3)", b"65536", b"0",
 ]  # fmt: skip

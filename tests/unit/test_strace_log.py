@@ -659,3 +659,106 @@ def test_every_call_of_the_operations_table_has_a_reading() -> None:
 
     wanted = {call for operation in OPERATIONS for call in operation.calls if "." not in call}
     assert wanted - CALLS == set()
+
+
+def test_descriptors_in_hexadecimal_are_those_in_plain_text(tmp_path: Path) -> None:
+    events, trace = imported(
+        tmp_path,
+        r'openat(AT_FDCWD<\x2f\x77>, "\x61", O_RDONLY) = 3<\x2f\x77\x2f\x61>',
+        r'read(3<\x2f\x77\x2f\x61>, "\x78", 1) = 1',
+        r'read(4<\x2f\x77\x2f\x62>, "\x78", 1) = 1',
+        r'read(5<\x70\x69\x70\x65\x3a\x5b\x31\x5d>, "\x78", 1) = 1',
+        'read(6<what is this>, "x", 1) = 1',
+        cwd=None,
+    )
+    assert events.path_text.tolist() == ["/w/a", "/w/a", "/w/b"]
+    assert any(sentence.startswith("1 calls on descriptors") for sentence in trace.info.unseen)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "[00007f90f071dad7] ", "[????????????????] ", "[  59] ", "7<a b> ", "[pid     7<sh>] ",
+        "7<strace> 1795548487.494291 [  59] [00007f90f071dad7] ", "7<x> 19:28:13.205201 (+     0.000000) [ 257] [7f] ",
+        "7      0.000000 [  59] [0000000000000001] ", "[pid 7] [ 1] ",
+    ],
+)  # fmt: skip
+def test_names_of_programs_numbers_of_calls_and_places_before_a_line_are_passed_over(tmp_path: Path, head: str) -> None:
+    events, trace = imported(tmp_path, f'{head}mkdir("a", 0777) = 0', f'{head}mkdir("b", 0777) = 0')
+    assert events.path_text.tolist() == ["/w/a", "/w/b"]
+    assert trace.processes().pid.tolist() == [7 if "7" in head.partition("[0")[0].partition("257")[0] else 0]
+    assert not any("not understood" in sentence for sentence in trace.info.unseen)
+
+
+def test_a_log_of_windows_lines_is_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b'1 10.0 mkdir("a", 0777) = 0\r\n1 10.1 mkdir("b", 0777) = 0\r\n')
+    import_strace([log], tmp_path / "t.iotrace", cwd="/w")
+    assert open_trace(tmp_path / "t.iotrace").events().path_text.tolist() == ["/w/a", "/w/b"]
+
+
+def test_calls_of_32_bit_programs_are_those_of_64_bits(tmp_path: Path) -> None:
+    events, _ = imported(
+        tmp_path,
+        'open("a", O_RDWR) = 3',
+        "_llseek(3, 10, [10], SEEK_SET) = 0",
+        'read(3, "x", 1) = 1',
+        'pread(3, "x", 1, 5) = 1',
+        'pwrite(3, "x", 1, 5) = 1',
+        "ftruncate64(3, 100) = 0",
+        'fstatat64(AT_FDCWD, "a", {st_mode=S_IFREG|0644, st_size=100, ...}, 0) = 0',
+        "mmap2(NULL, 4096, PROT_READ, MAP_SHARED, 3, 0x1000) = 0xf7700000",
+    )
+    wanted = ["open", "lseek", "read", "pread64", "pwrite64", "ftruncate", "newfstatat", "mmap"]
+    assert events.op.tolist() == wanted
+    assert events.offset.tolist()[1:5] == [10, 10, 5, 5]
+    assert events.result.tolist()[1] == 10
+
+
+def test_what_stands_without_its_beginning_its_end_or_its_name_is_lost_and_counted(tmp_path: Path) -> None:
+    events, trace = imported(
+        tmp_path,
+        '1 10.0 <... read resumed>"x", 1) = 1',
+        "1 10.1 syscall_0x1c4(0x3, 0x7ffd, 0x180, 0, 0, 0) = 0",
+        "1 10.2 syscall_0x1ff(0x3, 0x7ffd, 0x180, 0, 0, 0) = 0",
+        '1 10.3 write(3</w/a>, "x",  <unfinished ...>',
+        '1 10.4 pwrite64(3</w/a>, "x",  <unfinished ...>',
+        "1 10.5 <... pwrite64 resumed>1, 0) = 1",
+        "1 10.6 fsync(3</w/a>) = -1 ERRNO_530 (Unknown error 530)",
+        "1 10.7 fsync(3</w/a>) = -1 EWHAT (What)",
+        "1 10.8 fsync(3</w/a>,  <unfinished ...>",
+        "1 10.9 <... fsync resumed> torn",
+    )
+    assert events.op.tolist() == ["pwrite64", "fsync"]
+    assert events.result.tolist() == [1, -530]
+    assert trace.info.lost == {"read": 1, "metadata": 1, "write": 1, "sync": 2}
+    assert not trace.info.complete
+
+
+def test_stacks_and_dumps_between_the_lines_are_strace_s_own(tmp_path: Path) -> None:
+    _, trace = imported(
+        tmp_path,
+        '1 10.0 mkdir("a", 0777) = 0',
+        " > /usr/lib/libc.so.6(mkdir+0x7) [0x101a07]",
+        " | 00000  68 65 6c 6c 6f                                    hello            |",
+        " * 5 bytes in buffer 0",
+    )
+    assert not any("not understood" in sentence for sentence in trace.info.unseen)
+
+
+def test_ids_of_another_namespace_do_not_make_two_children_of_one(tmp_path: Path) -> None:
+    _, trace = imported(
+        tmp_path,
+        "10<sh> fork() = 2<sh> /* 11 in strace's PID NS */",
+        '11<sh> mkdir("a", 0777) = 0',
+        "10<sh> wait4(2<sh> /* 11 in strace's PID NS */, NULL, 0, NULL) = 2<sh> /* 11 in strace's PID NS */",
+    )
+    assert trace.processes().pid.tolist() == [10, 11]
+    assert trace.processes().parent.tolist() == [pd.NA, 0]
+
+
+def test_threads_whose_forks_the_log_leaves_out_are_said_to_be_unclear(tmp_path: Path) -> None:
+    _, trace = imported(tmp_path, '1 10.0 mkdir("a", 0777) = 0', '2 10.1 mkdir("b", 0777) = 0')
+    assert any("which of 2 threads belong to one process" in sentence for sentence in trace.info.unseen)
+    _, trace = imported(tmp_path, "1 10.0 fork() = 2", '2 10.1 mkdir("b", 0777) = 0')
+    assert not any("belong to one process" in sentence for sentence in trace.info.unseen)

@@ -30,7 +30,7 @@ INLINE int on_fault(struct address_space *mapping, u64 first, u64 last, u32 kind
 	if (!t || t->call <= NOT_BEGUN || !identify_inode(mapping->host, &id))
 		return 0;
 	if (settings.tallies) {
-		/* a page that was not in the cache is counted once, by the attempt to read it */
+		/* counted once, by the look-up of its page, which may be in the cache; what fault-around maps beside is not */
 		if (kind == FAULT)
 			tally(t->process, id.device, settings.fault_op, ~0ULL, 0, 0);
 		return 0;

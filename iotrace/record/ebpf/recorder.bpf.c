@@ -397,7 +397,9 @@ int leave_copy(u64 *ctx)
 	if (!from_known && !to_known)
 		return 0;
 	if (settings.tallies) {
-		tally(t->process, from_known ? from.device : to.device, spec->op | spec->moves << 8, now - t->start_ns, ARG(size), result);
+		tally(t->process, from_known ? from.device : to.device, spec->op | (from_known ? 1 : 2) << 8, now - t->start_ns, ARG(size), result);
+		if (to_known)
+			count_written(t->process, to.device, spec->op, result);
 		goto done;
 	}
 	struct event *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);

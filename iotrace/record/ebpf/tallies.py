@@ -32,7 +32,8 @@ INTERVAL_S: Final = 60.0
 _KEY: Final = np.dtype([("process", "<u4"), ("device", "<u4"), ("op", "u1"), ("what", "u1"), ("bucket", "<u2")])
 _VALUE: Final = np.dtype([("count", "<i8"), ("sum", "<i8")])
 _MOVES: Final = np.array([o.kind in (Kind.READ, Kind.WRITE, Kind.COPY) and o.result == "bytes" for o in OPERATIONS])
-_LATENCY, _SIZE, _ERROR, _UNTIMED = range(4)
+_COPIES: Final = np.array([o.kind is Kind.COPY for o in OPERATIONS])
+_LATENCY, _SIZE, _ERROR, _UNTIMED, _WRITTEN = range(len(MEASURES))
 _NOBODY: Final = np.iinfo(np.uint32).max
 
 
@@ -130,25 +131,34 @@ class TallyBackend(EbpfBackend):
     def _counted(self, rows: Ints) -> Counts:
         """Rows of the drain as counts; `process` is the trace's number already, `device` the kernel's."""
         column = d.COLUMN
-        file, op, result = rows[column["file"]], rows[column["op"]], rows[column["result"]]
-        place = file - self._first_file
-        known = (file != d.NULL) & (place >= 0) & (place < len(self._devices))
-        device = np.where(known, self._devices[np.where(known, place, 0)] if len(self._devices) else 0, 0)
+        op, result = rows[column["op"]], rows[column["result"]]
+        device, from_file = self._devices_of(rows[column["file"]])
+        target, to_file = self._devices_of(rows[column["other_file"]])
+        moved = np.maximum(result, 0)
         duration, size = rows[column["duration_ns"]], rows[column["size"]]
         timed, moves = duration != d.NULL, _MOVES[op]
         parts = []
-        for what, chosen, bucket, total in (
-            (_LATENCY, timed, bucket_of(duration), duration),
-            (_UNTIMED, ~timed, np.zeros_like(op), np.zeros_like(op)),
-            (_SIZE, moves, bucket_of(size), np.maximum(result, 0)),
-            (_ERROR, (result < 0) & (result != d.NULL), np.zeros_like(op), np.zeros_like(op)),
+        none = np.zeros_like(op)
+        for what, chosen, bucket, total, where in (
+            (_LATENCY, timed, bucket_of(duration), duration, device),
+            (_UNTIMED, ~timed, none, none, device),
+            (_SIZE, moves, bucket_of(size), np.where(_COPIES[op] & ~from_file, 0, moved), device),
+            (_ERROR, (result < 0) & (result != d.NULL), none, none, device),
+            (_WRITTEN, _COPIES[op] & to_file, none, moved, target),
         ):
             keys, values = np.zeros(int(chosen.sum()), _KEY), np.ones(int(chosen.sum()), _VALUE)
-            keys["process"], keys["device"] = rows[column["process"]][chosen], device[chosen]
+            keys["process"], keys["device"] = rows[column["process"]][chosen], where[chosen]
             keys["op"], keys["what"], keys["bucket"] = op[chosen], what, bucket[chosen]
             values["sum"] = total[chosen]
             parts.append((keys, values))
         return Counts.sums(np.concatenate([k for k, _ in parts]), np.concatenate([v for _, v in parts]))
+
+    def _devices_of(self, file: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        """Device of each file, 0 where there is none or it is not known, and whether there is one."""
+        place = file - self._first_file
+        known = (file != d.NULL) & (place >= 0) & (place < len(self._devices))
+        device = np.where(known, self._devices[np.where(known, place, 0)] if len(self._devices) else 0, 0)
+        return device, file != d.NULL
 
     def _end_interval(self, now: int) -> None:
         raw_keys, raw_values = self._program.bpf.lookup_all("tallies", _KEY.itemsize, _VALUE.itemsize)

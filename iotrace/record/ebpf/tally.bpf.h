@@ -5,7 +5,7 @@
 #pragma once
 #include "tasks.bpf.h"
 
-enum { LATENCY, SIZE_ASKED, FAILED, UNTIMED };
+enum { LATENCY, SIZE_ASKED, FAILED, UNTIMED, WRITTEN };
 struct tally_key { u32 process, device; u8 op, what; u16 bucket; };
 struct tally { u64 count, sum; };
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1); __type(key, struct tally_key); __type(value, struct tally); } tallies SEC(".maps");
@@ -50,7 +50,8 @@ INLINE void tally_one(struct tally_key *key, u64 sum)
 	__sync_fetch_and_add(&there->sum, sum);
 }
 
-/* Counts one operation; a global function, verified once, of no more than five numbers. `moves`: whether size and result are bytes. */
+/* Counts one operation; a global function, verified once, of no more than five numbers. `moves`: whether size and
+ * result are bytes; 2: the size alone, of a copy that read no file. */
 __attribute__((noinline)) int count_one(u64 where, u32 op_and_moves, u64 duration, u64 size, s64 result)
 {
 	struct tally_key key = { .process = (u32)where, .device = where >> 32, .op = op_and_moves & 255, .what = LATENCY };
@@ -62,13 +63,21 @@ __attribute__((noinline)) int count_one(u64 where, u32 op_and_moves, u64 duratio
 	if (op_and_moves >> 8) {
 		key.what = SIZE_ASKED;
 		key.bucket = bucket_of((s64)size < 0 ? 0 : size);
-		tally_one(&key, result > 0 ? result : 0);
+		tally_one(&key, result > 0 && op_and_moves >> 8 == 1 ? result : 0);
 	}
 	if (result < 0) {
 		key.what = FAILED;
 		key.bucket = 0;
 		tally_one(&key, 0);
 	}
+	return 0;
+}
+
+/* What a copy brought into a file, which may lie on another file system than its source. */
+__attribute__((noinline)) int count_written(u32 process, u32 device, u32 op, s64 result)
+{
+	struct tally_key key = { .process = process, .device = device, .op = op, .what = WRITTEN };
+	tally_one(&key, result > 0 ? result : 0);
 	return 0;
 }
 

@@ -23,6 +23,8 @@ class Call:
     size, offset, offset2, count, address, flags, mode: as the event columns; old_size: of mremap.
     whence: of a lock. stat: what a stat told. entries: names that getdents returned. pid: process that a wait returned.
     arguments, environment: of an exec.
+    cut_names, cut_arguments: how many names and texts, and arguments of an exec, the log shows only the beginning of;
+        `name` and `text` are None then.
     """
 
     tid: int = 0
@@ -57,6 +59,8 @@ class Call:
     pid: int | None = None
     arguments: list[bytes] | None = None
     environment: list[bytes] | None = None
+    cut_names: int = 0
+    cut_arguments: int = 0
 
 
 def is_pseudo(text: bytes) -> bool:

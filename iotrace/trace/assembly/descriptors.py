@@ -60,7 +60,7 @@ class OnDescriptors(Family):
                 thread.descriptors.drop(fd)
                 self._description(thread, fd, name)
 
-    def _describe(self, file: File, path: int, text: bytes, flags: int, position: int | None) -> Description:
+    def _describe(self, file: File, path: int | None, text: bytes, flags: int, position: int | None) -> Description:
         description = Description(self._opens, file, path, text, flags, position)
         self._opens += 1
         return description
@@ -101,7 +101,7 @@ class OnDescriptors(Family):
         self._on_description(thread, call, self._description(thread, call.fd, call.fd_name))
 
     def _on_description(self, thread: Thread, call: Call, description: Description | None) -> None:
-        if description is None or call.result == -errno.EBADF:
+        if description is None:
             return
         if call.stat is not None and call.result == 0:
             self._files.learn(description.file, call.stat)
@@ -112,7 +112,7 @@ class OnDescriptors(Family):
 
     def _read(self, thread: Thread, call: Call) -> None:
         description = self._description(thread, call.fd, call.fd_name)
-        if description is None or call.result == -errno.EBADF:
+        if description is None:
             return
         moves = call.op in _AT_POSITION and (call.offset is None or call.offset == -1)
         if moves:
@@ -137,7 +137,7 @@ class OnDescriptors(Family):
 
     def _write(self, thread: Thread, call: Call) -> None:
         description = self._description(thread, call.fd, call.fd_name)
-        if description is None or call.result == -errno.EBADF:
+        if description is None:
             return
         moves = call.op in _AT_POSITION and (call.offset is None or call.offset == -1)
         if moves:
@@ -163,7 +163,7 @@ class OnDescriptors(Family):
     def _copy(self, thread: Thread, call: Call) -> None:
         source = self._description(thread, call.fd, call.fd_name)
         target = self._description(thread, call.fd2, call.fd2_name)
-        if (source is None and target is None) or call.result == -errno.EBADF:
+        if source is None and target is None:
             return
         moved = call.result if call.result is not None and call.result > 0 else 0
         if source is None:
@@ -207,7 +207,7 @@ class OnDescriptors(Family):
     def _dup(self, thread: Thread, call: Call) -> None:
         description = self._description(thread, call.fd, call.fd_name)
         if call.result is None or call.result < 0:
-            if description is not None and call.result != -errno.EBADF:
+            if description is not None:
                 self._emit(thread, call, description.path, description.file.number, description.number)
             return
         new = call.result
@@ -249,7 +249,7 @@ class OnDescriptors(Family):
 
     def _lseek(self, thread: Thread, call: Call) -> None:
         description = self._description(thread, call.fd, call.fd_name)
-        if description is None or call.result == -errno.EBADF:
+        if description is None:
             return
         if call.result is not None and call.result >= 0:
             description.position = call.result
@@ -262,7 +262,7 @@ class OnDescriptors(Family):
 
     def _getdents(self, thread: Thread, call: Call) -> None:
         description = self._description(thread, call.fd, call.fd_name)
-        if description is None or call.result == -errno.EBADF:
+        if description is None:
             return
         if call.result is not None and call.result >= 0:
             file = description.file
@@ -296,7 +296,7 @@ class OnDescriptors(Family):
         start, length = call.result, self._pages(call.size)
         succeeded = start is not None and start >= 0
         description = self._description(thread, call.fd, call.fd_name)
-        if description is None or call.result == -errno.EBADF:
+        if description is None:
             if succeeded and start is not None:
                 thread.memory.cut(start, length)
             return

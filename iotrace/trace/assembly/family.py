@@ -33,6 +33,10 @@ class Family(Rows):
     Parameters
     ----------
     cwd, umask: of the first process, where known.
+
+    Attributes
+    ----------
+    unrelated: threads of which no fork was seen; each is taken for a process of its own.
     """
 
     def __init__(self, writer: TraceWriter, cwd: bytes | None, umask: int | None, probe_since_ns: int | None) -> None:
@@ -47,6 +51,7 @@ class Family(Rows):
         self._guessed: dict[int, Thread] = {}
         self._held: dict[int, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
         self._held_calls = 0
+        self.unrelated = 0
 
     def _make_threads(self) -> dict[int, Thread]:
         return {}
@@ -132,6 +137,7 @@ class Family(Rows):
                 child = self._fork_child(parent, tid, waiting[0])
                 self._guessed[parent.tid] = child
                 return child
+        self.unrelated += 1
         return self._new_thread(tid, self._new_process(tid, time_ns, None), None, 0)
 
     def _hold(self, tid: int, method: Callable[..., None], *arguments: Any) -> None:
@@ -149,6 +155,7 @@ class Family(Rows):
     def _release_all(self) -> None:
         for tid in list(self._held):
             if tid not in self._threads:
+                self.unrelated += 1
                 self._new_thread(tid, self._new_process(tid, 0, None), None, 0)
             self._release(tid)
 

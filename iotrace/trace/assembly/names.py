@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import Any, Final
 
 from iotrace.trace.assembly.calls import AT_FDCWD, Call, is_device_name, is_pseudo, is_recorded
@@ -18,6 +19,7 @@ UNKNOWN_FOLDER: Final = b"/(unknown)"
 _AT_SYMLINK_NOFOLLOW, _AT_SYMLINK_FOLLOW = 0x100, 0x400
 _O_TMPFILE_BIT: Final = 0o20000000
 _RENAME_EXCHANGE: Final = 2
+_OF_PROCESS: Final = re.compile(rb"/proc/(?:self|thread-self|([0-9]{1,9}))/fd/([0-9]{1,9})")
 _CREAT_FLAGS: Final = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 _NAMES_LINK: Final = frozenset(
     [
@@ -159,7 +161,8 @@ class OnNames(OnDescriptors):
             file.type = file.type or "file"
         if flags & os.O_TRUNC and flags & os.O_ACCMODE and file.existed is not False:
             file.change(0)
-        description = self._describe(file, path, shown or name, flags, 0)
+        own = file.path if flags & _O_TMPFILE_BIT else path
+        description = self._describe(file, own, shown or name, flags, 0)
         description.shown = shown or b""
         thread.descriptors.put(call.result, description, bool(flags & os.O_CLOEXEC))
         self._emit(thread, call, path, file.number, description.number, other_open=other)
@@ -170,7 +173,9 @@ class OnNames(OnDescriptors):
         files = self._files
         resolved = shown or name
         if flags & _O_TMPFILE_BIT:
-            return files.new(None, path, False)
+            # a file without a name, in a folder whose name the call was given: the kernel shows it as folder/#inode
+            bare = shown.removesuffix(b" (deleted)") if shown is not None else None
+            return files.new(None, self.intern(bare, bare) if bare is not None else None, False)
         if resolved.endswith(b" (deleted)"):
             return files.new(None, path, True)
         if resolved != name and resolved not in files.names:
@@ -201,10 +206,21 @@ class OnNames(OnDescriptors):
     def _two_names(self, thread: Thread, call: Call) -> tuple[Any, ...] | None:
         base, old = self._resolve(thread, call.dirfd, call.dirfd_name, call.path or b"")
         base2, new = self._resolve(thread, call.dirfd2, call.dirfd2_name, call.path2 or b"")
-        if old is None or new is None or is_pseudo(old) or is_pseudo(new):
+        if old is None or new is None or is_pseudo(new):
+            return None
+        if is_pseudo(old) and self._opened_at(thread, call, old) is None:
             return None
         numbers = (base.number if base is not None else None, base2.number if base2 is not None else None)
         return base, old, new, self.intern(old, call.path or b""), self.intern(new, call.path2 or b""), *numbers
+
+    def _opened_at(self, thread: Thread, call: Call, name: bytes) -> Description | None:
+        """What a link made from /proc/self/fd/N links to: open(2) gives files of O_TMPFILE their names so."""
+        match = _OF_PROCESS.fullmatch(name)
+        if match is None or not (call.op == "linkat" and (call.flags or 0) & _AT_SYMLINK_FOLLOW):
+            return None
+        if match[1] is not None and int(match[1]) not in (thread.tid, thread.process.pid):
+            return None
+        return thread.descriptors.open.get(int(match[2]))
 
     def _rename(self, thread: Thread, call: Call) -> None:
         names = self._two_names(thread, call)
@@ -228,11 +244,13 @@ class OnNames(OnDescriptors):
         if names is None:
             return
         folder, old, new, path, other_path, base, base2 = names
-        if (call.flags or 0) & _AT_SYMLINK_FOLLOW:
+        if (call.flags or 0) & _AT_SYMLINK_FOLLOW and not is_pseudo(old):
             old = self._files.follow(old)
         file = self._files.names.get(old)
         if folder is not None and not call.path:
             file, path = folder.file, folder.path
+        elif (source := self._opened_at(thread, call, old)) is not None:
+            file = source.file
         if call.result == 0:
             file = file or self._files.at(old, path)
             self._files.link(file, new)
@@ -248,7 +266,7 @@ class OnNames(OnDescriptors):
             file = self._files.new(text, path, False)
             file.type, file.target = "link", target
             file.size = file.length = len(target)
-        other = self.intern(normalise(os.path.dirname(text), target), target)
+        other = self.intern(target, target)
         self._emit(
             thread,
             call,
@@ -269,7 +287,7 @@ class OnNames(OnDescriptors):
             file.type = "link"
             if call.text is not None:
                 target = call.text[: call.result]
-                other = self.intern(normalise(os.path.dirname(text), target), target)
+                other = self.intern(target, target)
                 if call.size is None or call.result < call.size:
                     file.target = target
         elif call.result == -errno.ENOENT:

@@ -26,14 +26,14 @@ class Description:
     Attributes
     ----------
     number: its number in the trace's `open` column.
-    path, text: row of paths and absolute name that it was opened by.
+    path, text: row of paths (None for a file without a name) and absolute name that it was opened by.
     position: bytes from the file's start; None when the log does not tell.
     shown: the name that the log last showed for it.
     """
 
     number: int
     file: File
-    path: int
+    path: int | None
     text: bytes
     flags: int
     position: int | None = 0
@@ -94,7 +94,7 @@ class Region:
     start: int
     end: int
     file: FileFacts
-    path: int
+    path: int | None
     open: int
     offset: int
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from iotrace.errors import TraceError
 from iotrace.trace.formats.strace_fast import FastLog, TableAssembler
 from iotrace.trace.formats.strace_lines import MAX_PID, StraceLog, looks_right
-from iotrace.trace.formats.strace_merge import LINE_LIMIT, merged
+from iotrace.trace.formats.strace_merge import LINE_LIMIT, begins, merged
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.pipeline import BesideWriter
 from iotrace.trace.redact import redact
@@ -53,12 +53,14 @@ def import_strace(
                 torn = rest
         else:
             pids = [_pid_of(file) or number + 1 for number, file in enumerate(files)]
-            for data, runs in merged(log.state, files, pids):
+            for data, runs in merged(log.state, files, pids, begins(files, pids)):
                 log.feed_runs(data, runs)
         log.finish(torn)
         describe(log, info)
-        if len(files) > 1 and log.relative:
-            info.unseen.append("the order between threads: the logs tell times since the line before (strace -ttt)")
+        if len(files) > 1 and (log.relative or not log.timed):
+            info.unseen.append(
+                "the order between threads: the logs do not tell when their lines were written (strace -ttt)"
+            )
     return info
 
 
@@ -87,10 +89,23 @@ def notes(log: StraceLog) -> list[str]:
         found.append("times: the log has none (strace -ttt), its lines stand a microsecond apart")
     elif not log.measured:
         found.append("durations of calls: the log has none (strace -T)")
-    if log.assembler.unknown_descriptors and not log.decorated:
+    if log.assembler.unknown_descriptors:
         found.append(
-            f"{log.assembler.unknown_descriptors} calls on descriptors whose opening the log does not show "
-            "(strace -y shows what they are)"
+            f"{log.assembler.unknown_descriptors} calls on descriptors whose opening the log does not show"
+            + ("" if log.decorated else " (strace -y shows what they are)")
+        )
+    if log.assembler.unrelated > 1:
+        found.append(
+            f"which of {log.assembler.unrelated} threads belong to one process: the log does not show their fork; "
+            "each stands as a process of its own (strace -f -e trace=…,%process shows it)"
+        )
+    if log.cut_names:
+        found.append(
+            f"{log.cut_names} names of attributes and texts of links, which the log cuts short (strace -s 4096)"
+        )
+    if log.cut_arguments:
+        found.append(
+            f"the ends of {log.cut_arguments} arguments of commands, which the log cuts short (strace -s 4096)"
         )
     if log.assembler.unknown_folders:
         found.append(

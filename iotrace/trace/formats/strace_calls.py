@@ -44,12 +44,20 @@ def _set_path2(call: Call, text: str) -> None:
     call.path2 = v.string(text)
 
 
+def _whole(call: Call, text: str) -> bytes | None:
+    """A string; None where only its beginning stands there (strace -s)."""
+    if text.endswith('"...'):
+        call.cut_names += 1
+        return None
+    return v.string(text)
+
+
 def _set_name(call: Call, text: str) -> None:
-    call.name = v.string(text)
+    call.name = _whole(call, text)
 
 
 def _set_text(call: Call, text: str) -> None:
-    call.text = v.string(text)
+    call.text = _whole(call, text)
 
 
 def _set_size(call: Call, text: str) -> None:
@@ -128,15 +136,19 @@ def _extraction(name: str) -> Extraction:
     return tuple(steps)
 
 
+_ALIASES: Final = {
+    "stat64": "stat", "lstat64": "lstat", "fstat64": "fstat", "fstatat64": "newfstatat", "pread": "pread64",
+    "pwrite": "pwrite64", "mmap2": "mmap",
+    # of 32-bit programs
+    "truncate64": "truncate", "ftruncate64": "ftruncate", "sendfile64": "sendfile", "statfs64": "statfs",
+    "fstatfs64": "fstatfs", "chown32": "chown", "lchown32": "lchown", "fchown32": "fchown",
+    "fadvise64_64": "fadvise64", "utimensat_time64": "utimensat",
+}  # fmt: skip
 _EXTRACTIONS: Final = {
     **{name: _extraction(name) for name, o in BY_NAME.items() if "." not in name and o.arguments and name != "mremap"},
     "sync": (),
     # C libraries and other architectures print these under names of their own
-    "stat64": _extraction("stat"), "lstat64": _extraction("lstat"), "fstat64": _extraction("fstat"),
-}  # fmt: skip
-_ALIASES: Final = {
-    "stat64": "stat", "lstat64": "lstat", "fstat64": "fstat", "fstatat64": "newfstatat", "pread": "pread64",
-    "pwrite": "pwrite64", "_llseek": "lseek", "mmap2": "mmap",
+    **{alias: _extraction(name) for alias, name in _ALIASES.items()},
 }  # fmt: skip
 
 
@@ -144,7 +156,8 @@ def operation_of(name: str) -> Operation | None:
     """Row of the operations table for a call as strace names it."""
     if name in PROCESS_CALLS:
         return BY_NAME[PROCESS_CALLS[name][2]]
-    return BY_NAME.get(_ALIASES.get(name, "exit" if name == "exit_group" else name))
+    own = {"exit_group": "exit", "_llseek": "lseek", "fcntl64": "fcntl"}
+    return BY_NAME.get(_ALIASES.get(name, own.get(name, name)))
 
 
 def is_fork(name: str) -> bool:
@@ -207,6 +220,7 @@ def _exec(call: Call, name: str, text: str) -> None:
     _set_path(call, parts[first])
     if len(parts) > first + 1:
         call.arguments = v.strings(parts[first + 1])
+        call.cut_arguments = v.cut_strings(parts[first + 1])
     if len(parts) > first + 2:
         call.environment = v.strings(parts[first + 2])
 
@@ -232,6 +246,15 @@ def _mremap(call: Call, name: str, text: str) -> None:
     call.flags = v.flags(parts[3])
 
 
+def _llseek(call: Call, name: str, text: str) -> None:
+    """`_llseek(3, 10, [10], SEEK_SET) = 0`: where the file then stood is in brackets."""
+    call.op, parts = "lseek", v.arguments(text)
+    _set_fd(call, parts[0])
+    call.offset, call.flags = v.flags(parts[1]), v.flags(parts[3])
+    if call.result == 0:
+        call.result = v.offset_at(parts[2])
+
+
 def _close_range(call: Call, name: str, text: str) -> None:
     call.op, parts = "close_range", v.arguments(text)
     call.fd, call.fd2, call.flags = v.flags(parts[0]), v.flags(parts[1]), v.flags(parts[2])
@@ -241,7 +264,7 @@ _SPECIAL: Final[dict[str, Callable[[Call, str, str], None]]] = {
     **{name: fork_flags for name in PROCESS_CALLS if is_fork(name)},
     "execve": _exec, "execveat": _exec, "wait4": _wait, "waitid": _wait, "waitpid": _wait, "exit": _exit,
     "exit_group": _exit,
-    "mremap": _mremap, "fcntl": _fcntl, "fcntl64": _fcntl, "close_range": _close_range,
+    "mremap": _mremap, "_llseek": _llseek, "fcntl": _fcntl, "fcntl64": _fcntl, "close_range": _close_range,
 }  # fmt: skip
 CALLS: Final = frozenset(_EXTRACTIONS) | frozenset(_SPECIAL)
 """Names of the calls that fill() knows."""

@@ -98,13 +98,13 @@ class TableAssembler(Assembler):
     def _make_memory(self) -> Memory:
         return TableMemory(self.state)
 
-    def _describe(self, file: Any, path: int, text: bytes, flags: int, position: int | None) -> Description:
+    def _describe(self, file: Any, path: int | None, text: bytes, flags: int, position: int | None) -> Description:
         state = self.state
         state.grow(len(text))
         description = TableDescription(state, k.new_open(state.address))
         number = state.h[k.OPENS]
         state.h[k.OPENS] = number + 1
-        row = (number, file.number, path, state.intern_name(text), wrapped(flags), wrapped(position), -1, 0)
+        row = (number, file.number, wrapped(path), state.intern_name(text), wrapped(flags), wrapped(position), -1, 0)
         for field, value in enumerate(row):
             description._put(field, value)
         return description

@@ -186,12 +186,13 @@ TEXTS: Final = (
     b"/(unknown)", b"<unfinished ...>", b" resumed>", b"/dev/shm", b"/dev/hugepages/", b"/memfd:", b"/anon_hugepage",
     b"/dmabuf:", b"/SYSV", b" (deleted)", b"/proc", b"/sys", b"/dev/", b" entries */", b"--- ", b" ---", b"<... ",
     b"[pid ", b"makedev(", b"st_", b"stx_", b"AT_FDCWD", b"FIO", b"0x545", b"cmsg_type", b"d_ino=", b"iov_len=",
+    b"<char ", b"<block ", b"syscall_",
 )  # fmt: skip
 TEXT_ROOM: Final = 32
 (
     _W_UNKNOWN, _W_UNFINISHED, _W_RESUMED, _W_SHM, _W_HUGE, _W_MEMFD, _W_ANON, _W_DMABUF, _W_SYSV, _W_DELETED, _W_PROC,
     _W_SYS, _W_DEV, _W_ENTRIES, _W_DASHES, _W_DASHES_END, _W_DOTS, _W_PID, _W_MAKEDEV, _W_ST, _W_STX, _W_FDCWD,
-    _W_FIO, _W_FIO_RAW, _W_CMSG, _W_D_INO, _W_IOV,
+    _W_FIO, _W_FIO_RAW, _W_CMSG, _W_D_INO, _W_IOV, _W_CHAR, _W_BLOCK, _W_NUMBERED,
 ) = range(0, TEXT_ROOM * len(TEXTS), TEXT_ROOM)  # fmt: skip
 CONSTANTS_AT: Final = TEXT_ROOM * len(TEXTS)
 """Where in WORDS the table of symbols begins: SYMBOL_SLOTS of (kind, value, length, text)."""
@@ -687,15 +688,33 @@ def _named(at: int, end: int) -> int:
 
 
 @inner
-def _shown(c: int, field: int, begin: int, end: int) -> bool:
+def _is_letter(byte: int) -> bool:
+    return 97 <= byte <= 122 or 65 <= byte <= 90
+
+
+@inner
+def _shown(h: int, c: int, field: int, begin: int, end: int) -> bool:
     """Note the name between `<` and `>`: an absolute one, or a length of 0 for what is no file."""
     plain = end > begin and get_byte(begin, 0) == 47
+    known = plain
+    kind = end > begin and _is_letter(get_byte(begin, 0))
     for i in range(end - begin):
         byte = get_byte(begin, i)
         if byte == 92:
             return False
         if byte == 60:
-            plain = False
+            if not (
+                _begins(h, begin + i, end - begin - i, _W_CHAR, 6)
+                or _begins(h, begin + i, end - begin - i, _W_BLOCK, 7)
+            ):
+                return False
+            plain, known = False, True
+            break
+        if byte == 58 and kind:
+            known = True
+        kind = kind and (_is_word(byte) or byte == 45)
+    if not known:
+        return False
     put(c, field, begin)
     put(c, field + 1, end - begin if plain else 0)
     return True
@@ -765,7 +784,7 @@ def _descriptor(h: int, c: int, at: int, end: int, field: int) -> int:
     if at < end and get_byte(at, 0) == 60:
         put(c, C_SPECIAL, 1)
         behind = _named(at, end)
-        if behind < 0 or not _shown(c, field + 1, at + 1, behind - 1):
+        if behind < 0 or not _shown(h, c, field + 1, at + 1, behind - 1):
             return -1
         at = behind
     return at
@@ -965,7 +984,9 @@ def _argument(h: int, c: int, role: int, at: int, end: int) -> int:
         if byte != 34 and not (byte == 48 and at + 1 < end and get_byte(at, 1) == 120):
             return -1
         put(c, C_TEXT, 1 if byte == 34 else 0)
-        return _skip(c, at, end)
+        at = _skip(c, at, end)
+        # `...` behind a text that was cut short is counted
+        return -1 if at >= 0 and get_byte(at, -1) == 46 else at
     if role == _R_NAME:
         behind = _quoted(at, end) if byte == 34 else -1
         for i in range(behind - at):
@@ -1110,6 +1131,41 @@ def _clock(h: int, c: int, at: int, end: int) -> int:
 
 
 @inner
+def _command(at: int, end: int) -> int:
+    """Behind the name of a process that -Y shows behind its id."""
+    if at >= end or get_byte(at, 0) != 60:
+        return at
+    begin = at
+    at += 1
+    while at < end and get_byte(at, 0) != 62 and get_byte(at, 0) != 60:
+        at += 1
+    return at + 1 if at + 1 < end and get_byte(at, 0) == 62 else begin
+
+
+@inner
+def _brackets(at: int, end: int) -> int:
+    """Behind the call's number that -n shows, and the program's place that -i does."""
+    if at < end and get_byte(at, 0) == 91:
+        digits = _spaces(at + 1, end)
+        behind = digits
+        while behind < end and _is_digit(get_byte(behind, 0)):
+            behind += 1
+        if behind > digits and behind + 1 < end and get_byte(behind, 0) == 93 and get_byte(behind, 1) == 32:
+            at = behind + 2
+    if at < end and get_byte(at, 0) == 91:
+        behind = at + 1
+        unknown = behind < end and get_byte(behind, 0) == 63
+        while behind < end:
+            byte = get_byte(behind, 0)
+            if not (byte == 63 if unknown else _is_digit(byte) or 97 <= byte <= 102):
+                break
+            behind += 1
+        if behind > at + 1 and behind + 1 < end and get_byte(behind, 0) == 93 and get_byte(behind, 1) == 32:
+            at = behind + 2
+    return at
+
+
+@inner
 def _head(h: int, c: int, at: int, end: int, pid: int) -> int:
     """Who and when; returns where the rest begins."""
     put(c, C_TID, pid)
@@ -1117,14 +1173,14 @@ def _head(h: int, c: int, at: int, end: int, pid: int) -> int:
     at = _spaces(at, end)
     if at >= end:
         return -1
-    if get_byte(at, 0) == 91:
-        if not _begins(h, at, end - at, _W_PID, 5):
-            return -1
+    if _begins(h, at, end - at, _W_PID, 5):
         at = _spaces(at + 5, end)
         begin, value = at, 0
         while at < end and _is_digit(get_byte(at, 0)) and at - begin < 8:
             value = value * 10 + get_byte(at, 0) - 48
             at += 1
+        if at > begin:
+            at = _command(at, end)
         if at == begin or at + 1 >= end or get_byte(at, 0) != 93 or get_byte(at, 1) != 32 or value > MAX_PID:
             return -1
         put(c, C_TID, value)
@@ -1134,11 +1190,16 @@ def _head(h: int, c: int, at: int, end: int, pid: int) -> int:
         while at < end and _is_digit(get_byte(at, 0)) and at - begin < 11:
             value = value * 10 + get_byte(at, 0) - 48
             at += 1
-        if at < end and get_byte(at, 0) == 32:
+        after = _command(at, end)
+        named = after > at
+        if named and get_byte(after, 0) != 32:
+            return -1
+        if at < end and (named or get_byte(at, 0) == 32):
             if value <= MAX_PID and at - begin <= 8:
+                at = after
                 put(c, C_TID, value)
                 at = _spaces(at, end)
-            elif at - begin >= 9 and value > MAX_PID:
+            elif at - begin >= 9 and value > MAX_PID and not named:
                 at = begin
             else:
                 return -1
@@ -1166,6 +1227,7 @@ def _head(h: int, c: int, at: int, end: int, pid: int) -> int:
             at = _spaces(at + 1, end)
         if at < end and _is_digit(get_byte(at, 0)):
             return -1
+    at = _brackets(at, end)
     # from here on the time is that of the trace
     kind, time = get(c, C_CLOCK), get(c, C_TIME)
     put(c, C_BEFORE, get(h, BEFORE))
@@ -1226,7 +1288,7 @@ def _result(h: int, c: int, at: int, end: int) -> bool:
         put(c, C_RESULT, get(h, AT))
     if at < end and get_byte(at, 0) == 60:
         behind = _named(at, end)
-        if behind < 0 or not _shown(c, C_RNAME, at + 1, behind - 1):
+        if behind < 0 or not _shown(h, c, C_RNAME, at + 1, behind - 1):
             return False
         at = behind
     if at + 1 < end and get_byte(at, 0) == 32 and 65 <= get_byte(at, 1) <= 90:
@@ -1297,7 +1359,7 @@ def _accept_call(h: int, c: int) -> None:
         put(h, LAST_NS, get(c, C_TIME) + duration)
     if get(c, C_FDN) != -1 or get(c, C_DIRN) != -1 or get(c, C_RNAME) != -1:
         put(h, DECORATED, 1)
-    if get(c, C_MISSED):
+    if get(c, C_MISSED) and get(c, C_RESULT) != -_EBADF:
         put(h, UNKNOWN_FDS, get(h, UNKNOWN_FDS) + 1)
 
 
@@ -1395,6 +1457,8 @@ def _look_up(h: int, c: int, field: int) -> int:
     if name == -1:
         if row < 0:
             put(c, C_MISSED, 1)
+        elif get(c, C_RESULT) == -_EBADF and get(_open(h, row), O_SHOWN) >= 0:
+            return -2
         return row
     if row >= 0:
         shown = get(_open(h, row), O_SHOWN)
@@ -1507,7 +1571,7 @@ def _on_fd(h: int, c: int) -> bool:
     if kind == K_DUP:
         return _dup(h, c, row)
     _accept_call(h, c)
-    if row < 0 or result == -_EBADF:
+    if row < 0:
         return True
     info = _open(h, row)
     file = get(info, O_FILE)
@@ -1576,7 +1640,7 @@ def _dup(h: int, c: int, row: int) -> bool:
     new, fd, op = get(c, C_RESULT), get(c, C_FD), get(c, C_OP)
     if new < 0:
         _accept_call(h, c)
-        if row >= 0 and new != -_EBADF:
+        if row >= 0:
             _emit_open(h, c, row)
         return True
     closed = _at_fd(h, c, new) if new != fd else -1
@@ -1629,7 +1693,7 @@ def _fcntl(h: int, c: int) -> bool:
             elif command == _SETFL:
                 flags = get(_open(h, there), O_FLAGS)
                 put(_open(h, there), O_FLAGS, (flags & ~_SETTABLE) | (value & _SETTABLE))
-    if row >= 0 and get(c, C_RESULT) != -_EBADF:
+    if row >= 0:
         _emit_open(h, c, row)
     return True
 
@@ -1713,7 +1777,7 @@ def _mmap(h: int, c: int) -> bool:
     if row == -2 or size == NULL or not 0 < size < 1 << 48 or start >= 1 << 60:
         return False
     length = _pages(h, size)
-    unmapped = row < 0 or start == -_EBADF
+    unmapped = row < 0
     if start >= 0 and (unmapped or length > 0) and not _cut(h, c, start, start + length, 0 if unmapped else 1):
         return False
     _accept_call(h, c)
@@ -2111,6 +2175,8 @@ def _call(h: int, c: int, name: int, name_length: int, begin: int, close: int, e
         return False
     put(c, C_AT, at)
     if op == NULL:
+        if _begins(h, name, name_length, _W_NUMBERED, 8):
+            return False
         _accept(h, c)
         return True
     if op in (IOCTL, RECVMSG):
@@ -2177,14 +2243,14 @@ def _unfinished(h: int, c: int, begin: int, name_end: int, end: int) -> bool:
     tid = get(c, C_TID)
     slot = get_half(get(h, PENDING_OF), tid)
     length = end - begin
-    if slot == IN_PYTHON or length > PENDING_ROOM or (slot == 0 and get(h, PENDING_FREE) < 0):
+    # where another one waits already, that one is lost
+    if slot != 0 or length > PENDING_ROOM or get(h, PENDING_FREE) < 0:
         return False
     put(c, C_AT, get(c, C_TIME))
     _accept(h, c)
-    if slot == 0:
-        slot = get(h, PENDING_FREE) + 1
-        put(h, PENDING_FREE, get(get(h, PENDING_TABLE) + 8 * PENDING_FIELDS * (slot - 1), W_TIME))
-        _put_half(get(h, PENDING_OF), tid, slot)
+    slot = get(h, PENDING_FREE) + 1
+    put(h, PENDING_FREE, get(get(h, PENDING_TABLE) + 8 * PENDING_FIELDS * (slot - 1), W_TIME))
+    _put_half(get(h, PENDING_OF), tid, slot)
     row = get(h, PENDING_TABLE) + 8 * PENDING_FIELDS * (slot - 1)
     put(row, W_TIME, get(c, C_TIME))
     put(row, W_NAME, name_end - begin)
@@ -2344,15 +2410,17 @@ def next_time(h: int, row: int) -> bool:
     c = get(h, CALL)
     at = _spaces(begin, end)
     if at < end and get_byte(at, 0) == 91 and _begins(h, at, end - at, _W_PID, 5):
-        while at < end and get_byte(at, 0) != 93:
+        at = _spaces(at + 5, end)
+        while at < end and _is_digit(get_byte(at, 0)):
             at += 1
-        at = _spaces(at + 1, end)
+        at = _spaces(_command(at, end) + 1, end)
     elif at < end and _is_digit(get_byte(at, 0)):
         # a number and a space: a process, if it is one of theirs
         after, value = at, 0
         while after < end and _is_digit(get_byte(after, 0)) and after - at < 11:
             value = value * 10 + get_byte(after, 0) - 48
             after += 1
+        after = _command(after, end)
         if after < end and get_byte(after, 0) == 32 and value <= MAX_PID:
             at = _spaces(after, end)
     # a line without a time stands where the one before it did

@@ -14,20 +14,23 @@ from typing import Any, Final
 from iotrace.trace.assemble import Assembler, Call
 from iotrace.trace.formats import strace_values as v
 from iotrace.trace.formats.strace_calls import CALLS, fill, fork_flags, is_fork, operation_of
+from iotrace.trace.operations import OPERATIONS
 
 _HEAD = (
-    r" *(?:(?:\[pid +(\d+)\]|(\d+)) +)?"
+    # who (with -Y its name), when (and since when), with -n the call's number, with -i where the program stands
+    r" *(?:(?:\[pid +(\d+)(?:<[^<>]*>)?\]|(\d+)(?:<[^<>]*>)?) +)?"
     r"(?:(\d+\.\d+|\d\d:\d\d:\d\d(?:\.\d+)?|\d{9,}) +(?:\( *\+ *\d+\.\d+\) +)?)?"
+    r"(?:\[ *\d+\] )?(?:\[(?:[0-9a-f]+|\?+)\] )?"
 )
 _CALL: Final = re.compile(
     _HEAD + r"(\w+)\((.*)\) += (-?\d+|0x[0-9a-f]+|\?)(?:<((?:->|[^<>]|<[^<>]*>)*+)>(\(deleted\))?)?"
-    r"(?: ([A-Z][A-Z0-9_]+))?(?: \(.*\))?(?: <(\d+\.\d+|unavailable)>)?$",
+    r"(?: /\* (\d+) in strace's PID NS \*/)?(?: ([A-Z][A-Z0-9_]+))?(?: \(.*\))?(?: <(\d+\.\d+|unavailable)>)?$",
     re.DOTALL,
 )
 REST: Final = re.compile(_HEAD + r"(.*)$", re.DOTALL)
 _RESULT: Final = re.compile(
     r"(.*)\) += (-?\d+|0x[0-9a-f]+|\?)(?:<((?:->|[^<>]|<[^<>]*>)*+)>(\(deleted\))?)?"
-    r"(?: ([A-Z][A-Z0-9_]+))?(?: \(.*\))?(?: <(\d+\.\d+|unavailable)>)?$",
+    r"(?: /\* (\d+) in strace's PID NS \*/)?(?: ([A-Z][A-Z0-9_]+))?(?: \(.*\))?(?: <(\d+\.\d+|unavailable)>)?$",
     re.DOTALL,
 )
 _BEGUN: Final = re.compile(r"(\w+)\((.*)$", re.DOTALL)
@@ -40,6 +43,13 @@ MAX_PID: Final = 1 << 22
 DAY_NS: Final = 86_400 * 10**9
 _FAR_NS: Final = 1 << 62
 """Later than any time that strace prints (year 2116)."""
+_BY_NUMBER: Final = {
+    # from 424 on a call has the same number everywhere
+    f"syscall_{number:#x}": operation.name
+    for operation in OPERATIONS
+    for number in (operation.x86_64, operation.aarch64)
+    if number is not None and number >= 424
+}
 BESIDE: Final = frozenset(("ioctl", "recvmsg", "pidfd_getfd", "unshare"))
 """Calls that are no operations but change descriptors."""
 
@@ -55,6 +65,8 @@ class StraceLog:
     Attributes
     ----------
     lines: taken so far. understood: of these. first_bad: number and text of the first line that was not understood.
+    cut_names: names of attributes and texts of links of which the log shows the beginning only. cut_arguments: the
+        same of a program's arguments.
     lost: calls of the table whose line was torn or not to be parsed, by kind of operation.
     decorated: the log shows what descriptors are (-y). timed: it has times. measured: it has durations (-T).
     relative: its first time tells how long ago the line before was (-r).
@@ -65,6 +77,7 @@ class StraceLog:
     def __init__(self, assembler: Assembler, start_ns: int | None = None) -> None:
         self.assembler = assembler
         self.lines = self.understood = self.foreign = 0
+        self.cut_names = self.cut_arguments = 0
         self.lost: dict[str, int] = {}
         self.first_bad: tuple[int, str] | None = None
         self.decorated = self.timed = self.measured = self.notices = self.relative = False
@@ -124,13 +137,17 @@ class StraceLog:
         match = _CALL.match(line)
         if match is None:
             return self._other_line(line, pid)
-        in_brackets, plain, clock, name, text, result, shown, deleted, error, duration = match.groups()
+        in_brackets, plain, clock, name, text, result, shown, deleted, here, error, duration = match.groups()
         tid, at = self._who_when(in_brackets or plain, clock, pid)
         if name not in CALLS:
             if name in BESIDE:
                 self._beside(tid, at, name, text, result)
+            elif name.startswith("syscall_"):
+                self._numbered(name)
             return True
-        return self._complete(tid, at, name, text, result, v.shown_name(shown, bool(deleted)), error, duration, None)
+        shown_name = v.shown_name(shown, bool(deleted))
+        # --decode-pids=pidns: the ids before the lines are those of strace's own namespace
+        return self._complete(tid, at, name, text, here or result, shown_name, error, duration, None)
 
     def _complete(
         self, tid: int, at: int, name: str, text: str, result: str, shown: bytes | None, error: str | None,
@@ -145,12 +162,16 @@ class StraceLog:
         if duration_ns is not None and at + duration_ns > self.last_ns:
             self.last_ns = at + duration_ns
         value: int | None
-        if error is not None and error in v.ERRNO:
-            value = -v.ERRNO[error]
-        else:
-            value = None if result == "?" else v.number(result)
-            if value is not None and not -(1 << 63) < value < 1 << 63:
-                raise v.NotUnderstood(result)
+        try:
+            if error is not None:
+                value = -v.errno_of(error)
+            else:
+                value = None if result == "?" else v.number(result)
+                if value is not None and not -(1 << 63) < value < 1 << 63:
+                    raise v.NotUnderstood(result)
+        except v.NotUnderstood:
+            self._lose(name)
+            return False
         return self._call(tid, at, name, text, value, shown, duration_ns)
 
     def _other_line(self, line: str, pid: int | None) -> bool:
@@ -172,7 +193,8 @@ class StraceLog:
         if rest.startswith("--- ") and rest.endswith(" ---"):
             self._who_when(in_brackets or plain, clock, pid)
             return True
-        if not rest or rest.startswith("strace: "):
+        if not rest or rest.startswith(("strace: ", "> ", "| ", "* ")):
+            # strace's own words, with -k the functions that called, with -e read=… what was read
             return True
         begun = _BEGUN.match(rest)
         if begun is None:
@@ -186,6 +208,10 @@ class StraceLog:
         return True
 
     def _begin(self, tid: int, at: int, name: str, text: str) -> None:
+        before = self._unfinished.pop(tid, None)
+        if before is not None:
+            # lines are missing: nothing tells how that call ended
+            self._lose(before[0])
         self._unfinished[tid] = (name, at, text)
         if is_fork(name):
             call = Call()
@@ -197,7 +223,8 @@ class StraceLog:
         tid, at = self._who_when(who, clock, pid)
         waiting = self._unfinished.pop(tid, None)
         if waiting is None:
-            # the log begins in the midst of this call
+            # the log begins in the midst of this call, which without its arguments is no event
+            self._lose(name)
             return True
         if waiting[0] != name:
             self._lose(waiting[0])
@@ -207,15 +234,18 @@ class StraceLog:
             return True
         match = _RESULT.match(rest)
         if match is None:
+            self._lose(name)
             return False
-        text, result, shown, deleted, error, duration = match.groups()
+        text, result, shown, deleted, here, error, duration = match.groups()
         text = _UNFINISHED.sub("", _UNFINISHED.sub("", waiting[2]) + text)
         if name not in CALLS:
             if name in BESIDE:
                 self._beside(tid, at, name, text, result)
+            elif name.startswith("syscall_"):
+                self._numbered(name)
             return True
         return self._complete(
-            tid, waiting[1], name, text, result, v.shown_name(shown, bool(deleted)), error, duration, at
+            tid, waiting[1], name, text, here or result, v.shown_name(shown, bool(deleted)), error, duration, at
         )
 
     def _gone(self, tid: int, at: int, status: str | None, killed_by: str | None, superseded_by: str | None) -> None:
@@ -302,6 +332,8 @@ class StraceLog:
             self.decorated = True
         if call.op == "exec" and not self.command and call.arguments and (result or 0) >= 0:
             self.command = call.arguments
+        self.cut_names += call.cut_names
+        self.cut_arguments += call.cut_arguments
         self.assembler.add(call)
         return True
 
@@ -310,6 +342,12 @@ class StraceLog:
         if operation is not None:
             kind = str(operation.kind)
             self.lost[kind] = self.lost.get(kind, 0) + 1
+
+    def _numbered(self, name: str) -> None:
+        """A call newer than the strace that wrote the log: its arguments stand there as plain numbers."""
+        operation = _BY_NUMBER.get(name)
+        if operation is not None:
+            self._lose(operation)
 
     def _beside(self, tid: int, at: int, name: str, text: str, result: str) -> None:
         if result.startswith("-") or result == "?":
@@ -352,6 +390,7 @@ def time_of_day(text: str) -> int:
 
 def looks_right(line: str) -> bool:
     """Whether a line is strace's beyond doubt: a whole call, an interrupted one, or a thread's end."""
+    line = line.removesuffix("\r")
     match = _CALL.match(line)
     if match is not None:
         return True

@@ -8,7 +8,9 @@ since the line before in whichever log that stood, so that the order between log
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,10 @@ _BUDGET: Final = 1 << 26
 _LEAST, _MOST = 1 << 12, 1 << 20
 _OUT_BYTES: Final = 1 << 22
 _RUNS: Final = 1 << 15
+_HEAD: Final = rb"^ *(?:\d+(?:<[^<>\n]*>)? +)??"
+_ABSOLUTE: Final = re.compile(_HEAD + rb"(?:\d\d:\d\d:\d\d|\d{9,}[. ])", re.MULTILINE)
+_SINCE: Final = re.compile(_HEAD + rb"(\d{1,8})\.(\d+) ", re.MULTILINE)
+_FORK: Final = re.compile(rb"^[^\n\"(]*\b(?:clone3?|v?fork)\([^\n]*\) += (\d{1,9})", re.MULTILINE)
 LINE_LIMIT: Final = 1 << 26
 """A longer line is no line of strace's; its beginning is taken for one, so that memory stays bounded."""
 
@@ -57,7 +63,7 @@ class _Log:
 
     def _read(self, target: Any) -> int:
         try:
-            with self.path.open("rb", buffering=0) as file:
+            with _open(self.path) as file:
                 file.seek(self.read)
                 count = file.readinto(target) or 0
         except OSError as error:
@@ -66,12 +72,74 @@ class _Log:
         return count
 
 
-def merged(state: State, files: Sequence[Path], pids: Sequence[int]) -> Iterator[tuple[Any, Ints]]:
+def begins(files: Sequence[Path], pids: Sequence[int]) -> list[int]:
+    """Where each log begins, in ns: 0 where its lines tell the time, else behind the fork that its parent's log shows.
+
+    Logs of -r and those without times would otherwise be read as if all threads had begun at once.
+    """
+    number_of = {pid: number for number, pid in enumerate(pids)}
+    parents: dict[int, tuple[int, int]] = {}
+    for number, file in enumerate(files):
+        for pid, at in _forks(file):
+            child = number_of.get(pid)
+            if child is not None and child != number:
+                parents.setdefault(child, (number, at))
+    found = [0] * len(files)
+    for number in range(len(files)):
+        ancestors = {number}
+        at, child = 0, number
+        while child in parents:
+            child, before = parents[child]
+            if child in ancestors:
+                # ids that were used again
+                break
+            ancestors.add(child)
+            at += before + 1
+        found[number] = at
+    return found
+
+
+def _forks(path: Path) -> Iterator[tuple[int, int]]:
+    """Of a log without absolute times: the ids of its thread's children, and the time of their fork since its first
+    line."""
+    carry, at = b"", 0
+    with _open(path) as file:
+        while data := file.read(_MOST):
+            end = data.rfind(b"\n") + 1
+            if not end:
+                carry = (carry + data)[:LINE_LIMIT]
+                continue
+            lines, carry = carry + data[:end], data[end:]
+            if _ABSOLUTE.match(lines):
+                return
+            begin = 0
+            for match in _FORK.finditer(lines):
+                at += _elapsed(lines[begin : match.end()])
+                begin = match.end()
+                yield int(match[1]), at
+            at += _elapsed(lines[begin:])
+
+
+def _elapsed(lines: bytes) -> int:
+    """Nanoseconds that relative times add up to."""
+    return sum(int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0")) for seconds, fraction in _SINCE.findall(lines))
+
+
+def _open(path: Path) -> FileIO:
+    try:
+        return FileIO(path)
+    except OSError as error:
+        raise TraceError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def merged(
+    state: State, files: Sequence[Path], pids: Sequence[int], starts: Sequence[int]
+) -> Iterator[tuple[Any, Ints]]:
     """Lines of several logs in order of time, a few MB at a time.
 
     Parameters
     ----------
-    state: whose header is used. pids: of each log, for lines that do not tell theirs.
+    state: whose header is used. pids: of each log, for lines that do not tell theirs. starts: see begins().
 
     Yields
     ------
@@ -88,7 +156,7 @@ def merged(state: State, files: Sequence[Path], pids: Sequence[int]) -> Iterator
     h = state.h
     order: list[tuple[int, int]] = []
     for number, log in enumerate(logs):
-        rows[number, k.L_PID] = pids[number]
+        rows[number, k.L_PID], rows[number, k.L_TIME] = pids[number], starts[number]
         while True:
             log.fill()
             if k.next_time(state.address, rows[number].ctypes.data):

@@ -89,6 +89,7 @@ OTHER: Final = b""
 """Name of a descriptor that is no file: a pipe, socket, device or the like."""
 
 _ESCAPE: Final = re.compile(r"\\([0-7]{1,3}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_HEXADECIMAL: Final = re.compile(r"(?:\\x[0-9a-f]{2})++")
 _LETTERS: Final = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f", "a": "\a", "b": "\b", "0": "\0"}
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*+"'
 _NAMED: Final = r"<(?:->|[^<>]|<[^<>]*>)*+>"
@@ -101,6 +102,9 @@ _OPENERS: Final = re.compile(rf"{_QUOTED}|{_NAMED}|/\*|[\[\]{{}}(),]", re.DOTALL
 _COMMENT: Final = re.compile(r"\s*/\*.*?\*/\s*")
 _STRING: Final = re.compile(r'@?"((?:[^"\\]|\\.)*+)"(\.\.\.)?')
 _DESCRIPTOR: Final = re.compile(r"(0x[0-9a-f]+|-?\d+|AT_FDCWD)(?:<((?:->|[^<>]|<[^<>]*>)*)>)?(\(deleted\))?")
+_NO_FILE: Final = re.compile(rb"[A-Za-z][\w-]*:")
+"""pipe:[1], socket:[1], TCPv6:[…], UNIX-STREAM:[…], anon_inode:[eventfd]."""
+_DEVICE: Final = re.compile("<(?:char|block) ")
 _FIELD: Final = re.compile(r"(\w+)=(makedev\([^)]*\)|[^,{}\[\]()]+)")
 _STAT: Final = re.compile(
     r"\{st_dev=(makedev\([^)]*\)|0x[0-9a-f]+), st_ino=(\d+), st_mode=([^,]+), st_nlink=(\d+), [^\[{]*?st_blocks=(\d+)"
@@ -126,6 +130,21 @@ def number(text: str) -> int:
         return int(text)
     except ValueError:
         raise NotUnderstood(text) from None
+
+
+def errno_of(name: str) -> int:
+    """Number of an error, `ENOENT` or (one without a name) `ERRNO_530`.
+
+    Raises
+    ------
+    NotUnderstood: there is none of this name.
+    """
+    known = ERRNO.get(name)
+    if known is None and name.startswith("ERRNO_"):
+        known = number(name[6:])
+    if known is None or known >= 4096:
+        raise NotUnderstood(name)
+    return known
 
 
 def flags(text: str) -> int | None:
@@ -169,6 +188,9 @@ def flags(text: str) -> int | None:
 
 def unescape(text: str) -> bytes:
     """Bytes of a C string's inside."""
+    if _HEXADECIMAL.fullmatch(text):
+        # -xx shows all so
+        return bytes.fromhex(text.replace("\\x", ""))
     if "\\" in text:
         text = _ESCAPE.sub(_unescape_one, text)
     return text.encode("latin-1")
@@ -200,13 +222,23 @@ def strings(text: str) -> list[bytes] | None:
     return [unescape(match[1]) for match in _STRING.finditer(text)]
 
 
+def cut_strings(text: str) -> int:
+    """How many strings of `["…"..., "…"]` are shown by their beginning only."""
+    return sum(match[2] is not None for match in _STRING.finditer(text))
+
+
 def shown_name(text: str | None, deleted: bool) -> bytes | None:
-    """What `-y` shows behind a descriptor: a path, OTHER, or None for nothing."""
+    """What `-y` shows behind a descriptor: a path, OTHER, or None for nothing and for what is neither."""
     if text is None:
         return None
-    if not text.startswith("/") or "<" in text:
-        return OTHER
-    return unescape(text) + (b" (deleted)" if deleted else b"")
+    if "<" in text:
+        # 3</dev/null<char 1:3>>
+        return OTHER if _DEVICE.search(text) else None
+    # -x and -xx show names in hexadecimal, as they do strings
+    name = unescape(text)
+    if name.startswith(b"/"):
+        return name + (b" (deleted)" if deleted else b"")
+    return OTHER if _NO_FILE.match(name) else None
 
 
 def descriptor(text: str) -> tuple[int, bytes | None]:

@@ -1,0 +1,101 @@
+"""The order between threads, checked on what really ran: no access begins before one that it must follow has ended."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import TraceBuilder
+
+from iotrace.replay import measure as measuring
+from iotrace.replay import run as running
+from iotrace.replay.plan import build_plan
+from iotrace.replay.run import Options, replay_plan
+from iotrace.trace.reader import open_trace
+
+THREADS = 4
+DATA = ("pread64", "pwrite64", "ftruncate")
+BY_NAME = ("openat", "unlink")
+
+
+def shared_trace(seed: int, calls: int) -> TraceBuilder:
+    """Threads that read, write, truncate, make, rename and remove the same few files, partly at the same time."""
+    chance = random.Random(seed)
+    trace = TraceBuilder(duration_ns=9_000)
+    threads = [0, *(trace.thread() for _ in range(THREADS - 1))]
+    opened = {name: trace.open(name, os.O_RDWR, size=1 << 20) for name in ("a", "b")}
+    for number in range(calls):
+        thread, name = chance.choice(threads), chance.choice("ab")
+        what = chance.random()
+        offset = chance.randrange(0, 200) * 4096
+        duration = chance.randrange(100, 30_000)
+        if what < 0.5:
+            trace.read(opened[name], name, offset, 4096, op="pread64", thread=thread, duration=duration)
+        elif what < 0.9:
+            trace.write(opened[name], name, offset, 4096, op="pwrite64", thread=thread, duration=duration)
+        elif what < 0.95:
+            trace.on("ftruncate", opened[name], name, size=1 << 20, thread=thread, duration=duration)
+        else:
+            made = trace.open(f"new{number}", os.O_WRONLY | os.O_CREAT, existed=False, mode=0o644, thread=thread)
+            trace.close(made, f"new{number}", thread=chance.choice(threads))
+            trace.named("unlink", f"new{number}", seen=False, thread=chance.choice(threads))
+    return trace
+
+
+def conflicts(events: Any) -> list[tuple[int, int]]:
+    """All pairs of events of which the first must end before the second begins, taken straight from the trace."""
+    from iotrace.trace.operations import OPERATIONS
+
+    names = [OPERATIONS[op].name for op in events.op]
+    level = {"pread64": 0, "pwrite64": 1}
+    found = []
+    n = len(names)
+    for i in range(n):
+        for j in range(n):
+            ended = events.time_ns[i] + events.duration_ns[i] <= events.time_ns[j]
+            if not ended or events.thread[i] == events.thread[j] or events.time_ns[i] >= events.time_ns[j]:
+                continue
+            one, other = level.get(names[i], 2), level.get(names[j], 2)
+            # a file may be closed after its name is gone: descriptions and names are ordered each for themselves
+            data = names[i] in DATA and names[j] in DATA and events.file[i] == events.file[j]
+            name = names[i] in BY_NAME and names[j] in BY_NAME and events.path[i] == events.path[j]
+            description = events.open[i] >= 0 and events.open[i] == events.open[j]
+            description = description and not (names[i] in DATA and names[j] in DATA)
+            if (data or name or description) and (one == 2 or other == 2 or one != other):
+                found.append((i, j))
+    return found
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_access_began_before_one_that_it_conflicts_with_had_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    trace = open_trace(shared_trace(seed, 500).save(tmp_path / "T.iotrace"))
+    plan = build_plan(trace)
+    ran: list[Any] = []
+    measured = measuring.measure
+
+    def keep(*arguments: Any) -> Any:
+        ran.extend(one for one in arguments if hasattr(one, "started"))
+        return measured(*arguments)
+
+    monkeypatch.setattr(running, "measure", keep)
+    (tmp_path / "fs").mkdir()
+    run = replay_plan(plan, trace, [tmp_path / "fs"], Options(timing="asap")).info.runs[0]
+    assert run.errors == 0
+    from iotrace.replay.columns import load_tables
+
+    events = load_tables(trace).events
+    row_of = np.full(len(events), -1)
+    calls = np.flatnonzero((plan.rows.event >= 0) & ~plan.rows.extra)
+    row_of[plan.rows.event[calls]] = calls
+    (outcome,) = ran
+    raw = conflicts(events)
+    assert len(raw) > 10_000
+    begun, ended = outcome.started, outcome.started + outcome.took
+    late = [(i, j) for i, j in raw if ended[row_of[i]] > begun[row_of[j]]]
+    assert late == []
