@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from builders import TraceBuilder
 
-from iotrace.errors import StorageError
+from iotrace.errors import StorageError, UsageError
+from iotrace.replay.cache import cached_pages
 from iotrace.replay.direct import alignment_of
 from iotrace.replay.run import run_replay
 from iotrace.trace.reader import open_trace
@@ -48,6 +49,29 @@ def test_odd_offsets_and_sizes_are_rounded_out_and_counted(tmp_path: Path, engin
     assert run.fidelity["substituted"] == 6
     (note,) = [one for one in info.warnings if "--direct" in one]
     assert note.startswith("--direct: 6 of 7 reads and writes were rounded out to multiples of")
+
+
+def test_nothing_of_the_files_is_in_the_page_cache(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    file = trace.open("x.mrc", size=1 << 20)
+    trace.read(file, "x.mrc", 4096, 8192, op="pread64")
+    trace.close(file, "x.mrc")
+    saved = open_trace(trace.save(tmp_path / "T.iotrace"))
+    cached = []
+    for name, direct in (("buffered", False), ("direct", True)):
+        (tmp_path / name).mkdir()
+        info = run_replay(saved, tmp_path / name, timing="asap", keep=True, direct=direct).info
+        assert info.options["cache"] == ("cold" if direct else "recorded")
+        (copy,) = (tmp_path / name).rglob("*.mrc")
+        with copy.open("rb") as opened:
+            cached.append(cached_pages(opened.fileno(), 1 << 20))
+    assert cached[0] > 0
+    assert cached[1] == 0
+
+
+def test_a_warm_cache_and_direct_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--direct reads past the page cache"):
+        run_replay(open_trace(unaligned(tmp_path)), tmp_path, direct=True, cache="warm")
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
