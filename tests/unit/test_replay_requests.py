@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from builders import TraceBuilder
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from iotrace.replay.columns import CALL_OF, Events, load_tables
@@ -103,6 +103,18 @@ def expected_gaps(events: Events, rows: Rows) -> list[tuple[int, int]]:
 
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
+# between two calls that are replayed one that is not, soon after a completion: what it worked is no more than that
+@example(
+    [
+        ("uring.read", 0, 0, 90_000, None, True),
+        ("pread64", 0, 95_000, 10, 0, False),
+        ("pread64", 0, 200_000, 10, 200_000, True),
+    ]
+)
+# a thread that has nothing to do until a completion, and only then works
+@example(
+    [("uring.read", 0, 0, 90_000, None, True), ("pread64", 0, 50_000, 10, 0, True), ("pread64", 0, 60_000, 10, 0, True)]
+)
 def test_gaps_count_from_the_last_completion(
     steps: list[tuple[str, int, int, int, int | None, bool]],
 ) -> None:  # fmt: skip
