@@ -88,6 +88,16 @@ def touch(context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
+@_typed
+def load32(context: Any, address: Any) -> Any:
+    """Acquire load of an unsigned 32-bit word, such as the head or tail of an io_uring."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(builder.load_atomic(_pointer(builder, args[0], 32), "acquire", 4), _I64)
+
+    return types.int64(types.int64), generate
+
+
 def _store_of(bits: int, ordering: str) -> Any:
     def function(context: Any, address: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -108,6 +118,8 @@ set_relaxed = _store_of(64, "monotonic")
 poke64 = _store_of(64, "")
 poke32 = _store_of(32, "")
 poke16 = _store_of(16, "")
+
+store32 = _store_of(32, "release")
 
 
 def _rmw_of(operation: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.columns import NONE, Events, Ints
+from iotrace.replay.columns import CALL_OF, NONE, Events, Ints
 from iotrace.replay.payload import BLOCK
 from iotrace.replay.rows import Rows
 from iotrace.replay.select import COPIES, KIND, OPENS, _table
@@ -52,7 +52,7 @@ class Actions:
 def actions_of(rows: Rows, events: Events) -> Actions:
     """What to do beside each row; reads and writes whose place the trace does not know are left alone."""
     n = len(rows)
-    event, op = rows.event, rows.op
+    event, op = rows.event, CALL_OF[rows.op]
     real = (event >= 0) & ~rows.extra
     at = np.where(event >= 0, event, 0)
     if len(events) == 0:

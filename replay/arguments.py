@@ -196,7 +196,7 @@ class Builder:
         self.folders = WorkingFolders(tables, mapping, selection)
         self.numbers = call_numbers()
         self.base = np.append(descriptors.base, -1)
-        self.open_flags = np.append(_open_flags(tables), 0)
+        self.open_flags = np.append(open_flags(tables), 0)
         self.open_kept = np.append(selection.open_kept, False)
         self.open_node = np.append(selection.open_node, np.int32(-1))
         self.path_node = np.append(mapping.node, np.int32(-1))
@@ -477,7 +477,7 @@ def _or_zero(values: Ints) -> Ints:
     return np.where(values == NONE, 0, values)
 
 
-def _open_flags(tables: Tables) -> Ints:
+def open_flags(tables: Tables) -> Ints:
     """Flags of each description, shape (opens,)."""
     events = tables.events
     flags = np.zeros(tables.opens + 1, np.int64)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from iotrace.errors import TraceError
-from iotrace.trace.operations import NUMBER_OF
+from iotrace.trace.operations import CALL_OF_REQUEST, NUMBER_OF, OPERATIONS
 from iotrace.trace.reader import Trace
 from iotrace.trace.texts import path_bytes as path_bytes
 
@@ -34,14 +34,20 @@ NO_ID: Final = -(1 << 31)
 _LIMIT: Final = 1 << 61
 """Times beyond are damage; clipped, so that differences cannot overflow."""
 CHUNK_ROWS: Final = 1 << 16
+CALL_OF: Final = np.arange(len(OPERATIONS) + 1, dtype=np.int16)
+"""Operation → the call that does the same: another for requests to io_uring and libaio. The last entry is for -1."""
+CALL_OF[[NUMBER_OF[name] for name in CALL_OF_REQUEST]] = [NUMBER_OF[call] for call in CALL_OF_REQUEST.values()]
+CALL_OF[-1] = -1
+_FSYNC_DATASYNC: Final = 1
 
 
 class Events:
     """Events in order of completion, one NumPy array a column, each of shape (n,).
 
-    `process`, `path`, `file`, … are rows of the other tables; `thread` and `open` are numbered densely from 0. Columns
-    of ids stand in memory; the others are read when they are first asked for, and again after a `release`. A column
-    that is null throughout takes no memory (and cannot be written to).
+    `process`, `path`, `file`, … are rows of the other tables; `thread` and `open` are numbered densely from 0. What was
+    asked of io_uring or libaio (`asynchronous`) stands in `op` as the call that does the same; `asked` is the operation
+    as recorded. Columns of ids stand in memory; the others are read when they are first asked for, and again after a
+    `release`. A column that is null throughout takes no memory (and cannot be written to).
     """
 
     time_ns: Ints
@@ -65,10 +71,15 @@ class Events:
     mode: Ints
     child: Ids
     result: Ints
+    ring: Ints
+    batch: Ints
+    asked: npt.NDArray[np.int16]
+    asynchronous: Flags
 
     def __init__(self, count: int, read: Callable[[str], npt.NDArray[Any]], **columns: npt.NDArray[Any]) -> None:
         self._count = count
         self._read = read
+        self._changed: set[str] = set()
         self.__dict__.update(columns)
 
     def __len__(self) -> int:
@@ -83,7 +94,13 @@ class Events:
     def release(self, *names: str) -> None:
         """Give back the memory of columns that are not needed for now."""
         for name in names:
-            self.__dict__.pop(name, None)
+            if name not in self._changed:
+                self.__dict__.pop(name, None)
+
+    def change(self, name: str, column: npt.NDArray[Any]) -> None:
+        """Put another column in the place of the recorded one; it outlives a `release`."""
+        self.__dict__[name] = column
+        self._changed.add(name)
 
     def at(self, rows: slice | npt.NDArray[Any]) -> Events:
         """Some of the events; their columns are taken when they are first asked for."""
@@ -180,6 +197,8 @@ def load_tables(trace: Trace) -> Tables:
         _make_dense(columns[name], values)
     nothing = np.broadcast_to(np.int32(-1), source.count)
     columns |= {name: nothing for name in _ID_NAMES if len(columns[name]) == 0}
+    columns["asked"] = columns["op"]
+    columns["op"], columns["asynchronous"] = source.calls(columns["op"])
     picked = files.take(pa.array(file_rows))
     existed = picked.column("existed").to_pylist()
     return Tables(
@@ -209,6 +228,7 @@ class _Source:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._first = _first_part(trace)
+        self._reserves = np.zeros(0, np.int64)
         self.count = -1
 
     def ids(self) -> dict[str, Any]:
@@ -235,10 +255,31 @@ class _Source:
             result[name] = np.concatenate(whole)
         return result
 
+    def calls(self, op: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.int16], Flags]:
+        """Operations with calls that do the same in the place of requests, and which events were requests."""
+        found = [np.flatnonzero(CALL_OF[op[rows]] != op[rows]) + rows.start for rows in chunks(len(op))]
+        requests = np.concatenate([np.zeros(0, np.int64), *found])
+        if len(requests) == 0:
+            return op, np.broadcast_to(np.False_, len(op))
+        call, asynchronous = op.copy(), np.zeros(len(op), np.bool_)
+        call[requests] = CALL_OF[op[requests]]
+        asynchronous[requests] = True
+        self._reserves = requests[op[requests] == NUMBER_OF["uring.fallocate"]]
+        syncs = requests[op[requests] == NUMBER_OF["uring.fsync"]]
+        if len(syncs):
+            data_only = np.maximum(self.ints("flags")[syncs], 0) & _FSYNC_DATASYNC != 0
+            call[syncs[data_only]] = NUMBER_OF["fdatasync"]
+        return call, asynchronous
+
     def ints(self, name: str) -> Ints:
         """A column that is no id."""
         try:
-            return self._ints(name)
+            values = self._ints(name)
+            if name == "flags" and len(self._reserves):
+                # fallocate has as flags what its request has as mode
+                values = values if values.flags.writeable else values.copy()
+                values[self._reserves] = np.maximum(self._ints("mode")[self._reserves], 0)
+            return values
         except (pa.ArrowException, ValueError, IndexError) as error:
             raise TraceError(f"{self._trace.folder} is damaged: {str(error).splitlines()[0]}.") from None
 

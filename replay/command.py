@@ -30,7 +30,11 @@ def replay(
     fs: Annotated[list[Path] | None, Parameter(**_MANY)] = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     map: Annotated[list[str] | None, Parameter(**_MANY)] = None,
-    engine: Literal["psync"] = "psync",
+    engine: Literal["psync", "uring"] = "psync",
+    depth: int = 1,
+    batch: int = 1,
+    fixed: Annotated[bool, Parameter(negative=())] = False,
+    direct: Annotated[bool, Parameter(negative=())] = False,
     timing: Literal["asap", "think", "original"] = "think",
     speed: float = 1.0,
     order: Literal["file", "thread"] = "file",
@@ -70,7 +74,17 @@ def replay(
         Recorded path that moves to the mount, with all beneath it; may be given again. By default the working folder
         of the recorded command and every mount that is not the system's own.
     engine
-        How calls are issued: psync issues each recorded call itself, in one thread for each recorded thread.
+        How calls are issued: psync issues each recorded call itself, in one thread for each recorded thread; uring
+        gives reads, writes and fsyncs to io_uring, and falls back to psync where there is none.
+    depth
+        Requests of a thread in flight at a time, with --engine uring. 1 is the recorded program; more is another
+        program, of which independent reads and writes overlap.
+    batch
+        Requests submitted at a time, with --engine uring.
+    fixed
+        Register files and buffers with the ring, with --engine uring.
+    direct
+        Open all files with O_DIRECT; offsets and sizes are rounded out to what the mounts ask for, which is counted.
     timing
         asap: without gaps. think: the recorded gaps between the calls of a thread, their CPU time burnt, the rest
         slept. original: each call at its recorded time.
@@ -93,7 +107,7 @@ def replay(
         Share of the files' blocks that repeat others, 0 to 1.
     cache
         This client's page cache before each run. recorded: of each file as many pages as the recording saw; warm: all
-        that is read; cold: nothing.
+        that is read; cold: nothing, as always with --direct.
     drop_caches
         With --cache cold: empty the caches of the whole machine; needs root.
     force
@@ -126,8 +140,8 @@ def replay(
     with _progress() as progress:
         result = run_replay(
             trace, fs, prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order, repeat=repeat,
-            max_bytes=limit, keep=keep, compress=compress, duplicate=duplicate, staged=staged, cache=cache,
-            drop_caches=drop_caches, progress=progress,
+            max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct, compress=compress,
+            duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, progress=progress,
         )  # fmt: skip
     saved = result.save(target, force=force)
     errors = sum(run.errors for run in result.info.runs)

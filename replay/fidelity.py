@@ -19,9 +19,9 @@ import numpy as np
 
 from iotrace.errors import TraceError
 from iotrace.replay.arguments import call_numbers
-from iotrace.replay.columns import NONE, Ints, Tables, load_tables
+from iotrace.replay.columns import CALL_OF, NONE, Ints, Tables, load_tables
 from iotrace.replay.measure import expected
-from iotrace.replay.rows import BEGIN, END, LINK, MARKER, ORDER, STATUS, TOUCH, Plan
+from iotrace.replay.rows import BEGIN, END, LINK, MARKER, ORDER, PLAIN, STATUS, TOUCH, Plan
 from iotrace.replay.select import FAULT, GETDENTS, ORDERS, _table
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS
 from iotrace.trace.reader import Trace
@@ -206,12 +206,16 @@ def _relative(tables: Tables, path: int) -> bytes:
 
 
 def _issued_operations(plan: Plan) -> Any:
-    """Operation that each row really issues: another than recorded where a copy lacks an end."""
-    op = plan.rows.op.copy()
+    """Operation that each row really issues: another than recorded where a copy lacks an end, or for a request."""
+    op = CALL_OF[plan.rows.op]
     numbers = call_numbers()
     replaced = plan.recorded["substituted"]
     for name in ("sendfile", "write", "pwrite64"):
         op[replaced & (plan.rows.number == numbers[NUMBER_OF[name]])] = NUMBER_OF[name]
+    # --direct names the position of what was read or written at the description's own
+    for name in ("pread64", "pwrite64"):
+        named = (plan.rows.special == PLAIN) & (plan.rows.number == numbers[NUMBER_OF[name]])
+        op[named] = NUMBER_OF[name]
     return op
 
 

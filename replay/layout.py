@@ -137,22 +137,38 @@ def lay_out(
 
 
 @compiled
+def _completed(flying: Any, count: int, time: int, last: int) -> Any:
+    """Take out the requests in flight that ended by `time`; gives how many are left, and the last end so far."""
+    left = 0
+    for i in range(count):
+        if flying[i] <= time:
+            last = max(last, flying[i])
+        else:
+            flying[left] = flying[i]
+            left += 1
+    return left, last
+
+
+@compiled
 def gaps_of(
     order: Any, order_begin: Any, event: Any, part: Any, thread_begin: Any, since: Any, time: Any, duration: Any,
-    off_cpu: Any, not_done: Any, origin: int, unknown_cpu: int, busy: Any, idle: Any, due: Any,
+    off_cpu: Any, not_done: Any, requests: Any, origin: int, unknown_cpu: int, busy: Any, idle: Any, due: Any,
 ) -> Any:  # fmt: skip
     """Gaps before the rows that are calls; see schedule.set_gaps.
 
-    `not_done`, (events,): calls that a replay does not issue, so that their own time is part of the gap after them.
+    `not_done`, (events,): calls that a replay does not issue, so that their own time is part of the gap after them;
+    `requests`, (events,) or (0,) for none: what was asked of io_uring or libaio.
 
     `since`, (threads,): what the gap before each thread's first call counts from.
     """
+    flying = np.empty(64, np.int64)  # ends of a thread's requests in flight
     for k in range(len(thread_begin)):
         row = thread_begin[k]
         last = thread_begin[k + 1] if k + 1 < len(thread_begin) else len(event)
         i = order_begin[k]
         spent, ended = np.int64(0), np.int64(0)  # CPU time since the last call; end of the event before
         first, idle_since = True, since[k]
+        in_flight, completed = 0, np.int64(-(1 << 62))
         while row < last:
             if part[row] != 0:
                 row += 1
@@ -160,15 +176,26 @@ def gaps_of(
             # the events in between were not replayed: the CPU time before them counts, their own time is idle
             while True:
                 one = order[i]
+                if in_flight > 0:
+                    in_flight, completed = _completed(flying, in_flight, time[one], completed)
                 if i > order_begin[k]:
-                    gap = max(time[one] - ended, 0)
+                    between = max(time[one] - ended, 0)
+                    gap = max(time[one] - max(ended, completed), 0)
                     off = off_cpu[one]
-                    spent += min(gap, unknown_cpu) if off < 0 else max(gap - off, 0)
+                    spent += min(gap, unknown_cpu) if off < 0 else min(max(between - off, 0), gap)
                 ended = time[one] + max(duration[one], 0)
+                if len(requests) > 0 and requests[one]:
+                    if in_flight == len(flying):
+                        more = np.empty(2 * in_flight, np.int64)
+                        more[:in_flight] = flying
+                        flying = more
+                    flying[in_flight] = ended
+                    in_flight += 1
+                    ended = time[one]
                 i += 1
                 if one == event[row]:
                     break
-            whole = max(time[one] - idle_since, 0)
+            whole = max(time[one] - (idle_since if first else max(idle_since, completed)), 0)
             burnt = np.int64(0) if first else min(max(spent, 0), whole)
             busy[row], idle[row], due[row] = burnt, whole - burnt, time[one] - origin
             spent, first, idle_since = np.int64(0), False, ended

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from iotrace.replay.columns import Ints
+from iotrace.replay.columns import CALL_OF, Ints
 from iotrace.replay.payload import Payload
 from iotrace.replay.rows import CLOSE, OPEN, Plan
 from iotrace.replay.select import DUPS, OPENS, RENAMES, TAKES_NAME, _table
@@ -94,7 +94,7 @@ def tree_hash(snapshot: Snapshot, sights: Sights | None) -> str:
 def changes_of(plan: Plan) -> Changes:
     """What a run of a plan may change: whatever it opens for writing or truncates counts as written."""
     rows, recorded = plan.rows, plan.recorded
-    op = rows.op
+    op = CALL_OF[rows.op]
     at_flags = np.array([o.arguments.index("flags") if "flags" in o.arguments else -1 for o in OPERATIONS] + [-1])
     at_flags[NUMBER_OF["openat2"]] = 4
     flags = rows.arguments[np.arange(len(op)), at_flags[op]]

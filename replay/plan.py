@@ -24,11 +24,13 @@ from iotrace.replay.arguments import (
 )
 from iotrace.replay.columns import CHUNK_ROWS, NONE, Flags, Ids, Tables, chunks, load_tables
 from iotrace.replay.descriptors import Descriptors, assign_descriptors
+from iotrace.replay.direct import Rounded, round_out
 from iotrace.replay.layout import CALL, EXTRA_CLOSE, EXTRA_DUP, THREAD_BEGINS, lay_out
 from iotrace.replay.mapping import Mapping, map_paths
 from iotrace.replay.memory import Mappings, resolve_memory
 from iotrace.replay.outcomes import Expectations, Piece, Places, Sizes
 from iotrace.replay.packing import VALUES_MAX, Packer
+from iotrace.replay.recorded import Recorded, columns_for_rides, plain_column
 from iotrace.replay.room import check_events, check_rows
 from iotrace.replay.rows import (
     BEGIN,
@@ -41,12 +43,12 @@ from iotrace.replay.rows import (
     OPEN,
     ORDER,
     PLAIN,
+    STATUS,
     TOUCH,
     UNMAP,
     Forms,
     Inherited,
     Plan,
-    Recorded,
     Rows,
     Threads,
     plan_hash,
@@ -80,7 +82,9 @@ from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.reader import Trace
 
 
-def build_plan(trace: Trace, prefixes: Sequence[str] = (), order: str = "file") -> Plan:
+def build_plan(
+    trace: Trace, prefixes: Sequence[str] = (), order: str = "file", *, rides: bool = False, alignment: int = 0
+) -> Plan:
     """Plan the replay of a trace.
 
     Parameters
@@ -89,6 +93,8 @@ def build_plan(trace: Trace, prefixes: Sequence[str] = (), order: str = "file") 
     prefixes: recorded paths that move to the mount under test; empty: the working folder and all mounts not the
     system's own.
     order: "file" keeps conflicting accesses of all threads in their recorded order, "thread" only each thread's own.
+    alignment: open files with O_DIRECT, offsets and sizes rounded out to so many bytes; 0: as recorded.
+    rides: with an alignment, rides_of will be asked although nothing rode on a ring in the recording.
 
     Raises
     ------
@@ -109,7 +115,9 @@ def build_plan(trace: Trace, prefixes: Sequence[str] = (), order: str = "file") 
     ):
         shown = ", ".join(_prefix_text(prefix) for prefix in mapping.prefixes)
         raise ReplayError(f"nothing to replay: no operation under {shown} can be replayed; choose with --map PREFIX.")
-    return _Assembly(trace, tables, mapping, selection, memory, snapshot, descriptors, order).plan()
+    rounded = round_out(tables, selection, alignment) if alignment else None
+    assembly = _Assembly(trace, tables, mapping, selection, memory, snapshot, descriptors, order, rounded, rides)
+    return assembly.plan()
 
 
 def _prefix_text(prefix: tuple[bytes, ...]) -> str:
@@ -125,12 +133,15 @@ def _without_number(tables: Tables, selection: Selection) -> None:
 
 class _Assembly:
     def __init__(
-        self, trace: Trace, tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings, snapshot:
-        Snapshot,
-        descriptors: Descriptors, order: str,
+        self, trace: Trace, tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings,
+        snapshot: Snapshot, descriptors: Descriptors, order: str, rounded: Rounded | None, rides: bool,
     ) -> None:  # fmt: skip
         self.trace, self.tables, self.mapping, self.selection = trace, tables, mapping, selection
         self.memory, self.snapshot, self.descriptors, self.order = memory, snapshot, descriptors, order
+        events = tables.events
+        # where nothing was a request there is no column of them
+        self.requests = bool(events.asynchronous.strides[0]) and bool((events.asynchronous & selection.kept).any())
+        self.rounded, self.rides = rounded, rides or self.requests
 
     def plan(self) -> Plan:
         events = self.tables.events
@@ -183,6 +194,8 @@ class _Assembly:
             write_bytes=sizes.write_bytes,
             growth_bytes=sizes.growth_bytes,
             growth_entries=sizes.growth_entries,
+            warnings=[self.rounded.note] if self.rounded else [],
+            asynchronous=self.requests,
         )
         plan.hash = plan_hash(plan)
         return plan
@@ -206,7 +219,12 @@ class _Assembly:
             piece = self._piece(layout.event[rows], layout.part[rows])
             expectations.set(piece)
             sizes.add(piece, self.tables)
-            common = (piece.op.astype(np.int64) + 1) << 16
+            if self.rounded:
+                known = piece.event >= 0
+                piece.check[known & self.rounded.loose[piece.event]] = STATUS
+                substituted.append(np.flatnonzero(known & self.rounded.changed[piece.event]) + rows.start)
+            asked = np.where(piece.is_main, self.tables.events.asked[piece.event], piece.op)
+            common = (asked.astype(np.int64) + 1) << 16
             common |= (piece.special.astype(np.int64) << 8) | (piece.extra.astype(np.int64) << 4) | piece.check
             form[rows], begin[rows] = packer.add(common, piece.number, piece.arguments, piece.kinds, piece.delta)
             special[rows], expect[rows] = piece.special, piece.expect
@@ -219,7 +237,14 @@ class _Assembly:
         )  # fmt: skip
         tree = self.mapping.tree
         paths = [tree.path(one) for one in range(len(tree))]
-        return rows_, Recorded(self.trace, layout.event, node, np.concatenate(substituted), paths), sizes
+        known = self._rounded_columns() if self.rounded else {}
+        return rows_, Recorded(self.trace, layout.event, node, np.concatenate(substituted), paths, known), sizes
+
+    def _rounded_columns(self) -> dict[str, Any]:
+        """What rows are to find in the place of what was recorded."""
+        event = self.layout.event
+        known: dict[str, Any] = {name: plain_column(self.tables, event, name) for name in ("size", "offset", "result")}
+        return known | (columns_for_rides(self.tables, event) if self.rides else {})
 
     def _piece(self, event: Ids, part: npt.NDArray[np.uint8]) -> Piece:
         """Some rows: recorded calls, extra duplications, extra closes, begins, ends."""

@@ -66,7 +66,7 @@ class Trees:
     def cache(self, tree: PreparedTree, mount_type: str) -> list[str]:
         """Bring the page cache to the chosen state; gives sentences about what that did not reach."""
         report = set_cache(
-            self._plan.snapshot, tree.tree, self._options.cache, self._sights, read_files=self._read_files,
+            self._plan.snapshot, tree.tree, self._options.cache_state, self._sights, read_files=self._read_files,
             mount_type=mount_type, drop_caches=self._options.drop_caches, stop=self._asked.event,
         )  # fmt: skip
         self._asked.check()

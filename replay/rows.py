@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from iotrace.replay.arguments import CONSTANT, VALUE, Strings
-from iotrace.replay.columns import NONE, Flags, Ids, Ints, load_tables
+from iotrace.replay.columns import Flags, Ids, Ints
 from iotrace.replay.packing import unpack_values
+from iotrace.replay.recorded import Recorded
 from iotrace.replay.snapshot import Snapshot
-from iotrace.trace.reader import Trace
 
 # what the kernel does with a row
 PLAIN: Final = 0
@@ -197,7 +197,8 @@ class Plan:
     lane_begin: (lanes + 1,), first row of each lane.
     read_bytes, write_bytes: largest buffer that any call needs.
     growth_bytes, growth_entries: at most so much is added to the tree by the run.
-    recorded: what the recording said of each row's event, see Recorded.
+    recorded: what the recording said of each row's event, see iotrace.replay.recorded.
+    asynchronous: some rows were requests to io_uring or libaio.
     not_replayed: recorded operations left out, by reason.
     hash: sha256 over all of it.
     """
@@ -222,6 +223,7 @@ class Plan:
     not_replayed: dict[str, int]
     prefixes: list[str]
     warnings: list[str] = field(default_factory=list)
+    asynchronous: bool = False
     hash: str = ""
 
     @property
@@ -236,35 +238,6 @@ class Plan:
         forms = rows.forms
         counted: Flags = ((forms.op >= 0) & ~forms.extra & (forms.special != ORDER))[rows.form]
         return counted
-
-
-class Recorded:
-    """What the recording said of each row of a plan: `recorded["size"]` and so on.
-
-    size, offset, count, result (NONE for null) and file (-1) are arrays of shape (rows,), read from the trace when they
-    are first asked for; node is the node of the row's name, (rows,), int32, -1 for none; paths holds the generated path
-    of each node; substituted, (rows,), says which copies lack an end and are issued as other calls.
-    """
-
-    def __init__(self, trace: Trace, event: Ids, node: Ids, substituted: Ints, paths: list[bytes]) -> None:
-        self._trace, self._event = trace, event
-        self._substituted = substituted
-        self._known: dict[str, Any] = {"node": node, "paths": paths}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._known:
-            self._known[name] = self._read(name)
-        return self._known[name]
-
-    def _read(self, name: str) -> Any:
-        if name == "substituted":
-            rows = np.zeros(len(self._event), np.bool_)
-            rows[self._substituted] = True
-            return rows
-        if name not in ("size", "offset", "count", "result", "file"):
-            raise KeyError(name)
-        column = getattr(load_tables(self._trace).events, name)
-        return np.where(self._event >= 0, column[self._event], NONE)
 
 
 _ROW_COLUMNS: Final = (

@@ -23,15 +23,20 @@ from iotrace.compiling import is_compiled
 from iotrace.errors import ReplayError, StorageError, UsageError
 from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
 from iotrace.replay.cache import STATES
+from iotrace.replay.direct import alignment_of
 from iotrace.replay.ground import Ground
 from iotrace.replay.guard import page_guard
 from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels.ring import DEPTH_MAX
+from iotrace.replay.kernels.ring_lane import run_ring_lane
 from iotrace.replay.lanes import NUMBERS_SPARE, LaneMemory, Openings, resolve_strings
 from iotrace.replay.measure import Measured, measure, tables_of
 from iotrace.replay.payload import Contents, Payload
 from iotrace.replay.plan import build_plan
 from iotrace.replay.readying import Trees
 from iotrace.replay.result import MountInfo, Result, ResultInfo, Run
+from iotrace.replay.rides import Rides, rides_of
+from iotrace.replay.ring import LSEEK, no_ring_warning, refuse_broken_rings, ring_tables, why_no_ring
 from iotrace.replay.rows import Plan
 from iotrace.replay.sight import load_sights
 from iotrace.replay.stage import check_room, needs_of
@@ -39,7 +44,7 @@ from iotrace.replay.stopping import Asked, stop_signals, wake
 from iotrace.trace.reader import Trace, open_trace
 
 TIMINGS: Final = {"asap": kernel.ASAP, "think": kernel.THINK, "original": kernel.ORIGINAL}
-ENGINES: Final = ("psync",)
+ENGINES: Final = ("psync", "uring")
 
 CACHE_WARNING: Final = (
     "Reads may come from this client's page cache (--cache {}): for those of the storage itself, --cache cold."
@@ -58,11 +63,20 @@ class Options:
     repeat: int = 1
     max_bytes: int | None = None
     keep: bool = False
+    depth: int = 1
+    batch: int = 1
+    fixed: bool = False
+    direct: bool = False
     compress: float = 0.0
     duplicate: float = 0.0
     staged: Path | None = None
     cache: str = "recorded"
     drop_caches: bool = False
+
+    @property
+    def cache_state(self) -> str:
+        """State of the page cache before a run: with O_DIRECT nothing is to be there."""
+        return "cold" if self.direct else self.cache
 
 
 def run_replay(
@@ -77,6 +91,10 @@ def run_replay(
     repeat: int = 1,
     max_bytes: int | None = None,
     keep: bool = False,
+    depth: int = 1,
+    batch: int = 1,
+    fixed: bool = False,
+    direct: bool = False,
     compress: float = 0.0,
     duplicate: float = 0.0,
     staged: str | Path | None = None,
@@ -92,7 +110,8 @@ def run_replay(
     fs: folder on the mount under test; with several, runs alternate between them (A B, B A, …).
     prefixes: recorded paths that move there; empty: the command's working folder and every mount that is not the
     system's own.
-    engine: "psync": each recorded call itself, one thread for each recorded thread.
+    engine: "psync": each recorded call itself, one thread for each recorded thread; "uring": reads, writes and fsyncs
+    as requests to io_uring.
     timing: "asap" without gaps; "think" with the recorded gaps between a thread's calls; "original" at the recorded
     times.
     speed: gaps and times are divided by this.
@@ -100,9 +119,13 @@ def run_replay(
     repeat: runs on each mount.
     max_bytes: most bytes to put on a mount.
     keep: leave the trees there.
+    depth: requests of a thread in flight at a time ("uring"); above 1 that is another program than the recorded one.
+    batch: requests submitted at a time.
+    fixed: register files and buffers with the ring.
+    direct: open all files with O_DIRECT, with offsets and sizes rounded out to what the mounts ask for.
     compress, duplicate: shares (0 to 1) of the files' contents that a compressor saves, and that repeat others.
     staged: a tree that was kept, or the folder that it lies in: it is used again, and kept again.
-    cache: state of this client's page cache before each run: "recorded", "warm" or "cold".
+    cache: state of this client's page cache before each run: "recorded", "warm" or "cold"; with `direct` cold.
     drop_caches: with "cold": empty the caches of the whole machine; needs root.
     progress: called with (what, done, total) while a tree is made (bytes) and while it runs (rows are not told; total
     0).
@@ -119,8 +142,8 @@ def run_replay(
     UsageError: an option makes no sense.
     """
     options = Options(
-        list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, compress, duplicate,
-        Path(staged) if staged is not None else None, cache, drop_caches,
+        list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, depth, batch, fixed, direct, compress,
+        duplicate, Path(staged) if staged is not None else None, cache, drop_caches,
     )  # fmt: skip
     _check(options)
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
@@ -132,7 +155,8 @@ def run_replay(
     folders = [Path(one) for one in ([fs] if isinstance(fs, (str, Path)) else fs)]
     if not folders:
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
-    plan = build_plan(opened, options.prefixes, options.order)
+    alignment = alignment_of(folders) if direct else 0
+    plan = build_plan(opened, options.prefixes, options.order, rides=engine == "uring", alignment=alignment)
     return replay_plan(plan, opened, folders, options, progress)
 
 
@@ -145,6 +169,14 @@ def _check(options: Options) -> None:
             raise UsageError(f"{name} {value}: choose one of {', '.join(allowed)}.")
     if not options.speed > 0 or options.speed == float("inf"):
         raise UsageError(f"--speed {options.speed}: a factor above 0, such as 2 for twice as fast.")
+    if options.engine != "uring" and (options.depth, options.batch, options.fixed) != (1, 1, False):
+        raise UsageError("--depth, --batch and --fixed are options of --engine uring.")
+    if not 1 <= options.batch <= options.depth <= DEPTH_MAX:
+        raise UsageError(
+            f"--depth {options.depth} --batch {options.batch}: a depth from 1 to {DEPTH_MAX}, a batch up to it."
+        )
+    if options.direct and options.cache == "warm":
+        raise UsageError("--cache warm: --direct reads past the page cache; leave one of them out.")
     if options.repeat < 1:
         raise UsageError(f"--repeat {options.repeat}: at least 1.")
 
@@ -165,9 +197,10 @@ def replay_plan(
         check_room(needs, folder, options.max_bytes, needs.staged_bytes if options.staged else 0)
     info = _result_info(plan, trace, folders, options)
     contents = Contents(Payload(compress=options.compress, duplicate=options.duplicate))
+    rides = _rides(plan, options, info.warnings)
     measured: list[Measured] = []
     with stop_signals() as asked, ExitStack() as ends:
-        if progress and not is_compiled(kernel.run_lane):
+        if progress and not is_compiled(run_ring_lane if rides else kernel.run_lane):
             progress("compiling, once after the installation", 0, 0)
         _prepare(plan)
         trees = Trees(plan, contents, sights, options, needs, asked, ends, progress)
@@ -183,7 +216,7 @@ def replay_plan(
                         info.warnings.append(note)
                 if progress:
                     progress(f"replaying on {folder}", 0, 0)
-                outcome = _run_lanes(plan, tree.ground, options, asked)
+                outcome = _run_lanes(plan, rides, tree.ground, options, asked)
                 asked.check()
                 if outcome.full:
                     raise StorageError(
@@ -230,7 +263,7 @@ def _prepare(plan: Plan) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _run_lanes(plan: Plan, ground: Ground, options: Options, asked: Asked) -> Outcome:
+def _run_lanes(plan: Plan, rides: Rides | None, ground: Ground, options: Options, asked: Asked) -> Outcome:
     rows, threads, n = plan.rows, plan.threads, len(plan.rows)
     started, took = np.zeros(n, np.int64), np.zeros(n, np.int64)
     result = np.full(n, kernel.NOT_RUN, np.int64)
@@ -254,12 +287,25 @@ def _run_lanes(plan: Plan, ground: Ground, options: Options, asked: Asked) -> Ou
                 started, took, result,
             )  # fmt: skip
 
-        _warm_up(arguments)
+        rings = ring_tables(plan, rides, memory.tables, options.fixed) if rides else []
+
+        def work(lane: int, first: int, last: int, control: Any, lines: Any) -> tuple[Any, tuple[Any, ...]]:
+            values = arguments(lane, first, last, control, lines)
+            if rides is None:
+                return kernel.run_lane, values
+            return run_ring_lane, (
+                *values, rides.opcode, rides.slot, rides.length, rides.offset, rides.count, rides.how, rides.buffer,
+                rides.room, rides.behind, rides.reposition, rides.together, places, rings[lane].ctypes.data,
+                LSEEK,
+            )  # fmt: skip
+
+        places = rides.place_of_slot.copy() if rides else None
+        _warm_up(work)
         workers = []
         for lane in range(plan.lanes):
             begin, end = int(plan.lane_begin[lane]), int(plan.lane_begin[lane + 1])
-            values = arguments(lane, begin, end, control, lines)
-            workers.append(threading.Thread(target=kernel.run_lane, args=values, daemon=True))
+            function, values = work(lane, begin, end, control, lines)
+            workers.append(threading.Thread(target=function, args=values, daemon=True))
         asked.watch(control)
         try:
             try:
@@ -279,6 +325,7 @@ def _run_lanes(plan: Plan, ground: Ground, options: Options, asked: Asked) -> Ou
                     f"a thread cannot have its own working folder (unshare: {os.strerror(int(failed))}): "
                     "the container's seccomp profile must allow it."
                 )
+            refuse_broken_rings(rings, control)
             cpu = _cpu_s()
             started_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
             control[kernel.START_NS] = started_ns
@@ -297,6 +344,7 @@ def _run_lanes(plan: Plan, ground: Ground, options: Options, asked: Asked) -> Ou
                 time.sleep(0.002)
             asked.watch(None)
             _unmap(plan, map_base, rows)
+        refuse_broken_rings(rings, control)
         ended = int(lines[kernel.ENDED_NS :: kernel.LANE_WORDS].max())
     del kept_alive
     return Outcome(
@@ -312,11 +360,23 @@ def _lines(words: int) -> Any:
     return whole[skip : skip + words]
 
 
-def _warm_up(arguments: Callable[[int, int, int, Any, Any], tuple[Any, ...]]) -> None:
+def _rides(plan: Plan, options: Options, warnings: list[str]) -> Rides | None:
+    """What rides on rings, with a warning where there are none to ride on."""
+    uring = options.engine == "uring"
+    rides = rides_of(plan, all_rows=uring, depth=options.depth, batch=options.batch, fixed=options.fixed)
+    reason = why_no_ring() if rides else None
+    if reason:
+        warnings.append(no_ring_warning(options.engine, reason))
+        return None
+    return rides
+
+
+def _warm_up(work: Callable[[int, int, int, Any, Any], tuple[Any, tuple[Any, ...]]]) -> None:
     """Compile the kernel (or load it from the cache) by running no rows, in a thread whose folder may be its own."""
     control, lines = _lines(kernel.CONTROL_WORDS), _lines(kernel.LANE_WORDS)
     control[kernel.GO] = 1
-    thread = threading.Thread(target=kernel.run_lane, args=arguments(0, 0, 0, control, lines))
+    function, values = work(0, 0, 0, control, lines)
+    thread = threading.Thread(target=function, args=values)
     thread.start()
     thread.join()
 
@@ -347,8 +407,8 @@ def _result_info(plan: Plan, trace: Trace, folders: Sequence[Path], options: Opt
     from iotrace import __version__
 
     warnings = list(plan.warnings)
-    if options.cache != "cold":
-        warnings.append(CACHE_WARNING.format(options.cache))
+    if options.cache_state != "cold":
+        warnings.append(CACHE_WARNING.format(options.cache_state))
     if not trace.info.complete:
         warnings.insert(0, "The trace is incomplete (cut off, or operations were lost): so is its replay.")
     return ResultInfo(
@@ -362,8 +422,9 @@ def _result_info(plan: Plan, trace: Trace, folders: Sequence[Path], options: Opt
         options={
             "fs": [str(folder) for folder in folders], "map": plan.prefixes, "engine": options.engine,
             "timing": options.timing, "speed": options.speed, "order": options.order, "repeat": options.repeat,
-            "max_bytes": options.max_bytes, "keep": options.keep, "compress": options.compress,
-            "duplicate": options.duplicate, "staged": str(options.staged or ""), "cache": options.cache,
+            "max_bytes": options.max_bytes, "keep": options.keep, "depth": options.depth, "batch": options.batch,
+            "fixed": options.fixed, "direct": options.direct, "compress": options.compress,
+            "duplicate": options.duplicate, "staged": str(options.staged or ""), "cache": options.cache_state,
             "drop_caches": options.drop_caches,
         },
         not_replayed=dict(plan.not_replayed),

@@ -86,7 +86,8 @@ def set_gaps(rows: Rows, layout: Layout, tables: Tables, selection: Selection, l
     """Gaps between a thread's calls: what was CPU time to burn, the rest to sleep.
 
     Calls that are not replayed are part of a gap: their own time is slept. So is that of forks and execs: a replay does
-    neither.
+    neither. To give a request to io_uring or libaio takes no time; a gap begins with the last completion of one that a
+    thread without anything else to do waited for.
     """
     events = tables.events
     time_ns = events.time_ns
@@ -98,9 +99,11 @@ def set_gaps(rows: Rows, layout: Layout, tables: Tables, selection: Selection, l
     begun = np.where(begun != NONE, begun, np.where(lanes.previous_end != -1, lanes.previous_end, origin))
     rows.busy_ns, rows.idle_ns, rows.due_ns = (np.zeros(len(rows), np.int64) for _ in range(3))
     not_done = np.isin(events.op, (NUMBER_OF["fork"], NUMBER_OF["exec"]))
+    # where nothing was a request there is no column of them
+    requests = events.asynchronous if events.asynchronous.strides[0] else np.zeros(0, np.bool_)
     gaps_of(
         layout.order, layout.order_begin, rows.event, layout.part, rows.thread_begin, begun[layout.threads], time_ns,
-        np.ascontiguousarray(events.duration_ns), np.ascontiguousarray(events.off_cpu_ns), not_done, origin,
+        np.ascontiguousarray(events.duration_ns), np.ascontiguousarray(events.off_cpu_ns), not_done, requests, origin,
         UNKNOWN_CPU_NS,
         rows.busy_ns, rows.idle_ns, rows.due_ns,
     )  # fmt: skip

@@ -141,6 +141,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
 
 _REPLAYED: Final = {
     Replay.CALL: "the call itself",
+    Replay.REQUEST: "a request to a ring, or the call that does the same",
     Replay.TOUCH: "the page is touched",
     Replay.ORDER: "orders threads, issues nothing",
     Replay.NEVER: "never; its time is think time",

@@ -50,6 +50,8 @@ class Replay(StrEnum):
 
     CALL = "call"
     """the recorded call itself is issued, on the generated name"""
+    REQUEST = "request"
+    """a request to a ring of the replay's own, or the call that does the same"""
     TOUCH = "touch"
     """the page is touched in the replay's own mapping"""
     ORDER = "order"
@@ -220,7 +222,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _row("mmap.fault", Kind.MAP, "", None, None, "bytes", replay=Replay.TOUCH, calls=" "),
     # submitted at one moment, completed at another: io_uring and libaio
     *(
-        _row(name, kind, roles, None, None, result, Replay.NEVER, " ")
+        _row(name, kind, roles, None, None, result, Replay.REQUEST if name != "uring.splice" else Replay.NEVER, " ")
         for name, kind, roles, result in (
             ("uring.read", _R, "fd buffer size offset flags count", "bytes"),
             ("uring.write", _W, "fd buffer size offset flags count", "bytes"),
@@ -286,6 +288,15 @@ AIO_OPCODES: Final[dict[int, tuple[str, str]]] = {
     2: ("aio.fsync", "sync"), 3: ("aio.fdatasync", "sync"),
 }  # fmt: skip
 """Opcode of libaio (include/uapi/linux/aio_abi.h) → operation, and what its control block holds."""
+
+CALL_OF_REQUEST: Final = {
+    "uring.read": "pread64", "uring.write": "pwrite64", "uring.fsync": "fsync",
+    "uring.sync_file_range": "sync_file_range", "uring.fallocate": "fallocate", "uring.ftruncate": "ftruncate",
+    "uring.fadvise": "fadvise64", "uring.openat": "openat", "uring.close": "close", "uring.statx": "statx",
+    "uring.renameat": "renameat2", "uring.linkat": "linkat", "uring.unlinkat": "unlinkat", "uring.mkdirat": "mkdirat",
+    "aio.read": "pread64", "aio.write": "pwrite64", "aio.fsync": "fsync", "aio.fdatasync": "fdatasync",
+}  # fmt: skip
+"""Request → the call that does the same, with the same arguments."""
 
 RING_CALLS: Final = {
     # name: (x86_64, aarch64, what it does); they carry operations and are none themselves

@@ -59,6 +59,7 @@ WAKE_AT: Final = 1
 EPOCH: Final = 2
 ENDED_NS: Final = 3
 SETUP_ERROR: Final = 4
+TOUCHED: Final = 5
 LANE_WORDS: Final = 16
 
 # words of a lane's memory table: addresses of its buffers (the first five as arguments.BUFFER numbers them)
@@ -161,8 +162,8 @@ def _vector(encoded: int, count: int, table: Any) -> Any:
 
 
 @compiled
-def run_lane(
-    lane: int, first: int, last: int, timing: int, speed: float, high: int,
+def run_rows(
+    lane: int, first: int, last: int, origin: int, ended: int, timing: int, speed: float, high: int,
     special: Any, form: Any, number: Any, kinds: Any, constants: Any, value_begin: Any, values: Any,
     made: Any, closed: Any, expect: Any,
     busy: Any, idle: Any, due: Any, wait_begin: Any, wait_row: Any, awaited: Any, lane_of_row: Any,
@@ -171,28 +172,16 @@ def run_lane(
     close_begin: Any, close_slot: Any, unmap_begin: Any, unmap: Any,
     started: Any, took: Any, outcome: Any,
 ) -> Any:  # fmt: skip
-    """Run the rows [first, last) of a lane.
+    """Run the rows [first, last) of a lane that has begun.
 
-    `timing` is ASAP, THINK or ORIGINAL, `speed` divides times, `high` is the first high descriptor number,
-    `control` and `lines` are addresses; the others are the columns of iotrace.replay.rows.Rows and Threads. Gives the
-    sum of the touched bytes (so that touching is not optimised away).
+    `origin` is when the run started and `ended` when the row before ended (ns); the others are those of run_lane. Gives
+    when the last row ended.
     """
     time_at = table[TIME_AT]
     position_at, struct_at = table[POSITION_AT], table[STRUCT_AT]
     line = lines + lane * LANE_WORDS * 8
     touching = _touching() + lane * 64
     touched = np.int64(0)
-    system_call(_PRCTL, _PR_SET_TIMERSLACK, 1, 0, 0, 0, 0)
-    failure = system_call(_UNSHARE, _CLONE_FS, 0, 0, 0, 0, 0)
-    if failure < 0:
-        store(line + 8 * SETUP_ERROR, -failure)
-    add(control + 8 * READY, 1)
-    while load(control + 8 * GO) == 0 and peek(control) == 0:
-        poke64(time_at + 16, 0)
-        poke64(time_at + 24, 20_000)
-        system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
-    origin = load(control + 8 * START_NS)
-    ended = now(time_at)
     for i in range(first, last):
         if peek(control) != 0:
             break
@@ -366,8 +355,54 @@ def run_lane(
             store(control, STOP_FULL)
         if awaited[i]:
             _publish(line, i + 1)
+    # kept, so that touching is not optimised away
+    poke64(line + 8 * TOUCHED, touched)
+    return ended
+
+
+@compiled
+def begin_lane(line: int, time_at: int, control: int) -> Any:
+    """Give this thread a working folder and timers of its own, and wait for the start of the run."""
+    system_call(_PRCTL, _PR_SET_TIMERSLACK, 1, 0, 0, 0, 0)
+    failure = system_call(_UNSHARE, _CLONE_FS, 0, 0, 0, 0, 0)
+    if failure < 0:
+        store(line + 8 * SETUP_ERROR, -failure)
+    add(control + 8 * READY, 1)
+    while load(control + 8 * GO) == 0 and peek(control) == 0:
+        poke64(time_at + 16, 0)
+        poke64(time_at + 24, 20_000)
+        system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
+
+
+@compiled
+def run_lane(
+    lane: int, first: int, last: int, timing: int, speed: float, high: int,
+    special: Any, form: Any, number: Any, kinds: Any, constants: Any, value_begin: Any, values: Any,
+    made: Any, closed: Any, expect: Any,
+    busy: Any, idle: Any, due: Any, wait_begin: Any, wait_row: Any, awaited: Any, lane_of_row: Any,
+    slots: Any, strings: Any, map_base: Any, table: Any, control: int, lines: int,
+    folder: Any, umask: Any, marker_begin: Any, marker_end: Any,
+    close_begin: Any, close_slot: Any, unmap_begin: Any, unmap: Any,
+    started: Any, took: Any, outcome: Any,
+) -> Any:  # fmt: skip
+    """Run the rows [first, last) of a lane.
+
+    `timing` is ASAP, THINK or ORIGINAL, `speed` divides times, `high` is the first high descriptor number,
+    `control` and `lines` are addresses; the others are the columns of iotrace.replay.rows.Rows and Threads.
+    """
+    time_at = table[TIME_AT]
+    line = lines + lane * LANE_WORDS * 8
+    begin_lane(line, time_at, control)
+    ended = run_rows(
+        lane, first, last, load(control + 8 * START_NS), now(time_at), timing, speed, high,
+        special, form, number, kinds, constants, value_begin, values, made, closed, expect,
+        busy, idle, due, wait_begin, wait_row, awaited, lane_of_row,
+        slots, strings, map_base, table, control, lines,
+        folder, umask, marker_begin, marker_end,
+        close_begin, close_slot, unmap_begin, unmap,
+        started, took, outcome,
+    )  # fmt: skip
     store(line + 8 * ENDED_NS, ended)
-    return touched
 
 
 @compiled

@@ -1,0 +1,93 @@
+"""What the recording said of the rows of a plan: read from the trace again when it is asked for."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from iotrace.errors import TraceError
+from iotrace.replay.arguments import open_flags
+from iotrace.replay.columns import NONE, Ids, Ints, Tables, load_tables
+from iotrace.trace.reader import Trace
+
+PLAIN: Final = ("size", "offset", "count", "result", "file")
+FOR_RIDES: Final = (
+    "call", "asynchronous", "open", "other_open", "other_file", "open_flags", "flags", "start_ns", "end_ns", "ring",
+    "batch", "file_size",
+)  # fmt: skip
+
+
+class Recorded:
+    """What the recording said of each row of a plan: `recorded["size"]` and so on.
+
+    size, offset, count, result (NONE for null) and file (-1) are arrays of shape (rows,), read from the trace when they
+    are first asked for; node is the node of the row's name, (rows,), int32, -1 for none; paths holds the generated path
+    of each node; substituted, (rows,), says which rows are issued as other calls, or on other bytes, than recorded.
+
+    What iotrace.replay.rides needs, all read at once: call, asynchronous, open, other_open, other_file, flags,
+    start_ns, end_ns, ring and batch as in Events (call is its `op`), open_flags of the row's description; file_size,
+    (files,).
+
+    `known` holds columns that are to differ from the trace.
+    """
+
+    def __init__(
+        self, trace: Trace, event: Ids, node: Ids, substituted: Ints, paths: list[bytes], known: dict[str, Any]
+    ) -> None:  # fmt: skip
+        self._trace, self._event = trace, event
+        self._substituted = substituted
+        self._known: dict[str, Any] = {"node": node, "paths": paths} | known
+        self._read_again: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._known:
+            return self._known[name]
+        if name not in self._read_again:
+            self._read_again |= self._read(name)
+        return self._read_again[name]
+
+    def release(self, *names: str) -> None:
+        """Give back the memory of columns; they are read again when they are asked for."""
+        for name in names:
+            self._read_again.pop(name, None)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        if name == "substituted":
+            rows = np.zeros(len(self._event), np.bool_)
+            rows[self._substituted] = True
+            return {name: rows}
+        if name in FOR_RIDES:
+            return columns_for_rides(self._tables(), self._event)
+        if name not in PLAIN:
+            raise KeyError(name)
+        return {name: plain_column(self._tables(), self._event, name)}
+
+    def _tables(self) -> Tables:
+        tables = load_tables(self._trace)
+        if len(tables.events) <= self._event.max(initial=-1):
+            raise TraceError(f"{self._trace.folder} lost events while it was replayed: keep it until the end.")
+        return tables
+
+
+def plain_column(tables: Tables, event: Ids, name: str) -> Ints:
+    """A column of the events by row, NONE where a row has no event."""
+    column = getattr(tables.events, name)
+    return np.where(event >= 0, column[event], NONE)
+
+
+def columns_for_rides(tables: Tables, event: Ids) -> dict[str, Any]:
+    """The columns FOR_RIDES by row."""
+    events, known = tables.events, event >= 0
+
+    def of(column: Any, none: int) -> Any:
+        return np.where(known, column[event], none).astype(column.dtype)
+
+    opens = of(events.open, -1)
+    return {
+        "call": of(events.op, -1), "asynchronous": known & events.asynchronous[event],
+        "open": opens, "other_open": of(events.other_open, -1), "other_file": of(events.other_file, -1),
+        "open_flags": np.append(open_flags(tables).astype(np.int32), np.int32(0))[opens],
+        "flags": of(events.flags, 0), "start_ns": of(events.time_ns, 0), "end_ns": of(events.end_ns, 0),
+        "ring": of(events.ring, NONE), "batch": of(events.batch, NONE), "file_size": tables.file_size,
+    }  # fmt: skip
