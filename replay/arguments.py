@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.columns import NONE, Flags, Ids, Ints, Numbers, Tables
+from iotrace.replay.columns import NONE, SIZE_MAX, Flags, Ids, Ints, Numbers, Tables
 from iotrace.replay.descriptors import DEVNULL_SLOT, Descriptors
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
@@ -60,8 +60,6 @@ SCRATCH: Final = 4
 AT_FDCWD: Final = -100
 LOCK_NB: Final = 4
 F_OFD_SETLK, F_OFD_SETLKW = 37, 38
-SIZE_MAX: Final = 1 << 45
-"""Larger sizes of buffers would not lie in the address space; the kernel moves at most 2 GiB a call anyway."""
 _O_DIRECT: Final = 0o40000
 _OPEN_FLAGS: Final = 0o37777777 & ~0o20000
 """All but O_ASYNC, which would send signals."""

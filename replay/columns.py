@@ -31,6 +31,8 @@ NONE: Final = -(1 << 63)
 """A null value in a column of int64."""
 NO_ID: Final = -(1 << 31)
 """A null value in a column of ids as it stands in a trace."""
+SIZE_MAX: Final = 1 << 45
+"""Larger sizes of buffers would not lie in the address space; the kernel moves at most 2 GiB a call anyway."""
 _LIMIT: Final = 1 << 61
 """Times beyond are damage; clipped, so that differences cannot overflow."""
 CHUNK_ROWS: Final = 1 << 16

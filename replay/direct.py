@@ -22,8 +22,8 @@ from typing import Final
 import numpy as np
 
 from iotrace.errors import StorageError
-from iotrace.replay.arguments import SIZE_MAX, open_flags
-from iotrace.replay.columns import NONE, Flags, Tables
+from iotrace.replay.arguments import open_flags
+from iotrace.replay.columns import NONE, SIZE_MAX, Flags, Tables
 from iotrace.replay.select import COPIES, OPENS, Selection, _table
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.units import bytes_text

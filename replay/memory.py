@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from iotrace.replay.columns import Ids, Ints, Numbers, Tables
+from iotrace.replay.columns import SIZE_MAX, Ids, Ints, Numbers, Tables
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import FAULT, MEMORY, MMAP, Reason, Selection, _table
 from iotrace.replay.sweeps import MAP_FORGETS, MAP_MAPS, MAP_UNMAPS, MAP_USES, resolve_mappings
@@ -83,14 +83,16 @@ def resolve_memory(tables: Tables, selection: Selection, page_size: int) -> Mapp
         action[made[chosen][order]] = MAP_MAPS
         action[_MUNMAP[events.op[rows]]] = MAP_UNMAPS
         action[execs[chosen][order]] = MAP_FORGETS
+        # as long as the replay maps it, and no longer: what lies behind a mapping is this process's own memory
+        size = np.minimum(events.size[rows], SIZE_MAX)
         slot, delta, length = resolve_mappings(
-            action, events.process[rows], events.thread[rows], events.address[rows], events.size[rows],
+            action, events.process[rows], events.thread[rows], events.address[rows], size,
             events.file[rows], events.offset[rows], numbers, page_size,
         )  # fmt: skip
         # a mapping at an address that cannot be is still made, only nothing refers to it
         slot = np.where(action == MAP_MAPS, numbers, slot)
         mine = np.flatnonzero(numbers >= 0)
-        length[mine] = np.clip(events.size[rows[mine]], 0, 1 << 46)
+        length[mine] = np.maximum(size[mine], 0)
         readable = np.zeros(result.count + 1, np.bool_)
         readable[numbers[mine]] = events.mode[rows[mine]] & _PROT_READ != 0
         slot[FAULT[events.op[rows]] & ~readable[slot]] = -1

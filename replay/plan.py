@@ -237,8 +237,8 @@ class _Assembly:
         )  # fmt: skip
         tree = self.mapping.tree
         paths = [tree.path(one) for one in range(len(tree))]
-        known = self._rounded_columns() if self.rounded else {}
-        return rows_, Recorded(self.trace, layout.event, node, np.concatenate(substituted), paths, known), sizes
+        rounded = self._rounded_columns() if self.rounded else {}
+        return rows_, Recorded(self.trace, layout.event, node, np.concatenate(substituted), paths, rounded), sizes
 
     def _rounded_columns(self) -> dict[str, Any]:
         """What rows are to find in the place of what was recorded."""

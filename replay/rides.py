@@ -288,7 +288,7 @@ def _limits(
         first = lane_begin[lane]
         last_of_file[:] = -1
         last_write[:] = -1
-        last_own = np.int64(-1)
+        last_own: Any = np.int64(-1)
         for i in range(first, lane_begin[lane + 1]):
             low = max(first, i - overtaken)
             wait = low - 1

@@ -253,7 +253,8 @@ def run_ring_lane(
                 descriptor = -2 - place
                 flags = FIXED_FILE
         free = slot_of_request(ring)
-        size, kind, operation, vectors, which = length[i], buffer[i], np.int64(code), count[i], 0
+        size, kind, vectors, which = length[i], buffer[i], count[i], 0
+        operation: Any = np.int64(code)
         if stride > 0 and (kind & 1) == 0:
             address = buffers + free * stride
             if kind == 0:

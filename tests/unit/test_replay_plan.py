@@ -14,7 +14,7 @@ from iotrace.errors import ReplayError, TraceError
 from iotrace.replay.columns import components_of
 from iotrace.replay.mapping import default_prefixes, outermost
 from iotrace.replay.plan import build_plan
-from iotrace.replay.rows import BEGIN, CLOSE, END, Plan
+from iotrace.replay.rows import BEGIN, CLOSE, END, UNMAP, Plan
 from iotrace.trace.info import Mount, TraceInfo
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.reader import open_trace
@@ -388,3 +388,24 @@ def test_an_empty_trace_says_that_nothing_can_be_replayed(tmp_path: Path) -> Non
 
 def test_dots_in_a_recorded_path_cannot_lead_out_of_a_prefix() -> None:
     assert components_of("/data/job/../../etc/passwd") == [b"etc", b"passwd"]
+
+
+@pytest.mark.parametrize("size", [1 << 45, 1 << 46, 1 << 62])
+@pytest.mark.parametrize("distance", [0, 4096, 1 << 44])
+@pytest.mark.parametrize("unmapped", [None, 1 << 46, 1 << 62])
+def test_nothing_behind_a_mapping_is_unmapped_however_long_a_trace_says_that_it_was(
+    size: int, distance: int, unmapped: int | None, tmp_path: Path
+) -> None:
+    trace, address = TraceBuilder(), 0x100000000000
+    file = trace.open("x", existed=True)
+    trace.call("mmap", file=0, open=file, path=0, address=address, size=size, offset=0, flags=2, mode=1, result=0)
+    if unmapped:
+        trace.call("munmap", file=0, address=address + distance, size=unmapped, result=0)
+    plan = plan_of(trace, tmp_path)
+    op, arguments = plan.rows.op.tolist(), plan.rows.arguments
+    (length,) = [int(arguments[i, 1]) for i, one in enumerate(op) if one >= 0 and OPERATIONS[one].name == "mmap"]
+    pieces = [(delta, size) for _, delta, size in [*plan.threads.unmap.tolist(), *plan.unmap_last.tolist()]]
+    unmaps = np.flatnonzero(plan.rows.special == UNMAP)
+    pieces += [(int(plan.rows.delta[i]), int(arguments[i, 1])) for i in unmaps]
+    assert pieces
+    assert all(delta + size <= length for delta, size in pieces), (length, pieces)
