@@ -167,9 +167,9 @@ def load_tables(trace: Trace) -> Tables:
     try:
         paths, files, processes = (trace.table(name) for name in ("paths", "files", "processes"))
         source = _Source(trace)
-        path_of, path_rows = _numbering(_ints(paths.column("path")))
-        file_of, file_rows = _numbering(_ints(files.column("file")))
-        process_of, process_rows = _numbering(_ints(processes.column("process")))
+        path_of, path_rows = ids_and_rows(plain_ints(paths.column("path")))
+        file_of, file_rows = ids_and_rows(plain_ints(files.column("file")))
+        process_of, process_rows = ids_and_rows(plain_ints(processes.column("process")))
         columns = source.ids()
     except (pa.ArrowException, ValueError, IndexError) as error:
         raise TraceError(f"{trace.folder} is damaged: {str(error).splitlines()[0]}.") from None
@@ -181,8 +181,8 @@ def load_tables(trace: Trace) -> Tables:
     place = np.searchsorted(events_processes, process_of)
     for row, text in zip(place, processes.column("cwd").take(pa.array(process_rows)).to_pylist(), strict=True):
         cwd[row] = text or ""
-    umask[place] = _ints(processes.column("umask"))[process_rows]
-    parent[place] = _dense(_ints(processes.column("parent"))[process_rows], events_processes)
+    umask[place] = plain_ints(processes.column("umask"))[process_rows]
+    parent[place] = _dense(plain_ints(processes.column("parent"))[process_rows], events_processes)
     children = np.flatnonzero(columns["child"] != NO_ID)
     waits = columns["op"][children] == NUMBER_OF["wait"]
     threads = np.union1d(_distinct(columns["thread"]), _distinct(columns["child"][children[~waits]]))
@@ -209,15 +209,15 @@ def load_tables(trace: Trace) -> Tables:
         opens=len(opens),
         path_text=[text or "" for text in paths.column("text").take(pa.array(path_rows)).to_pylist()],
         path_raw=[raw or b"" for raw in paths.column("raw").take(pa.array(path_rows)).to_pylist()],
-        file_path=_dense(_ints(picked.column("path")), path_of),
+        file_path=_dense(plain_ints(picked.column("path")), path_of),
         file_type=[text or "" for text in picked.column("type").to_pylist()],
-        file_size=_ints(picked.column("size")),
-        file_mode=_ints(picked.column("mode")),
+        file_size=plain_ints(picked.column("size")),
+        file_mode=plain_ints(picked.column("mode")),
         file_existed=np.array([-1 if known is None else int(known) for known in existed], dtype=np.int8),
-        file_entries=_ints(picked.column("entries")),
+        file_entries=plain_ints(picked.column("entries")),
         file_target=[text or "" for text in picked.column("target").to_pylist()],
-        file_inherited_flags=_ints(picked.column("inherited_flags")),
-        file_inherited_offset=_ints(picked.column("inherited_offset")),
+        file_inherited_flags=plain_ints(picked.column("inherited_flags")),
+        file_inherited_offset=plain_ints(picked.column("inherited_offset")),
         process_cwd=cwd,
         process_umask=umask,
         process_parent=parent,
@@ -295,7 +295,7 @@ class _Source:
                 if not values.flags.writeable:
                     values = np.empty(self.count, np.int64)
                     values[:done] = empty
-                values[done : done + len(piece)] = _bounded(name, _ints(piece))
+                values[done : done + len(piece)] = _bounded(name, plain_ints(piece))
             elif values.flags.writeable:
                 values[done : done + len(piece)] = empty
             done += len(piece)
@@ -334,12 +334,13 @@ def _raw_ids(column: pa.Array) -> Ids:
     if column.null_count == len(column):
         return np.broadcast_to(np.int32(NO_ID), len(column))
     if column.type != pa.int32():
-        values = _ints(column)
+        values = plain_ints(column)
         return np.where((values <= NO_ID) | (values >= -NO_ID), NO_ID, values).astype(np.int32)
     return np.asarray(column.fill_null(NO_ID).to_numpy(zero_copy_only=False))
 
 
-def _ints(column: Any) -> Ints:
+def plain_ints(column: Any) -> Ints:
+    """A column of integers as int64, NONE where it is null."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     if column.null_count:
@@ -347,7 +348,7 @@ def _ints(column: Any) -> Ints:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def _numbering(ids: Ints) -> tuple[Ints, Ints]:
+def ids_and_rows(ids: Ints) -> tuple[Ints, Ints]:
     """Sorted distinct ids of a table, and the last row written for each."""
     values, first_from_the_end = np.unique(ids[::-1], return_index=True)
     return values, len(ids) - 1 - first_from_the_end

@@ -24,9 +24,8 @@ VIRTUAL_BYTES_MAX: Final = (2 << 30) + (1 << 20)
 """A call moves at most 2 GiB."""
 BUFFER_BYTES_MIN: Final = 1 << 16
 SHIFT: Final = 2048
-"""Buffered transfers go to memory half a page behind a page's begin: a multiple of a cache line (at 16 bytes behind
-one, copies took an AMD EPYC 2 to 4 times as long), and far from the source's place in its page, which on other
-processors costs a tenth where the two are equal."""
+"""Buffered transfers go to memory half a page behind a page's begin: a multiple of a cache line, for 16 bytes behind a
+page copies took an AMD EPYC 2 to 4 times as long."""
 NUMBERS_SPARE: Final = 512
 """Descriptor numbers kept between those of the trace and the high ones: this process's own, and threads out of step."""
 _PAGE: Final = mmap.PAGESIZE

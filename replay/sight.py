@@ -6,12 +6,11 @@ Numbered as iotrace.replay.columns numbers files, which StagedFile.file refers t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import pyarrow as pa
 
-from iotrace.replay.columns import NONE, Ints
+from iotrace.replay.columns import NONE, Ints, ids_and_rows, plain_ints
 from iotrace.trace.reader import Trace
 
 HOLE_BYTES_MIN: Final = 64 << 10
@@ -56,7 +55,7 @@ def load_sights(trace: Trace) -> Sights:
     """
     table = trace.table("files")
     number, blocks, pages, size, mount = (
-        _ints(table.column(name)) for name in ("file", "blocks", "cached_pages", "size", "mount")
+        plain_ints(table.column(name)) for name in ("file", "blocks", "cached_pages", "size", "mount")
     )
     existed = table.column("existed").to_pylist()
     trusted = [mount.type in TRUE_BLOCKS and "compress" not in mount.options for mount in trace.info.mounts]
@@ -66,11 +65,5 @@ def load_sights(trace: Trace) -> Sights:
     known = (blocks >= 0) & (size >= 0) & on_trusted & settled
     allocated = np.where(known, np.clip(blocks, 0, 1 << 50) * 512, NONE)
     pages = np.where(pages >= 0, pages, NONE)
-    _, last = np.unique(number[::-1], return_index=True)
-    rows = len(number) - 1 - last
+    _, rows = ids_and_rows(number)
     return Sights(allocated[rows], pages[rows])
-
-
-def _ints(column: Any) -> Ints:
-    values = column.combine_chunks().cast(pa.int64()).fill_null(NONE) if column.null_count else column
-    return np.asarray(values.to_numpy(), dtype=np.int64)

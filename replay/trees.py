@@ -61,6 +61,7 @@ class PreparedTree:
     def __init__(self, plan: Plan, ground: Ground, contents: Contents, sights: Sights | None, keep: bool) -> None:
         self.plan, self.ground, self.contents, self.sights, self._keep = plan, ground, contents, sights, keep
         self.restored: Restored | None = None
+        self._changes: Changes | None = None
         self.manifest = Manifest(FORMAT, "", contents.payload, b"", Changes())
 
     @property
@@ -78,7 +79,7 @@ class PreparedTree:
 
     def will_run(self) -> None:
         """Note what the coming run may change, beside a tree that is kept, before it does."""
-        self.manifest.changes = changes_of(self.plan)
+        self._changes = self.manifest.changes = self._changes or changes_of(self.plan)
         if self._keep:
             self.manifest.save(self.ground.folder)
             self.ground.say_kept()
@@ -126,14 +127,15 @@ def prepare_tree(
             prepared.restored = restore_tree(prepared, step, stop)
         else:
             stage(plan, ground.tree, step, stop, contents, sights)
-            if not (stop and stop.is_set()):
+            if stop and stop.is_set():
+                ground.keep = False  # half a tree is of no use to anyone
+            else:
                 seen = _seen(
                     prepared, range(len(plan.snapshot.files)), np.zeros((len(plan.snapshot.files), 3), np.int64)
                 )
                 prepared.manifest = Manifest(FORMAT, tree, contents.payload, seen.tobytes(), Changes())
                 prepared.will_run()
     except BaseException:
-        # half a tree is of no use to anyone
         ground.keep = reuse is not None
         ground.__exit__(None, None, None)
         raise

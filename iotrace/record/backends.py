@@ -131,6 +131,11 @@ def make_backend(
             f"{reason} Recording with strace instead, which sees no page faults and slows the command: up to 40 times "
             "where it does little but I/O."
         )
+    from iotrace.compiling import COMPILING, is_compiled
+    from iotrace.trace.formats.strace_kernel import feed
+
+    if not is_compiled(feed):
+        warn(COMPILING)
     return StraceBackend(writer, detachable=detachable)
 
 

@@ -14,17 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from iotrace.histogram import middles
-from iotrace.record.ebpf.tallies import Counts
+from iotrace.record.ebpf.tallies import LATENCY, SIZE, UNTIMED, WRITTEN, Counts
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.operations import OPERATIONS, Kind
-from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN, MEASURES
+from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN
 
 By = Literal["process", "job"]
 SORTS: Final = {"r": "read", "w": "write", "o": "operations", "m": "metadata", "p": "p99", "n": "name"}
 """Key on the keyboard → column to sort by."""
 _ROWS_KEPT: Final = 50_000
 """Processes after which the recorder is asked to forget those that have ended."""
-_LATENCY, _SIZE, _, _UNTIMED, _WRITTEN = range(len(MEASURES))
 _READS: Final = np.array([o.kind in BYTES_READ and o.result == "bytes" for o in OPERATIONS])
 # of copies what was written is counted by itself
 _WRITES: Final = np.array(
@@ -141,16 +140,16 @@ def _name(row: dict[str, Any], by: By) -> str:
 
 def _row(name: str, user: str, keys: npt.NDArray[np.void], values: npt.NDArray[np.void], seconds: float) -> Row:
     op, what = keys["op"], keys["what"]
-    called = ((what == _LATENCY) | (what == _UNTIMED)) & _STORAGE[op]
-    size = what == _SIZE
+    called = ((what == LATENCY) | (what == UNTIMED)) & _STORAGE[op]
+    size = what == SIZE
     return Row(
         name,
         user,
         read=float(values["sum"][size & _READS[op]].sum() / seconds),
-        write=float(values["sum"][(size & _WRITES[op]) | (what == _WRITTEN)].sum() / seconds),
+        write=float(values["sum"][(size & _WRITES[op]) | (what == WRITTEN)].sum() / seconds),
         operations=float(values["count"][called].sum() / seconds),
         metadata=float(values["count"][called & _METADATA[op]].sum() / seconds),
-        p99=_p99(keys["bucket"][called & (what == _LATENCY)], values["count"][called & (what == _LATENCY)]),
+        p99=_p99(keys["bucket"][called & (what == LATENCY)], values["count"][called & (what == LATENCY)]),
     )
 
 

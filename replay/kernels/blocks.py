@@ -201,18 +201,10 @@ def differs_at(address: int, context: int, file: int, block: int, version: int, 
             wrong |= word_at(start, i) ^ header_word(context, i, file, block, version, word)
         if wrong == 0 and end == BLOCK:
             return np.int64(-1)
-    if wrong == 0:
-        # what no whole word covers: at most the ends and the header
-        for k in range(begin, end):
-            if k >= first * 8 and k < last * 8:
-                continue
-            value = word_at(pattern, k >> 3) ^ word
-            if headed and k < HEADER:
-                value = header_word(context, k >> 3, file, block, version, word)
-            if byte_at(start, k) != (value >> (8 * (k & 7))) & 255:
-                return np.int64(k)
-        return np.int64(-1)
     for k in range(begin, end):
+        # where all whole words are right: what they do not cover, at most the ends and the header
+        if wrong == 0 and k >= first * 8 and k < last * 8:
+            continue
         value = word_at(pattern, k >> 3) ^ word
         if headed and k < HEADER:
             value = header_word(context, k >> 3, file, block, version, word)

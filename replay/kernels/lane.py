@@ -102,7 +102,7 @@ def _touching(context: Any) -> Any:
 
 
 @compiled
-def _sleep_until(due: int, time_at: int, control: int) -> Any:
+def sleep_until(due: int, time_at: int, control: int) -> Any:
     """Sleep to shortly before the due time and spin the rest, in slices that the stop flag can end."""
     while peek(control) == 0:
         left = due - now(time_at)
@@ -118,7 +118,7 @@ def _sleep_until(due: int, time_at: int, control: int) -> Any:
 
 
 @compiled
-def _await(line: int, row: int, time_at: int, control: int) -> Any:
+def await_row(line: int, row: int, time_at: int, control: int) -> Any:
     """Wait until a lane has finished a row: a few pauses, then sleep until that lane wakes us."""
     for _ in range(20):
         if load(line) > row:
@@ -136,7 +136,7 @@ def _await(line: int, row: int, time_at: int, control: int) -> Any:
 
 
 @compiled
-def _publish(line: int, finished: int) -> Any:
+def publish(line: int, finished: int) -> Any:
     """Tell the other lanes how far this one is; wake those that waited for it."""
     store(line, finished)
     if load(line + 8 * WAKE_AT) <= finished:
@@ -146,10 +146,19 @@ def _publish(line: int, finished: int) -> Any:
 
 
 @compiled
-def _vector(encoded: int, count: int, table: Any) -> Any:
-    """Fill the lane's vectors with equal shares of the size, and give their address."""
-    base, place = table[encoded & 15], table[VECTOR_AT]
-    size = encoded >> 4
+def think(ended: int, busy: int, idle: int, speed: float, time_at: int, control: int) -> Any:
+    """Let the gap after `ended` pass: its CPU time is burnt, the rest slept."""
+    if busy > 0:
+        until = ended + np.int64(busy / speed)
+        while now(time_at) < until and peek(control) == 0:
+            pause()
+    if idle > 0:
+        sleep_until(ended + np.int64((busy + idle) / speed), time_at, control)
+
+
+@compiled
+def spread(base: int, size: int, count: int, place: int) -> Any:
+    """Fill vectors with equal shares of a buffer; gives how many."""
     vectors = min(max(count, 1), VECTORS_MAX)
     share = size // vectors
     if share >= 512:
@@ -158,7 +167,7 @@ def _vector(encoded: int, count: int, table: Any) -> Any:
         length = share if k < vectors - 1 else size - share * (vectors - 1)
         poke64(place + 16 * k, base + share * k)
         poke64(place + 16 * k + 8, length)
-    return place
+    return vectors
 
 
 @compiled
@@ -187,16 +196,12 @@ def run_rows(
             break
         for k in range(wait_begin[i], wait_begin[i + 1]):
             row = wait_row[k]
-            _await(lines + lane_of_row[row] * LANE_WORDS * 8, row, time_at, control)
+            await_row(lines + lane_of_row[row] * LANE_WORDS * 8, row, time_at, control)
         what = special[i]
         if what >= 6 and what <= 8:
             if what == 6:
-                if timing == THINK and busy[i] + idle[i] > 0:
-                    until = ended + np.int64(busy[i] / speed)
-                    while now(time_at) < until and peek(control) == 0:
-                        pause()
-                    if idle[i] > 0:
-                        _sleep_until(until + np.int64(idle[i] / speed), time_at, control)
+                if timing == THINK:
+                    think(ended, busy[i], idle[i], speed, time_at, control)
                 ended = now(time_at)
                 outcome[i] = expect[i]
             elif what == 7:
@@ -221,17 +226,12 @@ def run_rows(
                     if base > 0:
                         system_call(_MUNMAP, base + unmap[k, 1], unmap[k, 2], 0, 0, 0, 0)
             if awaited[i]:
-                _publish(line, i + 1)
+                publish(line, i + 1)
             continue
         if timing == THINK:
-            if busy[i] > 0:
-                until = ended + np.int64(busy[i] / speed)
-                while now(time_at) < until and peek(control) == 0:
-                    pause()
-            if idle[i] > 0:
-                _sleep_until(ended + np.int64((busy[i] + idle[i]) / speed), time_at, control)
+            think(ended, busy[i], idle[i], speed, time_at, control)
         elif timing == ORIGINAL:
-            _sleep_until(origin + np.int64(due[i] / speed), time_at, control)
+            sleep_until(origin + np.int64(due[i] / speed), time_at, control)
         if what == 5:
             at = value_begin[i]
             base = map_base[values[at]]
@@ -250,7 +250,7 @@ def run_rows(
             ended = now(time_at)
             started[i], took[i], outcome[i] = begin, ended - begin, result
             if awaited[i]:
-                _publish(line, i + 1)
+                publish(line, i + 1)
             continue
         shape = form[i]
         a0, a1, a2 = constants[shape, 0], constants[shape, 1], constants[shape, 2]
@@ -287,7 +287,8 @@ def run_rows(
                         value = strings[value]
                     elif kind == 4:
                         a2 = values[at]
-                        value = _vector(value, a2, table)
+                        spread(table[value & 15], value >> 4, a2, table[VECTOR_AT])
+                        value = table[VECTOR_AT]
                         at += 1
                     elif kind == 5:
                         poke64(position_at + 8 * position, value)
@@ -322,7 +323,7 @@ def run_rows(
         if skip:
             started[i], took[i], outcome[i] = now(time_at), 0, SKIPPED
             if awaited[i]:
-                _publish(line, i + 1)
+                publish(line, i + 1)
             continue
         call = number[shape]
         begin = now(time_at)
@@ -331,7 +332,7 @@ def run_rows(
             result = system_call(call, a0, a1, a2, a3, a4, a5)
         if what == 10:
             while result == -_EAGAIN and peek(control) == 0 and now(time_at) - begin < _LOCK_PATIENCE_NS:
-                _sleep_until(now(time_at) + 1_000_000, time_at, control)
+                sleep_until(now(time_at) + 1_000_000, time_at, control)
                 result = system_call(call, a0, a1, a2, a3, a4, a5)
         ended = now(time_at)
         started[i], took[i], outcome[i] = begin, ended - begin, result
@@ -354,7 +355,7 @@ def run_rows(
         if (result == -_ENOSPC or result == -_EDQUOT) and expect[i] != result:
             store(control, STOP_FULL)
         if awaited[i]:
-            _publish(line, i + 1)
+            publish(line, i + 1)
     # kept, so that touching is not optimised away
     poke64(line + 8 * TOUCHED, touched)
     return ended

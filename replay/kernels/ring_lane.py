@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from iotrace.compiling import compiled
-from iotrace.machine import load, load32, now, pause, peek, poke64, store, store32, system_call
+from iotrace.machine import load, load32, now, peek, poke64, store, store32, system_call
 from iotrace.replay.kernels.lane import (
     ENDED_NS,
     LANE_WORDS,
@@ -26,12 +26,13 @@ from iotrace.replay.kernels.lane import (
     THINK,
     TIME_AT,
     VECTOR_AT,
-    VECTORS_MAX,
-    _await,
-    _publish,
-    _sleep_until,
+    await_row,
     begin_lane,
+    publish,
     run_rows,
+    sleep_until,
+    spread,
+    think,
 )
 from iotrace.replay.kernels.ring import (
     BUFFERS_AT,
@@ -39,7 +40,6 @@ from iotrace.replay.kernels.ring import (
     CQ_MASK,
     CQ_TAIL_AT,
     CQES_AT,
-    DEPTH,
     FAILURE,
     FIXED_BUFFERS,
     FIXED_FILE,
@@ -139,20 +139,6 @@ def _settle(
 
 
 @compiled
-def _spread(base: int, size: int, count: int, place: int) -> Any:
-    """Fill vectors with equal shares of a buffer, as run_rows does; gives how many."""
-    vectors = min(max(count, 1), VECTORS_MAX)
-    share = size // vectors
-    if share >= 512:
-        share = share // 512 * 512
-    for k in range(vectors):
-        length = share if k < vectors - 1 else size - share * (vectors - 1)
-        poke64(place + 16 * k, base + share * k)
-        poke64(place + 16 * k + 8, length)
-    return vectors
-
-
-@compiled
 def run_ring_lane(
     lane: int, first: int, last: int, timing: int, speed: float, high: int,
     special: Any, form: Any, number: Any, kinds: Any, constants: Any, value_begin: Any, values: Any,
@@ -179,7 +165,6 @@ def run_ring_lane(
     begin_lane(line, time_at, control)
     origin = load(control + 8 * START_NS)
     ended = now(time_at)
-    peek(ring + 8 * DEPTH)
     stride, shift = peek(ring + 8 * SLOT_BYTES), peek(ring + 8 * SLOT_SHIFT)
     buffers = peek(ring + 8 * BUFFERS_AT)
     registered = peek(ring + 8 * FIXED_BUFFERS) != 0
@@ -222,23 +207,19 @@ def run_ring_lane(
             _flush(ring, time_at, control, expect, started, took, outcome)
             for k in range(wait_begin[i], wait_begin[i + 1]):
                 row = wait_row[k]
-                _await(lines + lane_of_row[row] * LANE_WORDS * 8, row, time_at, control)
+                await_row(lines + lane_of_row[row] * LANE_WORDS * 8, row, time_at, control)
         if timing == THINK:
             if busy[i] + idle[i] > 0:
                 _flush(ring, time_at, control, expect, started, took, outcome)
-                until = ended + np.int64(busy[i] / speed)
-                while now(time_at) < until and peek(control) == 0:
-                    pause()
-                if idle[i] > 0:
-                    _sleep_until(ended + np.int64((busy[i] + idle[i]) / speed), time_at, control)
+                think(ended, busy[i], idle[i], speed, time_at, control)
         elif timing == ORIGINAL:
             _flush(ring, time_at, control, expect, started, took, outcome)
-            _sleep_until(origin + np.int64(due[i] / speed), time_at, control)
+            sleep_until(origin + np.int64(due[i] / speed), time_at, control)
         descriptor = slots[slot[i]]
         if descriptor < 0:
             started[i], took[i], outcome[i] = now(time_at), 0, SKIPPED
             if awaited[i]:
-                _publish(line, i + 1)
+                publish(line, i + 1)
             i += 1
             continue
         flags = 0
@@ -267,7 +248,7 @@ def run_ring_lane(
                 operation = WRITE_FIXED
                 which = 1
         if operation in (READV, WRITEV):
-            size = _spread(address, size, vectors, table[VECTOR_AT])
+            size = spread(address, size, vectors, table[VECTOR_AT])
             address = table[VECTOR_AT]
         elif operation == FSYNC:
             address = 0
@@ -282,7 +263,7 @@ def run_ring_lane(
             if reposition[i] >= 0:
                 system_call(seek, slots[slot[i]], reposition[i], 0, 0, 0, 0)
             if awaited[i]:
-                _publish(line, end)
+                publish(line, end)
         elif vectors > 0 or (
             together[i] <= peek(ring + 8 * PENDING) and end < last and peek(ring + 8 * IN_FLIGHT) <= room[end]
         ):

@@ -33,7 +33,7 @@ _KEY: Final = np.dtype([("process", "<u4"), ("device", "<u4"), ("op", "u1"), ("w
 _VALUE: Final = np.dtype([("count", "<i8"), ("sum", "<i8")])
 _MOVES: Final = np.array([o.kind in (Kind.READ, Kind.WRITE, Kind.COPY) and o.result == "bytes" for o in OPERATIONS])
 _COPIES: Final = np.array([o.kind is Kind.COPY for o in OPERATIONS])
-_LATENCY, _SIZE, _ERROR, _UNTIMED, _WRITTEN = range(len(MEASURES))
+LATENCY, SIZE, ERROR, UNTIMED, WRITTEN = range(len(MEASURES))
 _NOBODY: Final = np.iinfo(np.uint32).max
 
 
@@ -140,11 +140,11 @@ class TallyBackend(EbpfBackend):
         parts = []
         none = np.zeros_like(op)
         for what, chosen, bucket, total, where in (
-            (_LATENCY, timed, bucket_of(duration), duration, device),
-            (_UNTIMED, ~timed, none, none, device),
-            (_SIZE, moves, bucket_of(size), np.where(_COPIES[op] & ~from_file, 0, moved), device),
-            (_ERROR, (result < 0) & (result != d.NULL), none, none, device),
-            (_WRITTEN, _COPIES[op] & to_file, none, moved, target),
+            (LATENCY, timed, bucket_of(duration), duration, device),
+            (UNTIMED, ~timed, none, none, device),
+            (SIZE, moves, bucket_of(size), np.where(_COPIES[op] & ~from_file, 0, moved), device),
+            (ERROR, (result < 0) & (result != d.NULL), none, none, device),
+            (WRITTEN, _COPIES[op] & to_file, none, moved, target),
         ):
             keys, values = np.zeros(int(chosen.sum()), _KEY), np.ones(int(chosen.sum()), _VALUE)
             keys["process"], keys["device"] = rows[column["process"]][chosen], where[chosen]
