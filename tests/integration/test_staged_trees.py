@@ -8,6 +8,7 @@ import random
 import shutil
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -398,3 +399,14 @@ def test_what_lies_there_already_needs_no_room(world: tuple[Plan, Path]) -> None
     check_room(needs, mount, there=needs.staged_bytes)
     with pytest.raises(StorageError, match="--max-bytes"):
         check_room(needs, mount, max_bytes=10, there=needs.staged_bytes)
+
+
+def test_half_a_tree_is_not_kept_when_its_making_was_stopped(tmp_path: Path) -> None:
+    plan = build_plan(trace_of(tmp_path / "T.iotrace"))
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    stopped = threading.Event()
+    stopped.set()
+    with prepare_tree(plan, mount, PLAIN, keep=True, stop=stopped):
+        assert list(mount.iterdir())
+    assert not list(mount.iterdir())
