@@ -140,6 +140,8 @@ def stage(
             if mode != 0o700:
                 os.chmod(root + b"/" + path, mode)
         make_files(snapshot, range(len(snapshot.files)), tree, contents, sights, step, ended)
+        if ended.is_set():
+            return
         for path, first in snapshot.hard_links:
             os.link(root + b"/" + first, root + b"/" + path, follow_symlinks=False)
         for path, target in snapshot.links:

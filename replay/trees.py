@@ -236,6 +236,8 @@ class _Restoring:
             if path not in there or there[path].mode & _PERMISSIONS != mode:
                 os.chmod(self._at(path), mode)
         made = self._files()
+        if self.stop and self.stop.is_set():
+            return made
         for path, first in snapshot.hard_links:
             known = os.lstat(self._at(first)).st_ino
             if path not in there or there[path].inode != known:

@@ -402,7 +402,7 @@ def test_what_lies_there_already_needs_no_room(world: tuple[Plan, Path]) -> None
 
 
 def test_half_a_tree_is_not_kept_when_its_making_was_stopped(tmp_path: Path) -> None:
-    plan = build_plan(trace_of(tmp_path / "T.iotrace"))
+    plan = build_plan(trace_of(tmp_path))
     mount = tmp_path / "mount"
     mount.mkdir()
     stopped = threading.Event()
