@@ -22,7 +22,7 @@ _DATA_OUT: Final = (Kind.WRITE, Kind.COPY)
 
 
 class Ran(Protocol):
-    """What a run left: started and took (ns) and result of each row; see iotrace.replay.run.Outcome."""
+    """What a run left: started and took (ns) and result of each row; see iotrace.replay.crew.Outcome."""
 
     started: Any
     took: Any

@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from iotrace.replay.cache import read_files_of, set_cache
+from iotrace.replay.options import Options
 from iotrace.replay.payload import Contents
 from iotrace.replay.rows import Plan
 from iotrace.replay.sight import Sights
 from iotrace.replay.stage import Needs, check_room
 from iotrace.replay.stopping import Asked
 from iotrace.replay.trees import PreparedTree, prepare_tree, restore_tree
-
-if TYPE_CHECKING:
-    from iotrace.replay.run import Options
 
 
 class Trees:

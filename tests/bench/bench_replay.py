@@ -28,9 +28,10 @@ import pyarrow as pa
 from iotrace import __version__
 from iotrace.errors import StorageError
 from iotrace.replay.direct import alignment_of
+from iotrace.replay.options import Options
 from iotrace.replay.plan import build_plan
 from iotrace.replay.ring import why_no_ring
-from iotrace.replay.run import Options, replay_plan
+from iotrace.replay.run import replay_plan
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.reader import open_trace
 from iotrace.trace.schema import SCHEMAS

@@ -14,8 +14,9 @@ from builders import TraceBuilder
 from iotrace.replay import measure as measuring
 from iotrace.replay import run as running
 from iotrace.replay.columns import load_tables
+from iotrace.replay.options import Options
 from iotrace.replay.plan import build_plan
-from iotrace.replay.run import Options, replay_plan
+from iotrace.replay.run import replay_plan
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.reader import open_trace
 

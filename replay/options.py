@@ -1,0 +1,70 @@
+"""How to replay: the options of a run, and which of them make sense together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from iotrace.errors import UsageError
+from iotrace.replay.cache import STATES
+from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels.ring import DEPTH_MAX
+
+TIMINGS: Final = {"asap": kernel.ASAP, "think": kernel.THINK, "original": kernel.ORIGINAL}
+ENGINES: Final = ("psync", "uring")
+
+
+@dataclass(slots=True)
+class Options:
+    """How to replay; see run_replay."""
+
+    prefixes: list[str] = field(default_factory=list)
+    engine: str = "psync"
+    timing: str = "think"
+    speed: float = 1.0
+    order: str = "file"
+    repeat: int = 1
+    max_bytes: int | None = None
+    keep: bool = False
+    depth: int = 1
+    batch: int = 1
+    fixed: bool = False
+    direct: bool = False
+    compress: float = 0.0
+    duplicate: float = 0.0
+    staged: Path | None = None
+    cache: str = "recorded"
+    drop_caches: bool = False
+
+    @property
+    def cache_state(self) -> str:
+        """State of the page cache before a run: with O_DIRECT nothing is to be there."""
+        return "cold" if self.direct else self.cache
+
+
+def check_options(options: Options) -> None:
+    """Refuse what makes no sense.
+
+    Raises
+    ------
+    UsageError: with the option's name and what to choose.
+    """
+    for name, value, allowed in (
+        ("--timing", options.timing, tuple(TIMINGS)), ("--engine", options.engine, ENGINES),
+        ("--order", options.order, ("file", "thread")), ("--cache", options.cache, STATES),
+    ):  # fmt: skip
+        if value not in allowed:
+            raise UsageError(f"{name} {value}: choose one of {', '.join(allowed)}.")
+    if not options.speed > 0 or options.speed == float("inf"):
+        raise UsageError(f"--speed {options.speed}: a factor above 0, such as 2 for twice as fast.")
+    if options.engine != "uring" and (options.depth, options.batch, options.fixed) != (1, 1, False):
+        raise UsageError("--depth, --batch and --fixed are options of --engine uring.")
+    if not 1 <= options.batch <= options.depth <= DEPTH_MAX:
+        raise UsageError(
+            f"--depth {options.depth} --batch {options.batch}: a depth from 1 to {DEPTH_MAX}, a batch up to it."
+        )
+    if options.direct and options.cache == "warm":
+        raise UsageError("--cache warm: --direct reads past the page cache; leave one of them out.")
+    if options.repeat < 1:
+        raise UsageError(f"--repeat {options.repeat}: at least 1.")
