@@ -59,7 +59,8 @@ SCRATCH: Final = 4
 
 AT_FDCWD: Final = -100
 LOCK_NB: Final = 4
-F_OFD_SETLK, F_OFD_SETLKW = 37, 38
+WAITING_LOCKS: Final = (7, 38)
+"""F_SETLKW and F_OFD_SETLKW of fcntl; less one they do not wait."""
 _O_DIRECT: Final = 0o40000
 _OPEN_FLAGS: Final = 0o37777777 & ~0o20000
 """All but O_ASYNC, which would send signals."""
@@ -234,32 +235,37 @@ class Builder:
         self.calls.arguments[at, position] = value
         self.calls.kinds[at, position] = kind
 
-    def _base(self, opens: Ids) -> Ints:
-        return self.base[opens]
+    def _slot(self, event: Numbers) -> Ints:
+        """Slot of the descriptor that each event uses; _slot2: of its second one."""
+        return self.base[self.descriptors.open[event]]
+
+    def _slot2(self, event: Numbers) -> Ints:
+        return self.base[self.descriptors.other_open[event]]
 
     # one method for each role of the operations table
 
     def _fd(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         closing = self.descriptors.closed[event] if OPERATIONS[number].name == "close" else np.full(len(at), -1)
-        slot = np.where(closing >= 0, closing, self._base(self.tables.events.open[event]))
+        slot = np.where(closing >= 0, closing, self._slot(event))
         self._set(at, position, slot, DESCRIPTOR)
 
     def _fd2(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         closed, high = self.descriptors.closed[event], self.descriptors.number[event]
         same = (closed < 0) & (high < 0)  # dup2 onto itself
-        slot = np.where(same, self._base(self.tables.events.open[event]), closed)
+        slot = np.where(same, self._slot(event), closed)
         self._set(at, position, np.where(high >= 0, high, slot), np.where(high >= 0, HIGH_NUMBER, DESCRIPTOR))
 
     def _dirfd(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         events = self.tables.events
-        opens = events.other_open[event] if OPENS[number] else events.open[event]
-        self._folder(at, position, opens)
+        second = OPENS[number]
+        opens = events.other_open[event] if second else events.open[event]
+        self._folder(at, position, opens, self._slot2(event) if second else self._slot(event))
 
     def _dirfd2(self, number: int, at: Ints, event: Numbers, position: int) -> None:
-        self._folder(at, position, self.tables.events.other_open[event])
+        self._folder(at, position, self.tables.events.other_open[event], self._slot2(event))
 
-    def _folder(self, at: Ints, position: int, opens: Ids) -> None:
-        slot = np.where(self.open_kept[opens], self._base(opens), -1)
+    def _folder(self, at: Ints, position: int, opens: Ids, slots: Ints) -> None:
+        slot = np.where(self.open_kept[opens], slots, -1)
         self._set(at, position, np.where(slot >= 0, slot, AT_FDCWD), np.where(slot >= 0, DESCRIPTOR, CONSTANT))
 
     def _path(self, number: int, at: Ints, event: Numbers, position: int) -> None:
@@ -348,7 +354,7 @@ class Builder:
         elif OPERATIONS[number].name == "flock":
             flags |= LOCK_NB  # the kernel of the replay tries again for a while: no trace can make it hang
         elif OPERATIONS[number].name == "fcntl.lock":
-            flags = np.where(flags == F_OFD_SETLKW, F_OFD_SETLK, flags)
+            flags = np.where(np.isin(flags, WAITING_LOCKS), flags - 1, flags)
         self._set(at, position, flags)
 
     def _mode(self, number: int, at: Ints, event: Numbers, position: int) -> None:
@@ -433,9 +439,9 @@ class Builder:
         for position, role in enumerate(arguments):
             where, rows = at[both], event[both]
             if role == "fd":
-                self._set(where, position, self._base(events.open[rows]), DESCRIPTOR)
+                self._set(where, position, self._slot(rows), DESCRIPTOR)
             elif role == "fd2":
-                self._set(where, position, self._base(events.other_open[rows]), DESCRIPTOR)
+                self._set(where, position, self._slot2(rows), DESCRIPTOR)
             elif role in ("offset_at", "offset2_at"):
                 named = self.explicit[0 if role == "offset_at" else 1][rows]
                 offset = events.offset[rows] if role == "offset_at" else events.other_offset[rows]
@@ -446,7 +452,7 @@ class Builder:
         where, rows = at[has_source & ~has_target], event[has_source & ~has_target]
         self.calls.number[where] = numbers[NUMBER_OF["sendfile"]]
         self._set(where, 0, DEVNULL_SLOT, DESCRIPTOR)
-        self._set(where, 1, self._base(events.open[rows]), DESCRIPTOR)
+        self._set(where, 1, self._slot(rows), DESCRIPTOR)
         named = self.explicit[0][rows]
         self._set(where, 2, np.where(named, _or_zero(events.offset[rows]), 0), np.where(named, POSITION, CONSTANT))
         self._size(number, where, rows, 3)
@@ -454,7 +460,7 @@ class Builder:
         where, rows = at[~has_source], event[~has_source]
         named = self.explicit[1][rows]
         self.calls.number[where] = np.where(named, numbers[NUMBER_OF["pwrite64"]], numbers[NUMBER_OF["write"]])
-        self._set(where, 0, self._base(events.other_open[rows]), DESCRIPTOR)
+        self._set(where, 0, self._slot2(rows), DESCRIPTOR)
         self._set(where, 1, WRITE_BUFFER, BUFFER)
         self._set(where, 2, np.clip(events.result[rows], 0, SIZE_MAX), VALUE)
         self._set(where, 3, _or_zero(events.other_offset[rows]), VALUE)

@@ -135,7 +135,7 @@ class Tables:
     path_text, path_raw: text (components still joined) and raw name of each path.
     file_path: row of paths (-1 for none); file_type: "" when not known; file_existed: 1, 0, or -1 for not known;
     file_target: text of a link, "" for none; other file columns are int64 with NONE.
-    process_cwd, process_umask, process_parent, process_start_ns: of each process.
+    process_cwd, process_umask, process_parent: of each process; process_text: its command and number, for messages.
     """
 
     events: Events
@@ -153,6 +153,7 @@ class Tables:
     file_inherited_flags: Ints
     file_inherited_offset: Ints
     process_cwd: list[str]
+    process_text: list[str]
     process_umask: Ints
     process_parent: Ids
 
@@ -181,6 +182,10 @@ def load_tables(trace: Trace) -> Tables:
     place = np.searchsorted(events_processes, process_of)
     for row, text in zip(place, processes.column("cwd").take(pa.array(process_rows)).to_pylist(), strict=True):
         cwd[row] = text or ""
+    text = ["a process"] * len(events_processes)
+    names = processes.select(["command", "pid"]).take(pa.array(process_rows)).to_pylist()
+    for row, one in zip(place, names, strict=True):
+        text[row] = f"{one['command'] or 'a process'} (recorded as {one['pid']})"
     umask[place] = plain_ints(processes.column("umask"))[process_rows]
     parent[place] = _dense(plain_ints(processes.column("parent"))[process_rows], events_processes)
     children = np.flatnonzero(columns["child"] != NO_ID)
@@ -219,6 +224,7 @@ def load_tables(trace: Trace) -> Tables:
         file_inherited_flags=plain_ints(picked.column("inherited_flags")),
         file_inherited_offset=plain_ints(picked.column("inherited_offset")),
         process_cwd=cwd,
+        process_text=text,
         process_umask=umask,
         process_parent=parent,
     )

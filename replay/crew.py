@@ -1,15 +1,26 @@
-"""The threads of a run: one for each lane, started together, watched, and ended together."""
+"""The processes of a run: a worker for each recorded process, forked from a warmed parent, with a thread for each lane.
+
+Workers share what they must (the stop flag, how far lanes are, what calls returned) and nothing else: each has
+descriptors, mappings, working folder, umask and locks of its own. All start together, are watched, and end together;
+one that dies ends the run.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import gc
 import os
 import resource
+import select
+import signal
+import socket
+import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,13 +28,30 @@ from iotrace.errors import ReplayError
 from iotrace.replay.ground import Ground
 from iotrace.replay.guard import page_guard
 from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels.ring import RING_WORDS
 from iotrace.replay.kernels.ring_lane import run_ring_lane
 from iotrace.replay.lanes import NUMBERS_SPARE, LaneMemory, Openings, resolve_strings
 from iotrace.replay.options import TIMINGS, Options
 from iotrace.replay.rides import Rides
-from iotrace.replay.ring import LSEEK, refuse_broken_rings, ring_tables
+from iotrace.replay.ring import LSEEK, fill_ring_tables, refuse_broken_rings
 from iotrace.replay.rows import Plan
-from iotrace.replay.stopping import Asked, wake
+from iotrace.replay.sharing import shared
+from iotrace.replay.stopping import Asked, be_a_worker, wake
+
+_NO_THREAD: Final = 3
+"""Exit status of a worker that may not start its threads."""
+_PATIENCE: Final = struct.pack("ll", 0, 50_000)
+"""After so long (s, µs) a worker that waits for descriptors looks at the stop flag."""
+
+
+@dataclass(slots=True)
+class Clone:
+    """One user of a run: a plan with what rides on rings, the tree it runs on, and how much later it begins (ns)."""
+
+    plan: Plan
+    rides: Rides | None
+    ground: Ground
+    delay_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -45,18 +73,24 @@ class Outcome:
         return int((self.result != kernel.NOT_RUN).sum())
 
 
-def prepare(plan: Plan) -> None:
-    """Raise the limit of open files to what the plan needs.
+def own_descriptors(plans: Sequence[Plan]) -> int:
+    """Descriptors that a process of a run has open besides those of the trace."""
+    return NUMBERS_SPARE + 3 * sum(plan.workers for plan in plans)
+
+
+def prepare(plans: Sequence[Plan]) -> None:
+    """Raise the limit of open files to what the plans of a run need, one for each clone.
 
     Raises
     ------
     ReplayError: this process may not open so many.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = plan.most_open + plan.high_numbers + NUMBERS_SPARE
+    most = max(plans, key=lambda plan: plan.most_open + plan.high_numbers)
+    needed = most.most_open + most.high_numbers + own_descriptors(plans)
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ReplayError(
-            f"the trace has up to {plan.most_open} files open at a time, with iotrace's own {needed}, and this "
+            f"the trace has up to {most.most_open} files open at a time, with iotrace's own {needed}, and this "
             f"process may open {hard}: raise the limit (ulimit -Hn), or map less (--map)."
         )
     if soft < hard or soft == resource.RLIM_INFINITY:
@@ -64,119 +98,295 @@ def prepare(plan: Plan) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def run_lanes(plan: Plan, rides: Rides | None, ground: Ground, options: Options, asked: Asked) -> Outcome:
-    """Run all lanes of a plan once, each on a thread of its own; see iotrace.replay.run.replay_plan."""
-    rows, threads, n = plan.rows, plan.threads, len(plan.rows)
-    started, took = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    result = np.full(n, kernel.NOT_RUN, np.int64)
-    control = _lines(kernel.CONTROL_WORDS)
-    lines = _lines(plan.lanes * kernel.LANE_WORDS)
-    lines[kernel.WAKE_AT :: kernel.LANE_WORDS] = 1 << 62
-    strings, kept_alive = resolve_strings(plan, os.fsencode(ground.tree))
-    lane_of_row = np.repeat(np.arange(plan.lanes, dtype=np.int64), np.diff(plan.lane_begin))
-    map_base = np.zeros(max(1, plan.map_slots), np.int64)
-    with Openings(plan, ground.tree) as openings, LaneMemory(plan) as memory, page_guard(plan.lanes):
+def run_clones(clones: Sequence[Clone], options: Options, asked: Asked) -> list[Outcome]:
+    """Run plans once, all at the same time, each row in the process and on the lane that its plan says.
 
-        def arguments(lane: int, first: int, last: int, control: Any, lines: Any) -> tuple[Any, ...]:
-            return (
-                lane, first, last, TIMINGS[options.timing], float(options.speed), openings.high,
-                rows.special, rows.form, rows.forms.number, rows.forms.kinds, rows.forms.constants, rows.value_begin,
-                rows.values, rows.made, rows.closed, rows.expect,
-                rows.busy_ns, rows.idle_ns, rows.due_ns, rows.wait_begin, rows.wait_row, rows.awaited, lane_of_row,
-                openings.slots, strings, map_base, memory.tables[lane], control.ctypes.data, lines.ctypes.data,
-                threads.folder, threads.umask, threads.marker_begin, threads.marker_end,
-                threads.close_begin, threads.close_slot, threads.unmap_begin, threads.unmap,
-                started, took, result,
-            )  # fmt: skip
-
-        rings = ring_tables(plan, rides, memory.tables, options.fixed) if rides else []
-
-        def work(lane: int, first: int, last: int, control: Any, lines: Any) -> tuple[Any, tuple[Any, ...]]:
-            values = arguments(lane, first, last, control, lines)
-            if rides is None:
-                return kernel.run_lane, values
-            return run_ring_lane, (
-                *values, rides.opcode, rides.slot, rides.length, rides.offset, rides.count, rides.how, rides.buffer,
-                rides.room, rides.behind, rides.reposition, rides.together, places, rings[lane].ctypes.data,
-                LSEEK,
-            )  # fmt: skip
-
-        places = rides.place_of_slot.copy() if rides else None
-        _warm_up(work)
-        workers = []
-        for lane in range(plan.lanes):
-            begin, end = int(plan.lane_begin[lane]), int(plan.lane_begin[lane + 1])
-            function, values = work(lane, begin, end, control, lines)
-            workers.append(threading.Thread(target=function, args=values, daemon=True))
+    Raises
+    ------
+    ReplayError: the machine does not allow so many processes or threads, or a worker died.
+    """
+    control = shared(kernel.CONTROL_WORDS)
+    with ExitStack() as ends:
+        spare = own_descriptors([clone.plan for clone in clones])
+        parts = [ends.enter_context(_Part(clone, options, control, spare)) for clone in clones]
+        ends.enter_context(page_guard(max(clone.plan.lanes for clone in clones)))
+        for part in {part.rides is None: part for part in parts}.values():
+            part.warm_up()
+        crew = _Crew(control, asked, [clone.ground for clone in clones])
         asked.watch(control)
         try:
-            try:
-                for worker in workers:
-                    worker.start()
-            except RuntimeError:
-                control[kernel.STOP] = kernel.STOP_ASKED
-                raise ReplayError(
-                    f"this machine allows no {plan.lanes} threads: raise the limit (ulimit -u), or map less (--map)."
-                ) from None
-            while control[kernel.READY] < plan.lanes and not asked.number:
-                time.sleep(0.001)
-            failed = lines[kernel.SETUP_ERROR :: kernel.LANE_WORDS].max()
-            if failed:
-                control[kernel.STOP] = kernel.STOP_ASKED
-                raise ReplayError(
-                    f"a thread cannot have its own working folder (unshare: {os.strerror(int(failed))}): "
-                    "the container's seccomp profile must allow it."
-                )
-            refuse_broken_rings(rings, control)
-            cpu = _cpu_s()
-            started_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-            control[kernel.START_NS] = started_ns
+            for part in parts:
+                for number in range(part.plan.workers):
+                    crew.fork(part, number)
+                part.openings.close()
+            crew.await_ready(sum(part.plan.lanes for part in parts))
+            for part in parts:
+                part.refuse_what_failed()
+            begin = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+            control[kernel.START_NS] = begin
             control[kernel.GO] = 1
-            for worker in workers:
-                while worker.is_alive():
-                    worker.join(0.1)
-                    ground.heartbeat()
-                    if asked.number:
-                        wake(workers)
-            cpu = _cpu_s() - cpu
+            crew.await_end()
         finally:
-            control[kernel.STOP] = control[kernel.STOP] or kernel.STOP_ASKED
-            while any(worker.is_alive() for worker in workers):
-                wake(workers)
-                time.sleep(0.002)
+            crew.end()
             asked.watch(None)
-            _unmap(plan, map_base, rows)
-        refuse_broken_rings(rings, control)
-        ended = int(lines[kernel.ENDED_NS :: kernel.LANE_WORDS].max())
-    del kept_alive
-    return Outcome(
-        started, took, result, started_ns, max(1, ended - started_ns), cpu,
-        bool(control[kernel.STOP] == kernel.STOP_FULL), len(os.fsencode(ground.tree)) + 1,
-    )  # fmt: skip
+        for part in parts:
+            refuse_broken_rings(part.rings, control)
+        return [part.outcome(begin) for part in parts]
 
 
-def _lines(words: int) -> Any:
-    """Zeros that begin at a cache line, in memory of their own."""
-    whole = np.zeros(words + 8, np.int64)
-    skip = (-whole.ctypes.data % 64) // 8
-    return whole[skip : skip + words]
+class _Part:
+    """What the workers of one clone share, and what each needs; a context manager that frees it."""
+
+    def __init__(self, clone: Clone, options: Options, control: Any, spare: int) -> None:
+        self.clone, self.plan, self.rides, self.options, self.control = clone, clone.plan, clone.rides, options, control
+        plan = self.plan
+        n = len(plan.rows)
+        self.started, self.took, self.result = shared(n), shared(n), shared(n)
+        self.result[:] = kernel.NOT_RUN
+        self.lines = shared(max(1, plan.lanes) * kernel.LANE_WORDS)
+        self.lines[kernel.WAKE_AT :: kernel.LANE_WORDS] = 1 << 62
+        self.cpu_s = shared(plan.workers, np.float64)
+        self.rings = shared((plan.lanes if self.rides else 0, RING_WORDS))
+        self.strings, self._texts = resolve_strings(plan, os.fsencode(clone.ground.tree))
+        self.lane_of_row = np.repeat(np.arange(plan.lanes, dtype=np.int64), np.diff(plan.lane_begin))
+        self.map_base = np.zeros(max(1, plan.map_slots), np.int64)
+        self.got = np.zeros(plan.thread_numbers + 1, np.int64)
+        self.places = self.rides.place_of_slot.copy() if self.rides else None
+        self.openings = Openings(plan, clone.ground.tree, spare)
+        self.memory = LaneMemory(plan, 0)
+        self._sockets: list[tuple[socket.socket, socket.socket] | None] = []
+
+    def __enter__(self) -> _Part:
+        plan, threads = self.plan, self.plan.threads
+        self._ends = ExitStack()
+        try:
+            self._ends.enter_context(self.openings)
+            self._ends.enter_context(self.memory)
+            takes = np.flatnonzero(np.diff(threads.take_begin))
+            rows = plan.rows
+            lane = np.searchsorted(plan.lane_begin, rows.thread_begin, side="right") - 1
+            worker_of = np.full(plan.thread_numbers + 1, -1, np.int64)
+            worker_of[rows.thread_number] = np.searchsorted(plan.worker_begin, lane, side="right") - 1
+            self.doors = np.full(plan.thread_numbers + 1, -1, np.int64)
+            asked = set(worker_of[takes].tolist())
+            for number in range(plan.workers):
+                pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if number in asked else None
+                self._sockets.append(pair)
+                if pair:
+                    self._ends.callback(pair[0].close)
+                    self._ends.callback(pair[1].close)
+                    pair[1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+                    self.doors[worker_of == number] = pair[0].fileno()
+        except BaseException:
+            self._ends.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ends.close()
+
+    def work(
+        self, lane: int, first: int, last: int, table: Any, worker: int, control: Any, lines: Any
+    ) -> tuple[Any, tuple[Any, ...]]:
+        """A kernel and its arguments; `table`: the lane's memory."""
+        plan, rows, threads, rides = self.plan, self.plan.rows, self.plan.threads, self.rides
+        pair = self._sockets[worker]
+        values = (
+            lane, first, last, int(plan.apart[worker]), self.clone.delay_ns, TIMINGS[self.options.timing],
+            float(self.options.speed), self.openings.high,
+            rows.special, rows.form, rows.forms.number, rows.forms.kinds, rows.forms.constants, rows.value_begin,
+            rows.values, rows.made, rows.closed, rows.expect,
+            rows.busy_ns, rows.idle_ns, rows.due_ns, rows.wait_begin, rows.wait_row, rows.awaited, self.lane_of_row,
+            self.openings.slots, self.strings, self.map_base, table, control.ctypes.data, lines.ctypes.data,
+            threads.folder, threads.umask, threads.marker_begin, threads.marker_end,
+            threads.close_begin, threads.close_slot, threads.unmap_begin, threads.unmap,
+            threads.take_begin, threads.take_from, threads.take_to, self.doors, pair[1].fileno() if pair else -1,
+            self.got.ctypes.data, self.started, self.took, self.result,
+        )  # fmt: skip
+        if rides is None:
+            return kernel.run_lane, values
+        return run_ring_lane, (
+            *values, rides.opcode, rides.slot, rides.length, rides.offset, rides.count, rides.how, rides.buffer,
+            rides.room, rides.behind, rides.reposition, rides.together, self.places, self.rings[lane].ctypes.data,
+            LSEEK,
+        )  # fmt: skip
+
+    def warm_up(self) -> None:
+        """Compile the kernel (or load it from the cache) by running no rows."""
+        control, lines = shared(kernel.CONTROL_WORDS), shared(kernel.LANE_WORDS)
+        control[kernel.GO] = 1
+        with LaneMemory(self.plan, 1, self.memory.writes) as memory:
+            if self.rides:
+                fill_ring_tables(self.plan, self.rides, self.rings, memory.tables, 0, self.options.fixed)
+            function, values = self.work(0, 0, 0, memory.tables[0], 0, control, lines)
+            # in a thread of its own: its timers change
+            thread = threading.Thread(target=function, args=values)
+            thread.start()
+            thread.join()
+        self.rings[:] = 0
+
+    def run(self, worker: int) -> None:
+        """Called in a worker: run its lanes to their ends."""
+        plan, control = self.plan, self.control
+        first, last = int(plan.worker_begin[worker]), int(plan.worker_begin[worker + 1])
+        self.openings.keep(worker)
+        with LaneMemory(plan, last - first, self.memory.writes) as memory:
+            if self.rides:
+                fill_ring_tables(plan, self.rides, self.rings, memory.tables, first, self.options.fixed)
+            threads = []
+            for lane in range(first, last):
+                begin, end = int(plan.lane_begin[lane]), int(plan.lane_begin[lane + 1])
+                # the pages that the kernel writes to are there before the run begins
+                for column in (self.started, self.took, self.result):
+                    column[begin:end:512] = column[begin:end:512]
+                function, values = self.work(lane, begin, end, memory.tables[lane - first], worker, control, self.lines)
+                threads.append(threading.Thread(target=function, args=values, daemon=True))
+            for thread in threads:
+                thread.start()
+            cpu = _cpu_s()
+            for thread in threads:
+                thread.join()
+            self.cpu_s[worker] = _cpu_s() - cpu
+
+    def refuse_what_failed(self) -> None:
+        """Say why lanes could not begin.
+
+        Raises
+        ------
+        ReplayError: with what the machine refused.
+        """
+        failed = self.lines[kernel.SETUP_ERROR :: kernel.LANE_WORDS].max()
+        if failed:
+            raise ReplayError(
+                f"a thread cannot have its own working folder (unshare: {os.strerror(int(failed))}): "
+                "the container's seccomp profile must allow it."
+            )
+        refuse_broken_rings(self.rings, self.control)
+
+    def outcome(self, begin: int) -> Outcome:
+        """What came of it; `begin`: start of the run (ns)."""
+        begin += self.clone.delay_ns
+        ended = int(self.lines[kernel.ENDED_NS :: kernel.LANE_WORDS].max())
+        return Outcome(
+            self.started, self.took, self.result, begin, max(1, ended - begin), float(self.cpu_s.sum()),
+            bool(self.control[kernel.STOP] == kernel.STOP_FULL), len(os.fsencode(self.clone.ground.tree)) + 1,
+        )  # fmt: skip
 
 
-def _warm_up(work: Callable[[int, int, int, Any, Any], tuple[Any, tuple[Any, ...]]]) -> None:
-    """Compile the kernel (or load it from the cache) by running no rows, in a thread whose folder may be its own."""
-    control, lines = _lines(kernel.CONTROL_WORDS), _lines(kernel.LANE_WORDS)
-    control[kernel.GO] = 1
-    function, values = work(0, 0, 0, control, lines)
-    thread = threading.Thread(target=function, args=values)
-    thread.start()
-    thread.join()
+@dataclass(slots=True)
+class _Worker:
+    pid: int
+    watch: int
+    part: _Part
+    number: int
+
+    def threads(self) -> list[int]:
+        """Ids of its lanes' threads."""
+        lanes = self.part.plan.worker_begin[self.number : self.number + 2]
+        words = self.part.lines[kernel.THREAD :: kernel.LANE_WORDS]
+        return [int(one) for one in words[lanes[0] : lanes[1]]]
 
 
-def _unmap(plan: Plan, map_base: Any, rows: Any) -> None:
-    libc = ctypes.CDLL(None)
-    for slot, delta, length in plan.unmap_last.tolist():
-        if map_base[slot] > 0:
-            libc.munmap(ctypes.c_void_p(int(map_base[slot]) + delta), ctypes.c_size_t(length))
+class _Crew:
+    """The workers of a run, as their parent sees them."""
+
+    def __init__(self, control: Any, asked: Asked, grounds: list[Ground]) -> None:
+        self._control, self._asked, self._grounds = control, asked, grounds
+        self._alive: dict[int, _Worker] = {}
+        self._poll = select.poll()
+        self._trouble = ""
+
+    def fork(self, part: _Part, number: int) -> None:
+        """Start a worker.
+
+        Raises
+        ------
+        ReplayError: this machine does not allow a further process.
+        """
+        parent = os.getpid()
+        # what the parent has made is not to be copied because a child collects garbage
+        gc.freeze()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise ReplayError(
+                f"this machine allows no {part.plan.workers} processes ({error.strerror}): raise the limit "
+                "(ulimit -u, or pids.max of the control group), or map less (--map)."
+            ) from None
+        finally:
+            gc.unfreeze()
+        if pid == 0:
+            status = 1
+            try:
+                gc.disable()
+                be_a_worker()
+                if os.getppid() == parent:
+                    part.run(number)
+                    status = 0
+            except RuntimeError:
+                status = _NO_THREAD
+            finally:
+                os._exit(status)
+        watch = os.pidfd_open(pid)
+        self._alive[watch] = _Worker(pid, watch, part, number)
+        self._poll.register(watch, select.POLLIN)
+
+    def await_ready(self, lanes: int) -> None:
+        """Wait until all lanes are at the start."""
+        while self._control[kernel.READY] < lanes and not self._asked.number:
+            self._look(1)
+        self._refuse()
+
+    def await_end(self) -> None:
+        """Wait until all workers have ended by themselves, or were asked to."""
+        while self._alive:
+            self._look(100)
+            for ground in self._grounds:
+                ground.heartbeat()
+            if self._control[kernel.STOP]:
+                self._wake()
+        self._refuse()
+
+    def end(self) -> None:
+        """End what still runs."""
+        self._control[kernel.STOP] = self._control[kernel.STOP] or kernel.STOP_ASKED
+        while self._alive:
+            self._wake()
+            self._look(2)
+
+    def _wake(self) -> None:
+        for worker in self._alive.values():
+            wake(worker.pid, worker.threads())
+
+    def _look(self, wait_ms: int) -> None:
+        """Take note of workers that have ended."""
+        for watch, _ in self._poll.poll(wait_ms):
+            worker = self._alive.pop(watch)
+            self._poll.unregister(watch)
+            os.close(watch)
+            status = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
+            if status and not self._control[kernel.STOP]:
+                self._control[kernel.STOP] = kernel.STOP_ASKED
+                self._trouble = self._say(worker, status)
+
+    def _say(self, worker: _Worker, status: int) -> str:
+        if status == _NO_THREAD:
+            return (
+                f"this machine allows no {worker.part.plan.lanes} threads: raise the limit (ulimit -u), or map less "
+                "(--map)."
+            )
+        name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        hint = " (out of memory? see dmesg)" if status == -signal.SIGKILL else ""
+        return (
+            f"the worker that replayed {worker.part.plan.worker_names[worker.number]} was ended by {name}{hint}: the "
+            "run was stopped, and what it made was removed."
+        )
+
+    def _refuse(self) -> None:
+        if self._trouble:
+            raise ReplayError(self._trouble)
 
 
 def _cpu_s() -> float:

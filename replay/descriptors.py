@@ -1,9 +1,10 @@
 """Which real descriptor each call of a replay uses.
 
-A trace names open-file descriptions, not descriptors: all descriptors of one description are equal. Here each opening
-and duplication gets a slot of its own, each close the slot that it empties, and each use the description's base slot,
-which is emptied last. A program that forks shares its descriptions with the child without a call; where both close,
-the replay duplicates once more, right behind the opening (an extra row that is no part of the figures).
+A trace names open-file descriptions, not descriptors: all descriptors of one description in one process are equal.
+Here each opening and duplication gets a slot of its own, each close the slot that it empties, and each use the base
+slot of its process's holding (iotrace.replay.holdings), which is emptied last. What a child uses of its parent's it is
+given at the fork. Where a process closes more descriptors than were seen to be made, the replay duplicates once more,
+right behind the opening (an extra row that is no part of the figures).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from iotrace.replay.columns import Flags, Ids, Ints, Tables
+from iotrace.replay.holdings import Holdings, hold
 from iotrace.replay.scans import last_uses, rows_of
 from iotrace.replay.select import CLOSES, DUP_ONTO, DUPS, OPENS, Reason, Selection
 
@@ -29,18 +31,23 @@ class Descriptors:
     Attributes
     ----------
     count: slots in all, DEVNULL_SLOT included.
-    base: base slot of each description, shape (opens,), -1 where it is not replayed.
+    holdings: who holds what; open, other_open: the holding of each event, in the place of its descriptions.
+    base: base slot of each holding, shape (holdings,), -1 where it is not replayed.
     made: slot that the event fills; closed: slot that it empties; number: for a dup2 onto no known descriptor, which
     of the reserved high descriptor numbers it takes.
     extra_dups: (event, slot that is duplicated, slot filled), issued behind the event.
     extra_closes: events of which only the implicit close is replayed.
-    inherited: (description, slots to fill before the start), the base slot first.
-    left: (description, slot) never emptied by the trace.
+    inherited: (holding, slots to fill before the start), the base slot first.
+    passed: (fork, slot of the parent, slots of the child), fork is an event.
+    left: (holding, slot) never emptied by the trace.
     numbers: how many high descriptor numbers are needed.
     most_open: most descriptors open at a time, when the trace's order is kept.
     """
 
     count: int
+    holdings: Holdings
+    open: Ids
+    other_open: Ids
     base: Ints
     made: Ids
     closed: Ids
@@ -48,6 +55,7 @@ class Descriptors:
     extra_dups: list[tuple[int, int, int]] = field(default_factory=list)
     extra_closes: list[int] = field(default_factory=list)
     inherited: list[tuple[int, list[int]]] = field(default_factory=list)
+    passed: list[tuple[int, int, list[int]]] = field(default_factory=list)
     left: list[tuple[int, int]] = field(default_factory=list)
     numbers: int = 0
     most_open: int = 0
@@ -55,34 +63,39 @@ class Descriptors:
 
 def assign_descriptors(tables: Tables, selection: Selection) -> Descriptors:
     """Give each opening, duplication and close its slot."""
-    events = tables.events
-    n, opens = len(events), tables.opens
-    ours = np.append(selection.open_kept, False)
+    events, held = tables.events, hold(tables, selection)
+    n, opens = len(events), held.count
+    ours = np.append(held.kept, False)
     rows = rows_of(OPENS | DUPS | CLOSES, events.op)
     rows = rows[events.result[rows] >= 0]
-    op, opened, other = events.op[rows], events.open[rows], events.other_open[rows]
+    op, opened, other = events.op[rows], held.open[rows], held.other_open[rows]
     kept = selection.reason[rows] == Reason.KEPT
     makes = kept & ours[opened] & (OPENS | DUPS)[op]
     onto = DUP_ONTO[op] & ours[other] & (other != opened)
     closes = kept & CLOSES[op] & ours[opened]
     closing = closes | onto
     closed_open = np.where(onto, other, opened)
-    made_count = np.bincount(opened[makes], minlength=opens) + selection.open_inherited
+    made_count = np.bincount(opened[makes], minlength=opens) + held.inherited
     closed_count = np.bincount(closed_open[closing], minlength=opens)
     last_use = last_uses(
         selection.reason, CLOSES, DUP_ONTO, events.op, np.ascontiguousarray(events.result),
-        np.ascontiguousarray(events.open), np.ascontiguousarray(events.other_open), ours,
+        np.ascontiguousarray(held.open), np.ascontiguousarray(held.other_open), ours,
     )[:-1]  # fmt: skip
+    for fork, source, _ in held.passed:
+        last_use[source] = max(last_use[source], fork)
     last_close = np.full(opens, -1, np.int64)
     last_close[closed_open[closing]] = rows[closing]
     outlives = (last_use > last_close) & (closed_count > 0)
     simple = (made_count == 1) & (closed_count <= 1) & ~outlives
-    single = selection.open_kept & simple
+    single = held.kept & simple
 
     base = np.full(opens, -1, np.int64)
     base[single] = DEVNULL_SLOT + 1 + np.arange(single.sum())
     result = Descriptors(
         count=DEVNULL_SLOT + 1 + int(single.sum()),
+        holdings=held,
+        open=held.open,
+        other_open=held.other_open,
         base=base,
         made=np.full(n, -1, np.int32),
         closed=np.full(n, -1, np.int32),
@@ -93,7 +106,7 @@ def assign_descriptors(tables: Tables, selection: Selection) -> Descriptors:
     result.made[rows[easy]] = base[opened[easy]]
     easy = closing & is_single[closed_open]
     result.closed[rows[easy]] = base[closed_open[easy]]
-    for x in np.nonzero(single & selection.open_inherited)[0].tolist():
+    for x in np.nonzero(single & held.inherited)[0].tolist():
         result.inherited.append((x, [int(base[x])]))
     result.left += [(x, int(base[x])) for x in np.nonzero(single & (closed_count == 0))[0].tolist()]
     at = np.flatnonzero((makes & ~is_single[opened]) | (closing & ~is_single[closed_open]))
@@ -103,7 +116,8 @@ def assign_descriptors(tables: Tables, selection: Selection) -> Descriptors:
         np.where(makes[at], opened[at], -1).tolist(),
         strict=True,
     )
-    _several(selection, result, steps, single, outlives)
+    _several(result, steps, single, outlives)
+    _pass_on(result)
     dropped = rows[onto & ~kept]
     result.extra_closes = dropped[result.closed[dropped] >= 0].tolist()
     _high_numbers(tables, result, rows, rows[makes & DUP_ONTO[op]])
@@ -116,18 +130,19 @@ def _most_open(result: Descriptors, rows: Ints) -> int:
     change = (result.made[rows] >= 0).astype(np.int64) - (result.closed[rows] >= 0)
     if result.extra_dups:
         np.add.at(change, np.searchsorted(rows, [event for event, _, _ in result.extra_dups]), 1)
-    start = sum(len(slots) for _, slots in result.inherited)
+    start = sum(len(slots) for _, slots in result.inherited) + sum(len(slots) for _, _, slots in result.passed)
     return start + max(0, int(np.cumsum(change).max(initial=0)))
 
 
 def _several(
-    selection: Selection, result: Descriptors, rows: Iterable[tuple[int, int, int]], single: Flags, outlives: Flags
+    result: Descriptors, rows: Iterable[tuple[int, int, int]], single: Flags, outlives: Flags
 ) -> None:  # fmt: skip
-    """Descriptions with several descriptors: in the order of the recording, closes empty the base slot last.
+    """Holdings with several descriptors: in the order of the recording, closes empty the base slot last.
 
-    `rows`: events, the description of which they close a descriptor, and that of which they make one (-1 none).
+    `rows`: events, the holding of which they close a descriptor, and that of which they make one (-1 none).
     """
-    several = selection.open_kept & ~single
+    held = result.holdings
+    several = held.kept & ~single
     changes: dict[int, list[tuple[int, int]]] = {int(x): [] for x in np.nonzero(several)[0]}
     for row, closed, made in rows:
         # dup2 of one description onto another closes before it makes
@@ -136,7 +151,7 @@ def _several(
         if made in changes:
             changes[made].append((row, 1))
     for x, steps in changes.items():
-        inherited = bool(selection.open_inherited[x])
+        inherited = bool(held.inherited[x])
         last = max((i for i, (_, change) in enumerate(steps) if change < 0), default=-1)
         balance, spare = int(inherited), 0
         for i, (_, change) in enumerate(steps):
@@ -168,6 +183,16 @@ def _several(
         result.base[x] = first
         result.left += [(x, slot) for slot in [*live, *([base] if base >= 0 else [])]]
         result.count = next(slots)
+
+
+def _pass_on(result: Descriptors) -> None:
+    """What is passed at forks is not there before the start."""
+    slots = dict(result.inherited)
+    for fork, source, to in result.holdings.passed:
+        if result.base[source] >= 0:
+            result.passed.append((fork, int(result.base[source]), slots[to]))
+    given = {to for _, _, to in result.holdings.passed}
+    result.inherited = [(x, mine) for x, mine in result.inherited if x not in given]
 
 
 def _high_numbers(tables: Tables, result: Descriptors, rows: Ints, onto: Ints) -> None:

@@ -27,7 +27,7 @@ SHIFT: Final = 2048
 """Buffered transfers go to memory half a page behind a page's begin: a multiple of a cache line, for 16 bytes behind a
 page copies took an AMD EPYC 2 to 4 times as long."""
 NUMBERS_SPARE: Final = 512
-"""Descriptor numbers kept between those of the trace and the high ones: this process's own, and threads out of step."""
+"""Descriptor numbers kept between those of the trace and the high ones: a process's own, and threads out of step."""
 _PAGE: Final = mmap.PAGESIZE
 _LOW_ADDRESS: Final = 1 << 44
 _FAR_APART: Final = 4 << 30
@@ -35,14 +35,16 @@ _PROT, _SHARED_FIXED, _PRIVATE = 0x3, 0x11, 0x22
 
 
 class LaneMemory:
-    """Buffers of all lanes; a context manager that frees them.
+    """Buffers of some lanes of a plan; a context manager that frees them.
 
     Attributes
     ----------
-    tables: one int64 array of addresses for each lane, indexed as iotrace.replay.kernels.lane says.
+    tables: one int64 array of addresses for each of these lanes, indexed as iotrace.replay.kernels.lane says.
+    writes: address of what is written, the same for all lanes of all processes; made here where it is not given.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, lanes: int, writes: int = 0) -> None:
+        self._lanes, self.writes, self._given = lanes, writes, int(writes != 0)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._libc.mmap.restype = ctypes.c_void_p
         self._libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
@@ -54,10 +56,12 @@ class LaneMemory:
     def __enter__(self) -> LaneMemory:
         try:
             plan = self._plan
-            writes = self._region(plan.write_bytes, filled=True)
+            writes = self.writes = self.writes or self._region(plan.write_bytes, filled=True)
+            if not self._lanes:
+                return self
             shared = plan.read_bytes * plan.lanes > ALL_BYTES_MAX or plan.read_bytes > REAL_BYTES_MAX
             reads = self._region(plan.read_bytes, filled=False)
-            for _ in range(plan.lanes):
+            for _ in range(self._lanes):
                 if not shared:
                     reads = self._region(plan.read_bytes, filled=False)
                 table = np.zeros(kernel.MEMORY_WORDS, np.int64)
@@ -89,7 +93,7 @@ class LaneMemory:
         size = (size + SHIFT + _PAGE - 1) // _PAGE * _PAGE + _PAGE
         real = min(size, REAL_BYTES_MAX)
         # low addresses, so that even a call that asks for TB stays within the address space
-        address = self._map(_LOW_ADDRESS + len(self._regions) * _FAR_APART, size, _PRIVATE, -1)
+        address = self._map(_LOW_ADDRESS + (self._given + len(self._regions)) * _FAR_APART, size, _PRIVATE, -1)
         self._regions.append((address, size))
         if size > real:
             memory = os.memfd_create("iotrace-buffer")
@@ -123,7 +127,11 @@ def resolve_strings(plan: Plan, tree: bytes) -> tuple[Any, Any]:
 
 
 class Openings:
-    """Descriptors by slot; a context manager that opens what was open before the recording, and at the end closes all.
+    """Descriptors by slot; a context manager that opens what was open before the recording, and at the end closes it.
+
+    Parameters
+    ----------
+    spare: descriptor numbers that this process's own files take.
 
     Attributes
     ----------
@@ -131,22 +139,35 @@ class Openings:
     high: first of the descriptor numbers that dup2 may take.
     """
 
-    def __init__(self, plan: Plan, tree: Path) -> None:
+    def __init__(self, plan: Plan, tree: Path, spare: int) -> None:
         self._plan = plan
         self._tree = os.fsencode(tree)
-        self.high = plan.most_open + NUMBERS_SPARE
+        self.high = plan.most_open + spare
         self.slots: Any = np.full(plan.slots, -1, np.int64)
 
     def __enter__(self) -> Openings:
         self.slots[DEVNULL_SLOT] = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-        self._grow_table()
         try:
             for one in self._plan.inherited:
                 self._inherit(one)
         except BaseException:
-            self._close()
+            self.close()
             raise
         return self
+
+    def keep(self, worker: int) -> None:
+        """Called in a worker's process: close what others begin with, and make the table of descriptors large enough.
+
+        While threads run, growing it takes ms each time.
+        """
+        for one in self._plan.inherited:
+            for slot, owner in zip(one.slots, one.workers, strict=True):
+                if owner != worker and self.slots[slot] >= 0:
+                    os.close(int(self.slots[slot]))
+        try:
+            os.close(os.dup2(self.slots[DEVNULL_SLOT], self.high + self._plan.high_numbers, inheritable=False))
+        except OSError:
+            return  # beyond the limit: only a replay that really needs so many will fail
 
     def _inherit(self, one: Inherited) -> None:
         """Open what was open before the recording; calls on what cannot be opened fail, and are counted."""
@@ -165,19 +186,13 @@ class Openings:
         except OSError:
             return
 
-    def _grow_table(self) -> None:
-        """Make the kernel's table of descriptors large enough now: while threads run, growing it takes ms each time."""
-        try:
-            os.close(os.dup2(self.slots[DEVNULL_SLOT], self.high + self._plan.high_numbers, inheritable=False))
-        except OSError:
-            return  # beyond the limit: only a replay that really needs so many will fail
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close what is open."""
         for descriptor in self.slots[self.slots >= 0].tolist():
             try:
                 os.close(descriptor)

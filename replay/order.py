@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from iotrace.replay import access
 from iotrace.replay.access import accesses, needed_accesses, stable_order
+from iotrace.replay.arguments import WAITING_LOCKS
 from iotrace.replay.columns import Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
@@ -48,7 +49,7 @@ _REMOVES: Final = _table(("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "cr
 _RESIZES: Final = _table(("truncate", "ftruncate", "creat"))
 _MOVES_POSITION: Final = _table(("read", "readv", "write", "writev", "lseek"))
 _SYNCS: Final = _table(("fsync", "fdatasync", "sync_file_range"))
-_F_SETLKW, _F_OFD_SETLKW, _LOCK_NB = 7, 38, 4
+_LOCK_NB: Final = 4
 _MAY_WAIT: Final = _table(("wait", "fcntl.lock", "flock", "lseek"))
 _KINDS: Final = list(Kind)
 
@@ -80,7 +81,7 @@ def spans_of(tables: Tables, event: Ids, thread: Ids) -> Spans:
         if len(may):
             op, flags = op[may], events.flags[part[may]]
             waits = op == NUMBER_OF["wait"]
-            waits |= (op == NUMBER_OF["fcntl.lock"]) & np.isin(flags, (_F_SETLKW, _F_OFD_SETLKW))
+            waits |= (op == NUMBER_OF["fcntl.lock"]) & np.isin(flags, WAITING_LOCKS)
             waits |= (op == NUMBER_OF["flock"]) & (flags & _LOCK_NB == 0)
             waits |= (op == NUMBER_OF["lseek"]) & (flags == os.SEEK_END)  # the size is the one at its end
             found.append(may[waits] + rows.start)

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from iotrace.errors import ReplayError
 from iotrace.replay.arguments import (
     DESCRIPTOR,
-    F_OFD_SETLKW,
     LOCK_NB,
     MAPPED,
+    WAITING_LOCKS,
     Builder,
     Strings,
     call_numbers,
@@ -147,7 +147,8 @@ class _Assembly:
         events = self.tables.events
         kept = self.selection.kept
         check_rows(int(np.count_nonzero(kept)))
-        lanes = assign_lanes(self.tables, kept)
+        lanes = self.lanes = assign_lanes(self.tables, kept, self.descriptors.holdings)
+        self._pass_on()
         self.dups = np.array(self.descriptors.extra_dups, dtype=np.int64).reshape(-1, 3)
         self.dups = self.dups[np.argsort(self.dups[:, 0], kind="stable")]
         closes = np.array(self.descriptors.extra_closes, dtype=np.int64)
@@ -166,11 +167,12 @@ class _Assembly:
         needs = self._threads(strings)
         inherited = self._inherited()
         events.release("offset", "other_offset", "size", "count", "address", "mode")
-        self.descriptors.made = self.descriptors.closed = np.zeros(0, np.int32)
+        nothing = np.zeros(0, np.int32)
+        self.descriptors.made = self.descriptors.closed = self.descriptors.open = self.descriptors.other_open = nothing
         self.memory.delta = self.memory.length = np.zeros(0, np.int64)
         set_waits(
             rows, self.layout.part, self.tables, self.mapping, self.selection, self.memory, lanes, self.implicit,
-            self.order,
+            self.order, self.opened_before_forks, self.families_that_close,
         )  # fmt: skip
         events.release("flags", "path", "other_path", "file", "other_file", "open", "other_open", "process")
         set_gaps(rows, self.layout, self.tables, self.selection, lanes)
@@ -181,7 +183,9 @@ class _Assembly:
             strings=strings,
             snapshot=self.snapshot,
             inherited=inherited,
-            unmap_last=np.array([piece[:3] for piece in self.memory.left if piece[3] < 0], np.int64).reshape(-1, 3),
+            worker_begin=lanes.worker_begin,
+            worker_names=self._worker_names(),
+            apart=self._apart(),
             slots=self.descriptors.count,
             map_slots=self.memory.count,
             high_numbers=self.descriptors.numbers,
@@ -263,7 +267,7 @@ class _Assembly:
         if len(locks):
             flags = np.maximum(events.flags[rows[locks]], 0)
             waits = (main_op[locks] == NUMBER_OF["flock"]) & (flags & LOCK_NB == 0) & (flags & 3 != 0)
-            waits |= (main_op[locks] == NUMBER_OF["fcntl.lock"]) & (flags == F_OFD_SETLKW)
+            waits |= (main_op[locks] == NUMBER_OF["fcntl.lock"]) & np.isin(flags, WAITING_LOCKS)
             what[locks[waits]] = LOCK
 
         def padded(column: npt.NDArray[Any], value: int = 0) -> npt.NDArray[Any]:
@@ -346,15 +350,58 @@ class _Assembly:
         target[rows[second]] = implicit[second]
         return (copies & ~source, copies & ~target), copies & (source | target)
 
+    def _pass_on(self) -> None:
+        """Which thread gets what is passed at forks: the child, or the first of its process that does anything."""
+        events, held, lanes = self.tables.events, self.descriptors.holdings, self.lanes
+        first = {int(held.group_of[held.process_of[family[0]]]): family[0] for family in lanes.families}
+        self.takes: dict[int, list[tuple[int, int]]] = {}
+        for fork, source, slots in self.descriptors.passed:
+            child = int(events.child[fork])
+            if lanes.of_thread[child] < 0:
+                child = first.get(int(held.group_of[held.process_of[child]]), -1)
+            if child >= 0:
+                self.descriptors.made[fork] = child
+                self.takes.setdefault(child, []).extend((source, slot) for slot in slots)
+        self.opened_before_forks = [
+            (held.opened[to], fork)
+            for fork, _, to in held.passed
+            if events.thread[held.opened[to]] != events.thread[fork]
+        ]
+
+    def _worker_names(self) -> list[str]:
+        """The processes of each worker, by their numbers in the trace."""
+        held, lanes = self.descriptors.holdings, self.lanes
+        processes: list[dict[int, None]] = [{} for _ in range(len(lanes.worker_begin) - 1)]
+        for family, worker in zip(lanes.families, lanes.family_worker, strict=True):
+            processes[worker].update(dict.fromkeys(int(held.process_of[thread]) for thread in family))
+        texts = []
+        for mine in processes:
+            shown = [self.tables.process_text[process] for process in list(mine)[:3]]
+            texts.append(", ".join(shown) + (f" and {len(mine) - 3} more" if len(mine) > 3 else ""))
+        return texts
+
+    def _apart(self) -> Flags:
+        """Workers of which a group of processes shares the descriptors, but not the working folder."""
+        held, lanes = self.descriptors.holdings, self.lanes
+        apart = np.zeros(len(lanes.worker_begin) - 1, np.bool_)
+        for family, worker in zip(lanes.families, lanes.family_worker, strict=True):
+            apart[worker] |= len({int(held.process_of[thread]) for thread in family}) > 1
+        return apart
+
     def _threads(self, strings: Strings) -> Threads:
-        events, count = self.tables.events, self.tables.threads
-        process = np.full(count, -1, np.int32)
-        for rows in chunks(len(events)):
-            process[events.thread[rows]] = events.process[rows]
+        events, count, held = self.tables.events, self.tables.threads, self.descriptors.holdings
+        process, lanes = held.process_of, self.lanes
         nodes = np.append(self.builder.folders.start, np.int32(-1))[process]
         root = strings.number(b"", True)
         tree = self.mapping.tree
-        folder = [strings.number(tree.path(node), True) if node >= 0 else root for node in nodes.tolist()]
+        sets = np.zeros(count, np.bool_)
+        apart = self._apart()
+        for family, worker in zip(lanes.families, lanes.family_worker, strict=True):
+            sets[family if apart[worker] else family[0]] = True
+        folder = [
+            -1 if not own else strings.number(tree.path(node), True) if node >= 0 else root
+            for node, own in zip(nodes.tolist(), sets.tolist(), strict=True)
+        ]
         umask = np.append(self.tables.process_umask, NONE)[process]
         numbers = range(count)
         unset = np.array([-1] * count, np.int64)
@@ -366,15 +413,13 @@ class _Assembly:
         for thread in np.flatnonzero(issuing[:count]).tolist():
             marker_begin[thread] = strings.number(f"{MARKER}:{thread}:begin".encode())
             marker_end[thread] = strings.number(f"{MARKER}:{thread}:end".encode())
-        owners = self._owners()
-        close: list[list[int]] = [[] for _ in numbers]
-        for x, slot in self.descriptors.left:
-            if owners[x] >= 0:
-                close[owners[x]].append(slot)
+        close = self._closes()
         unmap: list[list[tuple[int, int, int]]] = [[] for _ in numbers]
         for slot, delta, length, owner in self.memory.left:
+            # what several threads mapped stays until the worker ends
             if owner >= 0:
                 unmap[owner].append((slot, delta, length))
+        takes = [self.takes.get(thread, []) for thread in numbers]
         return Threads(
             folder=np.array(folder or [root], np.int64),
             marker_begin=marker_begin,
@@ -384,31 +429,64 @@ class _Assembly:
             close_slot=np.array([slot for slots in close for slot in slots], np.int64),
             unmap_begin=np.cumsum([0, *(len(pieces) for pieces in unmap)]).astype(np.int64),
             unmap=np.array([piece for pieces in unmap for piece in pieces], np.int64).reshape(-1, 3),
+            take_begin=np.cumsum([0, *(len(pairs) for pairs in takes)]).astype(np.int64),
+            take_from=np.array([source for pairs in takes for source, _ in pairs], np.int64),
+            take_to=np.array([slot for pairs in takes for _, slot in pairs], np.int64),
         )
 
-    def _owners(self) -> list[int]:
-        """The one thread that uses each description, -1 for several."""
-        events = self.tables.events
-        owner = np.full(self.tables.opens + 1, -1, np.int32)
-        for column in (events.open, events.other_open):
+    def _closes(self) -> list[list[int]]:
+        """Slots that each thread closes at its end: what the trace leaves open, by the last that may use it."""
+        events, descriptors, lanes = self.tables.events, self.descriptors, self.lanes
+        held = descriptors.holdings
+        thread_of = np.full(held.count + 1, -1, np.int32)
+        process_of = np.full(held.count + 1, -1, np.int32)
+        for column in (descriptors.open, descriptors.other_open):
             if column.strides[0]:
-                note_owners(column, events.thread, owner)
-        owners: list[int] = np.where(owner >= 0, owner, -1)[:-1].tolist()
-        return owners
+                note_owners(column, events.thread, thread_of)
+                note_owners(column, events.process, process_of)
+        family_of = {int(held.group_of[held.process_of[one[0]]]): at for at, one in enumerate(lanes.families)}
+        close: list[list[int]] = [[] for _ in range(self.tables.threads)]
+        self.families_that_close: set[int] = set()
+        for x, slot in descriptors.left:
+            thread = int(thread_of[x])
+            if thread < 0 or lanes.of_thread[thread] < 0:
+                group = int(held.group[x]) if held.group[x] >= 0 else int(held.group_of[process_of[x]])
+                family = family_of.get(group, -1)
+                if family < 0:
+                    continue
+                self.families_that_close.add(family)
+                thread = lanes.last[family]
+            close[thread].append(slot)
+        return close
 
     def _inherited(self) -> list[Inherited]:
-        events, tree = self.tables.events, self.mapping.tree
-        result = []
-        for x, slots in self.descriptors.inherited:
+        events, tree, held, lanes = self.tables.events, self.mapping.tree, self.descriptors.holdings, self.lanes
+        process_of = np.full(held.count + 1, -1, np.int32)
+        for column in (events.open, events.other_open):
+            if column.strides[0]:
+                note_owners(column, events.process, process_of)
+        worker_of = {
+            int(held.group_of[held.process_of[family[0]]]): worker
+            for family, worker in zip(lanes.families, lanes.family_worker, strict=True)
+        }
+        found: dict[int, Inherited] = {}
+        for one, slots in self.descriptors.inherited:
+            x = int(held.description[one])
+            group = int(held.group[one]) if held.group[one] >= 0 else int(held.group_of[process_of[one]])
+            worker = worker_of.get(group, -1)
+            if x in found:
+                found[x].slots += slots
+                found[x].workers += [worker] * len(slots)
+                continue
             event = int(self.selection.open_first[x])
             file = int(events.file[event])
             flags = int(self.tables.file_inherited_flags[file]) if file >= 0 else NONE
             offset = int(self.tables.file_inherited_offset[file]) if file >= 0 else NONE
-            path = tree.path(int(self.selection.open_node[x]))
-            result.append(
-                Inherited(slots, path, 0o2 if flags == NONE else flags, max(0, 0 if offset == NONE else offset))
-            )
-        return result
+            found[x] = Inherited(
+                list(slots), [worker] * len(slots), tree.path(int(self.selection.open_node[x])),
+                0o2 if flags == NONE else flags, max(0, 0 if offset == NONE else offset),
+            )  # fmt: skip
+        return list(found.values())
 
     def _not_replayed(self) -> dict[str, int]:
         counts = np.zeros(len(Reason), np.int64)

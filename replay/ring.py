@@ -9,8 +9,6 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from iotrace.errors import ReplayError
 from iotrace.replay.arguments import call_numbers
 from iotrace.replay.kernels import lane as lane_kernel
@@ -79,24 +77,22 @@ def no_ring_warning(engine: str, reason: str) -> str:
     )
 
 
-def ring_tables(plan: Plan, rides: Rides, memory: list[Any], fixed: bool) -> list[Any]:
-    """One table for each lane, in memory of its own cache lines; `memory` are the tables of LaneMemory."""
+def fill_ring_tables(
+    plan: Plan, rides: Rides, tables: Any, memory: list[Any], first: int, fixed: bool
+) -> None:  # fmt: skip
+    """Fill the tables of some lanes, from `first` on; `memory` are their tables of LaneMemory."""
     stride = _stride(plan, rides)
-    tables = []
-    for lane in range(plan.lanes):
-        whole = np.zeros(kernel.RING_WORDS + 8, np.int64)
-        skip = (-whole.ctypes.data % 64) // 8
-        table = whole[skip : skip + kernel.RING_WORDS]
+    for place, buffers in enumerate(memory):
+        lane = first + place
+        table = tables[lane]
         table[kernel.DEPTH], table[kernel.SLOT_BYTES], table[kernel.SLOT_SHIFT] = rides.depth[lane], stride, SHIFT
         table[kernel.FIXED_FILES] = rides.files[lane]
         table[kernel.FIXED_BUFFERS] = int(fixed and stride > 0 and plan.write_bytes <= REAL_BYTES_MAX)
-        table[kernel.WRITE_AT] = memory[lane][lane_kernel.ALIGNED_WRITE_AT]
+        table[kernel.WRITE_AT] = buffers[lane_kernel.ALIGNED_WRITE_AT]
         table[kernel.WRITE_BYTES] = max(plan.write_bytes, BUFFER_BYTES_MIN) + SHIFT
-        tables.append(table)
-    return tables
 
 
-def refuse_broken_rings(rings: list[Any], control: Any) -> None:
+def refuse_broken_rings(rings: Any, control: Any) -> None:
     """Stop the run when a ring could not be set up, or failed.
 
     Raises

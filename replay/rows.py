@@ -72,7 +72,8 @@ class Rows:
     form, forms: what the row has in common with others; value_begin, values: its own values, one behind another from
     values[value_begin[i]] on.
     special: what the kernel does (PLAIN, OPEN, …).
-    made, closed: slots that the row fills and empties, int32 (for BEGIN and END: `made` is the number of the thread).
+    made, closed: slots that the row fills and empties, int32 (for BEGIN and END `made` is the number of the thread; for
+    a fork that passes descriptors on, that of the thread that they go to).
     expect: recorded result, 0 for what the kernel numbers itself.
     busy_ns, idle_ns: gap before the row to burn and to sleep; due_ns: start since the first row's.
     wait_begin: (n + 1,), where the row's waits begin in wait_row; wait_row: rows that must have ended; awaited:
@@ -163,7 +164,10 @@ class Threads:
 
     Attributes
     ----------
-    folder, marker_begin, marker_end: numbers of strings; umask.
+    folder, marker_begin, marker_end: numbers of strings, -1 for none; umask. A folder and a umask are set by the first
+    thread of a process.
+    take_begin, take_from, take_to: slots of the parent that the thread is given when it begins, and the slots that they
+    fill (rows of a table, as offsets and values).
     close_begin, close_slot: slots to empty at the end (rows of a table, as offsets and values); unmap likewise:
     (slot, delta, length) rows.
     """
@@ -176,13 +180,18 @@ class Threads:
     close_slot: Ints
     unmap_begin: Ints
     unmap: npt.NDArray[np.int64]
+    take_begin: Ints
+    take_from: Ints
+    take_to: Ints
 
 
 @dataclass(slots=True)
 class Inherited:
-    """A description open before the start: slots to fill, path within the tree, open flags, position in bytes."""
+    """A description open before the start: slots to fill and their workers, path within the tree, open flags, position
+    in bytes."""
 
     slots: list[int]
+    workers: list[int]
     path: bytes
     flags: int
     offset: int
@@ -194,7 +203,9 @@ class Plan:
 
     Attributes
     ----------
-    lane_begin: (lanes + 1,), first row of each lane.
+    lane_begin: (lanes + 1,), first row of each lane; worker_begin: (workers + 1,), first lane of each worker.
+    worker_names: what was recorded of the processes that each worker replays, for messages.
+    apart: workers whose threads have working folders of their own, (workers,), bool.
     read_bytes, write_bytes: largest buffer that any call needs.
     growth_bytes, growth_entries: at most so much is added to the tree by the run.
     recorded: what the recording said of each row's event, see iotrace.replay.recorded.
@@ -209,7 +220,9 @@ class Plan:
     strings: Strings
     snapshot: Snapshot
     inherited: list[Inherited]
-    unmap_last: npt.NDArray[np.int64]
+    worker_begin: Ints
+    worker_names: list[str]
+    apart: Flags
     slots: int
     map_slots: int
     high_numbers: int
@@ -225,6 +238,11 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     asynchronous: bool = False
     hash: str = ""
+
+    @property
+    def workers(self) -> int:
+        """Processes of the replay."""
+        return len(self.worker_begin) - 1
 
     @property
     def lanes(self) -> int:
@@ -253,12 +271,14 @@ def plan_hash(plan: Plan) -> str:
     for owner, names in ((plan.rows, _ROW_COLUMNS), (plan.rows.forms, _FORM_COLUMNS)):
         for name in names:
             digest.update(np.ascontiguousarray(getattr(owner, name)).data)
-    digest.update(plan.lane_begin.tobytes())
+    threads = plan.threads
+    for column in (plan.lane_begin, plan.worker_begin, threads.take_begin, threads.take_from, threads.take_to):
+        digest.update(column.tobytes())
     for text, absolute in zip(plan.strings.texts, plan.strings.absolute, strict=True):
         digest.update(b"%d:%d:%s" % (absolute, len(text), text))
     snapshot = plan.snapshot
     tables: list[Any] = [snapshot.folders, snapshot.hard_links, snapshot.links, snapshot.fillers, snapshot.attributes]
     tables.append([(file.path, file.size, file.mode) for file in snapshot.files])
-    tables.append([(one.slots, one.path, one.flags, one.offset) for one in plan.inherited])
+    tables.append([(one.slots, one.workers, one.path, one.flags, one.offset) for one in plan.inherited])
     digest.update(repr(tables).encode())
     return digest.hexdigest()

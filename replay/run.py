@@ -11,7 +11,7 @@ from pathlib import Path
 
 from iotrace.compiling import is_compiled
 from iotrace.errors import ReplayError, StorageError, UsageError
-from iotrace.replay.crew import prepare, run_lanes
+from iotrace.replay.crew import Clone, prepare, run_clones
 from iotrace.replay.direct import alignment_of
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.kernels.ring_lane import run_ring_lane
@@ -133,7 +133,7 @@ def replay_plan(
     with stop_signals() as asked, ExitStack() as ends:
         if progress and not is_compiled(run_ring_lane if rides else kernel.run_lane):
             progress("compiling, once after the installation", 0, 0)
-        prepare(plan)
+        prepare([plan])
         trees = Trees(plan, contents, sights, options, needs, asked, ends, progress)
         for turn in range(options.repeat):
             for folder in list(folders) if turn % 2 == 0 else list(reversed(folders)):
@@ -147,7 +147,7 @@ def replay_plan(
                         info.warnings.append(note)
                 if progress:
                     progress(f"replaying on {folder}", 0, 0)
-                outcome = run_lanes(plan, rides, tree.ground, options, asked)
+                outcome = run_clones([Clone(plan, rides, tree.ground)], options, asked)[0]
                 asked.check()
                 if outcome.full:
                     raise StorageError(

@@ -124,3 +124,26 @@ def note_owners(number: Any, thread: Any, owner: Any) -> Any:
             owner[one] = thread[i]
         elif owner[one] != thread[i]:
             owner[one] = -2
+
+
+@compiled
+def processes_of(thread: Any, process: Any, found: Any) -> Any:
+    """Take in the process of each thread."""
+    for i in range(len(thread)):
+        found[thread[i]] = process[i]
+
+
+@compiled
+def rows_that_use(wanted: Any, opens: Any, other: Any, reason: Any) -> Any:
+    """Replayed events that name a wanted description as one of their two; int64."""
+    count = 0
+    for i in range(len(opens)):
+        if reason[i] == 0 and (wanted[opens[i]] or wanted[other[i]]):
+            count += 1
+    rows = np.empty(count, np.int64)
+    count = 0
+    for i in range(len(opens)):
+        if reason[i] == 0 and (wanted[opens[i]] or wanted[other[i]]):
+            rows[count] = i
+            count += 1
+    return rows

@@ -1,4 +1,4 @@
-"""When each row of a plan runs: on which lane, after which gap, and after which rows of other lanes."""
+"""When each row of a plan runs: in which worker, on which lane, after which gap, after which rows of other lanes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from iotrace.errors import ReplayError
 from iotrace.replay.columns import NONE, Flags, Ids, Ints, Tables, chunks
+from iotrace.replay.holdings import Holdings
 from iotrace.replay.layout import CALL, Layout, gaps_of
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
@@ -29,7 +30,7 @@ UNKNOWN_CPU_NS: Final = 100_000
 
 @dataclass(slots=True)
 class Lanes:
-    """Lanes of threads; arrays of shape (threads,).
+    """Lanes of threads, and workers of lanes; arrays of shape (threads,) unless said otherwise.
 
     Attributes
     ----------
@@ -37,16 +38,26 @@ class Lanes:
     of_thread: lane of each thread, int32, -1 for those that do nothing.
     rank: position of each thread when sorted by lane and begin.
     previous_end: end (ns) of the thread before it on its lane, -1 for the first.
+    worker_begin: first lane of each worker, (workers + 1,).
+    families: threads of each group of processes, by begin; the groups of one worker stand one behind another.
+    family_worker: worker of each family.
+    last: of each family the thread that ends last.
     """
 
     count: int
     of_thread: Ids
     rank: Ints
     previous_end: Ints
+    worker_begin: Ints
+    families: list[list[int]]
+    family_worker: list[int]
+    last: list[int]
 
 
-def assign_lanes(tables: Tables, kept: Flags) -> Lanes:
-    """Lanes for the threads of the kept events: a lane takes a thread when the one before it has ended.
+def assign_lanes(tables: Tables, kept: Flags, holdings: Holdings) -> Lanes:
+    """Workers for the recorded processes, and lanes in them for their threads.
+
+    A worker takes a process when the one before it has ended, a lane likewise a thread.
 
     Raises
     ------
@@ -58,20 +69,31 @@ def assign_lanes(tables: Tables, kept: Flags) -> Lanes:
     end = np.full(tables.threads, -far, np.int64)
     lives_of(kept, events.thread, events.time_ns, events.duration_ns, begin, end)
     events.release("duration_ns")
-    of_thread = np.full(tables.threads, -1, np.int32)
-    previous_end = np.full(tables.threads, -1, np.int64)
-    free: list[tuple[int, int]] = []
-    count = 0
+    families: dict[int, list[int]] = {}
     for thread in np.argsort(begin, kind="stable").tolist():
         if begin[thread] == far:
             break
-        if free and free[0][0] < begin[thread]:
-            before, lane = heapq.heappop(free)
-            previous_end[thread] = before
-        else:
-            lane, count = count, count + 1
-        of_thread[thread] = lane
-        heapq.heappush(free, (int(end[thread]), lane))
+        families.setdefault(int(holdings.group_of[holdings.process_of[thread]]), []).append(thread)
+    members = list(families.values())
+    worker_of, workers = _packed([(int(begin[f[0]]), int(end[f].max())) for f in members])
+    order = sorted(range(len(members)), key=lambda one: worker_of[one])  # by begin within a worker
+    members, worker_of = [members[one] for one in order], [worker_of[one] for one in order]
+    of_thread = np.full(tables.threads, -1, np.int32)
+    previous_end = np.full(tables.threads, -1, np.int64)
+    worker_begin = np.zeros(workers + 1, np.int64)
+    count, at = 0, 0
+    for worker in range(workers):
+        first = at
+        while at < len(members) and worker_of[at] == worker:
+            at += 1
+        threads = [thread for family in members[first:at] for thread in family]
+        lane_of, lanes = _packed([(int(begin[one]), int(end[one])) for one in threads])
+        ends = [-1] * lanes
+        for thread, lane in zip(threads, lane_of, strict=True):
+            of_thread[thread], previous_end[thread] = count + lane, ends[lane]
+            ends[lane] = int(end[thread])
+        count += lanes
+        worker_begin[worker + 1] = count
     if count > LANES_MAX:
         raise ReplayError(
             f"the trace has {count} threads at a time, a replay can run {LANES_MAX}: replay a part of it (--map)."
@@ -79,7 +101,46 @@ def assign_lanes(tables: Tables, kept: Flags) -> Lanes:
     rank = np.lexsort((begin, of_thread))
     rank_of = np.empty(tables.threads, np.int64)
     rank_of[rank] = np.arange(tables.threads)
-    return Lanes(count, of_thread, rank_of, previous_end)
+    last = [max(family, key=lambda one: int(end[one])) for family in members]
+    return Lanes(count, of_thread, rank_of, previous_end, worker_begin, members, worker_of, last)
+
+
+def _packed(lives: list[tuple[int, int]]) -> tuple[list[int], int]:
+    """Which place takes each life (begin, end), sorted by begin, one after another; and how many places there are."""
+    free: list[tuple[int, int]] = []
+    places = []
+    count = 0
+    for begin, end in lives:
+        if free and free[0][0] < begin:
+            place = heapq.heappop(free)[1]
+        else:
+            place, count = count, count + 1
+        places.append(place)
+        heapq.heappush(free, (end, place))
+    return places, count
+
+
+def edges_of_families(lanes: Lanes, begin_of: Ints, end_of: Ints, waits_for_all: set[int]) -> tuple[Ints, Ints]:
+    """Edges that keep the processes of one worker apart, and the threads of one process where that matters.
+
+    A process begins when the one before it has ended, its other threads after its first. The thread that ends last
+    waits for the others where it is to close what they used (families of `waits_for_all`). `begin_of`, `end_of`: rows
+    at which each thread begins and ends.
+    """
+    before: list[int] = []
+    after: list[int] = []
+    for at, family in enumerate(lanes.families):
+        first = int(begin_of[family[0]])
+        if at and lanes.family_worker[at] == lanes.family_worker[at - 1]:
+            before += [int(end_of[one]) for one in lanes.families[at - 1]]
+            after += [first] * len(lanes.families[at - 1])
+        before += [first] * (len(family) - 1)
+        after += [int(begin_of[one]) for one in family[1:]]
+        if at in waits_for_all:
+            others = [one for one in family if one != lanes.last[at]]
+            before += [int(end_of[one]) for one in others]
+            after += [int(end_of[lanes.last[at]])] * len(others)
+    return np.array(before, np.int64), np.array(after, np.int64)
 
 
 def set_gaps(rows: Rows, layout: Layout, tables: Tables, selection: Selection, lanes: Lanes) -> None:
@@ -120,9 +181,12 @@ def _calls(part: npt.NDArray[np.uint8], event: Ids) -> Iterator[Ints]:
 
 def set_waits(
     rows: Rows, part: npt.NDArray[np.uint8], tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings,
-    lanes: Lanes, implicit: Flags, order: str,
+    lanes: Lanes, implicit: Flags, order: str, passed: list[tuple[int, int]], waits_for_all: set[int],
 ) -> None:  # fmt: skip
-    """Which rows of other lanes each row waits for; see iotrace.replay.order."""
+    """Which rows of other lanes each row waits for; see iotrace.replay.order.
+
+    `passed`: events that opened what is passed at a fork, and the forks; `waits_for_all`: see edges_of_families.
+    """
     main = np.flatnonzero(part == CALL).astype(np.int32)
     event, n = rows.event[main], len(rows)
     count = tables.threads
@@ -138,6 +202,13 @@ def set_waits(
     edges: list[tuple[Ints, Ints]] = []
     forks, children = edges_of_forks(tables, event, spans, begin_of, first_of)
     edges.append((main[forks].astype(np.int64), children))
+    edges.append(edges_of_families(lanes, begin_of, end_of, waits_for_all))
+    if passed:
+        rows_of_events = np.full(len(tables.events), -1, np.int64)
+        rows_of_events[event] = main
+        pairs = rows_of_events[np.array(passed, np.int64)]
+        pairs = pairs[(pairs >= 0).all(axis=1)]
+        edges.append((pairs[:, 0], pairs[:, 1]))
     if order == "file":
         before, after = edges_by_file(tables, mapping, selection, memory, event, spans, implicit)
         edges.append((main[before].astype(np.int64), main[after].astype(np.int64)))

@@ -1,18 +1,20 @@
 """Ending a replay on request: Ctrl-C, SIGTERM and SIGHUP set a flag that kernels read before each row.
 
-A system call that blocks is ended by SIGUSR1, whose handler does nothing. Handlers stand only while a replay runs,
-and only in the main thread, where Python allows it.
+A system call that blocks in a worker is ended by SIGUSR1, whose handler does nothing. Handlers stand only while a
+replay runs, and only in the main thread, where Python allows it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 from iotrace.errors import IotraceError
+from iotrace.machine import X86_64
 from iotrace.replay.kernels import lane as kernel
 
 
@@ -24,15 +26,24 @@ class Interrupted(IotraceError):
         self.exit_status = 128 + number
 
 
-_WAKES: Final = threading.Event()
-"""Set while SIGUSR1 has a handler; without one it would end the process."""
+_TGKILL: Final = 234 if X86_64 else 131
 
 
-def wake(workers: Sequence[threading.Thread]) -> None:
-    """End system calls that block: a signal whose handler does nothing."""
-    for worker in workers:
-        if _WAKES.is_set() and worker.is_alive() and worker.ident:
-            signal.pthread_kill(worker.ident, signal.SIGUSR1)
+def wake(process: int, threads: Iterable[int]) -> None:
+    """End system calls that block in threads of a worker: a signal whose handler there does nothing."""
+    libc = ctypes.CDLL(None)
+    for thread in threads:
+        if thread > 0:
+            libc.syscall(_TGKILL, process, thread, int(signal.SIGUSR1))
+
+
+def be_a_worker() -> None:
+    """Called in a forked worker: only the replay's own process listens to who asks to stop; end when that one does."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    signal.siginterrupt(signal.SIGUSR1, True)
+    ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 class Asked:
@@ -61,23 +72,17 @@ class Asked:
 
 @contextmanager
 def stop_signals() -> Iterator[Asked]:
-    """Handlers for Ctrl-C, SIGTERM, SIGHUP and the waking signal; in the main thread only, where Python allows it."""
+    """Handlers for Ctrl-C, SIGTERM and SIGHUP; in the main thread only, where Python allows it."""
     asked = Asked()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = {
-        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-    }
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
         if before[number] is not signal.SIG_IGN:
             signal.signal(number, asked.stop)
-    signal.signal(signal.SIGUSR1, lambda *_: None)
-    signal.siginterrupt(signal.SIGUSR1, True)
-    _WAKES.set()
     try:
         yield asked
     finally:
-        _WAKES.clear()
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -32,6 +32,7 @@ from iotrace.machine import (
     system_call,
     touch,
 )
+from iotrace.replay.kernels.passing import give, take
 
 TOUCH_LINES: Final = 4096
 TOUCHING: Final = np.zeros((TOUCH_LINES, 8), np.int64)
@@ -60,6 +61,7 @@ EPOCH: Final = 2
 ENDED_NS: Final = 3
 SETUP_ERROR: Final = 4
 TOUCHED: Final = 5
+THREAD: Final = 6
 LANE_WORDS: Final = 16
 
 # words of a lane's memory table: addresses of its buffers (the first five as arguments.BUFFER numbers them)
@@ -77,16 +79,17 @@ _EINTR, _EAGAIN, _ENOSPC, _EFAULT, _EDQUOT = 4, 11, 28, 14, 122
 
 
 def _numbers() -> tuple[int, ...]:
-    """munmap, mmap, nanosleep, futex, chdir, umask, faccessat, close, unshare, prctl."""
+    """munmap, mmap, nanosleep, futex, chdir, umask, faccessat, close, unshare, prctl, gettid."""
     if X86_64:
-        return 11, 9, 35, 202, 80, 95, 269, 3, 272, 157
-    return 215, 222, 101, 98, 49, 166, 48, 57, 97, 167
+        return 11, 9, 35, 202, 80, 95, 269, 3, 272, 157, 186
+    return 215, 222, 101, 98, 49, 166, 48, 57, 97, 167, 178
 
 
-_MUNMAP, _MMAP, _NANOSLEEP, _FUTEX, _CHDIR, _UMASK, _FACCESSAT, _CLOSE, _UNSHARE, _PRCTL = _numbers()
+_MUNMAP, _MMAP, _NANOSLEEP, _FUTEX, _CHDIR, _UMASK, _FACCESSAT, _CLOSE, _UNSHARE, _PRCTL, _GETTID = _numbers()
 _CLONE_FS: Final = 0x200
 _PR_SET_TIMERSLACK: Final = 29
-_FUTEX_WAIT, _FUTEX_WAKE = 128, 129
+# not private: lanes of several processes wait for each other
+_FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -179,6 +182,7 @@ def run_rows(
     slots: Any, strings: Any, map_base: Any, table: Any, control: int, lines: int,
     folder: Any, umask: Any, marker_begin: Any, marker_end: Any,
     close_begin: Any, close_slot: Any, unmap_begin: Any, unmap: Any,
+    take_begin: Any, take_from: Any, take_to: Any, doors: Any, inbox: int, got: int,
     started: Any, took: Any, outcome: Any,
 ) -> Any:  # fmt: skip
     """Run the rows [first, last) of a lane that has begun.
@@ -202,12 +206,18 @@ def run_rows(
             if what == 6:
                 if timing == THINK:
                     think(ended, busy[i], idle[i], speed, time_at, control)
+                if made[i] >= 0:
+                    child = made[i]
+                    give(child, doors[child], take_begin, take_from, take_to, slots, table[VECTOR_AT], control)
                 ended = now(time_at)
                 outcome[i] = expect[i]
             elif what == 7:
                 thread = made[i]
-                system_call(_CHDIR, strings[folder[thread]], 0, 0, 0, 0, 0)
-                system_call(_UMASK, umask[thread], 0, 0, 0, 0, 0)
+                if folder[thread] >= 0:
+                    system_call(_CHDIR, strings[folder[thread]], 0, 0, 0, 0, 0)
+                    system_call(_UMASK, umask[thread], 0, 0, 0, 0, 0)
+                if take_begin[thread + 1] > take_begin[thread]:
+                    take(thread, inbox, take_begin, got, slots, table[VECTOR_AT], control)
                 if marker_begin[thread] >= 0:
                     system_call(_FACCESSAT, -100, strings[marker_begin[thread]], 0, 0, 0, 0)
                 ended = now(time_at)
@@ -362,45 +372,57 @@ def run_rows(
 
 
 @compiled
-def begin_lane(line: int, time_at: int, control: int) -> Any:
-    """Give this thread a working folder and timers of its own, and wait for the start of the run."""
+def begin_lane(line: int, apart: int, delay: int, time_at: int, control: int) -> Any:
+    """Give this thread timers of its own and, with `apart`, a working folder; wait for the start of the run.
+
+    Gives when that was, `delay` (ns) later.
+    """
     system_call(_PRCTL, _PR_SET_TIMERSLACK, 1, 0, 0, 0, 0)
-    failure = system_call(_UNSHARE, _CLONE_FS, 0, 0, 0, 0, 0)
-    if failure < 0:
-        store(line + 8 * SETUP_ERROR, -failure)
+    store(line + 8 * THREAD, system_call(_GETTID, 0, 0, 0, 0, 0, 0))
+    if apart != 0:
+        failure = system_call(_UNSHARE, _CLONE_FS, 0, 0, 0, 0, 0)
+        if failure < 0:
+            store(line + 8 * SETUP_ERROR, -failure)
     add(control + 8 * READY, 1)
     while load(control + 8 * GO) == 0 and peek(control) == 0:
         poke64(time_at + 16, 0)
         poke64(time_at + 24, 20_000)
         system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
+    begin = load(control + 8 * START_NS) + delay
+    if delay > 0:
+        sleep_until(begin, time_at, control)
+    return begin
 
 
 @compiled
 def run_lane(
-    lane: int, first: int, last: int, timing: int, speed: float, high: int,
+    lane: int, first: int, last: int, apart: int, delay: int, timing: int, speed: float, high: int,
     special: Any, form: Any, number: Any, kinds: Any, constants: Any, value_begin: Any, values: Any,
     made: Any, closed: Any, expect: Any,
     busy: Any, idle: Any, due: Any, wait_begin: Any, wait_row: Any, awaited: Any, lane_of_row: Any,
     slots: Any, strings: Any, map_base: Any, table: Any, control: int, lines: int,
     folder: Any, umask: Any, marker_begin: Any, marker_end: Any,
     close_begin: Any, close_slot: Any, unmap_begin: Any, unmap: Any,
+    take_begin: Any, take_from: Any, take_to: Any, doors: Any, inbox: int, got: int,
     started: Any, took: Any, outcome: Any,
 ) -> Any:  # fmt: skip
     """Run the rows [first, last) of a lane.
 
+    `apart`: the thread has a working folder of its own; `delay` (ns): it begins so much later than the run.
     `timing` is ASAP, THINK or ORIGINAL, `speed` divides times, `high` is the first high descriptor number,
     `control` and `lines` are addresses; the others are the columns of iotrace.replay.rows.Rows and Threads.
     """
     time_at = table[TIME_AT]
     line = lines + lane * LANE_WORDS * 8
-    begin_lane(line, time_at, control)
+    origin = begin_lane(line, apart, delay, time_at, control)
     ended = run_rows(
-        lane, first, last, load(control + 8 * START_NS), now(time_at), timing, speed, high,
+        lane, first, last, origin, now(time_at), timing, speed, high,
         special, form, number, kinds, constants, value_begin, values, made, closed, expect,
         busy, idle, due, wait_begin, wait_row, awaited, lane_of_row,
         slots, strings, map_base, table, control, lines,
         folder, umask, marker_begin, marker_end,
         close_begin, close_slot, unmap_begin, unmap,
+        take_begin, take_from, take_to, doors, inbox, got,
         started, took, outcome,
     )  # fmt: skip
     store(line + 8 * ENDED_NS, ended)

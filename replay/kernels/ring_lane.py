@@ -13,14 +13,13 @@ from typing import Any, Final
 import numpy as np
 
 from iotrace.compiling import compiled
-from iotrace.machine import load, load32, now, peek, poke64, store, store32, system_call
+from iotrace.machine import load32, now, peek, poke64, store, store32, system_call
 from iotrace.replay.kernels.lane import (
     ENDED_NS,
     LANE_WORDS,
     NOT_RUN,
     ORIGINAL,
     SKIPPED,
-    START_NS,
     STOP_ASKED,
     STOP_FULL,
     THINK,
@@ -140,13 +139,14 @@ def _settle(
 
 @compiled
 def run_ring_lane(
-    lane: int, first: int, last: int, timing: int, speed: float, high: int,
+    lane: int, first: int, last: int, apart: int, delay: int, timing: int, speed: float, high: int,
     special: Any, form: Any, number: Any, kinds: Any, constants: Any, value_begin: Any, values: Any,
     made: Any, closed: Any, expect: Any,
     busy: Any, idle: Any, due: Any, wait_begin: Any, wait_row: Any, awaited: Any, lane_of_row: Any,
     slots: Any, strings: Any, map_base: Any, table: Any, control: int, lines: int,
     folder: Any, umask: Any, marker_begin: Any, marker_end: Any,
     close_begin: Any, close_slot: Any, unmap_begin: Any, unmap: Any,
+    take_begin: Any, take_from: Any, take_to: Any, doors: Any, inbox: int, got: int,
     started: Any, took: Any, outcome: Any,
     opcode: Any, slot: Any, length: Any, offset: Any, count: Any, how: Any, buffer: Any, room: Any, behind: Any,
     reposition: Any, together: Any, place_of_slot: Any, ring: int, seek: int,
@@ -162,8 +162,7 @@ def run_ring_lane(
     failure = open_ring(ring)
     if failure < 0:
         poke64(ring + 8 * FAILURE, -failure)
-    begin_lane(line, time_at, control)
-    origin = load(control + 8 * START_NS)
+    origin = begin_lane(line, apart, delay, time_at, control)
     ended = now(time_at)
     stride, shift = peek(ring + 8 * SLOT_BYTES), peek(ring + 8 * SLOT_SHIFT)
     buffers = peek(ring + 8 * BUFFERS_AT)
@@ -199,6 +198,7 @@ def run_ring_lane(
                 slots, strings, map_base, table, control, lines,
                 folder, umask, marker_begin, marker_end,
                 close_begin, close_slot, unmap_begin, unmap,
+                take_begin, take_from, take_to, doors, inbox, got,
                 started, took, outcome,
             )  # fmt: skip
             i = end

@@ -16,7 +16,7 @@ from iotrace.replay.mapping import default_prefixes, outermost
 from iotrace.replay.plan import build_plan
 from iotrace.replay.rows import BEGIN, CLOSE, END, UNMAP, Plan
 from iotrace.trace.info import Mount, TraceInfo
-from iotrace.trace.operations import OPERATIONS
+from iotrace.trace.operations import NUMBER_OF, OPERATIONS
 from iotrace.trace.reader import open_trace
 
 
@@ -268,21 +268,45 @@ def test_modes_keep_neither_setuid_nor_sticky_and_never_lock_the_owner_out(tmp_p
     assert plan.rows.arguments[at["chmod"], 1] == 0o700
 
 
-def test_a_description_shared_by_a_fork_is_closed_twice_and_used_in_between(tmp_path: Path) -> None:
+def test_a_description_shared_by_a_fork_is_passed_on_and_closed_by_both(tmp_path: Path) -> None:
     trace = TraceBuilder()
     file = trace.open("x", size=100)
     child = trace.fork()
     trace.close(file, "x")
     trace.read(file, "x", 0, 10, thread=child)
     trace.close(file, "x", thread=child)
+    trace.named("stat", "x")
     plan = plan_of(trace, tmp_path)
     rows = plan.rows
-    assert rows.extra.sum() == 1
+    assert rows.extra.sum() == 0
     slots = [int(rows.closed[i]) for i in np.flatnonzero(rows.special == CLOSE)]
     assert len(set(slots)) == 2
     read = next(i for i, op in enumerate(rows.op) if op >= 0 and OPERATIONS[op].name == "read")
     closed_by_parent = next(int(rows.closed[i]) for i in np.flatnonzero(rows.special == CLOSE) if rows.thread[i] == 0)
     assert rows.arguments[read, 0] != closed_by_parent
+    threads = plan.threads
+    assert (threads.take_from.tolist(), threads.take_to.tolist()) == ([closed_by_parent], [int(rows.arguments[read, 0])])
+    assert plan.workers == 2
+
+
+def test_a_grandchild_gets_what_its_parent_never_touched(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    file = trace.open("x", size=100)
+    child = trace.fork()
+    grandchild = trace.fork(child)
+    trace.read(file, "x", 0, 10, thread=grandchild)
+    threads = plan_of(trace, tmp_path).threads
+    assert np.diff(threads.take_begin)[[child, grandchild]].tolist() == [1, 1]
+    assert threads.take_from[threads.take_begin[grandchild]] == threads.take_to[threads.take_begin[child]]
+
+
+def test_processes_that_share_a_description_without_a_fork_are_one_worker(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    child = trace.fork()
+    file = trace.open("x", size=100)
+    trace.read(file, "x", 0, 10, thread=child)
+    plan = plan_of(trace, tmp_path)
+    assert (plan.workers, plan.apart.tolist()) == (1, [True])
 
 
 def test_a_child_that_uses_what_the_parent_closed_keeps_a_descriptor(tmp_path: Path) -> None:
@@ -320,12 +344,13 @@ def test_a_read_waits_for_the_write_of_another_thread_and_not_for_its_own(tmp_pa
     trace.read(yours, "x", 0, 10, op="pread64", thread=other)
     plan = plan_of(trace, tmp_path)
     (waits,) = np.nonzero(np.diff(plan.rows.wait_begin))
-    described = [(OPERATIONS[plan.rows.op[i]].name, int(plan.rows.thread[i])) for i in waits]
-    assert described == [("pread64", 1)]
-    assert plan.rows.wait_row.size == 1
-    assert OPERATIONS[plan.rows.op[plan.rows.wait_row[0]]].name == "pwrite64"
+    described = [(int(plan.rows.op[i]), int(plan.rows.thread[i])) for i in waits]
+    # a process's further threads begin after its first
+    assert described == [(-1, 1), (NUMBER_OF["pread64"], 1)]
+    assert [int(plan.rows.op[row]) for row in plan.rows.wait_row] == [-1, NUMBER_OF["pwrite64"]]
     (tmp_path / "thread").mkdir()
-    assert plan_of(trace, tmp_path / "thread", order="thread").rows.wait_row.size == 0
+    alone = plan_of(trace, tmp_path / "thread", order="thread").rows
+    assert [int(alone.op[row]) for row in alone.wait_row] == [-1]
 
 
 def test_gaps_are_split_into_cpu_time_and_sleep_and_leave_out_waiting_for_children(tmp_path: Path) -> None:
@@ -404,7 +429,7 @@ def test_nothing_behind_a_mapping_is_unmapped_however_long_a_trace_says_that_it_
     plan = plan_of(trace, tmp_path)
     op, arguments = plan.rows.op.tolist(), plan.rows.arguments
     (length,) = [int(arguments[i, 1]) for i, one in enumerate(op) if one >= 0 and OPERATIONS[one].name == "mmap"]
-    pieces = [(delta, size) for _, delta, size in [*plan.threads.unmap.tolist(), *plan.unmap_last.tolist()]]
+    pieces = [(delta, size) for _, delta, size in plan.threads.unmap.tolist()]
     unmaps = np.flatnonzero(plan.rows.special == UNMAP)
     pieces += [(int(plan.rows.delta[i]), int(arguments[i, 1])) for i in unmaps]
     assert pieces

@@ -1,0 +1,17 @@
+"""Memory that the processes of a replay share: made before they are forked, gone when the last of them ends."""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def shared(shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.int64) -> Any:
+    """Zeros that begin at a page, in memory that forked processes go on sharing."""
+    dtype = np.dtype(dtype)
+    count = int(np.prod(shape))
+    memory = mmap.mmap(-1, max(1, count * dtype.itemsize))
+    return np.frombuffer(memory, dtype, count).reshape(shape)
