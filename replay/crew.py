@@ -28,6 +28,7 @@ from iotrace.errors import ReplayError
 from iotrace.replay.ground import Ground
 from iotrace.replay.guard import page_guard
 from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels.passing import drain
 from iotrace.replay.kernels.ring import RING_WORDS
 from iotrace.replay.kernels.ring_lane import run_ring_lane
 from iotrace.replay.lanes import NUMBERS_SPARE, LaneMemory, Openings, resolve_strings
@@ -40,6 +41,7 @@ from iotrace.replay.stopping import Asked, be_a_worker, wake
 
 _NO_THREAD: Final = 3
 """Exit status of a worker that may not start its threads."""
+_DRAIN_S: Final = 0.02
 _PATIENCE: Final = struct.pack("ll", 0, 50_000)
 """After so long (s, µs) a worker that waits for descriptors looks at the stop flag."""
 
@@ -215,7 +217,7 @@ class _Part:
 
     def warm_up(self) -> None:
         """Compile the kernel (or load it from the cache) by running no rows."""
-        control, lines = shared(kernel.CONTROL_WORDS), shared(kernel.LANE_WORDS)
+        control, lines = shared(max(1024, kernel.CONTROL_WORDS)), shared(kernel.LANE_WORDS)
         control[kernel.GO] = 1
         with LaneMemory(self.plan, 1, self.memory.writes) as memory:
             if self.rides:
@@ -225,6 +227,7 @@ class _Part:
             thread = threading.Thread(target=function, args=values)
             thread.start()
             thread.join()
+        drain(-1, self.got.ctypes.data, self.openings.slots, control.ctypes.data)
         self.rings[:] = 0
 
     def run(self, worker: int) -> None:
@@ -246,9 +249,18 @@ class _Part:
             for thread in threads:
                 thread.start()
             cpu = _cpu_s()
-            for thread in threads:
-                thread.join()
+            self._wait(threads, worker)
             self.cpu_s[worker] = _cpu_s() - cpu
+
+    def _wait(self, threads: list[threading.Thread], worker: int) -> None:
+        """Wait for the lanes; meanwhile what is passed to later processes of this worker is taken in."""
+        pair = self._sockets[worker]
+        scratch = np.zeros(1024, np.int64)
+        for thread in threads:
+            while pair and thread.is_alive():
+                thread.join(_DRAIN_S)
+                drain(pair[1].fileno(), self.got.ctypes.data, self.openings.slots, scratch.ctypes.data)
+            thread.join()
 
     def refuse_what_failed(self) -> None:
         """Say why lanes could not begin.

@@ -14,7 +14,7 @@ from iotrace.machine import X86_64, add, load, peek, poke32, poke64, system_call
 _SENDMSG, _RECVMSG, _NANOSLEEP = (46, 47, 35) if X86_64 else (211, 212, 101)
 ENTRIES_MAX: Final = 250
 """Descriptors in one message; the kernel takes 253."""
-_DONTWAIT_NOSIGNAL: Final = 0x4040
+_DONTWAIT, _NOSIGNAL = 0x40, 0x4000
 _CMSG_CLOEXEC: Final = 0x40000000
 _SOCKET_RIGHTS: Final = 1 | 1 << 32
 """cmsg_level SOL_SOCKET, cmsg_type SCM_RIGHTS."""
@@ -58,7 +58,7 @@ def give(
         poke64(place + _CONTROL + 8, _SOCKET_RIGHTS)
         _head(place, 16 + 8 * count, (16 + 4 * count + 7) // 8 * 8 if count else 0)
         while True:
-            result = system_call(_SENDMSG, door, place, _DONTWAIT_NOSIGNAL, 0, 0, 0)
+            result = system_call(_SENDMSG, door, place, _DONTWAIT | _NOSIGNAL, 0, 0, 0)
             if result >= 0 or peek(control) != 0:
                 break
             if result == -_EAGAIN:
@@ -73,6 +73,24 @@ def give(
 
 
 @compiled
+def _receive(inbox: int, flags: int, got: int, slots: Any, place: int) -> Any:
+    """Receive one message and put its descriptors where they belong; gives its length, or -errno."""
+    _head(place, _BODY_BYTES, 16 + 4 * ENTRIES_MAX)
+    result = system_call(_RECVMSG, inbox, place, _CMSG_CLOEXEC | flags, 0, 0, 0)
+    if result < 16:
+        return result
+    count = (result - 16) // 8
+    room = peek(place + 40)
+    came = (peek(place + _CONTROL) - 16) // 4 if room >= 16 else 0
+    for k in range(min(count, came)):
+        word = peek(place + _CONTROL + 16 + k // 2 * 8)
+        descriptor = (word >> 32 if k % 2 else word) & 0xFFFFFFFF
+        slots[peek(place + _BODY + 16 + 8 * k)] = descriptor
+    add(got + 8 * peek(place + _BODY), peek(place + _BODY + 8))
+    return result
+
+
+@compiled
 def take(thread: int, inbox: int, take_begin: Any, got: int, slots: Any, place: int, control: int) -> Any:
     """Receive until all that the thread is given is there; what comes for others is put where it belongs, too.
 
@@ -80,17 +98,16 @@ def take(thread: int, inbox: int, take_begin: Any, got: int, slots: Any, place: 
     """
     total = take_begin[thread + 1] - take_begin[thread]
     while load(got + 8 * thread) < total and peek(control) == 0:
-        _head(place, _BODY_BYTES, 16 + 4 * ENTRIES_MAX)
-        result = system_call(_RECVMSG, inbox, place, _CMSG_CLOEXEC, 0, 0, 0)
-        if result < 16:
-            if result == -_EAGAIN or result == -_EINTR:
-                continue
+        result = _receive(inbox, 0, got, slots, place)
+        if result < 16 and result != -_EAGAIN and result != -_EINTR:
             break
-        count = (result - 16) // 8
-        room = peek(place + 40)
-        came = (peek(place + _CONTROL) - 16) // 4 if room >= 16 else 0
-        for k in range(min(count, came)):
-            word = peek(place + _CONTROL + 16 + k // 2 * 8)
-            descriptor = (word >> 32 if k % 2 else word) & 0xFFFFFFFF
-            slots[peek(place + _BODY + 16 + 8 * k)] = descriptor
-        add(got + 8 * peek(place + _BODY), peek(place + _BODY + 8))
+
+
+@compiled
+def drain(inbox: int, got: int, slots: Any, place: int) -> Any:
+    """Receive all that has come.
+
+    A socket holds some hundred messages; one whose worker is busy must not keep those who fork from going on.
+    """
+    while _receive(inbox, _DONTWAIT, got, slots, place) >= 16:
+        pass

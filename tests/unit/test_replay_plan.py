@@ -285,7 +285,10 @@ def test_a_description_shared_by_a_fork_is_passed_on_and_closed_by_both(tmp_path
     closed_by_parent = next(int(rows.closed[i]) for i in np.flatnonzero(rows.special == CLOSE) if rows.thread[i] == 0)
     assert rows.arguments[read, 0] != closed_by_parent
     threads = plan.threads
-    assert (threads.take_from.tolist(), threads.take_to.tolist()) == ([closed_by_parent], [int(rows.arguments[read, 0])])
+    assert (threads.take_from.tolist(), threads.take_to.tolist()) == (
+        [closed_by_parent],
+        [int(rows.arguments[read, 0])],
+    )
     assert plan.workers == 2
 
 
