@@ -38,6 +38,8 @@ class Outcome:
     cpu_s: float
     full: bool
     root_bytes: int
+    lane_ended_ns: Any
+    """When each lane ended, (lanes,)."""
 
     @property
     def ops(self) -> int:
@@ -147,11 +149,11 @@ def run_lanes(plan: Plan, rides: Rides | None, ground: Ground, options: Options,
             asked.watch(None)
             _unmap(plan, map_base, rows)
         refuse_broken_rings(rings, control)
-        ended = int(lines[kernel.ENDED_NS :: kernel.LANE_WORDS].max())
+        ended = lines[kernel.ENDED_NS :: kernel.LANE_WORDS].copy()
     del kept_alive
     return Outcome(
-        started, took, result, started_ns, max(1, ended - started_ns), cpu,
-        bool(control[kernel.STOP] == kernel.STOP_FULL), len(os.fsencode(ground.tree)) + 1,
+        started, took, result, started_ns, max(1, int(ended.max()) - started_ns), cpu,
+        bool(control[kernel.STOP] == kernel.STOP_FULL), len(os.fsencode(ground.tree)) + 1, ended,
     )  # fmt: skip
 
 
