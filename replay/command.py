@@ -137,7 +137,7 @@ def replay(
     from iotrace.replay.show import print_result
 
     notes = console(stderr=True)
-    for folder in fs or []:
+    for folder in [] if null else fs or []:
         for left in leftovers(folder):
             text = f"Note: {left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
             show(notes, printable(text))

@@ -111,7 +111,8 @@ def bench(rate: int, seconds: float, rounds: int, folder: Path) -> str:
         "fio", "--name=bench", f"--read_iolog={log}", "--ioengine=psync", "--thread", "--invalidate=0",
         f"--filename={data}",
     ]  # fmt: skip
-    mine, theirs = [], []
+    mine: list[Error] = []
+    theirs: list[Error] = []
     for turn in range(rounds):
         for tool in (("ours", "fio"), ("fio", "ours"))[turn % 2]:
             starts = recorded_starts(folder, ours if tool == "ours" else fio, len(due))

@@ -66,13 +66,12 @@ def test_null_replays_without_any_call_on_the_mount(tmp_path: Path) -> None:
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     found = json.loads(done.stdout)
-    assert (found["ops"], found["errors"], found["bytes_read"], found["io_s"]) == (9, 0, 0, 0)
+    assert (found["ops"], found["errors"], found["bytes_read"], found["io_s"]) == (8, 0, 0, 0)
     assert found["options"]["null"] is True
     lines = log.read_text().splitlines()
     assert any("T.iotrace" in line for line in lines)
     # the folder is named by the command line alone, and no thread says that it begins
-    touched = [line for line in lines if str(mount) in line and "execve(" not in line]
-    assert [line for line in touched if "stat" not in line and "readlink" not in line] == []
+    assert [line for line in lines if str(mount) in line and "execve(" not in line] == []
     assert not any("iotrace-replay" in line for line in lines)
     assert list(mount.iterdir()) == []
 
@@ -82,7 +81,8 @@ def test_null_takes_the_modelled_time_and_every_result_is_the_recorded_one(tmp_p
     (run,), without = result.info.runs, result.info.without_io
     assert without is not None
     # the longest way: from call to call, those of the child between the fork and the wait
-    assert (without.source, without.makespan_s) == ("modelled", pytest.approx(0.05, abs=0.006))
+    assert without.source == "modelled"
+    assert without.makespan_s == pytest.approx(0.045, abs=0.006)
     assert run.wall_s >= without.makespan_s
     assert (run.fs, run.errors, run.added_s, run.sync_s) == ("null", 0, None, None)
     assert run.fidelity["issued"] == run.ops
@@ -149,7 +149,7 @@ def test_seconds_hold_every_operation_and_every_byte(tmp_path: Path) -> None:
     trace = TraceBuilder()
     one = trace.open("a.star", os.O_RDWR | os.O_CREAT, existed=False, mode=0o600)
     trace.write(one, "a.star", 0, 1000)
-    trace.read(one, "a.star", 1000, 10, 0, at=trace.now_ns + 1300 * MS)
+    trace.read(one, "a.star", 1000, 10, 0, at=trace.now_ns + 1010 * MS)
     trace.read(one, "a.star", 0, 600, op="pread64")
     trace.close(one, "a.star")
     result = replayed(trace, tmp_path, timing="think")
@@ -169,7 +169,7 @@ def test_what_was_measured_is_printed_within_80_columns(tmp_path: Path, capsys: 
     folder = two_threads(step="\x1b[31mExtraction").save(tmp_path / "T.iotrace")
     assert main(["replay", str(folder), "--fs", str(mount), "-o", str(tmp_path / "R.ioresult")]) == 0
     out = capsys.readouterr().out
-    assert max(map(len, out.splitlines()[:-1])) <= 80
+    assert max(map(len, out.splitlines()[1:-1])) <= 80
     for words in ("the storage adds", "(modelled)", "syncfs", "open to close", "issued late by", "Motion Correction"):
         assert words in out
     assert "\x1b" not in out

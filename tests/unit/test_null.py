@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import TraceBuilder
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotrace.replay.figures import IssueError, NullFigures, Spread
@@ -47,6 +47,7 @@ GAP = st.tuples(st.integers(0, 1000), st.integers(0, 1000))
 LANES = st.lists(st.lists(GAP, max_size=6), min_size=1, max_size=5)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(LANES)
 def test_without_waits_the_longest_way_is_the_longest_lane(gaps: list[list[tuple[int, int]]]) -> None:
     plan = rows_of(gaps)
@@ -57,6 +58,7 @@ def test_without_waits_the_longest_way_is_the_longest_lane(gaps: list[list[tuple
     assert longest_way(plan, "think", 0.5) == 2 * longest
 
 
+@settings(deadline=None)
 @given(LANES, st.data())
 def test_with_waits_no_row_begins_before_those_that_it_waits_for(
     gaps: list[list[tuple[int, int]]], data: st.DataObject
