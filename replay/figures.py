@@ -44,13 +44,11 @@ class IssueError(msgspec.Struct, frozen=True):
     drift_us: median error of the last tenth of the run less that of the first tenth; 0 when no error adds up.
     held: calls that were due while the call before them still ran, or while they waited for another thread: their
     lateness is not the generator's. Always empty with `think`, where the call before decides when a call is due.
-    lost_s: sum of the errors on the lane that has most: at most so much longer did they make the run.
     """
 
     error: Spread
     drift_us: float
     held: Spread
-    lost_s: float
 
 
 class StepTotals(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,26 @@ from iotrace.replay.lifetimes import spread_of
 from iotrace.replay.rows import BEGIN, END, ORDER, Plan
 
 
-def issue_error(
+@dataclass(slots=True)
+class Lateness:
+    """Calls that were due at a known time; arrays of shape (calls,).
+
+    Attributes
+    ----------
+    rows: their rows; due_ns: when they were due (CLOCK_MONOTONIC); late_ns: how much later they began, at least 0.
+    free: their thread was free when they were due, and they waited for no other: to be late is the generator's doing.
+    """
+
+    rows: Ints
+    due_ns: Ints
+    late_ns: Ints
+    free: Flags
+
+
+def lateness(
     plan: Plan, started: Ints, took: Ints, result: Any, start_ns: int, timing: str, speed: float
-) -> IssueError | None:
-    """Issue-time error of a run; None with timing "asap", where nothing is due.
+) -> Lateness | None:
+    """How late calls were in a run; None with timing "asap", where nothing is due.
 
     Only calls that follow another call on their lane count, and with "think" those that waited for no other lane: of
     the others it is not known since when they could have begun.
@@ -41,11 +58,13 @@ def issue_error(
         due = ended + ((rows.busy_ns[at] + rows.idle_ns[at]) / speed).astype(np.int64)
     else:
         due = start_ns + (rows.due_ns[at] / speed).astype(np.int64)
-    free = alone[at] & (ended <= due)
-    late = np.maximum(started[at] - due, 0)
-    lane = np.searchsorted(plan.lane_begin, at[free], side="right")
-    lost = np.bincount(lane, weights=late[free].astype(np.float64), minlength=1).max()
-    return IssueError(spread_of(late[free]), drift_us(due[free], late[free]), spread_of(late[~free]), float(lost) / 1e9)
+    return Lateness(at, due, np.maximum(started[at] - due, 0), alone[at] & (ended <= due))
+
+
+def issue_error(late: Lateness) -> IssueError:
+    """Issue-time error of a run."""
+    own = late.late_ns[late.free]
+    return IssueError(spread_of(own), drift_us(late.due_ns[late.free], own), spread_of(late.late_ns[~late.free]))
 
 
 def drift_us(due_ns: Ints, late_ns: Ints) -> float:

@@ -111,4 +111,6 @@ def spread_of(values_ns: Any) -> Spread:
     counts = np.zeros(histogram.BUCKETS, np.int64)
     histogram.add(counts, values_ns)
     p50, p99 = (histogram.quantile(counts, q) / 1e3 for q in (0.5, 0.99))
-    return Spread(len(values_ns), p50, p99, float(np.max(values_ns)) / 1e3)
+    largest = float(np.max(values_ns)) / 1e3
+    # the middle of a bucket may be above all that is in it
+    return Spread(len(values_ns), min(p50, largest), min(p99, largest), largest)

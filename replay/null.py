@@ -18,6 +18,7 @@ import numpy as np
 from iotrace.compiling import compiled
 from iotrace.replay.arguments import LOCK as LOCK_ARGUMENT
 from iotrace.replay.arguments import MAPPED
+from iotrace.replay.columns import Ints
 from iotrace.replay.crew import Outcome, run_lanes
 from iotrace.replay.figures import NullFigures
 from iotrace.replay.ground import Ground
@@ -79,11 +80,11 @@ def null_figures(plan: Plan, options: Options, asked: Asked) -> NullFigures:
     return NullFigures(makespan_s, "measured" if asap else "modelled", wall_s, ops / wall_s, outcome.cpu_s * 1e6 / ops)
 
 
-def longest_way(plan: Plan, timing: str, speed: float = 1.0) -> int:
+def longest_way(plan: Plan, timing: str, speed: float = 1.0, late_ns: Ints | None = None) -> int:
     """Makespan in ns of a plan whose calls take no time, on as many CPUs as it has lanes.
 
     A row of a lane begins when the row before it and the rows that it waits for have ended, and not before its gap
-    has passed since the row before it (think), or before it is due (original).
+    has passed since the row before it (think), or before it is due (original); and `late_ns`, (rows,), after that.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def longest_way(plan: Plan, timing: str, speed: float = 1.0) -> int:
     ended = int(
         _longest_way(
             plan.lane_begin, rows.special, rows.busy_ns, rows.idle_ns, rows.due_ns, rows.wait_begin, rows.wait_row,
-            lane_of_row, TIMINGS[timing], float(speed),
+            lane_of_row, np.zeros(0, np.int64) if late_ns is None else late_ns, TIMINGS[timing], float(speed),
         )
     )  # fmt: skip
     if ended < 0:
@@ -105,7 +106,7 @@ def longest_way(plan: Plan, timing: str, speed: float = 1.0) -> int:
 @compiled
 def _longest_way(
     lane_begin: Any, special: Any, busy: Any, idle: Any, due: Any, wait_begin: Any, wait_row: Any, lane_of_row: Any,
-    timing: int, speed: float,
+    late: Any, timing: int, speed: float,
 ) -> Any:  # fmt: skip
     """See longest_way; -1 for a circle. A lane that has to wait lets the lane that it waits for run first."""
     lanes = len(lane_begin) - 1
@@ -136,6 +137,8 @@ def _longest_way(
                     ready = max(ready, clock[lane] + np.int64((busy[i] + idle[i]) / speed))
                 elif timing == 2 and not (what >= 6 and what <= 8):
                     ready = max(ready, np.int64(due[i] / speed))
+                if len(late) > 0:
+                    ready += late[i]
                 clock[lane] = ended[i] = ready
                 at[lane] = i + 1
             if blocked >= 0:

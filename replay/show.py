@@ -115,19 +115,16 @@ def times_lines(run: Run, info: ResultInfo) -> list[str]:
     lines = []
     null = info.without_io
     if null is not None and run.added_s is not None:
-        without = "this machine needs to issue it" if null.source == "measured" else "the program takes without I/O"
-        lines.append(
-            f"the storage adds {_seconds(max(0.0, run.added_s))} to the {_seconds(null.makespan_s)} that {without} "
-            f"({null.source})"
-        )
+        lines.append(f"the storage adds {_added(run)} to {_seconds(null.makespan_s)} without I/O ({null.source})")
     elif null is not None and null.source == "modelled":
         lines.append(f"modelled: {_seconds(null.makespan_s)}")
-    parts = [f"CPU {duration_text(run.cpu_us_per_op * 1e3)} an operation"]
-    if run.sync_s is not None:
-        parts.insert(0, f"writing out (syncfs) took {_seconds(run.sync_s)} more")
+    parts = [] if run.sync_s is None else [f"syncfs after it {_seconds(run.sync_s)}"]
+    if run.cpu_us_per_op is not None:
+        parts.append(f"CPU {duration_text(run.cpu_us_per_op * 1e3)} an operation")
     if run.first_done_lane != run.last_done_lane:
         parts.append(f"first thread done after {_seconds(run.first_done_s)}")
-    lines.append(", ".join(parts))
+    if parts:
+        lines.append(", ".join(parts))
     if run.open_times is not None:
         lines.append(
             f"open to close {_spread(run.open_times.replayed)}; recorded {_spread(run.open_times.recorded, short=True)}"
@@ -137,6 +134,13 @@ def times_lines(run: Run, info: ResultInfo) -> list[str]:
         held = f"; {count_text(error.held.count)} held up" if error.held.count else ""
         lines.append(f"issued late by {_spread(error.error)}, drift {duration_text(error.drift_us * 1e3)}{held}")
     return lines
+
+
+def _added(run: Run) -> str:
+    """What the storage adds: both bounds where they differ."""
+    most = max(0.0, run.added_s or 0.0)
+    least = most if run.added_least_s is None else max(0.0, run.added_least_s)
+    return _seconds(most) if least > 0.9 * most else f"{_seconds(least)} … {_seconds(most)}"
 
 
 def _seconds(value: float) -> str:

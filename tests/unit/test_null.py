@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotrace.replay.figures import IssueError, NullFigures, Spread
-from iotrace.replay.issue import drift_us, issue_error
+from iotrace.replay.issue import drift_us, issue_error, lateness
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.lifetimes import open_times
 from iotrace.replay.null import longest_way, null_plan
@@ -56,6 +56,9 @@ def test_without_waits_the_longest_way_is_the_longest_lane(gaps: list[list[tuple
     assert longest_way(plan, "original") == longest
     assert longest_way(plan, "asap") == 0
     assert longest_way(plan, "think", 0.5) == 2 * longest
+    n = sum(map(len, gaps))
+    late = longest_way(plan, "think", late_ns=np.full(n, 7))
+    assert late == max(sum(map(sum, lane)) + 7 * len(lane) for lane in gaps)
 
 
 @settings(deadline=None)
@@ -119,16 +122,16 @@ def test_errors_of_issue_times_are_those_that_were_put_in(tmp_path: Path, late_n
     result = np.full(len(plan.rows), kernel.NOT_RUN, np.int64)
     result[calls], took[calls] = 0, 1000
     started[calls] = 10**12 + plan.rows.due_ns[calls] + late_ns
-    error = issue_error(plan, started, took, result, 10**12, "original", 1.0)
-    assert error is not None
+    late = lateness(plan, started, took, result, 10**12, "original", 1.0)
+    assert late is not None
+    error = issue_error(late)
     assert error.error.max_us == late_ns / 1000
     # the first call follows nothing
     assert (error.error.count, error.held.count, error.drift_us) == (len(calls) - 1, 0, 0.0)
-    assert error.lost_s == pytest.approx((len(calls) - 1) * late_ns / 1e9)
-    error = issue_error(plan, started, took, result, 10**12, "think", 1.0)
-    assert error is not None
-    assert error.error.max_us == 0
-    assert issue_error(plan, started, took, result, 10**12, "asap", 1.0) is None
+    late = lateness(plan, started, took, result, 10**12, "think", 1.0)
+    assert late is not None
+    assert issue_error(late).error.max_us == 0
+    assert lateness(plan, started, took, result, 10**12, "asap", 1.0) is None
 
 
 def test_a_call_whose_thread_was_still_busy_is_held_and_no_error_of_the_generator(tmp_path: Path) -> None:
@@ -139,8 +142,9 @@ def test_a_call_whose_thread_was_still_busy_is_held_and_no_error_of_the_generato
     took[calls[2]] = 15_000  # the call after it was due after 10 µs
     started[calls[3]] = started[calls[2]] + 15_000
     result = np.where(started > 0, 0, kernel.NOT_RUN)
-    error = issue_error(plan, started, took, result, 10**12, "original", 1.0)
-    assert error is not None
+    late = lateness(plan, started, took, result, 10**12, "original", 1.0)
+    assert late is not None
+    error = issue_error(late)
     assert (error.held.count, error.held.max_us, error.error.max_us) == (1, 5.0, 0.0)
 
 
@@ -165,12 +169,11 @@ def test_open_times_are_from_open_to_close_and_by_extension(tmp_path: Path) -> N
     assert open_times(plan, started, took, np.full(len(plan.rows), kernel.NOT_RUN)) is None
 
 
-def run_of(
-    wall_s: float, added_s: float | None = None, lost_s: float = 0.0, p99_us: float = 0.0, cpu_s: float = 0.0
-) -> Run:
+def run_of(wall_s: float, added_s: float = 0.0, lost_s: float = 0.0, p99_us: float = 0.0, cpu_s: float = 0.0) -> Run:
     return Run(
         run=0, round=0, fs="/a", mount=MountInfo(), started_utc="", ops=100, wall_s=wall_s, added_s=added_s,
-        cpu_s=cpu_s, issue_error=IssueError(Spread(100, 0.0, p99_us, p99_us), 0.0, Spread(), lost_s),
+        added_least_s=added_s - lost_s, cpu_s=cpu_s,
+        issue_error=IssueError(Spread(100, 0.0, p99_us, p99_us), 0.0, Spread()),
     )  # fmt: skip
 
 
@@ -182,7 +185,7 @@ NULL = NullFigures(makespan_s=1.0, source="modelled", generator_s=1.0, generator
     [
         ("asap", run_of(1.9), "53% of the 1.90 s measured"),
         ("asap", run_of(2.1), ""),
-        ("think", run_of(2.0, 1.0, lost_s=0.6), "of the 1.00 s that the storage seems to add, up to 600 ms"),
+        ("think", run_of(2.0, 1.0, lost_s=0.6), "of the 1.00 s that the storage seems to add, 600 ms are"),
         ("think", run_of(2.0, 1.0, lost_s=0.4), ""),
         ("think", run_of(2.0, 0.001, lost_s=0.001), ""),
         ("original", run_of(2.0, 1.0, p99_us=1500), "1.50 ms late (p99) although their threads were free"),
