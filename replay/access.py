@@ -33,46 +33,34 @@ _SEEK_END: Final = 2
 
 
 @compiled
-def _take(
-    resource: int, level: int, row: int, thread: int, users: Any, levels: Any, number: Any, resources: Any, rows: Any,
-    row_levels: Any, found: int,
-) -> Any:  # fmt: skip
-    """Note one access; gives how many have been found."""
-    if len(number) == 0:
-        if users[resource] == -1:
-            users[resource] = thread
-        elif users[resource] != thread:
-            users[resource] = -2
-        levels[resource] |= 1 << level
-        return found
-    if number[resource] >= 0:
-        if len(rows):
-            resources[found], rows[found], row_levels[found] = number[resource], row, level
-        return found + 1
-    return found
-
-
-@compiled
 def accesses(
-    event: Any, thread: Any, bits: Any, op: Any, flags: Any, m0: int, result: Any, file: Any, m1: int, other_file: Any,
+    row_of: Any, thread: Any, bits: Any, op: Any, flags: Any, m0: int, result: Any, file: Any, m1: int, other_file: Any,
     m2: int, opens: Any, m3: int, other_open: Any, m4: int, node: Any, node2: Any, m5: int, implicit: Any, m6: int,
     map_place: Any, m7: int, map_slot: Any, real: Any, above_begin: Any, above: Any, bases: Any,
-    users: Any, levels: Any, number: Any, resources: Any, rows: Any, row_levels: Any,
-) -> int:  # fmt: skip
-    """All accesses of all rows, looked at in one of three ways; gives how many of kept resources there are.
+    users: Any, levels: Any, counts: Any, number: Any, resources: Any, rows: Any, row_levels: Any,
+) -> Any:  # fmt: skip
+    """All accesses of all rows, looked at in one of two ways; gives how many were written.
 
-    Without `number`: which thread uses each resource (-2 several, -1 none) and at which levels (bits), into `users` and
-    `levels`. With it, -1 for those that are left out: counts; and with `resources`, `rows` and `row_levels` of that
-    length: fills them with number, row of the plan and level of each access.
+    Without `number`: which thread uses each resource (-2 several, -1 none), at which levels (bits) and how often, into
+    `users`, `levels` and `counts`. With it, -1 for those that are left out: number, row of the plan and level of each
+    access into `resources`, `rows` and `row_levels`, in the order of the events.
 
-    The first columns are by row of the plan (event, thread), the next by event, each with the mask of its index.
+    Columns are by event (in whose order memory is read one cell behind another), each with the mask of its index;
+    `row_of` is each event's row, -1 for none.
     """
     found = 0
+    # what a row uses, one after another: noting each by a function of its own costs more than all the rest
+    deepest = 0
+    for k in range(len(above_begin) - 1):
+        deepest = max(deepest, above_begin[k + 1] - above_begin[k])
+    todo = np.empty(16 + 2 * deepest, np.int64)
     data, names, descriptions, mappings, locks = bases[0], bases[1], bases[2], bases[3], bases[4]
-    for i in range(len(event)):
-        e = np.int64(event[i])
+    for e in range(len(row_of)):
+        i = np.int64(row_of[e])
+        if i < 0:
+            continue
         does = bits[op[e]]
-        t = thread[i]
+        many = 0
         f = file[e & m1]
         is_open = does & 16 != 0
         bound = np.int64(0)
@@ -80,17 +68,20 @@ def accesses(
             bound = max(flags[e & m0], np.int64(0))
         if f >= 0:
             if does & 1 != 0 or (does & 64 != 0 and bound == 2):
-                found = _take(data + f, READS, i, t, users, levels, number, resources, rows, row_levels, found)
+                todo[many] = (data + f) << 2 | READS
+                many += 1
             if does & 2 != 0:
-                found = _take(data + f, WRITES, i, t, users, levels, number, resources, rows, row_levels, found)
+                todo[many] = (data + f) << 2 | WRITES
+                many += 1
             if does & 8 != 0 or (is_open and bound & 0o1000 != 0):
-                found = _take(data + f, EXCLUDES, i, t, users, levels, number, resources, rows, row_levels, found)
+                todo[many] = (data + f) << 2 | EXCLUDES
+                many += 1
             if does & 4096 != 0 and result[e] >= 0:
-                found = _take(locks + f, EXCLUDES, i, t, users, levels, number, resources, rows, row_levels, found)
+                todo[many] = (locks + f) << 2 | EXCLUDES
+                many += 1
         if does & 4 != 0 and other_file[e & m2] >= 0:
-            found = _take(
-                data + other_file[e & m2], WRITES, i, t, users, levels, number, resources, rows, row_levels, found
-            )
+            todo[many] = (data + other_file[e & m2]) << 2 | WRITES
+            many += 1
         first, second = node[e], node2[e & m5]
         if first >= 0 or second >= 0:
             changes = (does & 32 != 0 or (is_open and bound & 0o100 != 0)) and result[e] >= 0
@@ -100,23 +91,40 @@ def accesses(
                     at = real[one]
                     # what leads through a link to nowhere has the last number
                     at = at if at >= 0 else len(real) - 1
-                    found = _take(names + at, level, i, t, users, levels, number, resources, rows, row_levels, found)
+                    todo[many] = (names + at) << 2 | level
+                    many += 1
                     for k in range(above_begin[at], above_begin[at + 1]):
-                        found = _take(
-                            names + above[k], READS, i, t, users, levels, number, resources, rows, row_levels, found
-                        )
+                        todo[many] = (names + above[k]) << 2 | READS
+                        many += 1
         x = opens[e & m3]
         if x >= 0 and does & 512 == 0:
             level = EXCLUDES if does & 128 != 0 and (does & 256 != 0 or implicit[e & m6]) else READS
-            found = _take(descriptions + x, level, i, t, users, levels, number, resources, rows, row_levels, found)
+            todo[many] = (descriptions + x) << 2 | level
+            many += 1
         x = other_open[e & m4]
         if x >= 0:
-            level = EXCLUDES if does & 1024 != 0 else READS
-            found = _take(descriptions + x, level, i, t, users, levels, number, resources, rows, row_levels, found)
+            todo[many] = (descriptions + x) << 2 | (EXCLUDES if does & 1024 != 0 else READS)
+            many += 1
         slot = map_slot[map_place[e & m7]]
         if slot >= 0:
-            level = EXCLUDES if does & 2048 != 0 else READS
-            found = _take(mappings + slot, level, i, t, users, levels, number, resources, rows, row_levels, found)
+            todo[many] = (mappings + slot) << 2 | (EXCLUDES if does & 2048 != 0 else READS)
+            many += 1
+        if len(number) == 0:
+            t = thread[e]
+            for k in range(many):
+                resource = todo[k] >> 2
+                if users[resource] == -1:
+                    users[resource] = t
+                elif users[resource] != t:
+                    users[resource] = -2
+                levels[resource] |= 1 << (todo[k] & 3)
+                counts[resource] += 1
+        else:
+            for k in range(many):
+                resource = number[todo[k] >> 2]
+                if resource >= 0:
+                    resources[found], rows[found], row_levels[found] = resource, i, todo[k] & 3
+                    found += 1
     return found
 
 

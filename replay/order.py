@@ -123,22 +123,26 @@ def shared_accesses(
     # resources are numbered: data of files, names, descriptions, mappings, locks on files
     bases = np.cumsum([0, files, nodes + 1, tables.opens, memory.count, files]).astype(np.int64)
     users = np.full(bases[-1], -1, np.int32)
-    levels = np.zeros(bases[-1], np.uint8)
+    levels, counts = np.zeros(bases[-1], np.uint8), np.zeros(bases[-1], np.int32)
+    row_of = np.full(len(events), -1, np.int32)
+    row_of[event] = np.arange(len(event), dtype=np.int32)
     columns = (
-        event, spans.thread, _BITS, events.op, *_thin(events.flags), events.result, *_thin(events.file),
+        row_of, events.thread, _BITS, events.op, *_thin(events.flags), events.result, *_thin(events.file),
         *_thin(events.other_file), *_thin(events.open), *_thin(events.other_open), selection.node,
         *_thin(selection.node2), *_thin(implicit), *_thin(memory.place), memory.slot, real, above_begin, above, bases,
     )  # fmt: skip
     none, flat = np.zeros(0, np.int32), np.zeros(0, np.int8)
-    accesses(*columns, users, levels, none, none, none, flat)
+    accesses(*columns, users, levels, counts, none, none, none, flat)
     shared = (users == -2) & (((levels & 1 << EXCLUDES) != 0) | (levels == (1 << READS | 1 << WRITES)))
     kept = int(np.count_nonzero(shared))
     if kept == 0:
         return none, none, flat
     number = np.where(shared, np.cumsum(shared) - 1, -1).astype(np.int32)
-    count = accesses(*columns, users, levels, number, none, none, flat)
+    count = int(counts[shared].sum())
     resource, row, level = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int8)
-    accesses(*columns, users, levels, number, resource, row, level)
+    accesses(*columns, users, levels, counts, number, resource, row, level)
+    by_row = np.argsort(row, kind="stable")
+    resource, row, level = resource[by_row], row[by_row], level[by_row]
     needed = needed_accesses(resource, row, level, spans.thread, spans.start, spans.end, kept)
     resource, row, level = resource[needed], row[needed], level[needed]
     by_start = np.argsort(spans.start[row], kind="stable")

@@ -19,10 +19,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from workloads import commands
 
 HERE = Path(__file__).parent
 CALLS = {"pread": 200_000, "stat": 200_000, "open": 100_000, "unrelated pread": 200_000}
+AGAIN = "bare again"
+TABLES = ("calls", "commands", "recorder")
 SLOW = {"strace": 20, "strace --seccomp-bpf": 20, "bpftrace": 20}
 """How many times fewer calls the slow tools are given, and whole commands fewer rounds: at most 2."""
 BPFTRACE = (
@@ -101,13 +104,14 @@ def wall(prefix: list[str], tool: str, command: list[str]) -> float:
     words = ["bash", "-c", script, "bash", *command]
     if tool == "bpftrace":
         return float("nan")
-    done = subprocess.run([*prefix, *words], check=True, capture_output=True, text=True)
-    return float(done.stdout.split()[-1])
+    done = subprocess.run([*prefix, *words], check=False, capture_output=True, text=True)
+    return float(done.stdout.split()[-1]) if done.returncode == 0 else float("nan")
 
 
 def whole_commands(found: dict[str, list[str]], folder: Path, rounds: int) -> None:
     """Wall time of each command under each tool ÷ bare, in turns."""
-    tools = [tool for tool in found if tool not in ("bare", "bpftrace", "two empty BPF programs")]
+    # bare once more: what its column is off 1.00 by is no effect of a tool
+    tools = [AGAIN, *(tool for tool in found if tool not in ("bare", "bpftrace", "two empty BPF programs"))]
     print("\nwall time of a whole command ÷ bare: median (least … most); strace twice at most\n")
     print("| command | bare, s | " + " | ".join(tools) + " |\n|" + "---|" * (len(tools) + 2))
     for label, command in commands(folder).items():
@@ -118,8 +122,11 @@ def whole_commands(found: dict[str, list[str]], folder: Path, rounds: int) -> No
             bare.append(wall([], "bare", command))
             for tool in tools:
                 if turn < 2 or tool not in SLOW:
-                    ratios[tool].append(wall(found[tool], tool, command) / bare[-1])
-        cells = [f"{statistics.median(r):.2f} ({min(r):.2f} … {max(r):.2f})" for r in ratios.values()]
+                    ratios[tool].append(wall(found.get(tool, []), tool, command) / bare[-1])
+        cells = [
+            "fails" if np.isnan(r).any() else f"{statistics.median(r):.2f} ({min(r):.2f} … {max(r):.2f})"
+            for r in ratios.values()
+        ]
         print(f"| {label} | {statistics.median(bare) / 1e9:.2f} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -147,6 +154,25 @@ def recorder_itself(prefix: list[str], folder: Path, rounds: int, program: str, 
     )
 
 
+def calls(found: dict[str, list[str]], rounds: int, program: str, file: Path) -> None:
+    """Nanoseconds that each tool adds to a call, in turns."""
+    print("ns added to one call: median (least … most)\n")
+    print("| call | bare | " + " | ".join(tool for tool in found if tool != "bare") + " |")
+    print("|" + "---|" * (len(found) + 1))
+    for call in CALLS:
+        bare: list[float] = []
+        added: dict[str, list[float]] = {tool: [] for tool in found if tool != "bare"}
+        for _ in range(rounds):
+            base = per_call([], "bare", call, program, file)
+            bare.append(base)
+            for tool in added:
+                added[tool].append(per_call(found[tool], tool, call, program, file) - base)
+        print(
+            f"| {call} | {spread(bare)} | " + " | ".join(spread(values) for values in added.values()) + " |",
+            flush=True,
+        )
+
+
 def spread(values: list[float]) -> str:
     return f"{statistics.median(values):,.0f} ({min(values):,.0f} … {max(values):,.0f})"
 
@@ -155,6 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=60, help="of saturation")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -179,23 +206,12 @@ def main() -> None:
             else:
                 versions.append(f"{tool} not installed")
         print(f"{'; '.join(versions)}; {arguments.rounds} rounds\n")
-        print("ns added to one call: median (least … most)\n")
-        print("| call | bare | " + " | ".join(tool for tool in found if tool != "bare") + " |")
-        print("|" + "---|" * (len(found) + 1))
-        for call in CALLS:
-            bare: list[float] = []
-            added: dict[str, list[float]] = {tool: [] for tool in found if tool != "bare"}
-            for _ in range(arguments.rounds):
-                base = per_call([], "bare", call, program, file)
-                bare.append(base)
-                for tool in added:
-                    added[tool].append(per_call(found[tool], tool, call, program, file) - base)
-            print(
-                f"| {call} | {spread(bare)} | " + " | ".join(spread(values) for values in added.values()) + " |",
-                flush=True,
-            )
-        whole_commands(found, folder, arguments.rounds)
-        recorder_itself(found["iotrace"], folder, arguments.rounds, program, file, arguments.seconds)
+        if "calls" in arguments.tables:
+            calls(found, arguments.rounds, program, file)
+        if "commands" in arguments.tables:
+            whole_commands(found, folder, arguments.rounds)
+        if "recorder" in arguments.tables:
+            recorder_itself(found["iotrace"], folder, arguments.rounds, program, file, arguments.seconds)
 
 
 if __name__ == "__main__":
