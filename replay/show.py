@@ -106,6 +106,7 @@ def _print_run(run: Run, info: ResultInfo, out: Console, numbered: bool) -> None
         rows.append([name, count_text(op.calls), errors, moved, duration_text(op.time_s * 1e9), *latency])
     show(out, table(_COLUMNS, rows, out.width))
     if len(run.by_step) > 1:
+        show(out, "")
         show(out, table(_STEP_COLUMNS, step_rows(run), out.width))
     _print_outcomes(run, out)
 
