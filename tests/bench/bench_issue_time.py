@@ -2,8 +2,9 @@
 
 Run by `make bench-issue-time`. Both replay the same reads of 4 KiB from the page cache, at the same times (a Poisson
 process, whole µs, since fio's log has no finer ones), one after the other in turns, and iotrace's recorder notes when
-each read really began: the same means for both. The error of a read is how far its start, counted from the first
-read's, is from the time asked for; drift is the median error of the last tenth of the run less that of the first.
+each read really began: the same means for both. When a tool began is not known from outside: a read's error is how
+much later it began than it should, counted from the read of the run that came earliest. Drift is the median error of
+the last tenth of the run less that of the first.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ BEGIN_US = 1000
 
 @dataclass(frozen=True)
 class Error:
-    """Of one run, in µs: p50, p99 and largest absolute error, and drift."""
+    """Of one run, in µs: p50, p99 and largest error, and drift."""
 
     p50: float
     p99: float
@@ -88,11 +89,11 @@ def recorded_starts(folder: Path, command: list[str], count: int) -> np.ndarray:
 
 def error_of(starts_ns: np.ndarray, due_us: np.ndarray) -> Error:
     """How far the starts are from the times asked for."""
-    error = (starts_ns - starts_ns[0]) / 1000 - (due_us - due_us[0])
+    error = starts_ns / 1000 - due_us
+    error -= error.min()
     tenth = max(1, len(error) // 10)
-    far = np.abs(error)
     drift = float(np.median(error[-tenth:]) - np.median(error[:tenth]))
-    return Error(float(np.quantile(far, 0.5)), float(np.quantile(far, 0.99)), float(far.max()), drift)
+    return Error(float(np.quantile(error, 0.5)), float(np.quantile(error, 0.99)), float(error.max()), drift)
 
 
 def bench(rate: int, seconds: float, rounds: int, folder: Path) -> str:
