@@ -57,6 +57,10 @@ bench-import: setup ## lines per second of an import of strace's logs
 bench-replay: setup ## operations per second, beside fio
 	$(BIN)/python tests/bench/bench_replay.py
 
+.PHONY: bench-issue-time
+bench-issue-time: setup ## how late calls are issued, beside fio's read_iolog (20 minutes)
+	$(BIN)/python tests/bench/bench_issue_time.py
+
 .PHONY: bench-verify
 bench-verify: setup ## bytes per CPU second of verified writes and reads, beside fio with crc32c
 	$(BIN)/python tests/bench/bench_verify.py

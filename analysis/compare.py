@@ -31,6 +31,9 @@ QUANTILES: Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _WHOLE_RUN: Final[tuple[tuple[str, str, Unit, bool, Callable[[Run], float]], ...]] = (
     # metric, title, unit, higher is better, value
     ("makespan_s", "makespan", "s", False, lambda run: run.wall_s),
+    ("io_s", "I/O wait", "s", False, lambda run: run.io_s),
+    ("added_s", "storage adds", "s", False, lambda run: _known(run.added_s)),
+    ("sync_s", "syncfs", "s", False, lambda run: _known(run.sync_s)),
     ("read_bytes_per_s", "read rate", "bytes/s", True, lambda run: _per_second(run.bytes_read, run)),
     ("write_bytes_per_s", "write rate", "bytes/s", True, lambda run: _per_second(run.bytes_written, run)),
     ("ops_per_s", "operations", "1/s", True, lambda run: run.ops_per_s),
@@ -195,6 +198,10 @@ def _latencies(result: Result, runs: list[Run]) -> dict[tuple[Group, str], dict[
             name, run = cast("tuple[str, int]", key)
             found.setdefault((group, name), {})[int(run)] = dense(part["bucket"], part["count"])
     return found
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else max(0.0, value)
 
 
 def _per_second(amount: float, run: Run) -> float:

@@ -26,6 +26,7 @@ _MUST_AGREE: Final = (
     "verify",
     "compress",
     "duplicate",
+    "null",
 )
 """Options of a replay that change what is measured."""
 
@@ -107,8 +108,8 @@ def _think_time(sides: Sequence[Side]) -> list[str]:
     if not any(side.info.options.get("timing") in ("think", "original") for side in sides):
         return []
     return [
-        "Makespan and rates include the recorded think time, which no storage shortens: compare latencies, or "
-        "replay with --timing asap."
+        "Makespan and rates include the recorded think time, which no storage shortens: compare latencies and "
+        "what the storage adds, or replay with --timing asap."
     ]
 
 

@@ -135,7 +135,8 @@ class Tables:
     path_text, path_raw: text (components still joined) and raw name of each path.
     file_path: row of paths (-1 for none); file_type: "" when not known; file_existed: 1, 0, or -1 for not known;
     file_target: text of a link, "" for none; other file columns are int64 with NONE.
-    process_cwd, process_umask, process_parent: of each process; process_text: its command and number, for messages.
+    process_cwd, process_umask, process_parent, process_step (label, "" for none): of each process; process_text: its
+    command and number, for messages.
     """
 
     events: Events
@@ -156,6 +157,7 @@ class Tables:
     process_text: list[str]
     process_umask: Ints
     process_parent: Ids
+    process_step: list[str]
 
 
 def load_tables(trace: Trace) -> Tables:
@@ -176,16 +178,18 @@ def load_tables(trace: Trace) -> Tables:
         raise TraceError(f"{trace.folder} is damaged: {str(error).splitlines()[0]}.") from None
     # the events' own processes and threads count even where a table does not hold them
     events_processes = np.union1d(process_of, _distinct(columns["process"]))
-    cwd = [""] * len(events_processes)
+    cwd, step = ([""] * len(events_processes) for _ in range(2))
     umask = np.full(len(events_processes), NONE, np.int64)
     parent = np.full(len(events_processes), -1, np.int32)
     place = np.searchsorted(events_processes, process_of)
     for row, text in zip(place, processes.column("cwd").take(pa.array(process_rows)).to_pylist(), strict=True):
         cwd[row] = text or ""
-    text = ["a process"] * len(events_processes)
+    described = ["a process"] * len(events_processes)
     names = processes.select(["command", "pid"]).take(pa.array(process_rows)).to_pylist()
     for row, one in zip(place, names, strict=True):
-        text[row] = f"{one['command'] or 'a process'} (recorded as {one['pid']})"
+        described[row] = f"{one['command'] or 'a process'} (recorded as {one['pid']})"
+    for row, text in zip(place, processes.column("step").take(pa.array(process_rows)).to_pylist(), strict=True):
+        step[row] = text or ""
     umask[place] = plain_ints(processes.column("umask"))[process_rows]
     parent[place] = _dense(plain_ints(processes.column("parent"))[process_rows], events_processes)
     children = np.flatnonzero(columns["child"] != NO_ID)
@@ -224,9 +228,10 @@ def load_tables(trace: Trace) -> Tables:
         file_inherited_flags=plain_ints(picked.column("inherited_flags")),
         file_inherited_offset=plain_ints(picked.column("inherited_offset")),
         process_cwd=cwd,
-        process_text=text,
+        process_text=described,
         process_umask=umask,
         process_parent=parent,
+        process_step=step,
     )
 
 

@@ -46,6 +46,7 @@ def replay(
     duplicate: float = 0.0,
     cache: Literal["recorded", "warm", "cold"] = "recorded",
     drop_caches: Annotated[bool, Parameter(negative=())] = False,
+    null: Annotated[bool, Parameter(negative=())] = False,
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
     clean: Path | None = None,
@@ -110,6 +111,9 @@ def replay(
         that is read; cold: nothing, as always with --direct.
     drop_caches
         With --cache cold: empty the caches of the whole machine; needs root.
+    null
+        Issue nothing: the same waits, gaps and order, results as recorded, no file made. Its makespan is what the
+        program takes on a storage that answers at once; --fs may be left out.
     force
         Replace a result of that name.
     json
@@ -121,7 +125,7 @@ def replay(
         return _clean(clean)
     if trace is None:
         raise UsageError("replay what? Give the folder of a trace, and --fs DIR: see `iotrace replay --help`.")
-    if not fs:
+    if not fs and not null:
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
     limit = parse_bytes(max_bytes) if max_bytes is not None else None
     target = output or _default_output(trace)
@@ -133,15 +137,15 @@ def replay(
     from iotrace.replay.show import print_result
 
     notes = console(stderr=True)
-    for folder in fs:
+    for folder in [] if null else fs or []:
         for left in leftovers(folder):
             text = f"Note: {left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
             show(notes, printable(text))
     with _progress() as progress:
         result = run_replay(
-            trace, fs, prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order, repeat=repeat,
+            trace, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order, repeat=repeat,
             max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct, compress=compress,
-            duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, progress=progress,
+            duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, null=null, progress=progress,
         )  # fmt: skip
     saved = result.save(target, force=force)
     errors = sum(run.errors for run in result.info.runs)

@@ -68,6 +68,8 @@ class Outcome:
     cpu_s: float
     full: bool
     root_bytes: int
+    lane_ended_ns: Any
+    """When each lane ended, (lanes,)."""
 
     @property
     def ops(self) -> int:
@@ -280,10 +282,10 @@ class _Part:
     def outcome(self, begin: int) -> Outcome:
         """What came of it; `begin`: start of the run (ns)."""
         begin += self.clone.delay_ns
-        ended = int(self.lines[kernel.ENDED_NS :: kernel.LANE_WORDS].max())
+        ended = self.lines[kernel.ENDED_NS :: kernel.LANE_WORDS].copy()
         return Outcome(
-            self.started, self.took, self.result, begin, max(1, ended - begin), float(self.cpu_s.sum()),
-            bool(self.control[kernel.STOP] == kernel.STOP_FULL), len(os.fsencode(self.clone.ground.tree)) + 1,
+            self.started, self.took, self.result, begin, max(1, int(ended.max()) - begin), float(self.cpu_s.sum()),
+            bool(self.control[kernel.STOP] == kernel.STOP_FULL), len(os.fsencode(self.clone.ground.tree)) + 1, ended,
         )  # fmt: skip
 
 

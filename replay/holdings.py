@@ -129,12 +129,12 @@ class _Sharing:
             maker = int(self.group_of[process[made]])
             if group == maker:
                 continue
-            fork = fork_of.get(group)
-            source = int(self.group_of[process[fork]]) if fork is not None else -1
-            if fork is None or (source == maker and not self._before(made, fork)):
+            begun = fork_of.get(group)
+            source = int(self.group_of[process[begun]]) if begun is not None else -1
+            if begun is None or (source == maker and not self._before(made, begun)):
                 strangers.append((group, maker))
                 continue
-            passed.append((fork, x, group))
+            passed.append((begun, x, group))
             if (x, source) not in pairs:
                 pairs.add((x, source))
                 waiting.append((x, source))

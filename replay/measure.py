@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from iotrace import histogram
-from iotrace.replay.columns import Flags, Ints
+from iotrace.replay.columns import Flags, Ids, Ints
+from iotrace.replay.figures import StepTotals
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.result import HISTOGRAMS, INTERVALS, ClassTotals, ErrorCount, OpTotals, Run
 from iotrace.replay.rows import LINK, STATUS, Plan
@@ -35,7 +36,10 @@ class Ran(Protocol):
 
 @dataclass(slots=True)
 class Measured:
-    """Counted rows that ran: operation, class, lane, duration and start (ns since the run's start), bytes moved."""
+    """Counted rows that ran: operation, class, lane, duration and start (ns since the run's start), bytes moved.
+
+    `step` is a number of `steps` (labels), -1 for none.
+    """
 
     op: Any
     kind: Any
@@ -43,6 +47,8 @@ class Measured:
     took: Ints
     since: Ints
     bytes: Ints
+    step: Ids
+    steps: list[str]
 
 
 def expected(plan: Plan, root_bytes: int) -> Ints:
@@ -66,15 +72,15 @@ def unexpected(plan: Plan, result: Ints, root_bytes: int) -> Flags:
     return wrong
 
 
-def measure(plan: Plan, ran: Ran, run: Run) -> Measured:
-    """Fill a run's totals."""
+def measure(plan: Plan, ran: Ran, run: Run, null: bool = False) -> Measured:
+    """Fill a run's totals; `null`: nothing was issued, so no bytes moved and no time went by in calls."""
     rows = plan.rows
     at = np.flatnonzero(plan.counted & (ran.result != kernel.NOT_RUN))
-    op, result, took = rows.op[at], ran.result[at], ran.took[at]
+    op, result, took = rows.op[at], ran.result[at], ran.took[at] * (not null)
     kind = KIND[op]
     wrong = unexpected(plan, ran.result, ran.root_bytes)[at]
     moves = np.isin(kind, [_KINDS.index(one) for one in (Kind.READ, Kind.WRITE, Kind.COPY)])
-    moved = np.where(moves, np.maximum(result, 0), 0)
+    moved = np.where(moves & (not null), np.maximum(result, 0), 0)
     lane = np.repeat(np.arange(plan.lanes), np.diff(plan.lane_begin))[at]
     wall_s = ran.wall_ns / 1e9
     run.ops, run.errors, run.wall_s = len(at), int(wrong.sum()), wall_s
@@ -97,6 +103,8 @@ def measure(plan: Plan, ran: Ran, run: Run) -> Measured:
         total.errors += int(wrong[of].sum())
         total.bytes += int(moved[of].sum())
         total.time_s += float(took[of].sum()) / 1e9
+    step, steps = plan.recorded["step"][at], plan.recorded["steps"]
+    run.by_step = _by_step(step, steps, wrong, moved, took)
     run.errors_by = _errors(plan, at[wrong], ran)
     run.fidelity = {
         "planned": int(plan.counted.sum()),
@@ -104,7 +112,21 @@ def measure(plan: Plan, ran: Ran, run: Run) -> Measured:
         "as_recorded": run.ops - run.errors,
         "substituted": int((plan.recorded["substituted"] & plan.counted).sum()),
     }
-    return Measured(op, kind, lane, took, ran.started[at] - ran.start_ns, moved)
+    return Measured(op, kind, lane, took, ran.started[at] - ran.start_ns, moved, step, steps)
+
+
+def _by_step(step: Ids, steps: list[str], wrong: Flags, moved: Ints, took: Ints) -> dict[str, StepTotals]:
+    """Totals by step; empty where no process carries one."""
+    found = {}
+    for number in np.unique(step).tolist() if steps else []:
+        of = step == number
+        counts = np.zeros(histogram.BUCKETS, np.int64)
+        histogram.add(counts, took[of])
+        p50, p99 = (histogram.quantile(counts, q) / 1e3 for q in (0.5, 0.99))
+        found[steps[number] if number >= 0 else ""] = StepTotals(
+            int(of.sum()), int(wrong[of].sum()), int(moved[of].sum()), float(took[of].sum()) / 1e9, p50, p99
+        )
+    return found
 
 
 def _errors(plan: Plan, rows: Ints, ran: Ran) -> list[ErrorCount]:
@@ -134,15 +156,18 @@ def tables_of(plan: Plan, runs: list[Run], measured: list[Measured]) -> tuple[pa
 
 def _histograms(run: Run, one: Measured) -> pa.Table:
     bucket = histogram.bucket_of(one.took)
-    key = (one.lane.astype(np.int64) * len(OPERATIONS) + one.op) * histogram.BUCKETS + bucket
+    group = one.lane.astype(np.int64) * (len(one.steps) + 1) + one.step + 1
+    key = (group * len(OPERATIONS) + one.op) * histogram.BUCKETS + bucket
     keys, counts = np.unique(key, return_counts=True)
     bucket, rest = keys % histogram.BUCKETS, keys // histogram.BUCKETS
-    op, lane = rest % len(OPERATIONS), rest // len(OPERATIONS)
+    op, group = rest % len(OPERATIONS), rest // len(OPERATIONS)
+    lane, step = group // (len(one.steps) + 1), group % (len(one.steps) + 1)
+    labels = np.array([None, *one.steps], dtype=object)
     n = len(keys)
     names = np.array([operation.name for operation in OPERATIONS], dtype=object)
     kinds = np.array([operation.kind.value for operation in OPERATIONS], dtype=object)
     columns = [
-        np.full(n, run.run), [run.fs] * n, np.zeros(n), lane, [None] * n, names[op], kinds[op], bucket, counts,
+        np.full(n, run.run), [run.fs] * n, np.zeros(n), lane, labels[step], names[op], kinds[op], bucket, counts,
     ]  # fmt: skip
     return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, HISTOGRAMS, strict=True)], schema=HISTOGRAMS)
 

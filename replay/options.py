@@ -36,6 +36,7 @@ class Options:
     staged: Path | None = None
     cache: str = "recorded"
     drop_caches: bool = False
+    null: bool = False
 
     @property
     def cache_state(self) -> str:
@@ -64,6 +65,8 @@ def check_options(options: Options) -> None:
         raise UsageError(
             f"--depth {options.depth} --batch {options.batch}: a depth from 1 to {DEPTH_MAX}, a batch up to it."
         )
+    if options.null and (options.keep or options.staged):
+        raise UsageError("--null makes no tree: leave out --keep and --staged.")
     if options.direct and options.cache == "warm":
         raise UsageError("--cache warm: --direct reads past the page cache; leave one of them out.")
     if options.repeat < 1:

@@ -26,11 +26,12 @@ from iotrace.replay.columns import CHUNK_ROWS, NONE, Flags, Ids, Tables, chunks,
 from iotrace.replay.descriptors import Descriptors, assign_descriptors
 from iotrace.replay.direct import Rounded, round_out
 from iotrace.replay.layout import CALL, EXTRA_CLOSE, EXTRA_DUP, THREAD_BEGINS, lay_out
+from iotrace.replay.lifetimes import lifetimes_of
 from iotrace.replay.mapping import Mapping, map_paths
 from iotrace.replay.memory import Mappings, resolve_memory
 from iotrace.replay.outcomes import Expectations, Piece, Places, Sizes
 from iotrace.replay.packing import VALUES_MAX, Packer
-from iotrace.replay.recorded import Recorded, columns_for_rides, plain_column
+from iotrace.replay.recorded import Recorded, columns_for_rides, columns_of_steps, plain_column
 from iotrace.replay.room import check_events, check_rows
 from iotrace.replay.rows import (
     BEGIN,
@@ -174,6 +175,7 @@ class _Assembly:
             rows, self.layout.part, self.tables, self.mapping, self.selection, self.memory, lanes, self.implicit,
             self.order, self.opened_before_forks, self.families_that_close,
         )  # fmt: skip
+        lifetimes = lifetimes_of(self.tables, self.layout.event, self.layout.part)
         events.release("flags", "path", "other_path", "file", "other_file", "open", "other_open", "process")
         set_gaps(rows, self.layout, self.tables, self.selection, lanes)
         plan = Plan(
@@ -199,6 +201,7 @@ class _Assembly:
             growth_bytes=sizes.growth_bytes,
             growth_entries=sizes.growth_entries,
             warnings=[self.rounded.note] if self.rounded else [],
+            lifetimes=lifetimes,
             asynchronous=self.requests,
         )
         plan.hash = plan_hash(plan)
@@ -241,8 +244,8 @@ class _Assembly:
         )  # fmt: skip
         tree = self.mapping.tree
         paths = [tree.path(one) for one in range(len(tree))]
-        rounded = self._rounded_columns() if self.rounded else {}
-        return rows_, Recorded(self.trace, layout.event, node, np.concatenate(substituted), paths, rounded), sizes
+        more = columns_of_steps(self.tables, layout.event) | (self._rounded_columns() if self.rounded else {})
+        return rows_, Recorded(self.trace, layout.event, node, np.concatenate(substituted), paths, more), sizes
 
     def _rounded_columns(self) -> dict[str, Any]:
         """What rows are to find in the place of what was recorded."""

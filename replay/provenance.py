@@ -36,7 +36,7 @@ def result_info(plan: Plan, trace: Trace, folders: Sequence[Path], options: Opti
     from iotrace import __version__
 
     warnings = list(plan.warnings)
-    if options.cache_state != "cold":
+    if options.cache_state != "cold" and not options.null:
         warnings.append(CACHE_WARNING.format(options.cache_state))
     if not trace.info.complete:
         warnings.insert(0, "The trace is incomplete (cut off, or operations were lost): so is its replay.")
@@ -54,7 +54,7 @@ def result_info(plan: Plan, trace: Trace, folders: Sequence[Path], options: Opti
             "max_bytes": options.max_bytes, "keep": options.keep, "depth": options.depth, "batch": options.batch,
             "fixed": options.fixed, "direct": options.direct, "compress": options.compress,
             "duplicate": options.duplicate, "staged": str(options.staged or ""), "cache": options.cache_state,
-            "drop_caches": options.drop_caches,
+            "drop_caches": options.drop_caches, "null": options.null,
         },
         not_replayed=dict(plan.not_replayed),
         warnings=warnings,

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from iotrace.replay.cache import read_files_of, set_cache
+from iotrace.replay.flushing import sync_file_system
 from iotrace.replay.options import Options
 from iotrace.replay.payload import Contents
 from iotrace.replay.rows import Plan
@@ -68,6 +69,10 @@ class Trees:
         )  # fmt: skip
         self._asked.check()
         return report.notes
+
+    def flush(self, tree: PreparedTree) -> float:
+        """Write out the file system that a tree is on; gives the seconds that it took."""
+        return sync_file_system(tree.tree, self._asked)
 
     def kept(self) -> list[str]:
         """Sentences about the trees that stay."""

@@ -29,6 +29,8 @@ class Recorded:
     start_ns, end_ns, ring and batch as in Events (call is its `op`), open_flags of the row's description; file_size,
     (files,).
 
+    step, (rows,), int32: which of the labels `steps` the row's process carries, -1 for none.
+
     `known` holds columns that are to differ from the trace.
     """
 
@@ -74,6 +76,15 @@ def plain_column(tables: Tables, event: Ids, name: str) -> Ints:
     """A column of the events by row, NONE where a row has no event."""
     column = getattr(tables.events, name)
     return np.where(event >= 0, column[event], NONE)
+
+
+def columns_of_steps(tables: Tables, event: Ids) -> dict[str, Any]:
+    """The columns step and steps; a trace without labels costs no memory."""
+    steps = sorted(set(tables.process_step) - {""})
+    if not steps:
+        return {"steps": [], "step": np.broadcast_to(np.int32(-1), len(event))}
+    number = np.array([steps.index(step) if step else -1 for step in tables.process_step] + [-1], np.int32)
+    return {"steps": steps, "step": number[np.where(event >= 0, tables.events.process[event], -1)]}
 
 
 def columns_for_rides(tables: Tables, event: Ids) -> dict[str, Any]:

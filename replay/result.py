@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 
 from iotrace import histogram
 from iotrace.errors import StorageError, TraceError
+from iotrace.replay.figures import IssueError, NullFigures, OpenTimes, StepTotals
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT_MAJOR: Final = 1
-FORMAT_MINOR: Final = 0
+FORMAT_MINOR: Final = 1
 RESULT_NAME: Final = "result.json"
 SUFFIX: Final = ".ioresult"
 
@@ -98,6 +99,17 @@ class Run(msgspec.Struct, kw_only=True):
     io_s: time inside the calls, summed over threads; cpu_s: CPU time of the process during the run.
     staged_files, staged_bytes: made before the run, not part of it.
     fidelity: what was issued against what was planned (see iotrace.replay.fidelity).
+    added_s: what the storage adds at most: wall_s less ResultInfo.without_io.makespan_s; None with --null.
+    added_least_s: the same less what calls were issued late, which may be the machine's doing or the storage's; None
+    where that is not known.
+    sync_s: time of a syncfs of the mount after the last thread's end, not part of wall_s; wall_and_sync_s: with it.
+    None where the plan changes nothing.
+    first_done_s, first_done_lane, last_done_s, last_done_lane: when, since the start, and which lane ended.
+    cpu_us_per_op: cpu_s for each operation, in µs; None with timing think, where CPU time is burnt.
+    issue_error: None with timing asap, and where requests of a thread overlap.
+    open_times: None where nothing was opened.
+    by_step: by label `step` of the recorded process, "" for none; empty where no process has one.
+    limit: why the generator, not the storage, was the limit; empty when it was not.
     """
 
     run: int
@@ -120,6 +132,19 @@ class Run(msgspec.Struct, kw_only=True):
     by_class: dict[str, ClassTotals] = {}
     errors_by: list[ErrorCount] = []
     fidelity: dict[str, Any] = {}
+    added_s: float | None = None
+    added_least_s: float | None = None
+    sync_s: float | None = None
+    wall_and_sync_s: float | None = None
+    first_done_s: float = 0.0
+    first_done_lane: int = 0
+    last_done_s: float = 0.0
+    last_done_lane: int = 0
+    cpu_us_per_op: float | None = None
+    issue_error: IssueError | None = None
+    open_times: OpenTimes | None = None
+    by_step: dict[str, StepTotals] = {}
+    limit: str = ""
 
 
 class ResultInfo(msgspec.Struct, kw_only=True):
@@ -132,6 +157,7 @@ class ResultInfo(msgspec.Struct, kw_only=True):
     options: every option of the replay (timing, order, speed, engine, repeat, map, …).
     not_replayed: recorded operations that the plan left out, by reason.
     warnings: sentences that a reader of the figures must know.
+    without_io: the plan without its I/O; None in results of older versions.
     """
 
     format: tuple[int, int] = (FORMAT_MAJOR, FORMAT_MINOR)
@@ -146,6 +172,7 @@ class ResultInfo(msgspec.Struct, kw_only=True):
     options: dict[str, Any] = {}
     not_replayed: dict[str, int] = {}
     warnings: list[str] = []
+    without_io: NullFigures | None = None
     runs: list[Run] = []
     memory_bytes: int = 0
     cpus: int = 0

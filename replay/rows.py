@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from iotrace.replay.arguments import CONSTANT, VALUE, Strings
 from iotrace.replay.columns import Flags, Ids, Ints
+from iotrace.replay.lifetimes import Lifetimes
 from iotrace.replay.packing import unpack_values
 from iotrace.replay.recorded import Recorded
 from iotrace.replay.snapshot import Snapshot
@@ -209,6 +210,7 @@ class Plan:
     read_bytes, write_bytes: largest buffer that any call needs.
     growth_bytes, growth_entries: at most so much is added to the tree by the run.
     recorded: what the recording said of each row's event, see iotrace.replay.recorded.
+    lifetimes: descriptions that it opens and closes.
     asynchronous: some rows were requests to io_uring or libaio.
     not_replayed: recorded operations left out, by reason.
     hash: sha256 over all of it.
@@ -236,6 +238,7 @@ class Plan:
     not_replayed: dict[str, int]
     prefixes: list[str]
     warnings: list[str] = field(default_factory=list)
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
     asynchronous: bool = False
     hash: str = ""
 

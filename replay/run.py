@@ -13,27 +13,30 @@ from iotrace.compiling import is_compiled
 from iotrace.errors import ReplayError, StorageError, UsageError
 from iotrace.replay.crew import Clone, prepare, run_clones
 from iotrace.replay.direct import alignment_of
+from iotrace.replay.flushing import changes_storage
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.kernels.ring_lane import run_ring_lane
 from iotrace.replay.measure import Measured, measure, tables_of
+from iotrace.replay.null import NOWHERE, null_figures, run_null
 from iotrace.replay.options import Options, check_options
 from iotrace.replay.payload import Contents, Payload
 from iotrace.replay.plan import build_plan
 from iotrace.replay.provenance import mount_info, result_info, utc
 from iotrace.replay.readying import Trees
-from iotrace.replay.result import Result, Run
+from iotrace.replay.result import MountInfo, Result, Run
 from iotrace.replay.rides import Rides, rides_of
 from iotrace.replay.ring import no_ring_warning, why_no_ring
 from iotrace.replay.rows import Plan
 from iotrace.replay.sight import load_sights
 from iotrace.replay.stage import check_room, needs_of
 from iotrace.replay.stopping import stop_signals
+from iotrace.replay.times import note_times
 from iotrace.trace.reader import Trace, open_trace
 
 
 def run_replay(
     trace: str | Path | Trace,
-    fs: str | Path | Sequence[str | Path],
+    fs: str | Path | Sequence[str | Path] = (),
     *,
     prefixes: Sequence[str] = (),
     engine: str = "psync",
@@ -52,6 +55,7 @@ def run_replay(
     staged: str | Path | None = None,
     cache: str = "recorded",
     drop_caches: bool = False,
+    null: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Result:
     """Replay a trace on one mount or several.
@@ -79,6 +83,7 @@ def run_replay(
     staged: a tree that was kept, or the folder that it lies in: it is used again, and kept again.
     cache: state of this client's page cache before each run: "recorded", "warm" or "cold"; with `direct` cold.
     drop_caches: with "cold": empty the caches of the whole machine; needs root.
+    null: issue nothing: waits, gaps and order as always, results as recorded; `fs` is not touched and may be left out.
     progress: called with (what, done, total) while a tree is made (bytes) and while it runs (rows are not told; total
     0).
 
@@ -95,7 +100,7 @@ def run_replay(
     """
     options = Options(
         list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, depth, batch, fixed, direct, compress,
-        duplicate, Path(staged) if staged is not None else None, cache, drop_caches,
+        duplicate, Path(staged) if staged is not None else None, cache, drop_caches, null,
     )  # fmt: skip
     check_options(options)
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
@@ -105,7 +110,7 @@ def run_replay(
             "replayed."
         )
     folders = [Path(one) for one in ([fs] if isinstance(fs, (str, Path)) else fs)]
-    if not folders:
+    if not folders and (not null or direct):
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
     alignment = alignment_of(folders) if direct else 0
     plan = build_plan(opened, options.prefixes, options.order, rides=engine == "uring", alignment=alignment)
@@ -120,6 +125,8 @@ def replay_plan(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Result:
     """Run a plan on each folder, as often as the options say; see run_replay."""
+    if options.null:
+        return _replay_null(plan, trace, options, progress)
     sights = load_sights(trace)
     needs = needs_of(plan, sights)
     for folder in folders:
@@ -129,11 +136,14 @@ def replay_plan(
     info = result_info(plan, trace, folders, options)
     contents = Contents(Payload(compress=options.compress, duplicate=options.duplicate))
     rides = _rides(plan, options, info.warnings)
+    overlap = rides is not None and (options.depth > 1 or plan.asynchronous)
+    changes = changes_storage(plan)
     measured: list[Measured] = []
     with stop_signals() as asked, ExitStack() as ends:
         if progress and not is_compiled(run_ring_lane if rides else kernel.run_lane):
             progress("compiling, once after the installation", 0, 0)
         prepare([plan])
+        info.without_io = null_figures(plan, options, asked)
         trees = Trees(plan, contents, sights, options, needs, asked, ends, progress)
         for turn in range(options.repeat):
             for folder in list(folders) if turn % 2 == 0 else list(reversed(folders)):
@@ -147,6 +157,8 @@ def replay_plan(
                         info.warnings.append(note)
                 if progress:
                     progress(f"replaying on {folder}", 0, 0)
+                if changes:
+                    trees.flush(tree)
                 outcome = run_clones([Clone(plan, rides, tree.ground)], options, asked)[0]
                 asked.check()
                 if outcome.full:
@@ -154,9 +166,37 @@ def replay_plan(
                         f"{folder}: no space left during the replay, after {outcome.ops} operations; the tree was "
                         "removed: choose a larger mount."
                     )
+                if changes:
+                    run.sync_s = trees.flush(tree)
                 measured.append(measure(plan, outcome, run))
+                note_times(plan, outcome, run, options, info.without_io, overlap)
                 info.runs.append(run)
         info.warnings += trees.kept()
+        info.warnings += list(filter(None, (run.limit for run in info.runs)))[:1]
+    histograms, intervals = tables_of(plan, info.runs, measured)
+    return Result(info, histograms, intervals)
+
+
+def _replay_null(
+    plan: Plan, trace: Trace, options: Options, progress: Callable[[str, int, int], None] | None
+) -> Result:
+    """Run a plan without its I/O, as often as the options say."""
+    info = result_info(plan, trace, [], options)
+    measured: list[Measured] = []
+    with stop_signals() as asked:
+        if progress and not is_compiled(kernel.run_lane):
+            progress("compiling, once after the installation", 0, 0)
+        prepare([plan])
+        info.without_io = null_figures(plan, options, asked)
+        for turn in range(options.repeat):
+            run = Run(run=turn, round=turn, fs=NOWHERE, mount=MountInfo(), started_utc=utc())
+            if progress:
+                progress("replaying without I/O", 0, 0)
+            outcome = run_null(plan, options, asked)
+            asked.check()
+            measured.append(measure(plan, outcome, run, null=True))
+            note_times(plan, outcome, run, options, None, overlap=False)
+            info.runs.append(run)
     histograms, intervals = tables_of(plan, info.runs, measured)
     return Result(info, histograms, intervals)
 

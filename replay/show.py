@@ -12,11 +12,16 @@ from iotrace.units import bytes_text, count_text, duration_text, rate_text
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from iotrace.replay.figures import Spread
     from iotrace.replay.result import ResultInfo, Run
 
 _COLUMNS: Final = (
     Column("operation", align="left", stretch=True), Column("calls"), Column("errors"), Column("bytes"), Column("time"),
     Column("p50"), Column("p99"), Column("p99.9"),
+)  # fmt: skip
+_STEP_COLUMNS: Final = (
+    Column("step", align="left", stretch=True), Column("calls"), Column("errors"), Column("bytes"), Column("time"),
+    Column("p50"), Column("p99"),
 )  # fmt: skip
 _RUN_COLUMNS: Final = (
     Column("run"), Column("on", align="left", stretch=True), Column("took"), Column("read/s"), Column("written/s"),
@@ -35,7 +40,7 @@ def print_result(info: ResultInfo, out: Console) -> None:
         for number, run in enumerate(info.runs):
             if number:
                 show(out, "")
-            _print_run(run, out, len(info.runs) > 1)
+            _print_run(run, info, out, len(info.runs) > 1)
     if info.not_replayed:
         show(out, "")
         show(out, f"Not replayed, {sum(info.not_replayed.values())} recorded operations (their time is think time):")
@@ -69,10 +74,11 @@ def _print_runs(runs: list[Run], out: Console) -> None:
     _print_outcomes(worst, out)
 
 
-def _print_run(run: Run, out: Console, numbered: bool) -> None:
+def _print_run(run: Run, info: ResultInfo, out: Console, numbered: bool) -> None:
     label = f"Run {run.run + 1}: " if numbered else ""
     kind = f" ({run.mount.type})" if run.mount.type else ""
-    show(out, Cell(printable(f"{label}{run.fs}{kind}")).text)
+    null = bool(info.options.get("null"))
+    show(out, Cell(printable(f"{label}{'without I/O (--null)' if null else run.fs}{kind}")).text)
     wall = run.wall_s or 1e-9
     parts = [
         f"{count_text(run.ops)} operations in {duration_text(run.wall_s * 1e9)}",
@@ -80,12 +86,18 @@ def _print_run(run: Run, out: Console, numbered: bool) -> None:
         f"{count_text(run.metadata_ops_per_s)} metadata ops/s",
     ]
     show(out, "  " + ", ".join(parts))
+    if null:
+        for line in times_lines(run, info):
+            _paragraph(out, f"  {line}", indent=4)
+        return
     show(
         out,
         f"  read {bytes_text(run.bytes_read)} ({rate_text(run.bytes_read / wall)}), "
         f"written {bytes_text(run.bytes_written)} ({rate_text(run.bytes_written / wall)})",
     )
     show(out, f"  staged before: {run.staged_files} files and folders, {bytes_text(run.staged_bytes)}")
+    for line in times_lines(run, info):
+        _paragraph(out, f"  {line}", indent=4)
     rows: list[list[str | Cell]] = []
     for name, op in sorted(run.by_op.items(), key=lambda pair: -pair[1].time_s):
         errors = Cell(count_text(op.errors), "bold red" if op.errors else "dim")
@@ -93,7 +105,63 @@ def _print_run(run: Run, out: Console, numbered: bool) -> None:
         latency = [duration_text((value or 0) * 1e3) for value in (op.p50_us, op.p99_us, op.p999_us)]
         rows.append([name, count_text(op.calls), errors, moved, duration_text(op.time_s * 1e9), *latency])
     show(out, table(_COLUMNS, rows, out.width))
+    if len(run.by_step) > 1:
+        show(out, "")
+        show(out, table(_STEP_COLUMNS, step_rows(run), out.width))
     _print_outcomes(run, out)
+
+
+def times_lines(run: Run, info: ResultInfo) -> list[str]:
+    """A run's figures about time, a line each."""
+    lines = []
+    null = info.without_io
+    if null is not None and run.added_s is not None:
+        lines.append(f"the storage adds {_added(run)} to {_seconds(null.makespan_s)} without I/O ({null.source})")
+    elif null is not None and null.source == "modelled":
+        lines.append(f"modelled: {_seconds(null.makespan_s)}")
+    parts = [] if run.sync_s is None else [f"syncfs after it {_seconds(run.sync_s)}"]
+    if run.cpu_us_per_op is not None:
+        parts.append(f"CPU {duration_text(run.cpu_us_per_op * 1e3)} an operation")
+    if run.first_done_lane != run.last_done_lane:
+        parts.append(f"first thread done after {_seconds(run.first_done_s)}")
+    if parts:
+        lines.append(", ".join(parts))
+    if run.open_times is not None:
+        lines.append(
+            f"open to close {_spread(run.open_times.replayed)}; recorded {_spread(run.open_times.recorded, short=True)}"
+        )
+    if run.issue_error is not None and run.issue_error.error.count:
+        error = run.issue_error
+        held = f"; {count_text(error.held.count)} held up" if error.held.count else ""
+        lines.append(f"issued late by {_spread(error.error)}, drift {duration_text(error.drift_us * 1e3)}{held}")
+    return lines
+
+
+def _added(run: Run) -> str:
+    """What the storage adds: both bounds where they differ."""
+    most = max(0.0, run.added_s or 0.0)
+    least = most if run.added_least_s is None else max(0.0, run.added_least_s)
+    return _seconds(most) if least > 0.9 * most else f"{_seconds(least)} … {_seconds(most)}"
+
+
+def _seconds(value: float) -> str:
+    return duration_text(value * 1e9)
+
+
+def _spread(spread: Spread, short: bool = False) -> str:
+    p50, p99, largest = (duration_text((value or 0) * 1e3) for value in (spread.p50_us, spread.p99_us, spread.max_us))
+    return f"{p50}, {p99}" if short else f"p50 {p50}, p99 {p99}" + f", max {largest}"
+
+
+def step_rows(run: Run) -> list[list[str | Cell]]:
+    """A row for each step of a run, the one with most time first."""
+    rows: list[list[str | Cell]] = []
+    for name, step in sorted(run.by_step.items(), key=lambda pair: -pair[1].time_s):
+        errors = Cell(count_text(step.errors), "bold red" if step.errors else "dim")
+        moved = bytes_text(step.bytes) if step.bytes else "-"
+        latency = [duration_text((value or 0) * 1e3) for value in (step.p50_us, step.p99_us)]
+        rows.append([name or "(no step)", count_text(step.calls), errors, moved, _seconds(step.time_s), *latency])
+    return rows
 
 
 def _print_outcomes(run: Run, out: Console) -> None:

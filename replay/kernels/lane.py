@@ -43,6 +43,8 @@ llvm.add_symbol("iotrace_touching", TOUCHING.ctypes.data)
 # rows that have no outcome; below every -errno
 NOT_RUN: Final = -100_000
 SKIPPED: Final = -100_001
+# in the place of a system call's number: nothing is issued, the result is the recorded one (iotrace.replay.null)
+NULL_CALL: Final = -2
 
 # words of the control block, one cache line each
 STOP: Final = 0
@@ -331,13 +333,17 @@ def run_rows(
         if what == 3 and a1 < 0:
             skip = True
         if skip:
-            started[i], took[i], outcome[i] = now(time_at), 0, SKIPPED
+            ended = now(time_at)
+            started[i], took[i], outcome[i] = ended, 0, SKIPPED
             if awaited[i]:
                 publish(line, i + 1)
             continue
         call = number[shape]
         begin = now(time_at)
-        result = system_call(call, a0, a1, a2, a3, a4, a5)
+        if call == NULL_CALL:
+            result = expect[i]
+        else:
+            result = system_call(call, a0, a1, a2, a3, a4, a5)
         while result == -_EINTR and peek(control) == 0:
             result = system_call(call, a0, a1, a2, a3, a4, a5)
         if what == 10:

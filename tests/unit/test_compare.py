@@ -47,6 +47,25 @@ def test_rows_hold_rates_and_latencies_by_class_and_by_operation(tmp_path: Path)
     assert metrics >= {f"op.openat.{p}_us" for p in ("p50", "p95", "p99")}
 
 
+def test_what_the_storage_adds_and_the_syncfs_are_compared_where_they_are_known(tmp_path: Path) -> None:
+    result = made_result(tmp_path / "r.ioresult", {"/a": 1, "/b": 3}, 6)
+    table = compare_results(result)
+    assert [row.title for row in rows(table, "io_s")] == ["I/O wait"]
+    assert rows(table, "added_s") == rows(table, "sync_s") == []
+    for run in result.info.runs:
+        run.added_s, run.sync_s = run.io_s / 2, run.io_s / 10
+    table = compare_results(result)
+    for metric in ("added_s", "sync_s"):
+        (row,) = rows(table, metric)
+        assert (row.comparison.verdict, row.comparison.ratio) == ("slower", pytest.approx(3, rel=0.1))
+    # a storage that adds nothing has no ratio, and none that is not known is made up
+    for run in result.info.runs:
+        run.added_s, run.sync_s = (-1e-9, None) if run.fs == "/a" else (1.0, 1.0)
+    table = compare_results(result)
+    assert [rows(table, metric)[0].comparison.ratio for metric in ("added_s", "sync_s")] == [None, None]
+    assert json.dumps(table.to_json(), allow_nan=False)
+
+
 def test_latencies_are_those_of_the_runs(tmp_path: Path) -> None:
     result = made_result(tmp_path / "r.ioresult", {"/a": 1, "/b": 3}, 6)
     (row,) = rows(compare_results(result), "op.read.p50_us")

@@ -1,0 +1,81 @@
+"""What a result says of a run besides counts and latencies: times without I/O, issue-time errors, open times, steps.
+
+Each is a structure of result.json; docs/replay.md says what they mean.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """A distribution of times: how many, percentiles (within 0.8 %) and the largest, in µs; None of nothing."""
+
+    count: int = 0
+    p50_us: float | None = None
+    p99_us: float | None = None
+    max_us: float | None = None
+
+
+class OpenTimes(msgspec.Struct, frozen=True):
+    """From the start of an open to the end of the last close of what it opened, think time in between included.
+
+    Attributes
+    ----------
+    replayed, recorded: of the same descriptions; by_extension: of those replayed, by the extension of the file's name.
+    never_closed: descriptions that the trace opens and does not close, in none of the above.
+    """
+
+    replayed: Spread
+    recorded: Spread
+    by_extension: dict[str, Spread] = {}
+    never_closed: int = 0
+
+
+class IssueError(msgspec.Struct, frozen=True):
+    """How much later than they should calls began.
+
+    With timing `original`: after the recorded time (÷ speed) since the start of the run. With `think`: after the end of
+    the call before and the gap (÷ speed).
+
+    Attributes
+    ----------
+    error: of calls whose thread was free when they were due: the generator's own.
+    drift_us: median error of the last tenth of the run less that of the first tenth; 0 when no error adds up.
+    held: calls that were due while the call before them still ran, or while they waited for another thread: their
+    lateness is not the generator's. Always empty with `think`, where the call before decides when a call is due.
+    """
+
+    error: Spread
+    drift_us: float
+    held: Spread
+
+
+class StepTotals(msgspec.Struct):
+    """One step of the workflow (label of the recorded process) in one run; "" for processes without a label."""
+
+    calls: int = 0
+    errors: int = 0
+    bytes: int = 0
+    time_s: float = 0.0
+    p50_us: float | None = None
+    p99_us: float | None = None
+
+
+class NullFigures(msgspec.Struct, frozen=True):
+    """The plan without its I/O.
+
+    Attributes
+    ----------
+    makespan_s: what the plan takes on a storage that answers at once, in the timing and at the speed of the replay.
+    source: "modelled": the longest way through the plan's gaps and waits, calls taking no time, as many CPUs as
+    threads; "measured": a pass of the generator over the plan that issues nothing.
+    generator_s: makespan of such a pass without gaps; generator_ops_per_s: the most that the generator can issue on
+    this machine; generator_cpu_us: its CPU time for each operation.
+    """
+
+    makespan_s: float
+    source: str
+    generator_s: float
+    generator_ops_per_s: float
+    generator_cpu_us: float

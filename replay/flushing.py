@@ -1,0 +1,75 @@
+"""Writing a mount out: what a run left in memory is not yet on the storage.
+
+A plan that changes nothing is not followed by a syncfs. One that does is preceded by another, untimed, so that the
+timed one does not write out what staging left.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from iotrace.errors import StorageError
+from iotrace.replay.rows import Plan
+from iotrace.replay.select import KIND, LINKS, RENAMES, SYMLINKS, TAKES_NAME, _table
+from iotrace.replay.stopping import Asked
+from iotrace.trace.operations import Kind
+
+_CHANGES = (
+    _table(("mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "creat", "truncate", "ftruncate", "fallocate"))
+    | _table(("chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat", "utimes", "futimesat", "utime"))
+    | RENAMES | LINKS | SYMLINKS
+)  # fmt: skip
+_SETS = TAKES_NAME & ~_table(("getxattr", "lgetxattr", "fgetxattr"))
+_MOVES = np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.WRITE, Kind.COPY)])
+
+
+def changes_storage(plan: Plan) -> bool:
+    """Whether a run changes anything on its mount: it writes, copies, makes, removes, renames, or sets attributes."""
+    if plan.growth_bytes or plan.growth_entries:
+        return True
+    succeeded = plan.counted & (plan.rows.expect >= 0)
+    return bool(((_CHANGES | _SETS | _MOVES)[plan.rows.op] & succeeded).any())
+
+
+def sync_file_system(folder: Path, asked: Asked) -> float:
+    """Write out the file system that a folder is on (syncfs); gives the seconds that it took.
+
+    Raises
+    ------
+    StorageError: it cannot be written out. Interrupted: a signal came meanwhile.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    took: list[float] = []
+    failed: list[int] = []
+
+    def work() -> None:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            failed.append(error.errno or 0)
+            return
+        try:
+            begin = time.perf_counter()
+            if libc.syncfs(descriptor) != 0:
+                failed.append(ctypes.get_errno())
+            took.append(time.perf_counter() - begin)
+        finally:
+            os.close(descriptor)
+
+    # in a thread of its own, so that the main thread can look for signals
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    while worker.is_alive():
+        worker.join(0.1)
+        asked.check()
+    if failed:
+        raise StorageError(
+            f"{folder.parent.parent}: cannot write the file system out (syncfs): {os.strerror(failed[0])}."
+        )
+    return took[0]

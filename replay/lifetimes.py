@@ -1,0 +1,116 @@
+"""How long files were open: from the start of an open to the end of the last close of what it opened.
+
+The pairs are found when a plan is made; how long each took in a run follows from the times of its two rows.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from iotrace import histogram
+from iotrace.replay.columns import Ids, Ints, Tables, chunks
+from iotrace.replay.figures import OpenTimes, Spread
+from iotrace.replay.layout import CALL
+from iotrace.replay.select import CLOSES, OPENS
+
+if TYPE_CHECKING:
+    from iotrace.replay.rows import Plan
+
+_KINDS_MAX: Final = 12
+"""Extensions told apart; what is rarer is counted together."""
+OTHERS: Final = "others"
+
+
+def _nothing() -> Ints:
+    return np.zeros(0, np.int64)
+
+
+@dataclass(slots=True)
+class Lifetimes:
+    """Descriptions that were opened and closed within a plan; arrays of shape (descriptions,).
+
+    Attributes
+    ----------
+    opened, closed: the rows of each open, and of its last close.
+    recorded_ns: what it took in the recording.
+    never_closed: how many more were opened and not closed.
+    """
+
+    opened: Ints = field(default_factory=_nothing)
+    closed: Ints = field(default_factory=_nothing)
+    recorded_ns: Ints = field(default_factory=_nothing)
+    never_closed: int = 0
+
+
+def lifetimes_of(tables: Tables, event: Ids, part: npt.NDArray[np.uint8]) -> Lifetimes:
+    """The descriptions of a plan whose rows stand for these events (see iotrace.replay.layout)."""
+    events = tables.events
+    opens: list[tuple[Ints, Ints]] = [(_nothing(), _nothing())]
+    closes: list[tuple[Ints, Ints]] = [(_nothing(), _nothing())]
+    for rows in chunks(len(event)):
+        of = event[rows]
+        op, description = np.where(part[rows] == CALL, events.op[of], -1), events.open[of]
+        for table, found in ((OPENS, opens), (CLOSES, closes)):
+            at = np.flatnonzero(table[op] & (description >= 0))
+            at = at[events.result[of[at]] >= 0]
+            found.append((description[at].astype(np.int64), at + rows.start))
+    opened, closed = np.full(tables.opens, -1, np.int64), np.full(tables.opens, -1, np.int64)
+    description, at = (np.concatenate(parts) for parts in zip(*opens, strict=True))
+    opened[description] = at
+    description, at = (np.concatenate(parts) for parts in zip(*closes, strict=True))
+    end = events.time_ns[event[at]] + np.maximum(events.duration_ns[event[at]], 0)
+    last = np.argsort(end, kind="stable")
+    closed[description[last]] = at[last]
+    both = np.flatnonzero((opened >= 0) & (closed >= 0))
+    first, second = event[opened[both]], event[closed[both]]
+    took = events.time_ns[second] + np.maximum(events.duration_ns[second], 0) - events.time_ns[first]
+    return Lifetimes(opened[both], closed[both], np.maximum(took, 0), int(((opened >= 0) & (closed < 0)).sum()))
+
+
+def open_times(plan: Plan, started: Any, took: Any, result: Any) -> OpenTimes | None:
+    """Distribution of the times from open to close in a run, beside the recorded ones; None where nothing was opened.
+
+    Parameters
+    ----------
+    started, took, result: of each row, as iotrace.replay.crew.Outcome has them.
+    """
+    lives = plan.lifetimes
+    ran = (result[lives.opened] >= 0) & (result[lives.closed] >= 0)
+    if not ran.any():
+        return None
+    opened, closed, recorded = lives.opened[ran], lives.closed[ran], lives.recorded_ns[ran]
+    replayed = started[closed] + took[closed] - started[opened]
+    names = [_extension(path) for path in plan.recorded["paths"]]
+    node = plan.recorded["node"][opened]
+    kinds, number = np.unique(np.array([*names, OTHERS])[node], return_inverse=True)
+    counts = np.bincount(number)
+    by_kind: dict[str, Spread] = {}
+    common = np.argsort(-counts, kind="stable")[:_KINDS_MAX].tolist()
+    for kind in common:
+        by_kind[str(kinds[kind])] = spread_of(replayed[number == kind])
+    rest = ~np.isin(number, common)
+    if rest.any():
+        by_kind[OTHERS] = spread_of(replayed[rest | (kinds[number] == OTHERS)])
+    return OpenTimes(spread_of(replayed), spread_of(recorded), by_kind, lives.never_closed)
+
+
+def _extension(path: bytes) -> str:
+    extension = os.path.splitext(os.path.basename(path))[1]
+    return extension.decode("utf-8", "backslashreplace") or OTHERS
+
+
+def spread_of(values_ns: Any) -> Spread:
+    """Percentiles of times in ns, within 0.8 %; the largest exactly."""
+    if len(values_ns) == 0:
+        return Spread()
+    counts = np.zeros(histogram.BUCKETS, np.int64)
+    histogram.add(counts, values_ns)
+    p50, p99 = (histogram.quantile(counts, q) / 1e3 for q in (0.5, 0.99))
+    largest = float(np.max(values_ns)) / 1e3
+    # the middle of a bucket may be above all that is in it
+    return Spread(len(values_ns), min(p50, largest), min(p99, largest), largest)
