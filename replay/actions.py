@@ -49,19 +49,24 @@ class Actions:
     size: Ints
 
 
-def actions_of(rows: Rows, events: Events) -> Actions:
-    """What to do beside each row; reads and writes whose place the trace does not know are left alone."""
+def actions_of(rows: Rows, events: Events, offset: Ints | None = None, result: Ints | None = None) -> Actions:
+    """What to do beside each row; reads and writes whose place the trace does not know are left alone.
+
+    `offset` and `result`, (rows,): in the place of the events' own, where a replay moves other bytes than recorded.
+    """
     n = len(rows)
     event, op = rows.event, CALL_OF[rows.op]
     real = (event >= 0) & ~rows.extra
     at = np.where(event >= 0, event, 0)
     if len(events) == 0:
         return Actions(np.zeros(n, np.uint8), np.full(n, -1, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64))
-    result = np.where(events.result[at] == NONE, -1, events.result[at])
+    result = events.result[at] if result is None else result
+    result = np.where(result == NONE, -1, result)
     good = real & (result >= 0)
     flags = np.maximum(events.flags[at], 0)
     file = np.where(real, events.file[at].astype(np.int64), -1)
-    offset, size = np.where(real, events.offset[at], NONE), np.maximum(result, 0)
+    offset = np.where(real, events.offset[at] if offset is None else offset, NONE)
+    size = np.maximum(result, 0)
     what = np.zeros(n, np.uint8)
     placed = good & (offset >= 0) & (size > 0)
     what[placed & _READS[op]] = CHECK

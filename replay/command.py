@@ -47,6 +47,7 @@ def replay(
     cache: Literal["recorded", "warm", "cold"] = "recorded",
     drop_caches: Annotated[bool, Parameter(negative=())] = False,
     null: Annotated[bool, Parameter(negative=())] = False,
+    verify: Annotated[bool, Parameter(negative=())] = False,
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
     clean: Path | None = None,
@@ -114,6 +115,9 @@ def replay(
     null
         Issue nothing: the same waits, gaps and order, results as recorded, no file made. Its makespan is what the
         program takes on a storage that answers at once; --fs may be left out.
+    verify
+        Files hold blocks that say which they are; what reads get is compared, and what is wrong, stale or in the wrong
+        place is counted and named.
     force
         Replace a result of that name.
     json
@@ -145,7 +149,8 @@ def replay(
         result = run_replay(
             trace, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order, repeat=repeat,
             max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct, compress=compress,
-            duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, null=null, progress=progress,
+            duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, null=null, verify=verify,
+            progress=progress,
         )  # fmt: skip
     saved = result.save(target, force=force)
     errors = sum(run.errors for run in result.info.runs)

@@ -25,9 +25,11 @@ from typing import Any, Final
 import numpy as np
 
 from iotrace.errors import ReplayError
+from iotrace.replay.checking import Check
 from iotrace.replay.ground import Ground
 from iotrace.replay.guard import page_guard
 from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels.checked_lane import run_checked_lane
 from iotrace.replay.kernels.passing import drain
 from iotrace.replay.kernels.ring import RING_WORDS
 from iotrace.replay.kernels.ring_lane import run_ring_lane
@@ -48,12 +50,14 @@ _PATIENCE: Final = struct.pack("ll", 0, 50_000)
 
 @dataclass(slots=True)
 class Clone:
-    """One user of a run: a plan with what rides on rings, the tree it runs on, and how much later it begins (ns)."""
+    """One user of a run: a plan with what rides on rings, the tree it runs on, how much later it begins (ns), and what
+    is verified."""
 
     plan: Plan
     rides: Rides | None
     ground: Ground
     delay_ns: int = 0
+    check: Check | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +73,7 @@ class Outcome:
     full: bool
     root_bytes: int
     lane_ended_ns: Any
+    wrong_blocks: Any = None
     """When each lane ended, (lanes,)."""
 
     @property
@@ -209,6 +214,8 @@ class _Part:
             threads.take_begin, threads.take_from, threads.take_to, self.doors, pair[1].fileno() if pair else -1,
             self.got.ctypes.data, self.started, self.took, self.result,
         )  # fmt: skip
+        if self.clone.check:
+            return run_checked_lane, (*values, *self.clone.check.arguments(lane))
         if rides is None:
             return kernel.run_lane, values
         return run_ring_lane, (
@@ -221,7 +228,7 @@ class _Part:
         """Compile the kernel (or load it from the cache) by running no rows."""
         control, lines = shared(max(1024, kernel.CONTROL_WORDS)), shared(kernel.LANE_WORDS)
         control[kernel.GO] = 1
-        with LaneMemory(self.plan, 1, self.memory.writes) as memory:
+        with LaneMemory(self.plan, 1, self.memory.writes, self.clone.check is not None) as memory:
             if self.rides:
                 fill_ring_tables(self.plan, self.rides, self.rings, memory.tables, 0, self.options.fixed)
             function, values = self.work(0, 0, 0, memory.tables[0], 0, control, lines)
@@ -237,7 +244,7 @@ class _Part:
         plan, control = self.plan, self.control
         first, last = int(plan.worker_begin[worker]), int(plan.worker_begin[worker + 1])
         self.openings.keep(worker)
-        with LaneMemory(plan, last - first, self.memory.writes) as memory:
+        with LaneMemory(plan, last - first, self.memory.writes, self.clone.check is not None) as memory:
             if self.rides:
                 fill_ring_tables(plan, self.rides, self.rings, memory.tables, first, self.options.fixed)
             threads = []
@@ -286,6 +293,7 @@ class _Part:
         return Outcome(
             self.started, self.took, self.result, begin, max(1, int(ended.max()) - begin), float(self.cpu_s.sum()),
             bool(self.control[kernel.STOP] == kernel.STOP_FULL), len(os.fsencode(self.clone.ground.tree)) + 1, ended,
+            self.clone.check.wrong if self.clone.check else None,
         )  # fmt: skip
 
 

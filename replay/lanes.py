@@ -41,9 +41,11 @@ class LaneMemory:
     ----------
     tables: one int64 array of addresses for each of these lanes, indexed as iotrace.replay.kernels.lane says.
     writes: address of what is written, the same for all lanes of all processes; made here where it is not given.
+    apart: each lane has buffers of its own, as large as its largest call: what they hold matters.
     """
 
-    def __init__(self, plan: Plan, lanes: int, writes: int = 0) -> None:
+    def __init__(self, plan: Plan, lanes: int, writes: int = 0, apart: bool = False) -> None:
+        self._apart = apart
         self._lanes, self.writes, self._given = lanes, writes, int(writes != 0)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._libc.mmap.restype = ctypes.c_void_p
@@ -59,11 +61,15 @@ class LaneMemory:
             writes = self.writes = self.writes or self._region(plan.write_bytes, filled=True)
             if not self._lanes:
                 return self
-            shared = plan.read_bytes * plan.lanes > ALL_BYTES_MAX or plan.read_bytes > REAL_BYTES_MAX
+            shared = not self._apart and (
+                plan.read_bytes * plan.lanes > ALL_BYTES_MAX or plan.read_bytes > REAL_BYTES_MAX
+            )
             reads = self._region(plan.read_bytes, filled=False)
             for _ in range(self._lanes):
                 if not shared:
                     reads = self._region(plan.read_bytes, filled=False)
+                if self._apart:
+                    writes = self._region(plan.write_bytes, filled=False)
                 table = np.zeros(kernel.MEMORY_WORDS, np.int64)
                 table[kernel.READ_AT], table[kernel.ALIGNED_READ_AT] = reads + SHIFT, reads
                 table[kernel.WRITE_AT], table[kernel.ALIGNED_WRITE_AT] = writes + SHIFT, writes
@@ -91,7 +97,7 @@ class LaneMemory:
         """Address of at least `size` bytes and a page; random contents if `filled`."""
         size = min(max(size, BUFFER_BYTES_MIN), VIRTUAL_BYTES_MAX)
         size = (size + SHIFT + _PAGE - 1) // _PAGE * _PAGE + _PAGE
-        real = min(size, REAL_BYTES_MAX)
+        real = size if self._apart and self._lanes else min(size, REAL_BYTES_MAX)
         # low addresses, so that even a call that asks for TB stays within the address space
         address = self._map(_LOW_ADDRESS + (self._given + len(self._regions)) * _FAR_APART, size, _PRIVATE, -1)
         self._regions.append((address, size))

@@ -23,11 +23,15 @@ _DATA_OUT: Final = (Kind.WRITE, Kind.COPY)
 
 
 class Ran(Protocol):
-    """What a run left: started and took (ns) and result of each row; see iotrace.replay.crew.Outcome."""
+    """What a run left: started and took (ns), result and wrong blocks read (None: not looked at) of each row.
+
+    See iotrace.replay.crew.Outcome.
+    """
 
     started: Any
     took: Any
     result: Any
+    wrong_blocks: Any
     start_ns: int
     wall_ns: int
     cpu_s: float
@@ -78,7 +82,8 @@ def measure(plan: Plan, ran: Ran, run: Run, null: bool = False) -> Measured:
     at = np.flatnonzero(plan.counted & (ran.result != kernel.NOT_RUN))
     op, result, took = rows.op[at], ran.result[at], ran.took[at] * (not null)
     kind = KIND[op]
-    wrong = unexpected(plan, ran.result, ran.root_bytes)[at]
+    differs = unexpected(plan, ran.result, ran.root_bytes)[at]
+    wrong = differs if ran.wrong_blocks is None else differs | (ran.wrong_blocks[at] > 0)
     moves = np.isin(kind, [_KINDS.index(one) for one in (Kind.READ, Kind.WRITE, Kind.COPY)])
     moved = np.where(moves & (not null), np.maximum(result, 0), 0)
     lane = np.repeat(np.arange(plan.lanes), np.diff(plan.lane_begin))[at]
@@ -105,7 +110,7 @@ def measure(plan: Plan, ran: Ran, run: Run, null: bool = False) -> Measured:
         total.time_s += float(took[of].sum()) / 1e9
     step, steps = plan.recorded["step"][at], plan.recorded["steps"]
     run.by_step = _by_step(step, steps, wrong, moved, took)
-    run.errors_by = _errors(plan, at[wrong], ran)
+    run.errors_by = _errors(plan, at[differs], ran)
     run.fidelity = {
         "planned": int(plan.counted.sum()),
         "issued": int((ran.result[plan.counted] > kernel.NOT_RUN).sum()),

@@ -37,6 +37,7 @@ class Options:
     cache: str = "recorded"
     drop_caches: bool = False
     null: bool = False
+    verify: bool = False
 
     @property
     def cache_state(self) -> str:
@@ -67,6 +68,14 @@ def check_options(options: Options) -> None:
         )
     if options.null and (options.keep or options.staged):
         raise UsageError("--null makes no tree: leave out --keep and --staged.")
+    if options.verify:
+        for wrong, why in (
+            (options.order != "file", "--order thread: a read that overtakes a write would count as stale"),
+            (options.engine != "psync", f"--engine {options.engine}: verified calls are the recorded ones"),
+            (options.null, "--null: without I/O there is nothing to verify"),
+        ):
+            if wrong:
+                raise UsageError(f"--verify with {why}; leave one of the two out.")
     if options.direct and options.cache == "warm":
         raise UsageError("--cache warm: --direct reads past the page cache; leave one of them out.")
     if options.repeat < 1:

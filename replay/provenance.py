@@ -54,7 +54,7 @@ def result_info(plan: Plan, trace: Trace, folders: Sequence[Path], options: Opti
             "max_bytes": options.max_bytes, "keep": options.keep, "depth": options.depth, "batch": options.batch,
             "fixed": options.fixed, "direct": options.direct, "compress": options.compress,
             "duplicate": options.duplicate, "staged": str(options.staged or ""), "cache": options.cache_state,
-            "drop_caches": options.drop_caches, "null": options.null,
+            "drop_caches": options.drop_caches, "null": options.null, "verify": options.verify,
         },
         not_replayed=dict(plan.not_replayed),
         warnings=warnings,

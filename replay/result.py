@@ -76,6 +76,21 @@ class ErrorCount(msgspec.Struct, frozen=True):
     calls: int
 
 
+class Verified(msgspec.Struct, frozen=True):
+    """What --verify found in one run.
+
+    Attributes
+    ----------
+    wrong: wrong blocks by kind (see docs/replay.md); checked_bytes, unchecked_bytes: of reads, compared and not.
+    named: sentences about the first of them.
+    """
+
+    wrong: dict[str, int] = {}
+    checked_bytes: int = 0
+    unchecked_bytes: int = 0
+    named: list[str] = []
+
+
 class MountInfo(msgspec.Struct, frozen=True):
     """The mount that a run was on, as mountinfo shows it."""
 
@@ -99,6 +114,7 @@ class Run(msgspec.Struct, kw_only=True):
     io_s: time inside the calls, summed over threads; cpu_s: CPU time of the process during the run.
     staged_files, staged_bytes: made before the run, not part of it.
     fidelity: what was issued against what was planned (see iotrace.replay.fidelity).
+    verified: what --verify found, null without it; reads of wrong blocks are among the errors.
     added_s: what the storage adds at most: wall_s less ResultInfo.without_io.makespan_s; None with --null.
     added_least_s: the same less what calls were issued late, which may be the machine's doing or the storage's; None
     where that is not known.
@@ -132,6 +148,7 @@ class Run(msgspec.Struct, kw_only=True):
     by_class: dict[str, ClassTotals] = {}
     errors_by: list[ErrorCount] = []
     fidelity: dict[str, Any] = {}
+    verified: Verified | None = None
     added_s: float | None = None
     added_least_s: float | None = None
     sync_s: float | None = None

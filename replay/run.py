@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 from iotrace.compiling import is_compiled
 from iotrace.errors import ReplayError, StorageError, UsageError
+from iotrace.replay.checking import Verification
 from iotrace.replay.crew import Clone, prepare, run_clones
 from iotrace.replay.direct import alignment_of
 from iotrace.replay.flushing import changes_storage
 from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels.checked_lane import run_checked_lane
 from iotrace.replay.kernels.ring_lane import run_ring_lane
 from iotrace.replay.measure import Measured, measure, tables_of
 from iotrace.replay.null import NOWHERE, null_figures, run_null
@@ -32,6 +35,11 @@ from iotrace.replay.stage import check_room, needs_of
 from iotrace.replay.stopping import stop_signals
 from iotrace.replay.times import note_times
 from iotrace.trace.reader import Trace, open_trace
+
+VERIFY_WARNING: Final = (
+    "What the program gave to io_uring or libaio was replayed as calls, one after the other, so that each can be "
+    "verified."
+)
 
 
 def run_replay(
@@ -56,6 +64,7 @@ def run_replay(
     cache: str = "recorded",
     drop_caches: bool = False,
     null: bool = False,
+    verify: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Result:
     """Replay a trace on one mount or several.
@@ -84,6 +93,7 @@ def run_replay(
     cache: state of this client's page cache before each run: "recorded", "warm" or "cold"; with `direct` cold.
     drop_caches: with "cold": empty the caches of the whole machine; needs root.
     null: issue nothing: waits, gaps and order as always, results as recorded; `fs` is not touched and may be left out.
+    verify: files hold blocks that say which they are; what reads get is compared.
     progress: called with (what, done, total) while a tree is made (bytes) and while it runs (rows are not told; total
     0).
 
@@ -100,7 +110,7 @@ def run_replay(
     """
     options = Options(
         list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, depth, batch, fixed, direct, compress,
-        duplicate, Path(staged) if staged is not None else None, cache, drop_caches, null,
+        duplicate, Path(staged) if staged is not None else None, cache, drop_caches, null, verify,
     )  # fmt: skip
     check_options(options)
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
@@ -134,13 +144,17 @@ def replay_plan(
             raise StorageError(f"{folder}: no such folder; --fs names one on the mount under test.")
         check_room(needs, folder, options.max_bytes, needs.staged_bytes if options.staged else 0)
     info = result_info(plan, trace, folders, options)
-    contents = Contents(Payload(compress=options.compress, duplicate=options.duplicate))
-    rides = _rides(plan, options, info.warnings)
+    contents = Contents(_payload(plan, options))
+    verification = Verification(plan, trace, contents, sights) if options.verify else None
+    rides = None if verification else _rides(plan, options, info.warnings)
+    if verification and plan.asynchronous:
+        info.warnings.append(VERIFY_WARNING)
     overlap = rides is not None and (options.depth > 1 or plan.asynchronous)
     changes = changes_storage(plan)
     measured: list[Measured] = []
     with stop_signals() as asked, ExitStack() as ends:
-        if progress and not is_compiled(run_ring_lane if rides else kernel.run_lane):
+        lane = run_checked_lane if verification else run_ring_lane if rides else kernel.run_lane
+        if progress and not is_compiled(lane):
             progress("compiling, once after the installation", 0, 0)
         prepare([plan])
         info.without_io = null_figures(plan, options, asked)
@@ -159,7 +173,8 @@ def replay_plan(
                     progress(f"replaying on {folder}", 0, 0)
                 if changes:
                     trees.flush(tree)
-                outcome = run_clones([Clone(plan, rides, tree.ground)], options, asked)[0]
+                check = verification.check(plan) if verification else None
+                outcome = run_clones([Clone(plan, rides, tree.ground, check=check)], options, asked)[0]
                 asked.check()
                 if outcome.full:
                     raise StorageError(
@@ -168,6 +183,7 @@ def replay_plan(
                     )
                 if changes:
                     run.sync_s = trees.flush(tree)
+                run.verified = check.verified() if check else None
                 measured.append(measure(plan, outcome, run))
                 note_times(plan, outcome, run, options, info.without_io, overlap)
                 info.runs.append(run)
@@ -175,6 +191,12 @@ def replay_plan(
         info.warnings += list(filter(None, (run.limit for run in info.runs)))[:1]
     histograms, intervals = tables_of(plan, info.runs, measured)
     return Result(info, histograms, intervals)
+
+
+def _payload(plan: Plan, options: Options) -> Payload:
+    """What files hold; blocks that say which they are say of which plan's tree, too."""
+    seed = {"seed": int(plan.hash[:14], 16)} if options.verify else {}
+    return Payload(compress=options.compress, duplicate=options.duplicate, verify=options.verify, **seed)
 
 
 def _replay_null(

@@ -164,11 +164,25 @@ def step_rows(run: Run) -> list[list[str | Cell]]:
     return rows
 
 
+def _print_verified(run: Run, out: Console) -> None:
+    """What --verify found: a line, and the first wrong blocks."""
+    if run.verified is None:
+        return
+    from iotrace.replay.verify import Findings
+
+    found = run.verified
+    line = Findings(found.wrong, found.checked_bytes, found.unchecked_bytes).text()
+    _paragraph(out, "  " + line, "bold red" if found.wrong else "", indent=4)
+    for line in found.named:
+        _paragraph(out, "    " + printable(line), indent=6)
+
+
 def _print_outcomes(run: Run, out: Console) -> None:
-    if run.errors:
+    differing = sum(one.calls for one in run.errors_by)
+    if differing:
         from rich.text import Text
 
-        share = f"{run.errors} of {run.ops} operations did not end as recorded:"
+        share = f"{differing} of {run.ops} operations did not end as recorded:"
         show(out, Text(share, style="bold red"))
         for one in run.errors_by[:_OUTCOMES_SHOWN]:
             show(out, f"  {count_text(one.calls):>7}  {one.op}: {outcome_text(one.recorded, one.replayed)}")
@@ -176,6 +190,7 @@ def _print_outcomes(run: Run, out: Console) -> None:
             show(out, f"  … and {len(run.errors_by) - _OUTCOMES_SHOWN} more kinds, in result.json")
     else:
         show(out, "  every operation ended as recorded")
+    _print_verified(run, out)
 
 
 def outcome_text(recorded: int, replayed: int) -> str:
