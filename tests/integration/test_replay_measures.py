@@ -110,7 +110,9 @@ def test_no_run_takes_less_than_the_plan_without_its_io(tmp_path: Path, timing: 
     assert timing == "asap" or run.wall_s >= without.makespan_s
     assert run.added_s is not None
     assert run.added_least_s is not None
-    assert 0 <= run.added_least_s <= run.added_s
+    # in asap both passes are measured: on a busy machine either may be the slower one
+    assert run.added_least_s <= run.added_s
+    assert timing == "asap" or run.added_least_s >= 0
     assert (run.issue_error is None) == (timing == "asap")
     assert 0 < run.first_done_s <= run.last_done_s == pytest.approx(run.wall_s)
 

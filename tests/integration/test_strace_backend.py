@@ -109,7 +109,11 @@ def test_a_recording_equals_a_plain_log_of_a_second_run(name: str, tree: Path, t
     logged(command, work, tmp_path / "log")
     events = trace.events()
     for ours, theirs in zip(counted(events), count(tmp_path / "log"), strict=True):
-        assert {k: v for k, v in ours.items() if v} == {k: v for k, v in theirs.items() if v}
+        # where processes run side by side, which thread unmaps what differs from run to run
+        left = {"munmap"} if name == "pipeline" else set()
+        assert {k: v for k, v in ours.items() if v and k not in left} == {
+            k: v for k, v in theirs.items() if v and k not in left
+        }
     data = events[events.op.isin(BYTES - {"getdents", "getdents64", "splice"})]
     assert data.path.notna().all()
     # what a shell's redirection opened is inherited with its position
