@@ -23,6 +23,10 @@ _MUST_AGREE: Final = (
     "direct",
     "cache",
     "users",
+    "share_inputs",
+    "jitter",
+    "seed",
+    "think_scale",
     "verify",
     "compress",
     "duplicate",
@@ -80,7 +84,7 @@ def _different_options(sides: Sequence[Side]) -> list[str]:
         values = [side.info.options.get(name) for side in sides]
         if any(value != values[0] for value in values):
             listed = ", ".join(f"{side.label}: {value}" for side, value in zip(sides, values, strict=True))
-            found.append(f"The sides were replayed with different --{name} ({listed}).")
+            found.append(f"The sides were replayed with different --{name.replace('_', '-')} ({listed}).")
     return found
 
 

@@ -19,7 +19,7 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from iotrace import __version__
-from iotrace.errors import IotraceError
+from iotrace.errors import IotraceError, MountHangs
 from iotrace.terminal import console, printable
 
 COMMANDS: Final = {
@@ -39,7 +39,10 @@ COMMANDS: Final = {
         "iotrace.analysis.commands.summary:summary",
         "Say what a trace holds: calls, bytes, latencies and sizes.",
     ),
-    "replay": ("iotrace.replay.command:replay", "Replay a trace on one or more mounts."),
+    "replay": (
+        "iotrace.replay.command:replay",
+        "Replay a trace, or several at the same time, on one or more mounts.",
+    ),
     "compare": (
         "iotrace.analysis.commands.compare:compare",
         "Say which storage served a replay better, and how sure that is.",
@@ -120,6 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted.")
         return 130
+    except MountHangs as error:
+        _complain(str(error))
+        # what waits for the mount would be waited for
+        os._exit(error.exit_status)
     except IotraceError as error:
         _complain(str(error))
         return error.exit_status

@@ -7,6 +7,7 @@
     │   └── BackendUnavailable   this backend cannot work on this machine
     ├── ReplayError              a replay cannot start or go on
     └── StorageError             a mount lacks space, permission or a feature
+        └── MountHangs           a mount does not answer
 
 Each message names the thing, what was found, and what to do next.
 """
@@ -48,3 +49,11 @@ class ReplayError(IotraceError):
 
 class StorageError(IotraceError):
     """A mount lacks space, permission or a feature that the work needs."""
+
+
+class MountHangs(StorageError):
+    """A mount does not answer: threads and processes that wait for it cannot be ended."""
+
+    def __init__(self, message: str, exit_status: int = 1) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status

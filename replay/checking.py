@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,8 +63,10 @@ class Verification:
             )
 
     def check(self, plan: Plan) -> Check:
-        """For one run: all blocks are as staged."""
-        checks = Checks(self.contents, *self.tables)
+        """For one user's run: all blocks are as staged."""
+        # of its own, for only one Checks may use a Contents
+        contents = Contents(self.contents.payload)
+        checks = Checks(contents, *self.tables)
         return Check(self, checks, shared((plan.lanes, FOUND_WORDS)), shared(len(plan.rows), np.int32))
 
 
@@ -89,16 +92,25 @@ class Check:
             int(self.found[lane].ctypes.data), self.wrong,
         )  # fmt: skip
 
-    def verified(self) -> Verified:
-        """For a result."""
-        findings = findings_of(list(self.found))
-        name = _names(self.verification.trace) if findings.named else "file {}".format
-        return Verified(
-            wrong=findings.wrong,
-            checked_bytes=findings.checked_bytes,
-            unchecked_bytes=findings.unchecked_bytes,
-            named=[one.text(name) for one in findings.named[:NAMED_MAX]],
-        )
+
+def verified(checks: Sequence[Check]) -> Verified | None:
+    """What the users of a run found, for a result; None of none."""
+    if not checks:
+        return None
+    found = Verified()
+    named: list[str] = []
+    for user, check in enumerate(checks):
+        findings = findings_of(list(check.found))
+        name = _names(check.verification.trace) if findings.named else "file {}".format
+        whose = f"user {user + 1}: " if len(checks) > 1 else ""
+        named += [whose + one.text(name) for one in findings.named]
+        wrong = Counter(found.wrong)
+        wrong.update(findings.wrong)
+        found = Verified(
+            dict(wrong), found.checked_bytes + findings.checked_bytes,
+            found.unchecked_bytes + findings.unchecked_bytes, named[:NAMED_MAX],
+        )  # fmt: skip
+    return found
 
 
 def _names(trace: Trace) -> Callable[[int], str]:

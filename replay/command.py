@@ -5,28 +5,26 @@ from __future__ import annotations
 import json as json_module
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from iotrace.errors import UsageError
+from iotrace.replay.telling import Tell
 from iotrace.terminal import console, printable, show
 from iotrace.units import parse_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _MANY = {"negative": (), "consume_multiple": False}
 
 
 def replay(
-    trace: Path | None = None,
-    /,
-    *,
+    *traces: Path,
     fs: Annotated[list[Path] | None, Parameter(**_MANY)] = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     map: Annotated[list[str] | None, Parameter(**_MANY)] = None,
@@ -48,11 +46,18 @@ def replay(
     drop_caches: Annotated[bool, Parameter(negative=())] = False,
     null: Annotated[bool, Parameter(negative=())] = False,
     verify: Annotated[bool, Parameter(negative=())] = False,
+    users: int | None = None,
+    share_inputs: Annotated[bool, Parameter(negative=())] = False,
+    jitter: float = 0.0,
+    seed: int = 1,
+    think_scale: float = 1.0,
+    timeout: float | None = None,
+    check: Annotated[bool, Parameter(negative=())] = False,
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
     clean: Path | None = None,
 ) -> int:
-    """Replay a trace on one or more mounts.
+    """Replay a trace, or several at the same time, on one or more mounts.
 
     Makes the files that the trace needs, under generated names in a new folder DIR/iotrace-…, issues the recorded calls
     on them, measures each, and removes the folder again. Says which outcomes differ from the recorded ones, and exits
@@ -61,13 +66,14 @@ def replay(
     ```
     iotrace replay T.iotrace --fs /mnt/a --fs /mnt/b --repeat 6 -o R.ioresult
     iotrace replay T.iotrace --fs /mnt/a --map /data/S1 --timing asap
+    iotrace replay T.iotrace --fs /mnt/a --users 16 --share-inputs --jitter 30
     iotrace replay --clean /mnt/a
     ```
 
     Parameters
     ----------
-    trace
-        Folder of a trace, NAME.iotrace.
+    traces
+        Folder of a trace, NAME.iotrace. Of several, users replay one each, in turn: a mix of jobs.
     fs
         Folder on a mount under test; give it again for further mounts, between which the runs alternate.
     output
@@ -118,6 +124,22 @@ def replay(
     verify
         Files hold blocks that say which they are; what reads get is compared, and what is wrong, stale or in the wrong
         place is counted and named.
+    users
+        How many replay at the same time, each in processes and on a tree of its own; by default one for each trace.
+    share_inputs
+        Files that no run changes are there once for all users of a trace (as hard links).
+    jitter
+        Users begin up to so many seconds after the first, spread evenly at random.
+    seed
+        Of these random delays.
+    think_scale
+        With --timing think: multiply the gaps by this, such as 0.5 for a GPU twice as fast.
+    timeout
+        Seconds that a call, or the work on a tree, may wait for a mount; then the replay ends. Calls that wait for more
+        than 10 s are named in any case.
+    check
+        Record the replay itself, with eBPF, and say how far its calls, sizes, offsets, order and makespan are from the
+        recorded ones.
     force
         Replace a result of that name.
     json
@@ -127,33 +149,36 @@ def replay(
     """
     if clean is not None:
         return _clean(clean)
-    if trace is None:
+    if not traces:
         raise UsageError("replay what? Give the folder of a trace, and --fs DIR: see `iotrace replay --help`.")
     if not fs and not null:
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
     limit = parse_bytes(max_bytes) if max_bytes is not None else None
-    target = output or _default_output(trace)
+    target = output or _default_output(traces[0])
     if target.exists() and not force:
         raise UsageError(f"{target} exists already: choose another name with -o, or --force to replace it.")
     from iotrace.replay.ground import leftovers
     from iotrace.replay.result import as_json
     from iotrace.replay.run import run_replay
-    from iotrace.replay.show import print_result
+    from iotrace.replay.show import differences_of, print_result
+    from iotrace.replay.stopping import aside
 
-    notes = console(stderr=True)
-    for folder in [] if null else fs or []:
-        for left in leftovers(folder):
-            text = f"Note: {left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
-            show(notes, printable(text))
-    with _progress() as progress:
+    with _telling() as tell:
+        for folder in [] if null else fs or []:
+            look = partial(leftovers, folder)
+            for left in aside(look, f"looking at {folder}", timeout_s=timeout, tell=tell.notice):
+                tell.notice(
+                    f"{left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
+                )
         result = run_replay(
-            trace, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order, repeat=repeat,
+            traces, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order, repeat=repeat,
             max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct, compress=compress,
             duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, null=null, verify=verify,
-            progress=progress,
+            users=users, share_inputs=share_inputs, jitter=jitter, seed=seed, think_scale=think_scale,
+            timeout=timeout, check=check, tell=tell,
         )  # fmt: skip
     saved = result.save(target, force=force)
-    errors = sum(run.errors for run in result.info.runs)
+    errors = sum(run.errors + len(differences_of(run)) for run in result.info.runs)
     if json:
         print(json_module.dumps(as_json(result.info), allow_nan=False))
     else:
@@ -183,23 +208,25 @@ def _default_output(trace: Path) -> Path:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None] | None]:
-    """A bar on standard error while a tree is made, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    import threading
+def _telling() -> Iterator[Tell]:
+    """Notes on standard error, and where that is a terminal a bar while a tree is made."""
+    notes = console(stderr=True)
 
+    def notice(text: str) -> None:
+        show(notes, printable(f"Note: {text}"))
+
+    if not sys.stderr.isatty():
+        yield Tell(notice=notice)
+        return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     bar = Progress(
-        TextColumn("{task.fields[text]}", markup=False), BarColumn(), TimeElapsedColumn(), console=console(stderr=True),
-        transient=True,
-    )  # fmt: skip
+        TextColumn("{task.fields[text]}", markup=False), BarColumn(), TimeElapsedColumn(), console=notes, transient=True
+    )
     tasks: dict[str, Any] = {}
     lock = threading.Lock()
 
-    def tell(what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int) -> None:
         with lock:
             if what not in tasks:
                 tasks.clear()
@@ -209,4 +236,4 @@ def _progress() -> Iterator[Callable[[str, int, int], None] | None]:
             bar.update(tasks[what], completed=done)
 
     with bar:
-        yield tell
+        yield Tell(progress, notice)

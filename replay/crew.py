@@ -16,7 +16,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -24,26 +24,32 @@ from typing import Any, Final
 
 import numpy as np
 
-from iotrace.errors import ReplayError
+from iotrace.errors import MountHangs, ReplayError
 from iotrace.replay.checking import Check
-from iotrace.replay.ground import Ground
+from iotrace.replay.ground import Ground, heartbeat, leave_the_terminal
 from iotrace.replay.guard import page_guard
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.kernels.checked_lane import run_checked_lane
 from iotrace.replay.kernels.passing import drain
 from iotrace.replay.kernels.ring import RING_WORDS
 from iotrace.replay.kernels.ring_lane import run_ring_lane
-from iotrace.replay.lanes import NUMBERS_SPARE, LaneMemory, Openings, resolve_strings
+from iotrace.replay.lanes import LaneMemory, Openings, resolve_strings
+from iotrace.replay.limits import own_descriptors
 from iotrace.replay.options import TIMINGS, Options
 from iotrace.replay.rides import Rides
 from iotrace.replay.ring import LSEEK, fill_ring_tables, refuse_broken_rings
 from iotrace.replay.rows import Plan
 from iotrace.replay.sharing import shared
 from iotrace.replay.stopping import Asked, be_a_worker, wake
+from iotrace.replay.watching import Watch
 
 _NO_THREAD: Final = 3
 """Exit status of a worker that may not start its threads."""
 _DRAIN_S: Final = 0.02
+_KILL_AFTER_S: Final = 0.5
+"""A worker that was asked to end and does not come back from a system call is killed."""
+_GIVE_UP_S: Final = 30.0
+"""One that is not dead so long after that waits for its mount, which nothing can end; a second Ctrl-C ends the wait."""
 _PATIENCE: Final = struct.pack("ll", 0, 50_000)
 """After so long (s, µs) a worker that waits for descriptors looks at the stop flag."""
 
@@ -82,37 +88,19 @@ class Outcome:
         return int((self.result != kernel.NOT_RUN).sum())
 
 
-def own_descriptors(plans: Sequence[Plan]) -> int:
-    """Descriptors that a process of a run has open besides those of the trace."""
-    return NUMBERS_SPARE + 3 * sum(plan.workers for plan in plans)
-
-
-def prepare(plans: Sequence[Plan]) -> None:
-    """Raise the limit of open files to what the plans of a run need, one for each clone.
-
-    Raises
-    ------
-    ReplayError: this process may not open so many.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = max(plans, key=lambda plan: plan.most_open + plan.high_numbers)
-    needed = most.most_open + most.high_numbers + own_descriptors(plans)
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        raise ReplayError(
-            f"the trace has up to {most.most_open} files open at a time, with iotrace's own {needed}, and this "
-            f"process may open {hard}: raise the limit (ulimit -Hn), or map less (--map)."
-        )
-    if soft < hard or soft == resource.RLIM_INFINITY:
-        wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def run_clones(clones: Sequence[Clone], options: Options, asked: Asked) -> list[Outcome]:
+def run_clones(
+    clones: Sequence[Clone], options: Options, asked: Asked, tell: Callable[[str], None] = lambda _: None
+) -> list[Outcome]:
     """Run plans once, all at the same time, each row in the process and on the lane that its plan says.
+
+    Parameters
+    ----------
+    tell: gets sentences about calls that wait for long.
 
     Raises
     ------
     ReplayError: the machine does not allow so many processes or threads, or a worker died.
+    MountHangs: a call has waited for longer than the options allow, or a worker cannot be ended.
     """
     control = shared(kernel.CONTROL_WORDS)
     with ExitStack() as ends:
@@ -121,8 +109,9 @@ def run_clones(clones: Sequence[Clone], options: Options, asked: Asked) -> list[
         ends.enter_context(page_guard(max(clone.plan.lanes for clone in clones)))
         for part in {part.rides is None: part for part in parts}.values():
             part.warm_up()
-        crew = _Crew(control, asked, [clone.ground for clone in clones])
+        crew = _Crew(control, asked)
         asked.watch(control)
+        ends.enter_context(heartbeat([clone.ground for clone in clones]))
         try:
             for part in parts:
                 for number in range(part.plan.workers):
@@ -134,7 +123,7 @@ def run_clones(clones: Sequence[Clone], options: Options, asked: Asked) -> list[
             begin = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
             control[kernel.START_NS] = begin
             control[kernel.GO] = 1
-            crew.await_end()
+            crew.await_end(Watch(parts, options.timeout, tell))
         finally:
             crew.end()
             asked.watch(None)
@@ -196,6 +185,11 @@ class _Part:
     ) -> None:
         self._ends.close()
 
+    @property
+    def place(self) -> str:
+        """The folder that the tree lies in."""
+        return str(self.clone.ground.parent)
+
     def work(
         self, lane: int, first: int, last: int, table: Any, worker: int, control: Any, lines: Any
     ) -> tuple[Any, tuple[Any, ...]]:
@@ -204,7 +198,7 @@ class _Part:
         pair = self._sockets[worker]
         values = (
             lane, first, last, int(plan.apart[worker]), self.clone.delay_ns, TIMINGS[self.options.timing],
-            float(self.options.speed), self.openings.high,
+            float(self.options.pace), self.openings.high,
             rows.special, rows.form, rows.forms.number, rows.forms.kinds, rows.forms.constants, rows.value_begin,
             rows.values, rows.made, rows.closed, rows.expect,
             rows.busy_ns, rows.idle_ns, rows.due_ns, rows.wait_begin, rows.wait_row, rows.awaited, self.lane_of_row,
@@ -314,11 +308,12 @@ class _Worker:
 class _Crew:
     """The workers of a run, as their parent sees them."""
 
-    def __init__(self, control: Any, asked: Asked, grounds: list[Ground]) -> None:
-        self._control, self._asked, self._grounds = control, asked, grounds
+    def __init__(self, control: Any, asked: Asked) -> None:
+        self._control, self._asked = control, asked
         self._alive: dict[int, _Worker] = {}
         self._poll = select.poll()
         self._trouble = ""
+        self._hangs = False
 
     def fork(self, part: _Part, number: int) -> None:
         """Start a worker.
@@ -344,6 +339,7 @@ class _Crew:
             try:
                 gc.disable()
                 be_a_worker()
+                leave_the_terminal()
                 if os.getppid() == parent:
                     part.run(number)
                     status = 0
@@ -357,26 +353,40 @@ class _Crew:
 
     def await_ready(self, lanes: int) -> None:
         """Wait until all lanes are at the start."""
-        while self._control[kernel.READY] < lanes and not self._asked.number:
+        while self._control[kernel.READY] < lanes and not self._control[kernel.STOP]:
             self._look(1)
         self._refuse()
 
-    def await_end(self) -> None:
-        """Wait until all workers have ended by themselves, or were asked to."""
-        while self._alive:
+    def await_end(self, watch: Watch) -> None:
+        """Wait until all workers have ended by themselves, or were asked to, or a call has waited for too long."""
+        while self._alive and not self._control[kernel.STOP]:
             self._look(100)
-            for ground in self._grounds:
-                ground.heartbeat()
-            if self._control[kernel.STOP]:
-                self._wake()
-        self._refuse()
+            late = watch.overdue()
+            if late is not None:
+                self._hangs = True
+                self._trouble = f"{late.text()}: the run was ended (--timeout)"
+                self._control[kernel.STOP] = kernel.STOP_ASKED
 
     def end(self) -> None:
-        """End what still runs."""
+        """End what still runs.
+
+        Raises
+        ------
+        ReplayError: a worker ended by itself, or cannot be ended.
+        """
         self._control[kernel.STOP] = self._control[kernel.STOP] or kernel.STOP_ASKED
+        begun, killed = time.monotonic(), False
         while self._alive:
             self._wake()
             self._look(2)
+            waited = time.monotonic() - begun
+            if waited > _KILL_AFTER_S and not killed:
+                killed = True
+                for worker in self._alive.values():
+                    os.kill(worker.pid, signal.SIGKILL)
+            if waited > (4 * _KILL_AFTER_S if self._hangs or self._asked.times > 1 else _GIVE_UP_S):
+                self._give_up()
+        self._refuse()
 
     def _wake(self) -> None:
         for worker in self._alive.values():
@@ -393,6 +403,16 @@ class _Crew:
                 self._control[kernel.STOP] = kernel.STOP_ASKED
                 self._trouble = self._say(worker, status)
 
+    def _give_up(self) -> None:
+        """Leave the workers that not even SIGKILL ends."""
+        stuck = ", ".join(str(worker.pid) for worker in self._alive.values())
+        for watch in self._alive:
+            os.close(watch)
+        self._alive.clear()
+        self._hangs = True
+        self._trouble = f"{self._trouble}; " if self._trouble else ""
+        self._trouble += f"processes {stuck} wait for the mount and cannot be ended"
+
     def _say(self, worker: _Worker, status: int) -> str:
         if status == _NO_THREAD:
             return (
@@ -407,6 +427,8 @@ class _Crew:
         )
 
     def _refuse(self) -> None:
+        if self._hangs:
+            raise MountHangs(self._trouble + ".", 128 + self._asked.number if self._asked.number else 1)
         if self._trouble:
             raise ReplayError(self._trouble)
 

@@ -21,6 +21,7 @@ from iotrace.errors import TraceError
 from iotrace.replay.arguments import call_numbers
 from iotrace.replay.columns import CALL_OF, NONE, Ints, Tables, load_tables
 from iotrace.replay.measure import expected
+from iotrace.replay.recorded import FOR_RIDES
 from iotrace.replay.rows import BEGIN, END, LINK, MARKER, ORDER, PLAIN, STATUS, TOUCH, Plan
 from iotrace.replay.select import FAULT, GETDENTS, ORDERS, _table
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS
@@ -65,6 +66,9 @@ class Fidelity:
     both.
     listing_bytes: bytes that all getdents returned, planned and recorded.
     replaced: calls that another call stands for.
+    waits: calls of different threads of which the plan says that one waits for the end of the other, and how many of
+    them did not.
+    makespan_s: from the first planned call to the end of the last, in the recording that was replayed and in this one.
     differences: sentences about what differs although the program decides it; empty for an exact replay.
     """
 
@@ -75,6 +79,8 @@ class Fidelity:
     faulted_bytes: tuple[int, int, int] = (0, 0, 0)
     listing_bytes: tuple[int, int] = (0, 0)
     replaced: int = 0
+    waits: tuple[int, int] = (0, 0)
+    makespan_s: tuple[float, float] = (0.0, 0.0)
     differences: list[str] = field(default_factory=list)
 
     @property
@@ -116,6 +122,7 @@ def compare_recording(plan: Plan, recording: Trace, run: int = 0) -> Fidelity:
     calls = (rows.special != BEGIN) & (rows.special != END) & (rows.special != ORDER) & (rows.special != TOUCH)
     threads = np.unique(rows.thread[(rows.event >= 0) & (rows.special != ORDER)])
     result.threads = len(threads)
+    event_of_row = np.full(len(rows), -1, np.int64)
     planned_faults: list[tuple[bytes, int, int]] = []
     seen_faults: list[tuple[bytes, int, int]] = []
     paths = plan.recorded["paths"]
@@ -138,14 +145,33 @@ def compare_recording(plan: Plan, recording: Trace, run: int = 0) -> Fidelity:
             path = _relative(tables, int(events.path[row]))
             seen_faults.append((path, int(events.offset[row]), int(events.size[row])))
         there = there[~FAULT[events.op[there]] & ~ORDERS[events.op[there]]]
-        _compare_thread(plan, tables, result, thread, mine[calls[mine]], there, issued_op, expect)
+        if _compare_thread(plan, tables, result, thread, mine[calls[mine]], there, issued_op, expect):
+            event_of_row[mine[calls[mine]]] = there
     result.faults = len(planned_faults), len(seen_faults)
     result.faulted_bytes = _covered(planned_faults, seen_faults)
     result.replaced = int((plan.recorded["substituted"] & plan.counted).sum())
+    result.waits = _waits(plan, tables, event_of_row)
+    if result.waits[1]:
+        result.differences.append(f"{result.waits[1]} of {result.waits[0]} calls did not wait for the one before them.")
+    if windows:
+        ended = max(end for _, _, end in windows.values()) - min(begin for _, begin, _ in windows.values())
+        starts, ends = (plan.recorded[name][plan.counted] for name in ("start_ns", "end_ns"))
+        result.makespan_s = float(ends.max() - starts.min()) / 1e9, ended / 1e9
+        plan.recorded.release(*FOR_RIDES)
     for name, op in result.by_op.items():
         if op.planned != op.recorded:
             result.differences.append(f"{name}: {op.planned} calls planned, {op.recorded} recorded.")
     return result
+
+
+def _waits(plan: Plan, tables: Tables, event_of_row: Ints) -> tuple[int, int]:
+    """Pairs of calls of which the later one waits for the end of the other, and in how many it did not."""
+    rows, events = plan.rows, tables.events
+    after = np.repeat(np.arange(len(rows)), np.diff(rows.wait_begin))
+    first, second = event_of_row[rows.wait_row], event_of_row[after]
+    both = (first >= 0) & (second >= 0)
+    first, second = first[both], second[both]
+    return len(first), int((events.time_ns[second] < events.end_ns[first]).sum())
 
 
 def _covered(planned: list[tuple[bytes, int, int]], seen: list[tuple[bytes, int, int]]) -> tuple[int, int, int]:
@@ -221,7 +247,8 @@ def _issued_operations(plan: Plan) -> Any:
 
 def _compare_thread(
     plan: Plan, tables: Tables, result: Fidelity, thread: int, rows: Ints, events_at: Ints, issued_op: Any, expect: Ints
-) -> None:
+) -> bool:
+    """Take in a thread; gives whether its calls are those of the plan, one by one."""
     events = tables.events
     planned_op, recorded_op = issued_op[rows], events.op[events_at]
     extra = plan.rows.extra[rows]
@@ -238,7 +265,7 @@ def _compare_thread(
             f"thread {thread}: call {first + 1} is {_name(planned_op, first)} in the plan and "
             f"{_name(recorded_op, first)} in the recording ({len(rows)} calls planned, {len(events_at)} recorded)."
         )
-        return
+        return False
     loose = GETDENTS[recorded_op]
     planned_bytes = plan.recorded["result"][rows][loose]
     was, now = result.listing_bytes
@@ -267,6 +294,7 @@ def _compare_thread(
                 result.differences.append(
                     _example(plan, tables, label, thread, int(rows[i]), int(events_at[i]), expect)
                 )
+    return True
 
 
 def _other_files(plan: Plan, tables: Tables, rows: Ints, events_at: Ints) -> Any:

@@ -62,6 +62,24 @@ class StepTotals(msgspec.Struct):
     p99_us: float | None = None
 
 
+class UserTotals(msgspec.Struct, frozen=True):
+    """One user of a run with several.
+
+    Attributes
+    ----------
+    user: from 0, as in histograms.parquet; source: name of the trace; delay_s: how much later than the first it began.
+    wall_s: from its own beginning to its last thread's end.
+    """
+
+    user: int
+    source: str
+    delay_s: float
+    wall_s: float
+    ops: int = 0
+    errors: int = 0
+    io_s: float = 0.0
+
+
 class NullFigures(msgspec.Struct, frozen=True):
     """The plan without its I/O.
 

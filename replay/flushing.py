@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 import time
 from pathlib import Path
 
@@ -17,15 +16,17 @@ import numpy as np
 from iotrace.errors import StorageError
 from iotrace.replay.rows import Plan
 from iotrace.replay.select import KIND, LINKS, RENAMES, SYMLINKS, TAKES_NAME, _table
-from iotrace.replay.stopping import Asked
 from iotrace.trace.operations import Kind
 
+_SETS = TAKES_NAME & ~_table(("getxattr", "lgetxattr", "fgetxattr"))
+SETS_ATTRIBUTES = (
+    _table(("chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat", "utimes", "futimesat", "utime")) | _SETS
+)
+"""Operations that change what an inode says of a file."""
 _CHANGES = (
     _table(("mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "creat", "truncate", "ftruncate", "fallocate"))
-    | _table(("chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat", "utimes", "futimesat", "utime"))
-    | RENAMES | LINKS | SYMLINKS
+    | SETS_ATTRIBUTES | RENAMES | LINKS | SYMLINKS
 )  # fmt: skip
-_SETS = TAKES_NAME & ~_table(("getxattr", "lgetxattr", "fgetxattr"))
 _MOVES = np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.WRITE, Kind.COPY)])
 
 
@@ -34,42 +35,27 @@ def changes_storage(plan: Plan) -> bool:
     if plan.growth_bytes or plan.growth_entries:
         return True
     succeeded = plan.counted & (plan.rows.expect >= 0)
-    return bool(((_CHANGES | _SETS | _MOVES)[plan.rows.op] & succeeded).any())
+    return bool(((_CHANGES | _MOVES)[plan.rows.op] & succeeded).any())
 
 
-def sync_file_system(folder: Path, asked: Asked) -> float:
+def sync_file_system(folder: Path) -> float:
     """Write out the file system that a folder is on (syncfs); gives the seconds that it took.
 
     Raises
     ------
-    StorageError: it cannot be written out. Interrupted: a signal came meanwhile.
+    StorageError: it cannot be written out.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    took: list[float] = []
-    failed: list[int] = []
-
-    def work() -> None:
-        try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            failed.append(error.errno or 0)
-            return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             begin = time.perf_counter()
             if libc.syncfs(descriptor) != 0:
-                failed.append(ctypes.get_errno())
-            took.append(time.perf_counter() - begin)
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            return time.perf_counter() - begin
         finally:
             os.close(descriptor)
-
-    # in a thread of its own, so that the main thread can look for signals
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    while worker.is_alive():
-        worker.join(0.1)
-        asked.check()
-    if failed:
+    except OSError as error:
         raise StorageError(
-            f"{folder.parent.parent}: cannot write the file system out (syncfs): {os.strerror(failed[0])}."
-        )
-    return took[0]
+            f"{folder.parent.parent}: cannot write the file system out (syncfs): {error.strerror}."
+        ) from None

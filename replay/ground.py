@@ -7,23 +7,33 @@ machine was booted since) is named with the command that removes it, unless it w
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import platform
 import secrets
+import signal
 import stat
+import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from iotrace.errors import StorageError
+from iotrace.errors import MountHangs, StorageError
 
 MARKER: Final = "iotrace-replay.json"
 PREFIX: Final = "iotrace-"
 TREE: Final = "t"
 HEARTBEAT_S: Final = 10.0
+_PR_SET_PDEATHSIG: Final = 1
+PATIENCE_S: Final = 60.0
+"""A removal of which so long nothing has come is given up; to unlink one file may take long on a busy disk."""
+HUNG_S: Final = 2.0
+"""How long a removal may take where a call of the run did not come back."""
 
 
 class Marker(msgspec.Struct):
@@ -79,7 +89,6 @@ class Ground:
         self.reused = reuse is not None
         self.folder = reuse.absolute() if reuse else self.parent / f"{PREFIX}{secrets.token_hex(6)}"
         self.tree = self.folder / TREE
-        self._beaten = 0.0
 
     def __enter__(self) -> Ground:
         now, pid = time.time(), os.getpid()
@@ -102,24 +111,70 @@ class Ground:
         self._marker.kept = True
         self._write_marker()
 
-    def __exit__(self, *_: object) -> None:
-        if not self.keep:
-            remove(self.folder)
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if self.keep:
+            return
+        if isinstance(error, MountHangs):
+            removed = _remove_apart(self.folder)
+        else:
+            removed = _remove_aside(self.folder)
+        if not removed:
+            why = f"{str(error).rstrip('.')}; " if error else f"{self.parent} does not answer; "
+            raise MountHangs(
+                f"{why}what the replay made stays in {self.folder}: when the mount answers again, `iotrace replay "
+                f"--clean {self.parent}` removes it.",
+                getattr(error, "exit_status", 1),
+            ) from None
 
-    def heartbeat(self) -> None:
-        """Say in the marker that the replay is alive; cheap to call often."""
-        if time.monotonic() - self._beaten > HEARTBEAT_S:
-            self._marker.heartbeat = time.time()
-            try:
-                self._write_marker()
-            except OSError:
-                return  # a full file system must not end a replay that only wanted to say that it lives
+    def beat(self) -> None:
+        """Say in the marker that the replay is alive."""
+        self._marker.heartbeat = time.time()
+        try:
+            self._write_marker()
+        except OSError:
+            return  # a full file system must not end a replay that only wanted to say that it lives
 
     def _write_marker(self) -> None:
-        self._beaten = time.monotonic()
         temporary = self.folder / f"_{MARKER}"
         temporary.write_bytes(msgspec.json.encode(self._marker))
         temporary.rename(self.folder / MARKER)
+
+
+@contextmanager
+def heartbeat(grounds: Sequence[Ground]) -> Iterator[None]:
+    """Say now and then in the markers of folders that their replay is alive.
+
+    In a process: the mount may not answer, and who waits for it may not be able to end.
+    """
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+            leave_the_terminal()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            while os.getppid() == parent:
+                time.sleep(HEARTBEAT_S)
+                for ground in grounds:
+                    ground.beat()
+        finally:
+            os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        _await(child)
+
+
+def _await(child: int) -> bool:
+    """Wait for the end of a process; False when it does not end soon."""
+    since = time.monotonic()
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() - since > HUNG_S:
+            return False
+        time.sleep(0.002)
+    return True
 
 
 def read_marker(folder: Path) -> Marker | None:
@@ -183,19 +238,58 @@ def clean(parent: str | Path) -> list[Path]:
     return gone
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder and all in it: never follows a link, never crosses into another mount; what cannot go stays."""
+def remove(folder: Path, gone: list[int] | None = None) -> None:
+    """Remove a folder and all in it: never follows a link, never crosses into another mount; what cannot go stays.
+
+    `gone` is a list of one number, which counts what is removed meanwhile.
+    """
     try:
         parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return
     try:
-        _remove_at(parent, folder.name)
+        _remove_at(parent, folder.name, gone or [0])
     finally:
         os.close(parent)
 
 
-def _remove_at(parent: int, name: str) -> None:
+def _remove_aside(folder: Path) -> bool:
+    """Remove a folder; False when the mount stops answering."""
+    gone = [0]
+    work = threading.Thread(target=remove, args=(folder, gone), daemon=True)
+    work.start()
+    last, since = 0, time.monotonic()
+    while work.is_alive():
+        work.join(0.05)
+        if gone[0] != last:
+            last, since = gone[0], time.monotonic()
+        if time.monotonic() - since > PATIENCE_S:
+            return False
+    return True
+
+
+def _remove_apart(folder: Path) -> bool:
+    """As _remove_aside, in a process: one that waits for its mount may not be able to end, which this one must."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            leave_the_terminal()
+            remove(folder)
+        finally:
+            os._exit(0)
+    return _await(child)
+
+
+def leave_the_terminal() -> None:
+    """Let go of standard input and output: who waits for the end of iotrace's output must not wait for this process."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _remove_at(parent: int, name: str, gone: list[int]) -> None:
     """Iteratively: a hostile trace may nest folders deeper than Python's stack."""
     try:
         top = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
@@ -213,6 +307,7 @@ def _remove_at(parent: int, name: str) -> None:
             _quietly(os.rmdir, own_name, above)
             continue
         entry = rest.pop()
+        gone[0] += 1
         try:
             os.unlink(entry, dir_fd=descriptor)
             continue

@@ -89,6 +89,9 @@ class _Sharing:
         for fork, child in zip(forks.tolist(), children.tolist(), strict=True):
             if child >= 0 and child != int(events.process[fork]):
                 self.fork_of.setdefault(child, fork)
+        kept = np.flatnonzero(selection.reason == Reason.KEPT)
+        self.begin = np.full(len(group_of), np.iinfo(np.int64).max)
+        np.minimum.at(self.begin, events.process[kept], events.time_ns[kept])
 
     def holdings(self) -> Holdings:
         """Group processes until each holding has a source."""
@@ -117,10 +120,14 @@ class _Sharing:
         pairs: set[tuple[int, int]] = set()
         for at, opened in self._columns():
             pairs.update(zip(opened.tolist(), groups[at].tolist(), strict=True))
+        begin = self.begin.copy()
+        np.minimum.at(begin, self.group_of, self.begin)
         fork_of: dict[int, int] = {}
         for child, fork in sorted(self.fork_of.items(), key=lambda item: item[1]):
-            if self.group_of[child] != self.group_of[process[fork]]:
-                fork_of.setdefault(int(self.group_of[child]), fork)
+            group = int(self.group_of[child])
+            # who began before its fork (a damaged trace) would wait for what comes after what waits for it
+            if group != self.group_of[process[fork]] and begin[group] > self.tables.events.time_ns[fork]:
+                fork_of.setdefault(group, fork)
         passed, strangers = [], []
         waiting = sorted(pair for pair in pairs if pair[0] in self.maker)
         while waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +62,10 @@ def lateness(
     return Lateness(at, due, np.maximum(started[at] - due, 0), alone[at] & (ended <= due))
 
 
-def issue_error(late: Lateness) -> IssueError:
-    """Issue-time error of a run."""
-    own = late.late_ns[late.free]
-    return IssueError(spread_of(own), drift_us(late.due_ns[late.free], own), spread_of(late.late_ns[~late.free]))
+def issue_error(users: Sequence[Lateness]) -> IssueError:
+    """Issue-time error of a run, over all its users."""
+    due, late, free = (np.concatenate([getattr(one, name) for one in users]) for name in ("due_ns", "late_ns", "free"))
+    return IssueError(spread_of(late[free]), drift_us(due[free], late[free]), spread_of(late[~free]))
 
 
 def drift_us(due_ns: Ints, late_ns: Ints) -> float:

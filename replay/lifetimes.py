@@ -6,6 +6,7 @@ The pairs are found when a plan is made; how long each took in a run follows fro
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ from iotrace.replay.layout import CALL
 from iotrace.replay.select import CLOSES, OPENS
 
 if TYPE_CHECKING:
+    from iotrace.replay.measure import Ran
     from iotrace.replay.rows import Plan
 
 _KINDS_MAX: Final = 12
@@ -72,22 +74,18 @@ def lifetimes_of(tables: Tables, event: Ids, part: npt.NDArray[np.uint8]) -> Lif
     return Lifetimes(opened[both], closed[both], np.maximum(took, 0), int(((opened >= 0) & (closed < 0)).sum()))
 
 
-def open_times(plan: Plan, started: Any, took: Any, result: Any) -> OpenTimes | None:
+def open_times(users: Sequence[tuple[Plan, Ran]]) -> OpenTimes | None:
     """Distribution of the times from open to close in a run, beside the recorded ones; None where nothing was opened.
 
     Parameters
     ----------
-    started, took, result: of each row, as iotrace.replay.crew.Outcome has them.
+    users: the plan of each user of the run, and what its kernels wrote.
     """
-    lives = plan.lifetimes
-    ran = (result[lives.opened] >= 0) & (result[lives.closed] >= 0)
-    if not ran.any():
+    found = [_open_times(plan, ran) for plan, ran in users]
+    replayed, recorded, extension = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if len(replayed) == 0:
         return None
-    opened, closed, recorded = lives.opened[ran], lives.closed[ran], lives.recorded_ns[ran]
-    replayed = started[closed] + took[closed] - started[opened]
-    names = [_extension(path) for path in plan.recorded["paths"]]
-    node = plan.recorded["node"][opened]
-    kinds, number = np.unique(np.array([*names, OTHERS])[node], return_inverse=True)
+    kinds, number = np.unique(extension, return_inverse=True)
     counts = np.bincount(number)
     by_kind: dict[str, Spread] = {}
     common = np.argsort(-counts, kind="stable")[:_KINDS_MAX].tolist()
@@ -96,7 +94,17 @@ def open_times(plan: Plan, started: Any, took: Any, result: Any) -> OpenTimes | 
     rest = ~np.isin(number, common)
     if rest.any():
         by_kind[OTHERS] = spread_of(replayed[rest | (kinds[number] == OTHERS)])
-    return OpenTimes(spread_of(replayed), spread_of(recorded), by_kind, lives.never_closed)
+    never_closed = sum(plan.lifetimes.never_closed for plan, _ in users)
+    return OpenTimes(spread_of(replayed), spread_of(recorded), by_kind, never_closed)
+
+
+def _open_times(plan: Plan, ran: Ran) -> tuple[Ints, Ints, Any]:
+    """Of what was opened and closed in a run: the times of the run and of the recording, and the files' extensions."""
+    lives = plan.lifetimes
+    done = (ran.result[lives.opened] >= 0) & (ran.result[lives.closed] >= 0)
+    opened, closed, recorded = lives.opened[done], lives.closed[done], lives.recorded_ns[done]
+    names = np.array([*(_extension(path) for path in plan.recorded["paths"]), OTHERS])
+    return ran.started[closed] + ran.took[closed] - ran.started[opened], recorded, names[plan.recorded["node"][opened]]
 
 
 def _extension(path: bytes) -> str:

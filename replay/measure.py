@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from iotrace import histogram
 from iotrace.replay.columns import Flags, Ids, Ints
-from iotrace.replay.figures import StepTotals
+from iotrace.replay.figures import StepTotals, UserTotals
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.result import HISTOGRAMS, INTERVALS, ClassTotals, ErrorCount, OpTotals, Run
 from iotrace.replay.rows import LINK, STATUS, Plan
@@ -19,6 +20,8 @@ from iotrace.trace.operations import OPERATIONS, Kind
 
 _KINDS: Final = list(Kind)
 _DATA_IN: Final = (Kind.READ, Kind.COPY)
+NAMED_MAX: Final = 20
+"""Of so many kinds of unexpected outcomes a file is named."""
 _DATA_OUT: Final = (Kind.WRITE, Kind.COPY)
 
 
@@ -40,19 +43,38 @@ class Ran(Protocol):
 
 @dataclass(slots=True)
 class Measured:
-    """Counted rows that ran: operation, class, lane, duration and start (ns since the run's start), bytes moved.
+    """Counted rows that ran: operation, class, user, lane, duration and start (ns since the run's start), bytes moved.
 
     `step` is a number of `steps` (labels), -1 for none.
     """
 
     op: Any
     kind: Any
-    lane: Any
+    user: Ints
+    lane: Ints
     took: Ints
     since: Ints
     bytes: Ints
     step: Ids
     steps: list[str]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What Measured says of one user, and its unexpected outcomes."""
+
+    row: Ints
+    op: Any
+    kind: Any
+    lane: Ints
+    took: Ints
+    started: Ints
+    bytes: Ints
+    differs: Flags
+    wrong: Flags
+    recorded: Ints
+    replayed: Ints
+    step: Ids
 
 
 def expected(plan: Plan, root_bytes: int) -> Ints:
@@ -76,24 +98,32 @@ def unexpected(plan: Plan, result: Ints, root_bytes: int) -> Flags:
     return wrong
 
 
-def measure(plan: Plan, ran: Ran, run: Run, null: bool = False) -> Measured:
-    """Fill a run's totals; `null`: nothing was issued, so no bytes moved and no time went by in calls."""
-    rows = plan.rows
-    at = np.flatnonzero(plan.counted & (ran.result != kernel.NOT_RUN))
-    op, result, took = rows.op[at], ran.result[at], ran.took[at] * (not null)
-    kind = KIND[op]
-    differs = unexpected(plan, ran.result, ran.root_bytes)[at]
-    wrong = differs if ran.wrong_blocks is None else differs | (ran.wrong_blocks[at] > 0)
-    moves = np.isin(kind, [_KINDS.index(one) for one in (Kind.READ, Kind.WRITE, Kind.COPY)])
-    moved = np.where(moves & (not null), np.maximum(result, 0), 0)
-    lane = np.repeat(np.arange(plan.lanes), np.diff(plan.lane_begin))[at]
-    wall_s = ran.wall_ns / 1e9
-    run.ops, run.errors, run.wall_s = len(at), int(wrong.sum()), wall_s
+def measure(
+    users: Sequence[tuple[Plan, Ran]], run: Run, null: bool = False, sources: Sequence[str] = ()
+) -> Measured:  # fmt: skip
+    """Fill a run's totals.
+
+    Parameters
+    ----------
+    users: the plan of each user, and what its kernels wrote; sources: where there are several, names of their traces.
+    null: nothing was issued, so no bytes moved and no time went by in calls.
+    """
+    parts = [_rows_of(plan, ran, null) for plan, ran in users]
+    begin = min(ran.start_ns for _, ran in users)
+    run.wall_s = (max(ran.start_ns + ran.wall_ns for _, ran in users) - begin) / 1e9
+    run.cpu_s = sum(ran.cpu_s for _, ran in users)
+    sizes = [len(part.op) for part in parts]
+    row, op, kind, lane, took, started, moved, differs, wrong, recorded, replayed = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in _Rows.__slots__ if name != "step"
+    )
+    user = np.repeat(np.arange(len(users)), sizes)
+    step, steps = _steps_of(users, parts)
+    run.ops, run.errors = len(op), int(wrong.sum())
     run.bytes_read = int(moved[np.isin(kind, [_KINDS.index(one) for one in _DATA_IN])].sum())
     run.bytes_written = int(moved[np.isin(kind, [_KINDS.index(one) for one in _DATA_OUT])].sum())
-    run.ops_per_s = run.ops / wall_s
-    run.metadata_ops_per_s = int((kind == _KINDS.index(Kind.METADATA)).sum()) / wall_s
-    run.io_s, run.cpu_s = float(took.sum()) / 1e9, ran.cpu_s
+    run.ops_per_s = run.ops / run.wall_s
+    run.metadata_ops_per_s = int((kind == _KINDS.index(Kind.METADATA)).sum()) / run.wall_s
+    run.io_s = float(took.sum()) / 1e9
     for number in np.unique(op).tolist():
         of = op == number
         counts = np.zeros(histogram.BUCKETS, np.int64)
@@ -108,16 +138,58 @@ def measure(plan: Plan, ran: Ran, run: Run, null: bool = False) -> Measured:
         total.errors += int(wrong[of].sum())
         total.bytes += int(moved[of].sum())
         total.time_s += float(took[of].sum()) / 1e9
-    step, steps = plan.recorded["step"][at], plan.recorded["steps"]
     run.by_step = _by_step(step, steps, wrong, moved, took)
-    run.errors_by = _errors(plan, at[differs], ran)
+    run.errors_by = _errors(
+        users, user[differs], row[differs], op[differs], recorded[differs], replayed[differs]
+    )  # fmt: skip
+    if len(users) > 1:
+        run.users = [
+            UserTotals(
+                user, source, (ran.start_ns - begin) / 1e9, ran.wall_ns / 1e9, len(part.op), int(part.wrong.sum()),
+                float(part.took.sum()) / 1e9,
+            )
+            for user, ((_, ran), part, source) in enumerate(zip(users, parts, sources, strict=True))
+        ]  # fmt: skip
     run.fidelity = {
-        "planned": int(plan.counted.sum()),
-        "issued": int((ran.result[plan.counted] > kernel.NOT_RUN).sum()),
+        "planned": sum(int(plan.counted.sum()) for plan, _ in users),
+        "issued": sum(int((ran.result[plan.counted] > kernel.NOT_RUN).sum()) for plan, ran in users),
         "as_recorded": run.ops - run.errors,
-        "substituted": int((plan.recorded["substituted"] & plan.counted).sum()),
+        "substituted": sum(int((plan.recorded["substituted"] & plan.counted).sum()) for plan, _ in users),
     }
-    return Measured(op, kind, lane, took, ran.started[at] - ran.start_ns, moved, step, steps)
+    return Measured(op, kind, user, lane, took, started - begin, moved, step, steps)
+
+
+def _rows_of(plan: Plan, ran: Ran, null: bool) -> _Rows:
+    rows = plan.rows
+    at = np.flatnonzero(plan.counted & (ran.result != kernel.NOT_RUN))
+    op, result = rows.op[at], ran.result[at]
+    kind = KIND[op]
+    differs = unexpected(plan, ran.result, ran.root_bytes)[at]
+    moves = np.isin(kind, [_KINDS.index(one) for one in (Kind.READ, Kind.WRITE, Kind.COPY)])
+    return _Rows(
+        row=at,
+        op=op,
+        kind=kind,
+        lane=np.repeat(np.arange(plan.lanes), np.diff(plan.lane_begin))[at],
+        took=ran.took[at] * (not null),
+        started=ran.started[at],
+        bytes=np.where(moves & (not null), np.maximum(result, 0), 0),
+        step=plan.recorded["step"][at],
+        differs=differs,
+        wrong=differs if ran.wrong_blocks is None else differs | (ran.wrong_blocks[at] > 0),
+        recorded=-np.minimum(rows.expect[at], 0),
+        replayed=-np.minimum(result, 0),
+    )
+
+
+def _steps_of(users: Sequence[tuple[Plan, Ran]], parts: Sequence[_Rows]) -> tuple[Ids, list[str]]:
+    """Steps of all users as numbers of one list."""
+    steps = sorted({name for plan, _ in users for name in plan.recorded["steps"]})
+    numbers = []
+    for (plan, _), part in zip(users, parts, strict=True):
+        own = np.array([*(steps.index(name) for name in plan.recorded["steps"]), -1])
+        numbers.append(own[part.step])
+    return np.concatenate(numbers), steps
 
 
 def _by_step(step: Ids, steps: list[str], wrong: Flags, moved: Ints, took: Ints) -> dict[str, StepTotals]:
@@ -134,22 +206,24 @@ def _by_step(step: Ids, steps: list[str], wrong: Flags, moved: Ints, took: Ints)
     return found
 
 
-def _errors(plan: Plan, rows: Ints, ran: Ran) -> list[ErrorCount]:
-    if len(rows) == 0:
+def _errors(
+    users: Sequence[tuple[Plan, Ran]], user: Ints, row: Ints, op: Any, recorded: Ints, replayed: Ints
+) -> list[ErrorCount]:  # fmt: skip
+    if len(op) == 0:
         return []
-    recorded = -np.minimum(plan.rows.expect[rows], 0)
-    replayed = -np.minimum(ran.result[rows], 0)
-    keys, counts = np.unique(
-        np.stack([plan.rows.op[rows].astype(np.int64), recorded, replayed], axis=1), axis=0, return_counts=True
+    keys, first, counts = np.unique(
+        np.stack([op.astype(np.int64), recorded, replayed], axis=1), axis=0, return_index=True, return_counts=True
     )
-    found = [
-        ErrorCount(OPERATIONS[op].name, was, now, count)
-        for (op, was, now), count in zip(keys.tolist(), counts.tolist(), strict=True)
-    ]
+    found = []
+    for rank, kind in enumerate(np.argsort(-counts, kind="stable").tolist()):
+        number, was, now = keys[kind].tolist()
+        at = first[kind]
+        name = users[user[at]][0].recorded.name_of(int(row[at])) if rank < NAMED_MAX else ""
+        found.append(ErrorCount(OPERATIONS[number].name, was, now, int(counts[kind]), name))
     return sorted(found, key=lambda one: (-one.calls, one.op))
 
 
-def tables_of(plan: Plan, runs: list[Run], measured: list[Measured]) -> tuple[pa.Table, pa.Table]:
+def tables_of(runs: list[Run], measured: list[Measured]) -> tuple[pa.Table, pa.Table]:
     """The tables histograms and intervals of a result."""
     histograms: list[pa.Table] = []
     intervals: list[pa.Table] = []
@@ -161,18 +235,20 @@ def tables_of(plan: Plan, runs: list[Run], measured: list[Measured]) -> tuple[pa
 
 def _histograms(run: Run, one: Measured) -> pa.Table:
     bucket = histogram.bucket_of(one.took)
-    group = one.lane.astype(np.int64) * (len(one.steps) + 1) + one.step + 1
+    lanes, steps = int(one.lane.max(initial=0)) + 1, len(one.steps) + 1
+    group = (one.user * lanes + one.lane) * steps + one.step + 1
     key = (group * len(OPERATIONS) + one.op) * histogram.BUCKETS + bucket
     keys, counts = np.unique(key, return_counts=True)
     bucket, rest = keys % histogram.BUCKETS, keys // histogram.BUCKETS
     op, group = rest % len(OPERATIONS), rest // len(OPERATIONS)
-    lane, step = group // (len(one.steps) + 1), group % (len(one.steps) + 1)
+    step, group = group % steps, group // steps
     labels = np.array([None, *one.steps], dtype=object)
     n = len(keys)
     names = np.array([operation.name for operation in OPERATIONS], dtype=object)
     kinds = np.array([operation.kind.value for operation in OPERATIONS], dtype=object)
     columns = [
-        np.full(n, run.run), [run.fs] * n, np.zeros(n), lane, labels[step], names[op], kinds[op], bucket, counts,
+        np.full(n, run.run), [run.fs] * n, group // lanes, group % lanes, labels[step], names[op], kinds[op], bucket,
+        counts,
     ]  # fmt: skip
     return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, HISTOGRAMS, strict=True)], schema=HISTOGRAMS)
 

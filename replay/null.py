@@ -9,6 +9,7 @@ take as long as the program.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -36,9 +37,9 @@ class _Nowhere(Ground):
     """Where a null plan runs: no folder is made."""
 
     def __init__(self) -> None:
-        self.tree = Path(os.devnull)
+        self.tree = self.parent = Path(os.devnull)
 
-    def heartbeat(self) -> None:
+    def beat(self) -> None:
         """Nobody needs to know."""
 
 
@@ -63,21 +64,32 @@ def null_plan(plan: Plan) -> Plan:
     )
 
 
-def run_null(plan: Plan, options: Options, asked: Asked) -> Outcome:
-    """Run all rows of a plan without I/O; every result is the recorded one."""
-    (outcome,) = run_clones([Clone(null_plan(plan), None, _Nowhere())], options, asked)
-    outcome.result = np.where(outcome.result == kernel.NOT_RUN, kernel.NOT_RUN, expected(plan, outcome.root_bytes))
-    return outcome
+def run_null(plans: Sequence[Plan], delays_ns: Sequence[int], options: Options, asked: Asked) -> list[Outcome]:
+    """Run all rows of a plan for each user without I/O; every result is the recorded one."""
+    nulls = {id(plan): null_plan(plan) for plan in plans}
+    clones = [
+        Clone(nulls[id(plan)], None, _Nowhere(), delay) for plan, delay in zip(plans, delays_ns, strict=True)
+    ]  # fmt: skip
+    outcomes = run_clones(clones, options, asked)
+    for plan, outcome in zip(plans, outcomes, strict=True):
+        outcome.result = np.where(outcome.result == kernel.NOT_RUN, kernel.NOT_RUN, expected(plan, outcome.root_bytes))
+    return outcomes
 
 
-def null_figures(plan: Plan, options: Options, asked: Asked) -> NullFigures:
-    """Measure the generator in a pass without gaps, and model the plan's makespan without I/O (in asap: measured)."""
-    outcome = run_null(plan, replace(options, timing="asap"), asked)
+def null_figures(plans: Sequence[Plan], options: Options, asked: Asked) -> NullFigures:
+    """Measure the generator in a pass without gaps, and model the users' makespan without I/O (in asap: measured)."""
+    delays = options.delays_ns()
+    outcomes = run_null(plans, [0] * len(plans), replace(options, timing="asap"), asked)
     asked.check()
-    ops, wall_s = max(1, int(plan.counted.sum())), outcome.wall_ns / 1e9
-    asap = options.timing == "asap"
-    makespan_s = wall_s if asap else longest_way(plan, options.timing, options.speed) / 1e9
-    return NullFigures(makespan_s, "measured" if asap else "modelled", wall_s, ops / wall_s, outcome.cpu_s * 1e6 / ops)
+    ops = max(1, sum(int(plan.counted.sum()) for plan in plans))
+    wall_s = max(outcome.wall_ns for outcome in outcomes) / 1e9
+    cpu_us = sum(outcome.cpu_s for outcome in outcomes) * 1e6 / ops
+    if options.timing == "asap":
+        longest = max(delay + outcome.wall_ns for delay, outcome in zip(delays, outcomes, strict=True))
+        return NullFigures(longest / 1e9, "measured", wall_s, ops / wall_s, cpu_us)
+    ways = {id(plan): longest_way(plan, options.timing, options.pace) for plan in plans}
+    longest = max(delay + ways[id(plan)] for delay, plan in zip(delays, plans, strict=True))
+    return NullFigures(longest / 1e9, "modelled", wall_s, ops / wall_s, cpu_us)
 
 
 def longest_way(plan: Plan, timing: str, speed: float = 1.0, late_ns: Ints | None = None) -> int:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from iotrace.errors import UsageError
 from iotrace.replay.cache import STATES
 from iotrace.replay.kernels import lane as kernel
@@ -13,6 +15,7 @@ from iotrace.replay.kernels.ring import DEPTH_MAX
 
 TIMINGS: Final = {"asap": kernel.ASAP, "think": kernel.THINK, "original": kernel.ORIGINAL}
 ENGINES: Final = ("psync", "uring")
+USERS_MAX: Final = 4096
 
 
 @dataclass(slots=True)
@@ -38,6 +41,25 @@ class Options:
     drop_caches: bool = False
     null: bool = False
     verify: bool = False
+    users: int = 1
+    share_inputs: bool = False
+    jitter: float = 0.0
+    seed: int = 1
+    think_scale: float = 1.0
+    timeout: float | None = None
+    check: bool = False
+
+    @property
+    def pace(self) -> float:
+        """What the kernels divide gaps and times by."""
+        return self.speed / self.think_scale
+
+    def delays_ns(self) -> list[int]:
+        """How much later each user begins, in ns: spread evenly at random, the first at once."""
+        random = np.random.default_rng(self.seed)
+        later = random.uniform(0, self.jitter * 1e9, self.users).astype(np.int64)
+        later[0] = 0
+        return [int(one) for one in later]
 
     @property
     def cache_state(self) -> str:
@@ -60,6 +82,28 @@ def check_options(options: Options) -> None:
             raise UsageError(f"{name} {value}: choose one of {', '.join(allowed)}.")
     if not options.speed > 0 or options.speed == float("inf"):
         raise UsageError(f"--speed {options.speed}: a factor above 0, such as 2 for twice as fast.")
+    if not 0 < options.think_scale < float("inf"):
+        raise UsageError(f"--think-scale {options.think_scale}: a factor above 0, such as 0.5 for half the think time.")
+    if options.think_scale != 1 and options.timing != "think":
+        raise UsageError("--think-scale goes with --timing think; --speed is a factor on all times.")
+    if options.check:
+        for wrong, why in (
+            (options.users > 1, "--users: threads of several users cannot be told apart"),
+            (options.null, "--null: nothing is issued that could be recorded"),
+            (options.engine != "psync", f"--engine {options.engine}: requests are not compared"),
+        ):
+            if wrong:
+                raise UsageError(f"--check with {why}; leave one of the two out.")
+    if options.timeout is not None and not 0 < options.timeout < float("inf"):
+        raise UsageError(f"--timeout {options.timeout}: seconds, above 0.")
+    if not 1 <= options.users <= USERS_MAX:
+        raise UsageError(f"--users {options.users}: from 1 to {USERS_MAX}.")
+    if not 0 <= options.jitter < float("inf"):
+        raise UsageError(f"--jitter {options.jitter}: seconds, 0 or more.")
+    if options.users > 1 and (options.keep or options.staged):
+        raise UsageError(f"{'--keep' if options.keep else '--staged'} is for one user: leave it out, or --users.")
+    if options.users == 1 and (options.share_inputs or options.jitter):
+        raise UsageError("--share-inputs and --jitter are for several users: say how many with --users N.")
     if options.engine != "uring" and (options.depth, options.batch, options.fixed) != (1, 1, False):
         raise UsageError("--depth, --batch and --fixed are options of --engine uring.")
     if not 1 <= options.batch <= options.depth <= DEPTH_MAX:

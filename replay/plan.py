@@ -173,7 +173,7 @@ class _Assembly:
         self.memory.delta = self.memory.length = np.zeros(0, np.int64)
         set_waits(
             rows, self.layout.part, self.tables, self.mapping, self.selection, self.memory, lanes, self.implicit,
-            self.order, self.opened_before_forks, self.families_that_close,
+            self.order, self.opened_before_forks, self.takers, self.families_that_close,
         )  # fmt: skip
         lifetimes = lifetimes_of(self.tables, self.layout.event, self.layout.part)
         events.release("flags", "path", "other_path", "file", "other_file", "open", "other_open", "process")
@@ -358,12 +358,14 @@ class _Assembly:
         events, held, lanes = self.tables.events, self.descriptors.holdings, self.lanes
         first = {int(held.group_of[held.process_of[family[0]]]): family[0] for family in lanes.families}
         self.takes: dict[int, list[tuple[int, int]]] = {}
+        self.takers: list[tuple[int, int]] = []
         for fork, source, slots in self.descriptors.passed:
             child = int(events.child[fork])
             if lanes.of_thread[child] < 0:
                 child = first.get(int(held.group_of[held.process_of[child]]), -1)
             if child >= 0:
                 self.descriptors.made[fork] = child
+                self.takers.append((fork, child))
                 self.takes.setdefault(child, []).extend((source, slot) for slot in slots)
         self.opened_before_forks = [
             (held.opened[to], fork)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -31,33 +33,47 @@ def utc() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def result_info(plan: Plan, trace: Trace, folders: Sequence[Path], options: Options) -> ResultInfo:
-    """What is known before the first run."""
+def result_info(plans: Sequence[tuple[Plan, Trace]], folders: Sequence[Path], options: Options) -> ResultInfo:
+    """What is known before the first run of plans that users replay in turn."""
     from iotrace import __version__
 
-    warnings = list(plan.warnings)
+    warnings = list(dict.fromkeys(warning for plan, _ in plans for warning in plan.warnings))
     if options.cache_state != "cold" and not options.null:
         warnings.append(CACHE_WARNING.format(options.cache_state))
-    if not trace.info.complete:
+    if not all(trace.info.complete for _, trace in plans):
         warnings.insert(0, "The trace is incomplete (cut off, or operations were lost): so is its replay.")
+    not_replayed: Counter[str] = Counter()
+    for plan, _ in plans:
+        not_replayed.update(plan.not_replayed)
+    prefixes = list(dict.fromkeys(one for plan, _ in plans for one in plan.prefixes))
     return ResultInfo(
         version=__version__,
         host=platform.node(),
         kernel=platform.release(),
         created_utc=utc(),
-        source=trace.folder.name,
-        source_command=list(trace.info.command),
-        plan_hash=plan.hash,
+        source=" + ".join(trace.folder.name for _, trace in plans),
+        source_command=list(plans[0][1].info.command),
+        plan_hash=_hash_of([plan.hash for plan, _ in plans], options.users),
         options={
-            "fs": [str(folder) for folder in folders], "map": plan.prefixes, "engine": options.engine,
+            "fs": [str(folder) for folder in folders], "map": prefixes, "engine": options.engine,
             "timing": options.timing, "speed": options.speed, "order": options.order, "repeat": options.repeat,
             "max_bytes": options.max_bytes, "keep": options.keep, "depth": options.depth, "batch": options.batch,
             "fixed": options.fixed, "direct": options.direct, "compress": options.compress,
             "duplicate": options.duplicate, "staged": str(options.staged or ""), "cache": options.cache_state,
             "drop_caches": options.drop_caches, "null": options.null, "verify": options.verify,
+            "users": options.users, "share_inputs": options.share_inputs, "jitter": options.jitter,
+            "seed": options.seed, "think_scale": options.think_scale, "timeout": options.timeout,
+            "check": options.check,
         },
-        not_replayed=dict(plan.not_replayed),
+        not_replayed=dict(not_replayed),
         warnings=warnings,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         cpus=os.cpu_count() or 0,
     )  # fmt: skip
+
+
+def _hash_of(hashes: Sequence[str], users: int) -> str:
+    """Of what the users replay together: of one user the plan's own."""
+    if users == 1:
+        return hashes[0]
+    return hashlib.sha256("\n".join(hashes[number % len(hashes)] for number in range(users)).encode()).hexdigest()

@@ -5,79 +5,121 @@ Work on a tree is done by threads, so that the main thread can look for signals;
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 from iotrace.replay.cache import read_files_of, set_cache
 from iotrace.replay.flushing import sync_file_system
 from iotrace.replay.options import Options
-from iotrace.replay.payload import Contents
-from iotrace.replay.rows import Plan
-from iotrace.replay.sight import Sights
-from iotrace.replay.stage import Needs, check_room
-from iotrace.replay.stopping import Asked
+from iotrace.replay.stage import check_room
+from iotrace.replay.stopping import Asked, aside
+from iotrace.replay.telling import Tell
 from iotrace.replay.trees import PreparedTree, prepare_tree, restore_tree
+from iotrace.replay.work import Work, needs_of_users
+
+T = TypeVar("T")
 
 
 class Trees:
-    """One tree on each mount, made when it is first asked for and ended with `ends`.
+    """The trees of a replay's runs, by mount and user; what ends with `ends` is removed there.
 
     Parameters
     ----------
-    needs: what the plan puts on a mount; asked: what stops the work.
-    progress: told (what, bytes done, bytes in all).
+    users: what each user replays.
+
+    Attributes
+    ----------
+    needs: what the trees of all users take; made: the users' trees on each mount, once they are there.
     """
 
     def __init__(
-        self, plan: Plan, contents: Contents, sights: Sights, options: Options, needs: Needs, asked: Asked,
-        ends: ExitStack, progress: Callable[[str, int, int], None] | None,
+        self, users: Sequence[Work], options: Options, asked: Asked, ends: ExitStack, tell: Tell,
     ) -> None:  # fmt: skip
-        self._plan, self._contents, self._sights, self._options = plan, contents, sights, options
-        self._needs, self._asked, self._ends, self._progress = needs, asked, ends, progress
-        self._trees: dict[Path, PreparedTree] = {}
-        self._read_files = read_files_of(plan)
+        self._users, self._options, self._asked, self._ends, self._tell = users, options, asked, ends, tell
+        self._pieces = 0
+        self.needs = needs_of_users(users)
+        self.made: dict[Path, list[PreparedTree]] = {}
+        self._read_files = {id(work): read_files_of(work.plan) for work in users}
+        self._changes = any(work.changes for work in users)
 
-    def ready(self, folder: Path) -> PreparedTree:
-        """The tree on a mount, as it was recorded: for the next run.
+    def check_room(self, folder: Path) -> None:
+        """Refuse what the file system has no room for.
+
+        Raises
+        ------
+        StorageError: with what is needed and what there is. MountHangs: the mount does not answer.
+        """
+        self._aside(f"looking at {folder}", lambda: self._check_room(folder))
+
+    def _check_room(self, folder: Path) -> None:
+        check_room(self.needs, folder, self._options.max_bytes, self.needs.staged_bytes if self._options.staged else 0)
+
+    def ready(self, folder: Path) -> list[PreparedTree]:
+        """The users' trees on a mount, as they were recorded: for the next run.
 
         Raises
         ------
         StorageError: no room, the file system refuses, or no kept tree fits.
-        Interrupted: a signal came.
+        MountHangs: it does not answer. Interrupted: a signal came.
         """
-        tree, options = self._trees.get(folder), self._options
-        if tree is not None:
-            restore_tree(tree, self._step(f"restoring the tree on {folder}"), self._asked.event)
-        else:
-            check_room(self._needs, folder, options.max_bytes, self._needs.staged_bytes if options.staged else 0)
-            tree = self._ends.enter_context(
-                prepare_tree(
-                    self._plan, folder, self._contents, self._sights, keep=options.keep, staged=options.staged,
-                    step=self._step(f"making the tree on {folder}"), stop=self._asked.event,
-                )
+        what = f"{'restoring' if folder in self.made else 'making'} {self._what} on {folder}"
+        return self._aside(what, lambda: self._ready(folder, self._step(what)))
+
+    def _ready(self, folder: Path, step: Callable[[int], None]) -> list[PreparedTree]:
+        if folder in self.made:
+            for tree in self.made[folder]:
+                restore_tree(tree, step, self._asked.event)
+                self._asked.check()
+            return self.made[folder]
+        self._check_room(folder)
+        trees = self.made[folder] = []
+        first: dict[int, Path] = {}
+        for work in self._users:
+            shared = (first[id(work)], work.shared) if id(work) in first and work.shared else None
+            tree = prepare_tree(
+                work.plan, folder, work.contents, work.sights, keep=self._options.keep, staged=self._options.staged,
+                step=step, stop=self._asked.event, shared=shared,
             )  # fmt: skip
-            self._trees[folder] = tree
-        self._asked.check()
-        return tree
+            trees.append(self._ends.enter_context(tree))
+            first.setdefault(id(work), tree.tree)
+            self._asked.check()
+        return trees
 
-    def cache(self, tree: PreparedTree, mount_type: str) -> list[str]:
-        """Bring the page cache to the chosen state; gives sentences about what that did not reach."""
-        report = set_cache(
-            self._plan.snapshot, tree.tree, self._options.cache_state, self._sights, read_files=self._read_files,
-            mount_type=mount_type, drop_caches=self._options.drop_caches, stop=self._asked.event,
-        )  # fmt: skip
-        self._asked.check()
-        return report.notes
+    def cache(self, folder: Path, mount_type: str) -> list[str]:
+        """Bring the page cache of the users' trees to its state; gives notes for people."""
+        what = f"preparing the page cache of {folder}"
+        return self._aside(what, lambda: self._cache(folder, mount_type, self._step(what)))
 
-    def flush(self, tree: PreparedTree) -> float:
-        """Write out the file system that a tree is on; gives the seconds that it took."""
-        return sync_file_system(tree.tree, self._asked)
+    def _cache(self, folder: Path, mount_type: str, step: Callable[[int], None]) -> list[str]:
+        notes: dict[str, None] = {}
+        for work, tree in zip(self._users, self.made[folder], strict=True):
+            report = set_cache(
+                work.plan.snapshot, tree.tree, self._options.cache_state, work.sights,
+                read_files=self._read_files[id(work)], mount_type=mount_type, drop_caches=self._options.drop_caches,
+                step=step, stop=self._asked.event,
+            )  # fmt: skip
+            self._asked.check()
+            notes |= dict.fromkeys(report.notes)
+        return list(notes)
+
+    def flush(self, folder: Path) -> float | None:
+        """Write the mount out, where runs change something; gives the seconds that it took."""
+        if not self._changes:
+            return None
+        return self._aside(f"writing {folder} out (syncfs)", lambda: sync_file_system(self.made[folder][0].tree))
 
     def kept(self) -> list[str]:
         """Sentences about the trees that stay."""
-        return [f"The tree on {folder} was kept: {tree.ground.folder}" for folder, tree in self._trees.items()
-                if tree.ground.keep]  # fmt: skip
+        return [
+            f"The tree on {folder} was kept: {tree.ground.folder}"
+            for folder, trees in self.made.items() for tree in trees if tree.ground.keep
+        ]  # fmt: skip
+
+    @property
+    def _what(self) -> str:
+        return "the tree" if len(self._users) == 1 else f"{len(self._users)} trees"
 
     def _step(self, what: str) -> Callable[[int], None]:
         done = 0
@@ -85,7 +127,15 @@ class Trees:
         def step(count: int) -> None:
             nonlocal done
             done += count
-            if self._progress:
-                self._progress(what, done, self._needs.staged_bytes)
+            self._pieces += 1
+            self._tell.progress(what, done, self.needs.staged_bytes)
 
         return step
+
+    def _aside(self, what: str, work: Callable[[], T]) -> T:
+        result = aside(
+            work, what, self._asked, timeout_s=self._options.timeout, progress=lambda: self._pieces,
+            tell=self._tell.notice,
+        )  # fmt: skip
+        self._asked.check()
+        return result

@@ -10,6 +10,7 @@ from iotrace.errors import TraceError
 from iotrace.replay.arguments import open_flags
 from iotrace.replay.columns import NONE, Ids, Ints, Tables, load_tables
 from iotrace.trace.reader import Trace
+from iotrace.trace.texts import path_bytes
 
 PLAIN: Final = ("size", "offset", "count", "result", "file")
 FOR_RIDES: Final = (
@@ -48,6 +49,22 @@ class Recorded:
         if name not in self._read_again:
             self._read_again |= self._read(name)
         return self._read_again[name]
+
+    def name_of(self, row: int) -> str:
+        """The recorded name of what a row is about, for people; "" for none."""
+        tables, event = self._tables(), int(self._event[row])
+        if event < 0:
+            return ""
+        file = int(tables.events.file[event])
+        path = int(tables.events.path[event])
+        if path < 0 and file >= 0:
+            path = int(tables.file_path[file])
+        return path_bytes(tables.path_text[path]).decode("utf-8", "backslashreplace") if path >= 0 else ""
+
+    def process_of(self, row: int) -> str:
+        """The recorded process of a row, for people; "" for none."""
+        tables, event = self._tables(), int(self._event[row])
+        return tables.process_text[int(tables.events.process[event])] if event >= 0 else ""
 
     def release(self, *names: str) -> None:
         """Give back the memory of columns; they are read again when they are asked for."""

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from iotrace import histogram
 from iotrace.errors import StorageError, TraceError
-from iotrace.replay.figures import IssueError, NullFigures, OpenTimes, StepTotals
+from iotrace.replay.figures import IssueError, NullFigures, OpenTimes, StepTotals, UserTotals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,13 +67,15 @@ class ClassTotals(msgspec.Struct):
 class ErrorCount(msgspec.Struct, frozen=True):
     """Calls whose outcome was not the recorded one: 0 for success (however many bytes), errno otherwise.
 
-    Where both are 0 the calls moved another number of bytes than was recorded.
+    Where both are 0 the calls moved another number of bytes than was recorded. `example`: the recorded name that one of
+    them was about, "" for none.
     """
 
     op: str
     recorded: int
     replayed: int
     calls: int
+    example: str = ""
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -108,24 +110,26 @@ class Run(msgspec.Struct, kw_only=True):
     run, round: number of the run (from 0, in the order run); round of the interleaving that it belongs to.
     fs: the folder given by --fs.
     ops: calls issued (touched pages included); errors: those whose outcome was not the recorded one.
-    wall_s: from the start barrier to the last thread's end.
+    wall_s: from the start barrier to the last thread's end, of all users.
     bytes_read, bytes_written: moved by reads, writes and copies.
     ops_per_s, metadata_ops_per_s: over wall_s.
     io_s: time inside the calls, summed over threads; cpu_s: CPU time of the process during the run.
     staged_files, staged_bytes: made before the run, not part of it.
-    fidelity: what was issued against what was planned (see iotrace.replay.fidelity).
+    fidelity: what was issued against what was planned; "check": what --check found (iotrace.replay.fidelity.Fidelity).
     verified: what --verify found, null without it; reads of wrong blocks are among the errors.
     added_s: what the storage adds at most: wall_s less ResultInfo.without_io.makespan_s; None with --null.
     added_least_s: the same less what calls were issued late, which may be the machine's doing or the storage's; None
     where that is not known.
     sync_s: time of a syncfs of the mount after the last thread's end, not part of wall_s; wall_and_sync_s: with it.
     None where the plan changes nothing.
-    first_done_s, first_done_lane, last_done_s, last_done_lane: when, since the start, and which lane ended.
+    first_done_s, first_done_lane, last_done_s, last_done_lane: when, since the start, and which lane of
+    which user (first_done_user, last_done_user) ended.
     cpu_us_per_op: cpu_s for each operation, in µs; None with timing think, where CPU time is burnt.
     issue_error: None with timing asap, and where requests of a thread overlap.
     open_times: None where nothing was opened.
     by_step: by label `step` of the recorded process, "" for none; empty where no process has one.
     limit: why the generator, not the storage, was the limit; empty when it was not.
+    users: where there are several; the other figures are of all of them together.
     """
 
     run: int
@@ -155,13 +159,16 @@ class Run(msgspec.Struct, kw_only=True):
     wall_and_sync_s: float | None = None
     first_done_s: float = 0.0
     first_done_lane: int = 0
+    first_done_user: int = 0
     last_done_s: float = 0.0
     last_done_lane: int = 0
+    last_done_user: int = 0
     cpu_us_per_op: float | None = None
     issue_error: IssueError | None = None
     open_times: OpenTimes | None = None
     by_step: dict[str, StepTotals] = {}
     limit: str = ""
+    users: list[UserTotals] = []
 
 
 class ResultInfo(msgspec.Struct, kw_only=True):
@@ -169,8 +176,10 @@ class ResultInfo(msgspec.Struct, kw_only=True):
 
     Attributes
     ----------
-    source, source_command: name of the trace and the command that was recorded in it.
-    plan_hash: sha256 of the plan; two results compare the same work only when it is equal.
+    source, source_command: name of the trace (of several: with " + " between) and the command that was recorded in the
+    first.
+    plan_hash: sha256 of the plan, or of what all users replay; two results compare the same work only when it is
+    equal.
     options: every option of the replay (timing, order, speed, engine, repeat, map, …).
     not_replayed: recorded operations that the plan left out, by reason.
     warnings: sentences that a reader of the figures must know.

@@ -5,45 +5,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
 
 from iotrace.compiling import is_compiled
-from iotrace.errors import ReplayError, StorageError, UsageError
-from iotrace.replay.checking import Verification
-from iotrace.replay.crew import Clone, prepare, run_clones
+from iotrace.errors import StorageError, UsageError
+from iotrace.replay.checking import verified
+from iotrace.replay.crew import Clone, Outcome, run_clones
 from iotrace.replay.direct import alignment_of
-from iotrace.replay.flushing import changes_storage
+from iotrace.replay.fidelity import compare_recording
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.kernels.checked_lane import run_checked_lane
 from iotrace.replay.kernels.ring_lane import run_ring_lane
+from iotrace.replay.limits import prepare
 from iotrace.replay.measure import Measured, measure, tables_of
 from iotrace.replay.null import NOWHERE, null_figures, run_null
 from iotrace.replay.options import Options, check_options
-from iotrace.replay.payload import Contents, Payload
-from iotrace.replay.plan import build_plan
 from iotrace.replay.provenance import mount_info, result_info, utc
 from iotrace.replay.readying import Trees
-from iotrace.replay.result import MountInfo, Result, Run
-from iotrace.replay.rides import Rides, rides_of
-from iotrace.replay.ring import no_ring_warning, why_no_ring
+from iotrace.replay.result import MountInfo, Result, ResultInfo, Run
 from iotrace.replay.rows import Plan
-from iotrace.replay.sight import load_sights
-from iotrace.replay.stage import check_room, needs_of
-from iotrace.replay.stopping import stop_signals
+from iotrace.replay.stopping import Asked, aside, stop_signals
+from iotrace.replay.telling import Tell
 from iotrace.replay.times import note_times
-from iotrace.trace.reader import Trace, open_trace
-
-VERIFY_WARNING: Final = (
-    "What the program gave to io_uring or libaio was replayed as calls, one after the other, so that each can be "
-    "verified."
-)
+from iotrace.replay.witness import Witness
+from iotrace.replay.work import Work, open_traces, plan_of, work_of
+from iotrace.trace.reader import Trace
 
 
 def run_replay(
-    trace: str | Path | Trace,
+    trace: str | Path | Trace | Sequence[str | Path | Trace],
     fs: str | Path | Sequence[str | Path] = (),
     *,
     prefixes: Sequence[str] = (),
@@ -65,13 +57,20 @@ def run_replay(
     drop_caches: bool = False,
     null: bool = False,
     verify: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
+    users: int | None = None,
+    share_inputs: bool = False,
+    jitter: float = 0.0,
+    seed: int = 1,
+    think_scale: float = 1.0,
+    timeout: float | None = None,
+    check: bool = False,
+    tell: Tell | None = None,
 ) -> Result:
     """Replay a trace on one mount or several.
 
     Parameters
     ----------
-    trace: the trace, or its folder.
+    trace: the trace, or its folder; of several, users replay one each, in turn.
     fs: folder on the mount under test; with several, runs alternate between them (A B, B A, …).
     prefixes: recorded paths that move there; empty: the command's working folder and every mount that is not the
     system's own.
@@ -94,8 +93,13 @@ def run_replay(
     drop_caches: with "cold": empty the caches of the whole machine; needs root.
     null: issue nothing: waits, gaps and order as always, results as recorded; `fs` is not touched and may be left out.
     verify: files hold blocks that say which they are; what reads get is compared.
-    progress: called with (what, done, total) while a tree is made (bytes) and while it runs (rows are not told; total
-    0).
+    users: how many replay at the same time, each in processes and on a tree of its own; by default one for each trace.
+    share_inputs: files that no run changes are there once for all users of a trace.
+    jitter: users begin up to so many seconds after the first, spread evenly at random; seed: of that.
+    think_scale: with "think": gaps are multiplied by this.
+    timeout: a call, or work on a tree, may wait so many seconds; then the replay ends.
+    check: record the replay itself with eBPF, and compare the recording with the plan: see Run.fidelity.
+    tell: who is told what goes on.
 
     Returns
     -------
@@ -108,127 +112,135 @@ def run_replay(
     StorageError: a mount lacks the space, or fails.
     UsageError: an option makes no sense.
     """
+    traces = open_traces(trace if isinstance(trace, (list, tuple)) else [trace])
     options = Options(
         list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, depth, batch, fixed, direct, compress,
         duplicate, Path(staged) if staged is not None else None, cache, drop_caches, null, verify,
+        len(traces) if users is None else users, share_inputs, jitter, seed, think_scale, timeout, check,
     )  # fmt: skip
     check_options(options)
-    opened = trace if isinstance(trace, Trace) else open_trace(trace)
-    if opened.info.detail == "histogram":
-        raise ReplayError(
-            f"{opened.folder} holds counts, not operations: only what was recorded without --detail histogram can be "
-            "replayed."
-        )
+    if options.users < len(traces):
+        raise UsageError(f"--users {options.users} for {len(traces)} traces: at least one user for each.")
     folders = [Path(one) for one in ([fs] if isinstance(fs, (str, Path)) else fs)]
     if not folders and (not null or direct):
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
+    look_at(folders, options, tell or Tell())
     alignment = alignment_of(folders) if direct else 0
-    plan = build_plan(opened, options.prefixes, options.order, rides=engine == "uring", alignment=alignment)
-    return replay_plan(plan, opened, folders, options, progress)
+    return replay_plans([(plan_of(one, options, alignment), one) for one in traces], folders, options, tell)
 
 
-def replay_plan(
-    plan: Plan,
-    trace: Trace,
-    folders: Sequence[Path],
-    options: Options,
-    progress: Callable[[str, int, int], None] | None = None,
+def replay_plans(
+    plans: Sequence[tuple[Plan, Trace]], folders: Sequence[Path], options: Options, tell: Tell | None = None
 ) -> Result:
-    """Run a plan on each folder, as often as the options say; see run_replay."""
-    if options.null:
-        return _replay_null(plan, trace, options, progress)
-    sights = load_sights(trace)
-    needs = needs_of(plan, sights)
-    for folder in folders:
-        if not folder.is_dir():
+    """Run plans, dealt out to the users, at the same time on each folder, as often as the options say."""
+    tell = tell or Tell()
+    info = result_info(plans, folders, options)
+    works = [work_of(plan, trace, options, info.warnings) for plan, trace in plans]
+    users = [works[number % len(works)] for number in range(options.users)]
+    prepare([work.plan for work in users])
+    with stop_signals() as asked:
+        _say_compiling(works, tell)
+        info.without_io = null_figures([work.plan for work in users], options, asked)
+        run_all = _without_io if options.null else _on_mounts
+        with ExitStack() as ends:
+            witness = ends.enter_context(Witness()) if options.check else None
+            measured = run_all(users, folders, options, info, asked, tell)
+            if witness:
+                tell.progress("comparing the recording with the plan", 0, 0)
+                _check(users[0].plan, witness.testimony(), info.runs)
+    info.warnings += list(filter(None, (run.limit for run in info.runs)))[:1]
+    return Result(info, *tables_of(info.runs, measured))
+
+
+def look_at(folders: Sequence[Path], options: Options, tell: Tell) -> None:
+    """Refuse what is no folder.
+
+    Raises
+    ------
+    StorageError: there is none of that name. MountHangs: its mount does not answer.
+    """
+    for folder in [] if options.null else folders:
+        if not aside(folder.is_dir, f"looking at {folder}", timeout_s=options.timeout, tell=tell.notice):
             raise StorageError(f"{folder}: no such folder; --fs names one on the mount under test.")
-        check_room(needs, folder, options.max_bytes, needs.staged_bytes if options.staged else 0)
-    info = result_info(plan, trace, folders, options)
-    contents = Contents(_payload(plan, options))
-    verification = Verification(plan, trace, contents, sights) if options.verify else None
-    rides = None if verification else _rides(plan, options, info.warnings)
-    if verification and plan.asynchronous:
-        info.warnings.append(VERIFY_WARNING)
-    overlap = rides is not None and (options.depth > 1 or plan.asynchronous)
-    changes = changes_storage(plan)
+
+
+def _on_mounts(
+    users: Sequence[Work], folders: Sequence[Path], options: Options, info: ResultInfo, asked: Asked,
+    tell: Tell,
+) -> list[Measured]:  # fmt: skip
+    """All runs; fills `info`."""
     measured: list[Measured] = []
-    with stop_signals() as asked, ExitStack() as ends:
-        lane = run_checked_lane if verification else run_ring_lane if rides else kernel.run_lane
-        if progress and not is_compiled(lane):
-            progress("compiling, once after the installation", 0, 0)
-        prepare([plan])
-        info.without_io = null_figures(plan, options, asked)
-        trees = Trees(plan, contents, sights, options, needs, asked, ends, progress)
+    overlap = any(work.overlap for work in users)
+    with ExitStack() as ends:
+        trees = Trees(users, options, asked, ends, tell)
+        for folder in folders:
+            trees.check_room(folder)
         for turn in range(options.repeat):
             for folder in list(folders) if turn % 2 == 0 else list(reversed(folders)):
                 run = Run(
                     run=len(info.runs), round=turn, fs=str(folder), mount=mount_info(folder), started_utc=utc(),
-                    staged_files=needs.staged_entries, staged_bytes=needs.staged_bytes,
+                    staged_files=trees.needs.staged_entries, staged_bytes=trees.needs.staged_bytes,
                 )  # fmt: skip
-                tree = trees.ready(folder)
-                for note in trees.cache(tree, run.mount.type):
-                    if note not in info.warnings:
-                        info.warnings.append(note)
-                if progress:
-                    progress(f"replaying on {folder}", 0, 0)
-                if changes:
-                    trees.flush(tree)
-                check = verification.check(plan) if verification else None
-                outcome = run_clones([Clone(plan, rides, tree.ground, check=check)], options, asked)[0]
+                grounds = [tree.ground for tree in trees.ready(folder)]
+                notes = trees.cache(folder, run.mount.type)
+                info.warnings += [note for note in notes if note not in info.warnings]
+                tell.progress(f"replaying on {folder}", 0, 0)
+                trees.flush(folder)
+                checks = [work.check() for work in users]
+                clones = [
+                    Clone(work.plan, work.rides, ground, delay, check)
+                    for work, ground, delay, check in zip(users, grounds, options.delays_ns(), checks, strict=True)
+                ]
+                outcomes = run_clones(clones, options, asked, tell.notice)
                 asked.check()
-                if outcome.full:
+                if any(outcome.full for outcome in outcomes):
+                    done = sum(outcome.ops for outcome in outcomes)
                     raise StorageError(
-                        f"{folder}: no space left during the replay, after {outcome.ops} operations; the tree was "
+                        f"{folder}: no space left during the replay, after {done} operations; the tree was "
                         "removed: choose a larger mount."
                     )
-                if changes:
-                    run.sync_s = trees.flush(tree)
-                run.verified = check.verified() if check else None
-                measured.append(measure(plan, outcome, run))
-                note_times(plan, outcome, run, options, info.without_io, overlap)
-                info.runs.append(run)
+                run.sync_s = trees.flush(folder)
+                run.verified = verified([check for check in checks if check])
+                measured.append(_note(users, outcomes, run, options, info, overlap))
         info.warnings += trees.kept()
-        info.warnings += list(filter(None, (run.limit for run in info.runs)))[:1]
-    histograms, intervals = tables_of(plan, info.runs, measured)
-    return Result(info, histograms, intervals)
+    return measured
 
 
-def _payload(plan: Plan, options: Options) -> Payload:
-    """What files hold; blocks that say which they are say of which plan's tree, too."""
-    seed = {"seed": int(plan.hash[:14], 16)} if options.verify else {}
-    return Payload(compress=options.compress, duplicate=options.duplicate, verify=options.verify, **seed)
+def _check(plan: Plan, recording: Trace, runs: Sequence[Run]) -> None:
+    """Fill in how far what the kernel saw is from the plan."""
+    for run in runs:
+        run.fidelity["check"] = compare_recording(plan, recording, run.run).as_dict()
 
 
-def _replay_null(
-    plan: Plan, trace: Trace, options: Options, progress: Callable[[str, int, int], None] | None
-) -> Result:
-    """Run a plan without its I/O, as often as the options say."""
-    info = result_info(plan, trace, [], options)
+def _without_io(
+    users: Sequence[Work], _: Sequence[Path], options: Options, info: ResultInfo, asked: Asked,
+    tell: Tell,
+) -> list[Measured]:  # fmt: skip
+    """As _on_mounts, for --null."""
     measured: list[Measured] = []
-    with stop_signals() as asked:
-        if progress and not is_compiled(kernel.run_lane):
-            progress("compiling, once after the installation", 0, 0)
-        prepare([plan])
-        info.without_io = null_figures(plan, options, asked)
-        for turn in range(options.repeat):
-            run = Run(run=turn, round=turn, fs=NOWHERE, mount=MountInfo(), started_utc=utc())
-            if progress:
-                progress("replaying without I/O", 0, 0)
-            outcome = run_null(plan, options, asked)
-            asked.check()
-            measured.append(measure(plan, outcome, run, null=True))
-            note_times(plan, outcome, run, options, None, overlap=False)
-            info.runs.append(run)
-    histograms, intervals = tables_of(plan, info.runs, measured)
-    return Result(info, histograms, intervals)
+    for turn in range(options.repeat):
+        run = Run(run=turn, round=turn, fs=NOWHERE, mount=MountInfo(), started_utc=utc())
+        tell.progress("replaying without I/O", 0, 0)
+        outcomes = run_null([work.plan for work in users], options.delays_ns(), options, asked)
+        asked.check()
+        measured.append(_note(users, outcomes, run, options, info, overlap=False))
+    return measured
 
 
-def _rides(plan: Plan, options: Options, warnings: list[str]) -> Rides | None:
-    """What rides on rings, with a warning where there are none to ride on."""
-    uring = options.engine == "uring"
-    rides = rides_of(plan, all_rows=uring, depth=options.depth, batch=options.batch, fixed=options.fixed)
-    reason = why_no_ring() if rides else None
-    if reason:
-        warnings.append(no_ring_warning(options.engine, reason))
-        return None
-    return rides
+def _note(
+    users: Sequence[Work], outcomes: Sequence[Outcome], run: Run, options: Options, info: ResultInfo, overlap: bool
+) -> Measured:
+    """Fill a run's figures, and put it among the result's."""
+    ran = [(work.plan, outcome) for work, outcome in zip(users, outcomes, strict=True)]
+    measured = measure(ran, run, options.null, [work.trace.folder.name for work in users])
+    note_times(ran, run, options, None if options.null else info.without_io, overlap)
+    info.runs.append(run)
+    return measured
+
+
+def _say_compiling(works: Sequence[Work], tell: Tell) -> None:
+    kernels = [
+        run_checked_lane if work.verification else run_ring_lane if work.rides else kernel.run_lane for work in works
+    ]
+    if not all(is_compiled(one) for one in kernels):
+        tell.progress("compiling, once after the installation", 0, 0)

@@ -181,11 +181,13 @@ def _calls(part: npt.NDArray[np.uint8], event: Ids) -> Iterator[Ints]:
 
 def set_waits(
     rows: Rows, part: npt.NDArray[np.uint8], tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings,
-    lanes: Lanes, implicit: Flags, order: str, passed: list[tuple[int, int]], waits_for_all: set[int],
+    lanes: Lanes, implicit: Flags, order: str, passed: list[tuple[int, int]], takers: list[tuple[int, int]],
+    waits_for_all: set[int],
 ) -> None:  # fmt: skip
     """Which rows of other lanes each row waits for; see iotrace.replay.order.
 
-    `passed`: events that opened what is passed at a fork, and the forks; `waits_for_all`: see edges_of_families.
+    `passed`: events that opened what is passed at a fork, and the forks; `takers`: these forks, and the threads that
+    take what is passed; `waits_for_all`: see edges_of_families.
     """
     main = np.flatnonzero(part == CALL).astype(np.int32)
     event, n = rows.event[main], len(rows)
@@ -203,12 +205,14 @@ def set_waits(
     forks, children = edges_of_forks(tables, event, spans, begin_of, first_of)
     edges.append((main[forks].astype(np.int64), children))
     edges.append(edges_of_families(lanes, begin_of, end_of, waits_for_all))
-    if passed:
+    if takers:
         rows_of_events = np.full(len(tables.events), -1, np.int64)
         rows_of_events[event] = main
-        pairs = rows_of_events[np.array(passed, np.int64)]
+        pairs = rows_of_events[np.array(passed, np.int64).reshape(-1, 2)]
         pairs = pairs[(pairs >= 0).all(axis=1)]
         edges.append((pairs[:, 0], pairs[:, 1]))
+        fork, child = np.array(takers, np.int64).T
+        edges.append((rows_of_events[fork], begin_of[child]))
     if order == "file":
         before, after = edges_by_file(tables, mapping, selection, memory, event, spans, implicit)
         edges.append((main[before].astype(np.int64), main[after].astype(np.int64)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import textwrap
+from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from iotrace.terminal import Cell, Column, printable, show, table
@@ -68,8 +69,8 @@ def _print_runs(runs: list[Run], out: Console) -> None:
         counts = [count_text(run.ops_per_s), count_text(run.metadata_ops_per_s)]
         rows.append([str(run.run + 1), name, duration_text(run.wall_s * 1e9), *rates, *counts, errors])
     show(out, table(_RUN_COLUMNS, rows, out.width))
-    worst = max(runs, key=lambda run: run.errors)
-    if worst.errors:
+    worst = max(runs, key=lambda run: (len(differences_of(run)), run.errors))
+    if worst.errors or differences_of(worst):
         show(out, f"Run {worst.run + 1}:")
     _print_outcomes(worst, out)
 
@@ -115,6 +116,14 @@ def times_lines(run: Run, info: ResultInfo) -> list[str]:
     """A run's figures about time, a line each."""
     lines = []
     null = info.without_io
+    if run.users:
+        times = sorted(user.wall_s for user in run.users)
+        later = max(user.delay_s for user in run.users)
+        began = f", the last began {_seconds(later)} after the first" if later else ""
+        lines.append(
+            f"{len(run.users)} users: the fastest took {_seconds(times[0])}, the median {_seconds(median(times))}, "
+            f"the slowest {_seconds(times[-1])}{began}"
+        )
     if null is not None and run.added_s is not None:
         lines.append(f"the storage adds {_added(run)} to {_seconds(null.makespan_s)} without I/O ({null.source})")
     elif null is not None and null.source == "modelled":
@@ -185,12 +194,41 @@ def _print_outcomes(run: Run, out: Console) -> None:
         share = f"{differing} of {run.ops} operations did not end as recorded:"
         show(out, Text(share, style="bold red"))
         for one in run.errors_by[:_OUTCOMES_SHOWN]:
-            show(out, f"  {count_text(one.calls):>7}  {one.op}: {outcome_text(one.recorded, one.replayed)}")
+            about = f", such as {one.example}" if one.example else ""
+            text = f"{count_text(one.calls):>7}  {one.op}: {outcome_text(one.recorded, one.replayed)}{about}"
+            _paragraph(out, f"  {text}", indent=11)
         if len(run.errors_by) > _OUTCOMES_SHOWN:
             show(out, f"  … and {len(run.errors_by) - _OUTCOMES_SHOWN} more kinds, in result.json")
     else:
         show(out, "  every operation ended as recorded")
     _print_verified(run, out)
+    _print_check(run, out)
+
+
+def differences_of(run: Run) -> list[str]:
+    """What --check found that differs although the program decides it."""
+    found: list[str] = run.fidelity.get("check", {}).get("differences", [])
+    return found
+
+
+def _print_check(run: Run, out: Console) -> None:
+    check = run.fidelity.get("check")
+    if check is None:
+        return
+    calls = sum(op["recorded"] for op in check["by_op"].values())
+    waits, missed = check["waits"]
+    before, now = check["makespan_s"]
+    times = f"makespan {_seconds(now)}" + (f", {now / before:.3g} × the recorded one" if before else "")
+    seen = f"  checked: the kernel saw {count_text(calls)} calls"
+    if check["exact"]:
+        kept = f"all of {count_text(waits)} waits between threads were kept"
+        text = f"{seen}, as recorded in order, files, sizes, offsets and results; {kept}; {times}"
+        _paragraph(out, text, indent=4)
+        return
+    text = f"{seen}, {count_text(missed)} of {count_text(waits)} waits missed; {times}; from the recording differ:"
+    _paragraph(out, text, "bold red", indent=4)
+    for line in check["differences"][:_OUTCOMES_SHOWN]:
+        _paragraph(out, f"    {line}", indent=6)
 
 
 def outcome_text(recorded: int, replayed: int) -> str:

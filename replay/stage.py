@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -115,6 +115,7 @@ def stage(
     stop: threading.Event | None = None,
     contents: Contents | None = None,
     sights: Sights | None = None,
+    shared: tuple[Path, Collection[int]] | None = None,
 ) -> None:
     """Make the tree.
 
@@ -126,6 +127,7 @@ def stage(
     stop: ends the staging soon after it is set.
     contents: what files hold; random bytes by default.
     sights: which files were sparse; by default none.
+    shared: another tree of the plan, and the positions of files that become hard links to its own.
 
     Raises
     ------
@@ -139,9 +141,13 @@ def stage(
             os.mkdir(root + b"/" + path, 0o700)
             if mode != 0o700:
                 os.chmod(root + b"/" + path, mode)
-        make_files(snapshot, range(len(snapshot.files)), tree, contents, sights, step, ended)
+        linked = shared[1] if shared else ()
+        own = [i for i in range(len(snapshot.files)) if i not in linked]
+        make_files(snapshot, own, tree, contents, sights, step, ended)
         if ended.is_set():
             return
+        if shared:
+            link_files(snapshot, shared[0], tree, linked)
         for path, first in snapshot.hard_links:
             os.link(root + b"/" + first, root + b"/" + path, follow_symlinks=False)
         for path, target in snapshot.links:
@@ -158,6 +164,24 @@ def stage(
             os.setxattr(root + b"/" + path, name, attribute_value(size))
     except OSError as error:
         raise as_storage_error(error, tree) from None
+
+
+def link_files(snapshot: Snapshot, source: Path, tree: Path, indexes: Iterable[int]) -> None:
+    """Make files of a tree hard links to those of another tree of the same snapshot.
+
+    Raises
+    ------
+    StorageError: the file system makes none.
+    """
+    try:
+        for i in indexes:
+            path = b"/" + snapshot.files[i].path
+            os.link(os.fsencode(source) + path, os.fsencode(tree) + path, follow_symlinks=False)
+    except OSError as error:
+        raise StorageError(
+            f"{tree.parent.parent}: users cannot share inputs there, for it makes no hard links ({error.strerror}): "
+            "leave --share-inputs out."
+        ) from None
 
 
 def link_words(root: bytes, path: bytes, target: bytes) -> bytes:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from iotrace.errors import IotraceError
+from iotrace.errors import IotraceError, MountHangs
 from iotrace.machine import X86_64
 from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.watching import SAY_AFTER_S
+from iotrace.units import duration_text
+
+T = TypeVar("T")
 
 
 class Interrupted(IotraceError):
@@ -27,6 +32,10 @@ class Interrupted(IotraceError):
 
 
 _TGKILL: Final = 234 if X86_64 else 131
+_GRACE_S: Final = 10.0
+"""Work on a tree that was asked to stop has so long to end the piece that it is at."""
+_AGAIN_S: Final = 1.0
+"""The same when it was asked again."""
 
 
 def wake(process: int, threads: Iterable[int]) -> None:
@@ -50,12 +59,13 @@ class Asked:
     """Whether the user asked to stop: set by signal handlers, read by all."""
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number = self.times = 0
         self.event = threading.Event()
         self._control: Any = None
 
     def stop(self, number: int, _: object = None) -> None:
         self.number = number
+        self.times += 1
         self.event.set()
         if self._control is not None and not self._control[kernel.STOP]:
             self._control[kernel.STOP] = kernel.STOP_ASKED
@@ -86,3 +96,53 @@ def stop_signals() -> Iterator[Asked]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def aside(
+    work: Callable[[], T], what: str, asked: Asked | None = None, *, timeout_s: float | None = None,
+    progress: Callable[[], int] = lambda: 0, tell: Callable[[str], None] = lambda _: None,
+) -> T:  # fmt: skip
+    """Do what asks a mount in a thread of its own: this one goes on looking for signals, and at the clock.
+
+    Parameters
+    ----------
+    what: a clause for people: "making the tree on /mnt/a".
+    timeout_s: gives up when `progress` has not changed for so long; None: never.
+    tell: gets a sentence when nothing has changed for long.
+
+    Raises
+    ------
+    MountHangs: the time is over, or the work does not end although it was asked to.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    last, since, said_s, asked_at = progress(), time.monotonic(), SAY_AFTER_S, 0.0
+    while thread.is_alive():
+        thread.join(0.02)
+        moment = time.monotonic()
+        if progress() != last:
+            last, since, said_s = progress(), moment, SAY_AFTER_S
+        if asked and asked.number:
+            asked_at = asked_at or moment
+            if moment - asked_at > (_AGAIN_S if asked.times > 1 else _GRACE_S):
+                raise MountHangs(
+                    f"interrupted by {signal.Signals(asked.number).name}; {what}: the mount does not answer.",
+                    128 + asked.number,
+                )
+        if timeout_s is not None and moment - since > timeout_s:
+            raise MountHangs(f"{what}: the mount has not answered for {duration_text(timeout_s * 1e9)} (--timeout).")
+        if moment - since > said_s:
+            tell(f"{what}: nothing has come of it for {duration_text((moment - since) * 1e9)}.")
+            said_s *= 2
+    if errors:
+        raise errors[0]
+    return results[0]

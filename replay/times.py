@@ -6,6 +6,7 @@ Also says when the generator, not the storage, was the limit.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -30,38 +31,57 @@ BUSY_SHARE: Final = 0.9
 """Of all CPUs' time: with more threads than CPUs, think and original times wait for CPUs from here on."""
 
 
-def note_times(plan: Plan, ran: Outcome, run: Run, options: Options, null: NullFigures | None, overlap: bool) -> None:
+def note_times(
+    users: Sequence[tuple[Plan, Outcome]], run: Run, options: Options, null: NullFigures | None, overlap: bool
+) -> None:
     """Fill a run's figures about time; its totals are already there (iotrace.replay.measure).
 
     Parameters
     ----------
-    null: the plan without I/O; None for a run that is such a pass itself.
+    users: the plan of each user, and what its kernels wrote.
+    null: the plans without I/O; None for a run that is such a pass itself.
     overlap: requests of one thread may have been in flight together, so that none is due after another.
     """
-    done = (ran.lane_ended_ns - ran.start_ns) / 1e9
-    run.first_done_lane, run.last_done_lane = int(done.argmin()), int(done.argmax())
-    run.first_done_s, run.last_done_s = float(max(0.0, done.min())), float(max(0.0, done.max()))
+    begin = min(ran.start_ns for _, ran in users)
+    ends = [
+        (ended, user, lane)
+        for user, (_, ran) in enumerate(users)
+        for lane, ended in enumerate(ran.lane_ended_ns.tolist())
+    ]
+    first, run.first_done_user, run.first_done_lane = min(ends)
+    last, run.last_done_user, run.last_done_lane = max(ends)
+    run.first_done_s, run.last_done_s = max(0, first - begin) / 1e9, max(0, last - begin) / 1e9
     if options.timing != "think":
         run.cpu_us_per_op = run.cpu_s * 1e6 / max(1, run.ops)
-    late = None
+    late: list[Lateness | None] = [None] * len(users)
     if not overlap:
-        late = lateness(plan, ran.started, ran.took, ran.result, ran.start_ns, options.timing, options.speed)
-    run.issue_error = issue_error(late) if late else None
+        late = [
+            lateness(plan, ran.started, ran.took, ran.result, ran.start_ns, options.timing, options.pace)
+            for plan, ran in users
+        ]
+    known = [one for one in late if one is not None]
+    run.issue_error = issue_error(known) if known else None
     if run.sync_s is not None:
         run.wall_and_sync_s = run.wall_s + run.sync_s
     if null is not None:
-        run.open_times = open_times(plan, ran.started, ran.took, ran.result)
+        run.open_times = open_times(users)
         run.added_s = run.added_least_s = run.wall_s - null.makespan_s
         if options.timing != "asap":
-            run.added_least_s = run.wall_s - _with_lateness(plan, late, options) if late else None
-        run.limit = limit_of(run, null, options, plan.lanes)
+            run.added_least_s = run.wall_s - _with_lateness(users, late, options, begin) if known else None
+        run.limit = limit_of(run, null, options, sum(plan.lanes for plan, _ in users))
 
 
-def _with_lateness(plan: Plan, late: Lateness, options: Options) -> float:
-    """Makespan of the plan without I/O, in s, where calls are issued as late as they were in a run."""
-    late_ns = np.zeros(len(plan.rows), np.int64)
-    late_ns[late.rows[late.free]] = late.late_ns[late.free]
-    return longest_way(plan, options.timing, options.speed, late_ns) / 1e9
+def _with_lateness(
+    users: Sequence[tuple[Plan, Outcome]], late: Sequence[Lateness | None], options: Options, begin: int
+) -> float:
+    """Makespan of the plans without I/O, in s, where calls are issued as late as they were in a run."""
+    longest = 0
+    for (plan, ran), one in zip(users, late, strict=True):
+        late_ns = np.zeros(len(plan.rows), np.int64)
+        if one is not None:
+            late_ns[one.rows[one.free]] = one.late_ns[one.free]
+        longest = max(longest, ran.start_ns - begin + longest_way(plan, options.timing, options.pace, late_ns))
+    return longest / 1e9
 
 
 def limit_of(run: Run, null: NullFigures, options: Options, lanes: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,15 @@ from iotrace.replay.manifest import FORMAT, Changes, Manifest, changes_of, read_
 from iotrace.replay.payload import Contents
 from iotrace.replay.rows import Plan
 from iotrace.replay.sight import Sights
-from iotrace.replay.stage import as_storage_error, attribute_value, filler_name, link_words, make_files, stage
+from iotrace.replay.stage import (
+    as_storage_error,
+    attribute_value,
+    filler_name,
+    link_files,
+    link_words,
+    make_files,
+    stage,
+)
 
 Step = Callable[[int], None]
 _PERMISSIONS = 0o7777
@@ -58,8 +66,12 @@ class PreparedTree:
     ground: its folder; restored: what was done to a kept tree, None for one made anew.
     """
 
-    def __init__(self, plan: Plan, ground: Ground, contents: Contents, sights: Sights | None, keep: bool) -> None:
+    def __init__(
+        self, plan: Plan, ground: Ground, contents: Contents, sights: Sights | None, keep: bool,
+        shared: tuple[Path, Collection[int]] | None = None,
+    ) -> None:  # fmt: skip
         self.plan, self.ground, self.contents, self.sights, self._keep = plan, ground, contents, sights, keep
+        self.shared = shared
         self.restored: Restored | None = None
         self._changes: Changes | None = None
         self.manifest = Manifest(FORMAT, "", contents.payload, b"", Changes())
@@ -95,6 +107,7 @@ def prepare_tree(
     staged: Path | None = None,
     step: Step = lambda _: None,
     stop: threading.Event | None = None,
+    shared: tuple[Path, Collection[int]] | None = None,
 ) -> PreparedTree:
     """Make the tree of a plan in a new folder, or take a kept one and restore it.
 
@@ -106,6 +119,7 @@ def prepare_tree(
     keep: leave the tree with its manifest.
     staged: a kept tree, or a folder that holds one that fits; it is kept again.
     step: told the bytes of each piece written; stop: ends the work soon after it is set (the tree is then not whole).
+    shared: another tree of the plan, and the positions of files that become hard links to its own.
 
     Raises
     ------
@@ -116,7 +130,7 @@ def prepare_tree(
     reuse = found[0] if found else None
     ground = Ground(parent, keep, reuse)
     ground.__enter__()
-    prepared = PreparedTree(plan, ground, contents, sights, ground.keep)
+    prepared = PreparedTree(plan, ground, contents, sights, ground.keep, shared)
     try:
         if found is not None:
             prepared.manifest = found[1]
@@ -126,7 +140,7 @@ def prepare_tree(
                 )
             prepared.restored = restore_tree(prepared, step, stop)
         else:
-            stage(plan, ground.tree, step, stop, contents, sights)
+            stage(plan, ground.tree, step, stop, contents, sights, shared)
             if stop and stop.is_set():
                 ground.keep = False  # half a tree is of no use to anyone
             else:
@@ -293,7 +307,12 @@ class _Restoring:
             done += count
             self.step(count)
 
-        make_files(self.snapshot, again, prepared.tree, prepared.contents, prepared.sights, step, self.stop)
+        own = again
+        if prepared.shared:
+            source, linked = prepared.shared
+            own = [i for i in again if i not in linked]
+            link_files(self.snapshot, source, prepared.tree, [i for i in again if i in linked])
+        make_files(self.snapshot, own, prepared.tree, prepared.contents, prepared.sights, step, self.stop)
         if not (self.stop and self.stop.is_set()):
             manifest.seen = _seen(prepared, again, seen).tobytes()
         return Restored(len(again), done, self.removed, len(files) - len(again))

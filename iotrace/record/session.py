@@ -67,6 +67,7 @@ def record(
     ring_bytes: int | None = None,
     max_bytes: int | None = None,
     detail: Detail = "events",
+    attached: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run a command and record its file I/O, that of all its threads and of the processes it starts.
 
@@ -82,6 +83,7 @@ def record(
     ring_bytes: size of eBPF's ring, a power of two.
     max_bytes: how large the trace may grow on disk; beyond, its oldest part is dropped.
     detail: "events", or "histogram": counts by process, operation and mount.
+    attached: called when what runs already is followed.
 
     Raises
     ------
@@ -109,7 +111,8 @@ def record(
                 signals.pid = recorder.start(command)
                 status = _watch(signals.pid, recorder, writer, duration_s)
             else:
-                status = _watch_running(cast(Attaching, recorder), writer, scope, signals, duration_s)
+                running = cast(Attaching, recorder)
+                status = _watch_running(running, writer, scope, signals, duration_s, attached)
     except BaseException as error:
         _close_after(error, writer)
         raise
@@ -149,12 +152,14 @@ def _target(command: Sequence[str], scope: Scope) -> str:
 
 
 def _watch_running(
-    recorder: Attaching, writer: TraceWriter | JobTraces, scope: Scope, signals: _Signals, duration_s: float | None
-) -> int:
+    recorder: Attaching, writer: TraceWriter | JobTraces, scope: Scope, signals: _Signals, duration_s: float | None,
+    attached: Callable[[], None],
+) -> int:  # fmt: skip
     """Record what runs until it ends, the time is over or a signal comes; what is recorded goes on untouched."""
     began = time.monotonic()
     signals.attached = True
     recorder.attach()
+    attached()
     clock = _Clock(writer.info)
     looked = began
     ends, wait = scope.kind == "pid", _POLL_SECONDS

@@ -212,7 +212,6 @@ def run_rows(
                     child = made[i]
                     give(child, doors[child], take_begin, take_from, take_to, slots, table[VECTOR_AT], control)
                 ended = now(time_at)
-                outcome[i] = expect[i]
             elif what == 7:
                 thread = made[i]
                 if folder[thread] >= 0:
@@ -237,6 +236,7 @@ def run_rows(
                     base = map_base[unmap[k, 0]]
                     if base > 0:
                         system_call(_MUNMAP, base + unmap[k, 1], unmap[k, 2], 0, 0, 0, 0)
+            outcome[i] = expect[i]
             if awaited[i]:
                 publish(line, i + 1)
             continue
@@ -340,6 +340,8 @@ def run_rows(
             continue
         call = number[shape]
         begin = now(time_at)
+        # before the call: who watches sees since when it waits
+        started[i] = begin
         if call == NULL_CALL:
             result = expect[i]
         else:
@@ -351,7 +353,7 @@ def run_rows(
                 sleep_until(now(time_at) + 1_000_000, time_at, control)
                 result = system_call(call, a0, a1, a2, a3, a4, a5)
         ended = now(time_at)
-        started[i], took[i], outcome[i] = begin, ended - begin, result
+        took[i], outcome[i] = ended - begin, result
         if what != 0:
             if what == 1 or what == 3:
                 if result >= 0:

@@ -31,7 +31,7 @@ from iotrace.replay.direct import alignment_of
 from iotrace.replay.options import Options
 from iotrace.replay.plan import build_plan
 from iotrace.replay.ring import why_no_ring
-from iotrace.replay.run import replay_plan
+from iotrace.replay.run import replay_plans
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.reader import open_trace
 from iotrace.trace.schema import SCHEMAS
@@ -184,7 +184,7 @@ def replayer(trace_folder: Path, folder: Path, options: Options, alignment: int 
     plan = build_plan(trace, ["/bench"], rides=options.engine == "uring", alignment=alignment)
 
     def replay() -> float:
-        run = replay_plan(plan, trace, [folder], options).info.runs[0]
+        run = replay_plans([(plan, trace)], [folder], options).info.runs[0]
         if run.errors:
             raise SystemExit(f"{run.errors} operations did not end as recorded: the comparison would be void")
         return run.ops_per_s

@@ -9,11 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from builders import TraceBuilder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iotrace.errors import IotraceError
+from iotrace.replay.null import longest_way
+from iotrace.replay.plan import build_plan
+from iotrace.replay.rows import ORDER
 from iotrace.replay.run import run_replay
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.reader import open_trace
@@ -123,7 +127,22 @@ def listing(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((str(path), path.lstat().st_mode, path.lstat().st_size) for path in folder.rglob("*"))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(EVENT, min_size=20, max_size=60), st.lists(FILE, max_size=6), st.sampled_from(["file", "thread"]))
+def test_in_no_plan_of_a_damaged_trace_do_rows_wait_for_each_other(
+    events: list[dict[str, Any]], files: list[dict[str, Any]], order: str
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="circle-") as folder:
+        try:
+            plan = build_plan(open_trace(trace_of(Path(folder) / "T.iotrace", events, files)), ["/data"], order)
+        except IotraceError:
+            return
+        assert longest_way(plan, "think") >= 0
+    givers = set(plan.rows.made[plan.rows.special == ORDER].tolist())
+    assert set(np.flatnonzero(np.diff(plan.threads.take_begin)).tolist()) <= givers
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENT, min_size=20, max_size=60), st.lists(FILE, max_size=6), st.sampled_from(["file", "thread"]))
 def test_no_trace_however_damaged_makes_a_replay_touch_what_it_did_not_make(
     events: list[dict[str, Any]], files: list[dict[str, Any]], order: str

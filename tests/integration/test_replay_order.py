@@ -16,7 +16,7 @@ from iotrace.replay import run as running
 from iotrace.replay.columns import load_tables
 from iotrace.replay.options import Options
 from iotrace.replay.plan import build_plan
-from iotrace.replay.run import replay_plan
+from iotrace.replay.run import replay_plans
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.reader import open_trace
 
@@ -79,12 +79,12 @@ def violated(trace: Path, fs: Path, order: str, monkeypatch: pytest.MonkeyPatch)
     measured = measuring.measure
 
     def keep(*arguments: Any) -> Any:
-        ran.extend(one for one in arguments if hasattr(one, "started"))
+        ran.extend(one for _, one in arguments[0])
         return measured(*arguments)
 
     monkeypatch.setattr(running, "measure", keep)
     fs.mkdir()
-    run = replay_plan(plan, opened, [fs], Options(timing="asap", order=order)).info.runs[0]
+    run = replay_plans([(plan, opened)], [fs], Options(timing="asap", order=order)).info.runs[0]
     events = load_tables(opened).events
     row_of = np.full(len(events), -1)
     calls = np.flatnonzero((plan.rows.event >= 0) & ~plan.rows.extra)

@@ -55,10 +55,10 @@ def test_bytes_that_a_storage_has_changed_are_counted_and_named(
 ) -> None:
     prepared = readying.Trees.cache
 
-    def spoil(self: Any, tree: Any, *rest: Any) -> list[str]:
+    def spoil(self: Any, folder: Path, *rest: Any) -> list[str]:
         # what a faulty disk does between the writing and the reading
-        notes = prepared(self, tree, *rest)
-        (movie,) = tree.tree.rglob("*.mrc")
+        notes = prepared(self, folder, *rest)
+        (movie,) = self.made[folder][-1].tree.rglob("*.mrc")
         with movie.open("r+b") as file:
             file.seek(50_000)
             file.write(b"spoilt")
@@ -73,6 +73,10 @@ def test_bytes_that_a_storage_has_changed_are_counted_and_named(
     assert (run.errors, run.by_op["read"].errors, run.errors_by) == (2, 2, [])
     assert run.verified.named[0].startswith("/data/job/movie.mrc, block 2 (wrong from byte 8192): zeros")
     assert "movie.mrc, block 12 (wrong from byte 50000)" in run.verified.named[1]
+    run = run_replay(tmp_path / "T.iotrace", tmp_path, timing="asap", verify=True, users=3).info.runs[0]
+    assert run.verified is not None
+    assert (run.verified.wrong, run.verified.checked_bytes) == ({"damaged": 1, "zeros": 1}, 3 * READ)
+    assert run.verified.named[0].startswith("user 3: /data/job/movie.mrc, block 2 (wrong from byte 8192): zeros")
 
 
 def test_the_command_says_what_it_verified(tmp_path: Path) -> None:

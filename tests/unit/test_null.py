@@ -124,13 +124,13 @@ def test_errors_of_issue_times_are_those_that_were_put_in(tmp_path: Path, late_n
     started[calls] = 10**12 + plan.rows.due_ns[calls] + late_ns
     late = lateness(plan, started, took, result, 10**12, "original", 1.0)
     assert late is not None
-    error = issue_error(late)
+    error = issue_error([late])
     assert error.error.max_us == late_ns / 1000
     # the first call follows nothing
     assert (error.error.count, error.held.count, error.drift_us) == (len(calls) - 1, 0, 0.0)
     late = lateness(plan, started, took, result, 10**12, "think", 1.0)
     assert late is not None
-    assert issue_error(late).error.max_us == 0
+    assert issue_error([late]).error.max_us == 0
     assert lateness(plan, started, took, result, 10**12, "asap", 1.0) is None
 
 
@@ -144,7 +144,7 @@ def test_a_call_whose_thread_was_still_busy_is_held_and_no_error_of_the_generato
     result = np.where(started > 0, 0, kernel.NOT_RUN)
     late = lateness(plan, started, took, result, 10**12, "original", 1.0)
     assert late is not None
-    error = issue_error(late)
+    error = issue_error([late])
     assert (error.held.count, error.held.max_us, error.error.max_us) == (1, 5.0, 0.0)
 
 
@@ -160,13 +160,18 @@ def test_open_times_are_from_open_to_close_and_by_extension(tmp_path: Path) -> N
     calls = np.flatnonzero(plan.rows.op >= 0)
     started, took = np.zeros(len(plan.rows), np.int64), np.zeros(len(plan.rows), np.int64)
     started[calls], took[calls] = 10**12 + 2 * plan.rows.due_ns[calls], 1000
-    times = open_times(plan, started, took, np.where(started > 0, 0, kernel.NOT_RUN))
+    ran: Any = SimpleNamespace(started=started, took=took, result=np.where(started > 0, 0, kernel.NOT_RUN))
+    times = open_times([(plan, ran)])
     assert times is not None
     assert (times.replayed.count, times.recorded.count, times.never_closed) == (1, 1, 1)
     assert times.recorded.max_us == 11 * 10 + 1
     assert times.replayed.max_us == 2 * 11 * 10 + 1
     assert times.by_extension == {".tif": times.replayed}
-    assert open_times(plan, started, took, np.full(len(plan.rows), kernel.NOT_RUN)) is None
+    twice = open_times([(plan, ran), (plan, ran)])
+    assert twice is not None
+    assert (twice.replayed.count, twice.recorded.count, twice.never_closed) == (2, 2, 2)
+    ran.result = np.full(len(plan.rows), kernel.NOT_RUN)
+    assert open_times([(plan, ran)]) is None
 
 
 def run_of(wall_s: float, added_s: float = 0.0, lost_s: float = 0.0, p99_us: float = 0.0, cpu_s: float = 0.0) -> Run:

@@ -26,6 +26,7 @@ from lab.base import Cpus, on_cpus
 from iotrace.replay.columns import load_tables
 from iotrace.replay.plan import build_plan
 from iotrace.replay.run import run_replay
+from iotrace.replay.telling import Tell
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.reader import open_trace
 from prediction.programs import ENVIRONMENT, Program
@@ -216,7 +217,7 @@ def run_replayed(trace: Path, mount: Path, cache: str) -> Replayed:
             settle(mount, cache)
             settled = True
 
-    run = run_replay(trace, mount, timing="think", progress=tell).info.runs[0]
+    run = run_replay(trace, mount, timing="think", tell=Tell(tell)).info.runs[0]
     if not settled:
         raise RuntimeError("the replay did not tell when its tree was made: its caches are not those of the program")
     by_op = {name: OpTime(total.calls, total.time_s) for name, total in run.by_op.items()}
