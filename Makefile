@@ -61,6 +61,10 @@ bench-replay: setup ## operations per second, beside fio
 bench-issue-time: setup ## how late calls are issued, beside fio's read_iolog (20 minutes)
 	$(BIN)/python tests/bench/bench_issue_time.py
 
+.PHONY: bench-order
+bench-order: setup ## what keeping the order between threads costs, and that it is kept
+	$(BIN)/python tests/bench/bench_order.py
+
 .PHONY: bench-verify
 bench-verify: setup ## bytes per CPU second of verified writes and reads, beside fio with crc32c
 	$(BIN)/python tests/bench/bench_verify.py

@@ -1,7 +1,8 @@
 """The order that a replay keeps between threads, as edges from one row of the plan to another.
 
 With `--order file` an access waits for the conflicting accesses that had ended before it began in the recording: data
-of one file (write before read, read before write, either before a truncation), names (create, use, rename, remove,
+of one file (write before read, read before write, either before a truncation, and write before write where threads
+write the same bytes), names (create, use, rename, remove,
 with all folders above that come and go), descriptions (open, use, close, and moves of a shared position), mappings,
 and locks. A child begins after its fork, and a wait ends after the child. With `--order thread` only the fork counts.
 Calls that overlapped in the recording were concurrent and stay so.
@@ -22,6 +23,7 @@ from iotrace.replay.arguments import WAITING_LOCKS
 from iotrace.replay.columns import Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
+from iotrace.replay.overlaps import overlapping_writers
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import (
     CLOSES,
@@ -112,7 +114,8 @@ def shared_accesses(
 ) -> tuple[Ids, Ids, npt.NDArray[np.int8]]:  # fmt: skip
     """Accesses that may conflict: resource, row and level, sorted by resource, start and row.
 
-    Left out is what only one thread uses, what is only ever read or only ever written, and reads between others of the
+    Left out is what only one thread uses, what is only ever read, or only ever written at bytes that no other thread
+    writes, and reads between others of the
     same thread for which they stand.
     """
     events = tables.events
@@ -134,6 +137,13 @@ def shared_accesses(
     )  # fmt: skip
     none, flat = np.zeros(0, np.int32), np.zeros(0, np.int8)
     accesses(*columns, users, levels, counts, none, none, none, flat)
+    # data of a file has the file's number; the last one stands for none
+    written = np.append((users[:files] == -2) & (levels[:files] & 1 << WRITES != 0), False)
+    if written.any():
+        rewritten = np.flatnonzero(overlapping_writers(events, _WRITES_DATA, written))
+        levels[rewritten] |= 1 << EXCLUDES
+    else:
+        rewritten = np.zeros(0, np.int64)
     shared = (users == -2) & (((levels & 1 << EXCLUDES) != 0) | (levels == (1 << READS | 1 << WRITES)))
     kept = int(np.count_nonzero(shared))
     if kept == 0:
@@ -142,6 +152,8 @@ def shared_accesses(
     count = int(counts[shared].sum())
     resource, row, level = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int8)
     accesses(*columns, users, levels, counts, number, resource, row, level)
+    if len(rewritten):
+        level[np.isin(resource, number[rewritten]) & (level == WRITES)] = EXCLUDES
     by_row = np.argsort(row, kind="stable")
     resource, row, level = resource[by_row], row[by_row], level[by_row]
     needed = needed_accesses(resource, row, level, spans.thread, spans.start, spans.end, kept)
@@ -209,6 +221,7 @@ def _bits() -> npt.NDArray[np.int32]:
 
 
 _BITS: Final = _bits()
+_WRITES_DATA: Final = (_BITS & access.WRITES_DATA) != 0
 
 
 def edges_of_forks(tables: Tables, event: Ids, spans: Spans, begin_of: Ints, first_of: Ints) -> tuple[Ints, Ints]:

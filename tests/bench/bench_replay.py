@@ -28,11 +28,15 @@ import pyarrow as pa
 from iotrace import __version__
 from iotrace.errors import StorageError
 from iotrace.replay.direct import alignment_of
+from iotrace.replay.flushing import sync_file_system
 from iotrace.replay.options import Options
 from iotrace.replay.plan import build_plan
 from iotrace.replay.ring import why_no_ring
 from iotrace.replay.run import replay_plans
+from iotrace.replay.trees import prepare_tree
+from iotrace.replay.work import work_of
 from iotrace.trace.info import TraceInfo
+from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.reader import open_trace
 from iotrace.trace.schema import SCHEMAS
 from iotrace.trace.writer import TraceWriter
@@ -67,6 +71,7 @@ CASES = [
 ]  # fmt: skip
 METADATA = ("create", "stat", "unlink")
 METADATA_FILES = 20_000
+FIRST = {"create": ("openat",), "stat": ("newfstatat",), "unlink": ("unlinkat",)}
 
 
 def save_trace(
@@ -222,18 +227,19 @@ def bench_metadata(what: str, mount: Path, folder: Path, pairs: int, scale: floa
     program = folder / "metadata_loop"
     source = Path(__file__).parent / "metadata_loop.c"
     subprocess.run([compiler, "-O2", "-o", program, source], check=True)
-    replay = replayer(metadata_trace(folder / "bench.iotrace", what, count), folder, Options(timing="asap"))
+    trace = open_trace(metadata_trace(folder / "bench.iotrace", what, count))
+    plan = build_plan(trace, ["/bench"])
+    work = work_of(plan, trace, Options(timing="asap"), [])
+    replay = replayer(folder / "bench.iotrace", folder, Options(timing="asap"))
+    nodes = plan.recorded["node"][plan.counted & np.isin(plan.rows.op, [NUMBER_OF[one] for one in FIRST[what]])]
 
     def loop() -> float:
-        place = folder / "t" / "d"
-        place.mkdir(parents=True)
-        try:
-            if what != "create":
-                subprocess.run([program, place, str(count), "create"], check=True, capture_output=True)
-            run = subprocess.run([program, place, str(count), what], check=True, capture_output=True, text=True)
+        # the same tree, made the same way: to remove a file costs more when another CPU made it
+        with prepare_tree(plan, folder, work.contents, work.sights) as tree:
+            sync_file_system(tree.tree)
+            names = [os.fsencode(tree.tree) + b"/" + plan.recorded["paths"][node] for node in nodes.tolist()]
+            run = subprocess.run([program, what], input=b"\n".join(names) + b"\n", check=True, capture_output=True)
             return float(run.stdout)
-        finally:
-            shutil.rmtree(folder / "t")
 
     return row(name, mount, replay, loop, pairs)
 

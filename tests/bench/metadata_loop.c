@@ -1,4 +1,4 @@
-/* The calls of a metadata replay in a plain loop: `metadata_loop FOLDER COUNT create|stat|unlink`; prints calls per second. */
+/* The calls of a metadata replay in a plain loop: `metadata_loop create|stat|unlink < NAMES`; prints calls per second. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,21 +16,23 @@ static double now(void)
 
 int main(int argc, char **argv)
 {
-    long count = argc == 4 ? atol(argv[2]) : 0, calls = 0;
-    char(*names)[512] = malloc(count * sizeof *names);
+    long room = 1 << 20, count = 0, calls = 0;
+    char(*names)[512] = malloc(room * sizeof *names);
     struct stat found;
-    if (argc != 4 || names == NULL)
+    if (argc != 2 || names == NULL)
         return 2;
-    for (long k = 0; k < count; k++)
-        snprintf(names[k], sizeof *names, "%s/%ld.mrc", argv[1], k);
+    while (count < room && fgets(names[count], sizeof *names, stdin)) {
+        names[count][strcspn(names[count], "\n")] = 0;
+        count++;
+    }
     double start = now();
     for (long k = 0; k < count; k++) {
-        if (!strcmp(argv[3], "create")) {
+        if (!strcmp(argv[1], "create")) {
             int file = openat(AT_FDCWD, names[k], O_CREAT | O_EXCL | O_WRONLY, 0600);
             if (file < 0 || close(file))
                 return 1;
             calls += 2;
-        } else if (!strcmp(argv[3], "stat") ? fstatat(AT_FDCWD, names[k], &found, 0) : unlinkat(AT_FDCWD, names[k], 0))
+        } else if (!strcmp(argv[1], "stat") ? fstatat(AT_FDCWD, names[k], &found, 0) : unlinkat(AT_FDCWD, names[k], 0))
             return 1;
         else
             calls += 1;

@@ -66,7 +66,8 @@ def conflicts(events: Any) -> list[tuple[int, int]]:
             name = names[i] in BY_NAME and names[j] in BY_NAME and events.path[i] == events.path[j]
             description = events.open[i] >= 0 and events.open[i] == events.open[j]
             description = description and not (names[i] in DATA and names[j] in DATA)
-            if (data or name or description) and (one == 2 or other == 2 or one != other):
+            excludes = one == 2 or other == 2 or one != other or (data and one == 1)
+            if (data or name or description) and excludes:
                 found.append((i, j))
     return found
 
