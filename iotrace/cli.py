@@ -43,6 +43,10 @@ COMMANDS: Final = {
         "iotrace.replay.command:replay",
         "Replay a trace, or several at the same time, on one or more mounts.",
     ),
+    "profile": (
+        "iotrace.profiles.command:profile",
+        "Show recipes of CryoSPARC's steps, what they ask of a storage, and make traces from them.",
+    ),
     "compare": (
         "iotrace.analysis.commands.compare:compare",
         "Say which storage served a replay better, and how sure that is.",

@@ -156,13 +156,14 @@ def show(target: Console, text: str | Text) -> None:
     target.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
-def paragraph(target: Console, text: str, style: str = "") -> None:
-    """Print a sentence, made printable and wrapped between words."""
+def paragraph(target: Console, text: str, style: str = "", indent: int = 0) -> None:
+    """Print a sentence, made printable and wrapped between words; lines behind the first are indented."""
     import textwrap
 
     from rich.text import Text
 
-    for line in textwrap.wrap(printable(text), max(40, min(target.width, 100)), break_long_words=False):
+    width, behind = max(40, min(target.width, 100)), " " * indent
+    for line in textwrap.wrap(printable(text), width, break_long_words=False, subsequent_indent=behind):
         show(target, Text(line, style=style))
 
 

@@ -1,1 +1,1 @@
-"""Recipes for traces: CryoSPARC's steps, data sets and workloads. The first recipes come with a later version."""
+"""Recipes for traces: CryoSPARC's steps, data sets and workloads, read, worked out, and made into events."""

@@ -135,7 +135,8 @@ class Tables:
     path_text, path_raw: text (components still joined) and raw name of each path.
     file_path: row of paths (-1 for none); file_type: "" when not known; file_existed: 1, 0, or -1 for not known;
     file_target: text of a link, "" for none; other file columns are int64 with NONE.
-    process_cwd, process_umask, process_parent, process_step (label, "" for none): of each process; process_text: its
+    process_cwd, process_umask, process_parent, process_step (label, "" for none): of each process; process_job: its
+    labels LABELS, all "" where it belongs to no job; process_text: its
     command and number, for messages.
     """
 
@@ -158,6 +159,10 @@ class Tables:
     process_umask: Ints
     process_parent: Ids
     process_step: list[str]
+    process_job: list[tuple[str, ...]]
+
+
+LABELS: Final = ("user", "project", "job", "step", "slurm_job")
 
 
 def load_tables(trace: Trace) -> Tables:
@@ -188,8 +193,12 @@ def load_tables(trace: Trace) -> Tables:
     names = processes.select(["command", "pid"]).take(pa.array(process_rows)).to_pylist()
     for row, one in zip(place, names, strict=True):
         described[row] = f"{one['command'] or 'a process'} (recorded as {one['pid']})"
-    for row, text in zip(place, processes.column("step").take(pa.array(process_rows)).to_pylist(), strict=True):
-        step[row] = text or ""
+    job: list[tuple[str, ...]] = [("",) * len(LABELS)] * len(events_processes)
+    labels = processes.select(LABELS).take(pa.array(process_rows)).to_pylist()
+    for row, one in zip(place, labels, strict=True):
+        step[row] = one["step"] or ""
+        if one["job"]:
+            job[row] = tuple(one[name] or "" for name in LABELS)
     umask[place] = plain_ints(processes.column("umask"))[process_rows]
     parent[place] = _dense(plain_ints(processes.column("parent"))[process_rows], events_processes)
     children = np.flatnonzero(columns["child"] != NO_ID)
@@ -232,6 +241,7 @@ def load_tables(trace: Trace) -> Tables:
         process_umask=umask,
         process_parent=parent,
         process_step=step,
+        process_job=job,
     )
 
 

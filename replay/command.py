@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +25,9 @@ _MANY = {"negative": (), "consume_multiple": False}
 
 def replay(
     *traces: Path,
+    scale: float | None = None,
+    dataset: str = "empiar-10288",
+    set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     fs: Annotated[list[Path] | None, Parameter(**_MANY)] = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     map: Annotated[list[str] | None, Parameter(**_MANY)] = None,
@@ -67,13 +70,21 @@ def replay(
     iotrace replay T.iotrace --fs /mnt/a --fs /mnt/b --repeat 6 -o R.ioresult
     iotrace replay T.iotrace --fs /mnt/a --map /data/S1 --timing asap
     iotrace replay T.iotrace --fs /mnt/a --users 16 --share-inputs --jitter 30
+    iotrace replay reference-architecture --fs /mnt/a --scale 0.001 --speed 100
     iotrace replay --clean /mnt/a
     ```
 
     Parameters
     ----------
     traces
-        Folder of a trace, NAME.iotrace. Of several, users replay one each, in turn: a mix of jobs.
+        Folder of a trace, NAME.iotrace, or a profile or workload (`iotrace profile list`), of which a trace is made. Of
+        several, users replay one each, in turn: a mix of jobs.
+    scale
+        Of a profile or workload: multiply counts (movies, particles, …) by this; sizes of files and of calls stay.
+    dataset
+        Of a profile: the data set whose numbers are taken.
+    set
+        Of a profile or workload: another value for a number, as in users=20; may be given again.
     fs
         Folder on a mount under test; give it again for further mounts, between which the runs alternate.
     output
@@ -162,16 +173,19 @@ def replay(
     from iotrace.replay.run import run_replay
     from iotrace.replay.show import differences_of, print_result
     from iotrace.replay.stopping import aside
+    from iotrace.replay.synthetic import traces_of
 
-    with _telling() as tell:
+    with ExitStack() as ends:
+        tell = ends.enter_context(_telling())
         for folder in [] if null else fs or []:
             look = partial(leftovers, folder)
             for left in aside(look, f"looking at {folder}", timeout_s=timeout, tell=tell.notice):
                 tell.notice(
                     f"{left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
                 )
+        made = ends.enter_context(traces_of(traces, dataset, set or [], scale, seed))
         result = run_replay(
-            traces, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order, repeat=repeat,
+            made, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order, repeat=repeat,
             max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct, compress=compress,
             duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, null=null, verify=verify,
             users=users, share_inputs=share_inputs, jitter=jitter, seed=seed, think_scale=think_scale,

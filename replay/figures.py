@@ -62,6 +62,30 @@ class StepTotals(msgspec.Struct):
     p99_us: float | None = None
 
 
+class JobTotals(msgspec.Struct, frozen=True):
+    """One job of a run: the recorded processes with these labels.
+
+    Attributes
+    ----------
+    replayer: the replay's user (--users), from 0; user, project, job, step, slurm_job: labels, "" for none.
+    start_s, end_s: when its first call began and its last one ended, since the run's start.
+    """
+
+    replayer: int
+    user: str
+    project: str
+    job: str
+    step: str
+    slurm_job: str
+    start_s: float
+    end_s: float
+    ops: int = 0
+    errors: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    io_s: float = 0.0
+
+
 class UserTotals(msgspec.Struct, frozen=True):
     """One user of a run with several.
 

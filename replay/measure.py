@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from iotrace import histogram
 from iotrace.replay.columns import Flags, Ids, Ints
-from iotrace.replay.figures import StepTotals, UserTotals
+from iotrace.replay.figures import JobTotals, StepTotals, UserTotals
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.result import HISTOGRAMS, INTERVALS, ClassTotals, ErrorCount, OpTotals, Run
 from iotrace.replay.rows import LINK, STATUS, Plan
@@ -75,6 +75,7 @@ class _Rows:
     recorded: Ints
     replayed: Ints
     step: Ids
+    job: Ids
 
 
 def expected(plan: Plan, root_bytes: int) -> Ints:
@@ -114,7 +115,9 @@ def measure(
     run.cpu_s = sum(ran.cpu_s for _, ran in users)
     sizes = [len(part.op) for part in parts]
     row, op, kind, lane, took, started, moved, differs, wrong, recorded, replayed = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in _Rows.__slots__ if name != "step"
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in _Rows.__slots__
+        if name not in ("step", "job")
     )
     user = np.repeat(np.arange(len(users)), sizes)
     step, steps = _steps_of(users, parts)
@@ -142,6 +145,11 @@ def measure(
     run.errors_by = _errors(
         users, user[differs], row[differs], op[differs], recorded[differs], replayed[differs]
     )  # fmt: skip
+    run.jobs = [
+        one
+        for number, ((plan, _), part) in enumerate(zip(users, parts, strict=True))
+        for one in _jobs_of(plan.recorded["jobs"], part, number, begin)
+    ]
     if len(users) > 1:
         run.users = [
             UserTotals(
@@ -175,11 +183,35 @@ def _rows_of(plan: Plan, ran: Ran, null: bool) -> _Rows:
         started=ran.started[at],
         bytes=np.where(moves & (not null), np.maximum(result, 0), 0),
         step=plan.recorded["step"][at],
+        job=plan.recorded["job"][at],
         differs=differs,
         wrong=differs if ran.wrong_blocks is None else differs | (ran.wrong_blocks[at] > 0),
         recorded=-np.minimum(rows.expect[at], 0),
         replayed=-np.minimum(result, 0),
     )
+
+
+def _jobs_of(labels: list[tuple[str, ...]], part: _Rows, replayer: int, begin: int) -> list[JobTotals]:
+    """What each job of one user did."""
+    found = []
+    order = np.argsort(part.job, kind="stable")
+    bounds = np.searchsorted(part.job[order], np.arange(len(labels) + 1))
+    reads = np.isin(part.kind, [_KINDS.index(one) for one in _DATA_IN])
+    writes = np.isin(part.kind, [_KINDS.index(one) for one in _DATA_OUT])
+    for number, label in enumerate(labels):
+        of = order[bounds[number] : bounds[number + 1]]
+        if len(of):
+            started, ended = part.started[of], part.started[of] + part.took[of]
+            user, project, job, step, slurm_job = label
+            found.append(
+                JobTotals(
+                    replayer, user, project, job, step, slurm_job, float(started.min() - begin) / 1e9,
+                    float(ended.max() - begin) / 1e9, len(of), int(part.wrong[of].sum()),
+                    int(part.bytes[of][reads[of]].sum()), int(part.bytes[of][writes[of]].sum()),
+                    float(part.took[of].sum()) / 1e9,
+                )
+            )  # fmt: skip
+    return sorted(found, key=lambda one: one.start_s)
 
 
 def _steps_of(users: Sequence[tuple[Plan, Ran]], parts: Sequence[_Rows]) -> tuple[Ids, list[str]]:

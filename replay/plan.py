@@ -31,7 +31,7 @@ from iotrace.replay.mapping import Mapping, map_paths
 from iotrace.replay.memory import Mappings, resolve_memory
 from iotrace.replay.outcomes import Expectations, Piece, Places, Sizes
 from iotrace.replay.packing import VALUES_MAX, Packer
-from iotrace.replay.recorded import Recorded, columns_for_rides, columns_of_steps, plain_column
+from iotrace.replay.recorded import Recorded, columns_for_rides, columns_of_labels, plain_column
 from iotrace.replay.room import check_events, check_rows
 from iotrace.replay.rows import (
     BEGIN,
@@ -244,7 +244,7 @@ class _Assembly:
         )  # fmt: skip
         tree = self.mapping.tree
         paths = [tree.path(one) for one in range(len(tree))]
-        more = columns_of_steps(self.tables, layout.event) | (self._rounded_columns() if self.rounded else {})
+        more = columns_of_labels(self.tables, layout.event) | (self._rounded_columns() if self.rounded else {})
         return rows_, Recorded(self.trace, layout.event, node, np.concatenate(substituted), paths, more), sizes
 
     def _rounded_columns(self) -> dict[str, Any]:

@@ -30,7 +30,8 @@ class Recorded:
     start_ns, end_ns, ring and batch as in Events (call is its `op`), open_flags of the row's description; file_size,
     (files,).
 
-    step, (rows,), int32: which of the labels `steps` the row's process carries, -1 for none.
+    step and job, (rows,), int32: which of the labels `steps`, and which of `jobs` (tuples of
+    iotrace.replay.columns.LABELS), the row's process carries, -1 for none.
 
     `known` holds columns that are to differ from the trace.
     """
@@ -95,13 +96,19 @@ def plain_column(tables: Tables, event: Ids, name: str) -> Ints:
     return np.where(event >= 0, column[event], NONE)
 
 
-def columns_of_steps(tables: Tables, event: Ids) -> dict[str, Any]:
-    """The columns step and steps; a trace without labels costs no memory."""
-    steps = sorted(set(tables.process_step) - {""})
-    if not steps:
-        return {"steps": [], "step": np.broadcast_to(np.int32(-1), len(event))}
-    number = np.array([steps.index(step) if step else -1 for step in tables.process_step] + [-1], np.int32)
-    return {"steps": steps, "step": number[np.where(event >= 0, tables.events.process[event], -1)]}
+def columns_of_labels(tables: Tables, event: Ids) -> dict[str, Any]:
+    """The columns step and steps, job and jobs; a trace without labels costs no memory."""
+    found: dict[str, Any] = {}
+    for name, labels in (("step", tables.process_step), ("job", tables.process_job)):
+        known: list[Any] = sorted({label for label in labels if any(label)})
+        found[f"{name}s"] = known
+        if not known:
+            found[name] = np.broadcast_to(np.int32(-1), len(event))
+            continue
+        place = {label: number for number, label in enumerate(known)}
+        number = np.array([place.get(label, -1) for label in labels] + [-1], np.int32)
+        found[name] = number[np.where(event >= 0, tables.events.process[event], -1)]
+    return found
 
 
 def columns_for_rides(tables: Tables, event: Ids) -> dict[str, Any]:

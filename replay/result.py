@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from iotrace import histogram
 from iotrace.errors import StorageError, TraceError
-from iotrace.replay.figures import IssueError, NullFigures, OpenTimes, StepTotals, UserTotals
+from iotrace.replay.figures import IssueError, JobTotals, NullFigures, OpenTimes, StepTotals, UserTotals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,6 +129,7 @@ class Run(msgspec.Struct, kw_only=True):
     open_times: None where nothing was opened.
     by_step: by label `step` of the recorded process, "" for none; empty where no process has one.
     limit: why the generator, not the storage, was the limit; empty when it was not.
+    jobs: by labels of the recorded processes, in the order of their starts; empty where no process has one.
     users: where there are several; the other figures are of all of them together.
     """
 
@@ -169,6 +170,7 @@ class Run(msgspec.Struct, kw_only=True):
     by_step: dict[str, StepTotals] = {}
     limit: str = ""
     users: list[UserTotals] = []
+    jobs: list[JobTotals] = []
 
 
 class ResultInfo(msgspec.Struct, kw_only=True):

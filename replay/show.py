@@ -13,7 +13,7 @@ from iotrace.units import bytes_text, count_text, duration_text, rate_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from iotrace.replay.figures import Spread
+    from iotrace.replay.figures import JobTotals, Spread
     from iotrace.replay.result import ResultInfo, Run
 
 _COLUMNS: Final = (
@@ -23,6 +23,10 @@ _COLUMNS: Final = (
 _STEP_COLUMNS: Final = (
     Column("step", align="left", stretch=True), Column("calls"), Column("errors"), Column("bytes"), Column("time"),
     Column("p50"), Column("p99"),
+)  # fmt: skip
+_JOB_COLUMNS: Final = (
+    Column("lane", align="left"), Column("step", align="left", stretch=True), Column("jobs"), Column("median"),
+    Column("slowest"), Column("in all"), Column("I/O wait"), Column("bytes"), Column("errors"),
 )  # fmt: skip
 _RUN_COLUMNS: Final = (
     Column("run"), Column("on", align="left", stretch=True), Column("took"), Column("read/s"), Column("written/s"),
@@ -106,6 +110,9 @@ def _print_run(run: Run, info: ResultInfo, out: Console, numbered: bool) -> None
         latency = [duration_text((value or 0) * 1e3) for value in (op.p50_us, op.p99_us, op.p999_us)]
         rows.append([name, count_text(op.calls), errors, moved, duration_text(op.time_s * 1e9), *latency])
     show(out, table(_COLUMNS, rows, out.width))
+    if len(run.jobs) > 1:
+        show(out, "")
+        show(out, table(_JOB_COLUMNS, job_rows(run), out.width))
     if len(run.by_step) > 1:
         show(out, "")
         show(out, table(_STEP_COLUMNS, step_rows(run), out.width))
@@ -160,6 +167,29 @@ def _seconds(value: float) -> str:
 def _spread(spread: Spread, short: bool = False) -> str:
     p50, p99, largest = (duration_text((value or 0) * 1e3) for value in (spread.p50_us, spread.p99_us, spread.max_us))
     return f"{p50}, {p99}" if short else f"p50 {p50}, p99 {p99}" + f", max {largest}"
+
+
+def job_rows(run: Run) -> list[list[str | Cell]]:
+    """A row for each lane (label slurm_job) and step: how many jobs, and how long they took."""
+    groups: dict[tuple[str, str], list[JobTotals]] = {}
+    for job in sorted(run.jobs, key=lambda one: one.slurm_job):
+        groups.setdefault((job.slurm_job, job.step), []).append(job)
+    rows: list[list[str | Cell]] = []
+    lane = ""
+    for (name, step), jobs in groups.items():
+        times = sorted(job.end_s - job.start_s for job in jobs)
+        errors = sum(job.errors for job in jobs)
+        moved = sum(job.bytes_read + job.bytes_written for job in jobs)
+        rows.append(
+            [
+                printable(name) if name != lane else "", printable(step or "(no step)"), str(len(jobs)),
+                _seconds(median(times)), _seconds(times[-1]), _seconds(sum(times)),
+                _seconds(sum(job.io_s for job in jobs)), bytes_text(moved),
+                Cell(count_text(errors), "bold red" if errors else "dim"),
+            ]
+        )  # fmt: skip
+        lane = name
+    return rows
 
 
 def step_rows(run: Run) -> list[list[str | Cell]]:

@@ -1,0 +1,127 @@
+"""Random reads of particles: boxes anywhere in many stacks, each stack opened, its header read, and closed again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from iotrace.errors import UsageError
+from iotrace.profiles.layout import Class, Layout
+from iotrace.profiles.model import Phase, Profile
+from iotrace.profiles.numbers import Numbers
+from iotrace.profiles.templates import COLUMNS, GAP_NS, NULL
+from iotrace.trace.operations import NUMBER_OF
+
+_CALLS_A_STACK = 3
+"""Open, read of the header, close; a seek before each box where boxes are read at the position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """An action `boxes` of a phase.
+
+    Attributes
+    ----------
+    position: of the action among the calls of its template; reads: boxes for each item; box, header: bytes.
+    stacks: the class of files; a_stack: boxes in each.
+    by_position: lseek and read instead of pread64; before: time (busy, idle; ns) before an item's first box.
+    """
+
+    position: int
+    reads: int
+    box: int
+    header: int
+    stacks: Class
+    a_stack: int
+    by_position: bool
+    before: tuple[int, int]
+
+    @property
+    def opens_max(self) -> int:
+        """Stacks that an item opens at most."""
+        return min(self.reads, self.stacks.count)
+
+    @property
+    def rows_max(self) -> int:
+        """Calls of an item at most."""
+        return self.reads * (1 + self.by_position) + _CALLS_A_STACK * self.opens_max
+
+    def of_item(self, first_open: int, random: np.random.Generator) -> dict[str, Any]:
+        """Columns of the calls of one item."""
+        picked = np.sort(random.integers(0, self.stacks.count * self.a_stack, self.reads))
+        stack, place = picked // self.a_stack, picked % self.a_stack
+        begins = np.flatnonzero(np.r_[True, stack[1:] != stack[:-1]])
+        visit = np.cumsum(np.r_[True, stack[1:] != stack[:-1]]) - 1
+        calls = 1 + self.by_position
+        n = calls * self.reads + _CALLS_A_STACK * len(begins)
+        rows: dict[str, Any] = {name: np.full(n, NULL, np.int64) for name in COLUMNS}
+        # each box comes behind those before it, and behind three calls for each stack but the last one's close
+        at = np.arange(self.reads) * calls + visit * _CALLS_A_STACK + 2
+        opened = at[begins] - 2
+        closed = np.r_[opened[1:], n] - 1
+        which = np.repeat(np.arange(len(begins)), np.diff(np.r_[opened, n]))
+        path = self.stacks.first + stack[begins][which]
+        rows |= {
+            "path": path, "file_number": path, "open": first_open + which, "moved": np.zeros(n, np.int64),
+            "busy": np.full(n, GAP_NS), "idle": np.zeros(n, np.int64), "result": np.zeros(n, np.int64),
+            "other_path": np.full(n, NULL), "other_number": np.full(n, NULL), "other_open": np.full(n, NULL),
+            "step": np.zeros(n, np.int64), "temporary": np.zeros(n, np.int64),
+        }  # fmt: skip
+        rows["busy"][0] += self.before[0]
+        rows["idle"][0] += self.before[1]
+        op, offset, size = rows["op"], rows["offset"], rows["size"]
+        op[opened], op[opened + 1], op[closed] = (NUMBER_OF[name] for name in ("openat", "read", "close"))
+        rows["flags"][opened], rows["mode"][opened] = os.O_RDONLY | os.O_CLOEXEC, 0
+        offset[opened + 1], size[opened + 1] = 0, self.header
+        rows["result"][opened + 1] = rows["moved"][opened + 1] = self.header
+        where = self.header + place * self.box
+        if self.by_position:
+            op[at], offset[at], rows["flags"][at], rows["result"][at] = NUMBER_OF["lseek"], where, os.SEEK_SET, where
+            at = at + 1
+        op[at] = NUMBER_OF["read" if self.by_position else "pread64"]
+        offset[at], size[at] = where, self.box
+        rows["result"][at] = rows["moved"][at] = self.box
+        return rows
+
+    def put_between(
+        self, rows: dict[str, Any], calls: int, items: Any, first_open: Any, random: np.random.Generator
+    ) -> dict[str, Any]:
+        """The calls of some items (`calls` each) with the boxes of each item in their place."""
+        found: list[dict[str, Any]] = []
+        for k in range(len(items)):
+            begin = k * calls
+            found.append({name: column[begin : begin + self.position] for name, column in rows.items()})
+            boxes = self.of_item(int(first_open[k]), random)
+            rest = {name: column[begin + self.position : begin + calls] for name, column in rows.items()}
+            found += [{name: boxes[name] for name in rows}, rest]
+        return {name: np.concatenate([part[name] for part in found]) for name in rows}
+
+
+def boxes_of(profile: Profile, phase: Phase, numbers: Numbers, layout: Layout, at: str) -> Boxes | None:
+    """The action `boxes` of a phase; None where it has none.
+
+    Raises
+    ------
+    UsageError: there are several, or the stacks hold no box.
+    """
+    places = [k for k, action in enumerate(phase.actions) if action.do == "boxes"]
+    if not places:
+        return None
+    if len(places) > 1:
+        raise UsageError(f"{at}: one action boxes in a phase; make another phase for the second one.")
+    from iotrace.profiles.templates import template_of
+
+    action = phase.actions[places[0]]
+    before = Phase(phase.name, phase.actions[: places[0]], phase.items, phase.workers)
+    stacks = layout.classes[list(profile.files).index(action.file)]
+    box, header = numbers.count(action.box, f"{at}: box"), numbers.count(action.header, f"{at}: header")
+    a_stack = (stacks.size - header) // box if box else 0
+    if a_stack < 1 or stacks.count < 1:
+        raise UsageError(f"{at}: {stacks.name} of {stacks.size} bytes hold no box of {box} bytes behind {header}.")
+    return Boxes(
+        len(template_of(profile, before, numbers, at)), max(1, numbers.count(action.reads, f"{at}: reads")), box,
+        header, stacks, a_stack, action.way == "read", template_of(profile, phase, numbers, at).before_boxes,
+    )  # fmt: skip

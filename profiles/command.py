@@ -1,0 +1,272 @@
+"""`iotrace profile`: shows recipes and where their numbers come from, works out what they ask for, makes traces."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from cyclopts import Parameter
+
+from iotrace.errors import UsageError
+from iotrace.profiles.model import DataSet, Profile, Workload, load, names_of
+from iotrace.profiles.numbers import Numbers, numbers_of
+from iotrace.terminal import Cell, Column, console, paragraph, printable, show, table
+from iotrace.units import bytes_text, count_text, duration_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from iotrace.profiles.totals import Totals
+    from iotrace.trace.info import TraceInfo
+
+_MANY = {"negative": (), "consume_multiple": False}
+_PHASE_COLUMNS: Final = (
+    Column("phase", align="left", stretch=True), Column("items"), Column("threads"), Column("calls"), Column("read"),
+    Column("written"), Column("think time"),
+)  # fmt: skip
+_JOB_COLUMNS: Final = (
+    Column("step", align="left", stretch=True), Column("jobs"), Column("files"), Column("needs"), Column("reads"),
+    Column("writes"), Column("data calls"), Column("metadata"), Column("think time"),
+)  # fmt: skip
+
+
+def profile(
+    action: Literal["list", "show", "plan", "synthesise"],
+    name: str | None = None,
+    /,
+    *,
+    dataset: str = "empiar-10288",
+    set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
+    scale: float = 1.0,
+    seed: int = 1,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Show recipes of CryoSPARC's steps, what they ask of a storage, and make traces from them.
+
+    A recipe says which files a job type uses and what it does with them; each of its numbers has a source.
+
+    ```
+    iotrace profile list
+    iotrace profile show patch-motion-correction
+    iotrace profile plan reference-architecture
+    iotrace profile synthesise class-2d --scale 0.001 -o class-2d.iotrace
+    ```
+
+    Parameters
+    ----------
+    action
+        list: all recipes. show: one, with its numbers and their sources. plan: what a recipe or a workload asks for, by
+        arithmetic. synthesise: make a trace.
+    name
+        A recipe that `iotrace profile list` names, or the path of a .toml.
+    dataset
+        The data set whose numbers are taken, or the path of a .toml.
+    set
+        Another value for a number, as in movies=500; may be given again.
+    scale
+        Multiply counts (movies, particles, …) by this; sizes of files and of calls stay.
+    seed
+        The same seed makes the same trace.
+    output
+        Folder of the trace to make; by default the recipe's name with .iotrace.
+    force
+        Replace a trace that stands there already.
+    json
+        Print one JSON object.
+    """
+    if action == "list":
+        return _list(json)
+    if name is None:
+        raise UsageError(f"{action} which recipe? `iotrace profile list` names them.")
+    given = given_numbers(set or [])
+    if name in names_of(Workload) or _is_workload(name):
+        if action == "synthesise":
+            raise UsageError(
+                f"{name} is a workload of many jobs: `iotrace replay {name} --fs DIR --scale 0.001` runs it."
+            )
+        return _workload(load(Workload, name), action, given, scale, json)
+    recipe = load(Profile, name)
+    numbers = numbers_of(recipe, load(DataSet, dataset), given, scale)
+    if action == "show":
+        return _show(recipe, numbers, json)
+    if action == "plan":
+        from iotrace.profiles.totals import totals_of
+
+        return _plan(recipe, totals_of(recipe, numbers), json)
+    from iotrace.profiles.synthesise import synthesise
+
+    target = output or Path(f"{recipe.name}.iotrace")
+    info = synthesise(
+        recipe, load(DataSet, dataset), target, given=given, scale=scale, seed=seed, force=force
+    )  # fmt: skip
+    return _say_made(info, target, json)
+
+
+def _say_made(info: TraceInfo, target: Path, json: bool) -> None:
+    print(f"{count_text(info.events)} operations in {duration_text(info.duration_ns)} → {target}", file=sys.stderr)
+    if json:
+        print(json_module.dumps({"events": info.events, "duration_s": info.duration_ns / 1e9, "trace": str(target)}))
+
+
+def given_numbers(words: list[str]) -> dict[str, float]:
+    """Numbers of --set NAME=VALUE."""
+    found = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            raise UsageError(f"--set {word}: write it as NAME=NUMBER, such as movies=500.") from None
+        if not 0 <= value < 1e18:
+            raise UsageError(f"--set {word}: a number from 0 on.")
+        found[name] = value
+    return found
+
+
+def _is_workload(name: str) -> bool:
+    """Whether a file of the user's is one; what it is wrong in is told when it is loaded."""
+    path = Path(name)
+    try:
+        return path.suffix == ".toml" and "\n[steps" in path.read_text(errors="replace")
+    except OSError:
+        return False
+
+
+def _list(json: bool) -> None:
+    found: dict[str, list[dict[str, str]]] = {}
+    for kind, title in ((Profile, "steps"), (DataSet, "data sets"), (Workload, "workloads")):
+        recipes: list[Any] = [load(kind, name) for name in names_of(kind)]
+        if kind is Profile:
+            recipes.sort(key=lambda one: (one.step or 99, one.name))
+        found[title] = [{"name": one.name, "title": one.title} for one in recipes]
+    if json:
+        print(json_module.dumps(found))
+        return
+    out = console()
+    for title, rows in found.items():
+        show(out, f"{title.capitalize()}:")
+        for row in rows:
+            show(out, f"  {row['name']:26}{row['title']}")
+
+
+def _text(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return bytes_text(value)
+    if unit == "s":
+        return duration_text(value * 1e9)
+    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
+
+
+def _numbers(numbers: Numbers, out: Console) -> None:
+    """Each number with its source, which must be readable as a whole."""
+    show(out, "Numbers:")
+    for name, number in sorted(numbers.known.items()):
+        value = _text(numbers.values[name], number.unit)
+        sum_text = f" = {number.value}" if isinstance(number.value, str) else ""
+        mark = " [inferred]" if number.inferred else ""
+        paragraph(out, printable(f"  {name}: {value}{sum_text}{mark}: {number.source}"), indent=6)
+
+
+def _show(recipe: Profile, numbers: Numbers, json: bool) -> None:
+    if json:
+        import msgspec
+
+        known = {
+            name: msgspec.to_builtins(number) | {"worked_out": numbers.values[name], "from": numbers.where[name]}
+            for name, number in numbers.known.items()
+        }
+        print(json_module.dumps(msgspec.to_builtins(recipe) | {"numbers": known}))
+        return
+    out = console()
+    show(out, printable(f"{recipe.title} ({recipe.name}; job types {', '.join(recipe.job_types)})"))
+    paragraph(out, printable(" ".join(recipe.about.split())))
+    show(out, "")
+    show(out, "Files:")
+    for name, files in recipe.files.items():
+        count, size = numbers.count(files.count), numbers.count(files.size)
+        what = "folder" if files.folder else f"{count_text(count)} of {bytes_text(size)}" if files.exists else "made"
+        show(out, printable(f"  {name:14}{files.place:9}{files.path}  ({what})"))
+    for phase in recipe.phases:
+        show(out, "")
+        items = numbers.count(phase.items)
+        show(out, printable(f"Phase “{phase.name}”: {count_text(items)} × ({phase.items}), threads: {phase.workers}"))
+        for action in phase.actions:
+            words = [action.do, action.way] if action.way else [action.do]
+            words += [action.file, f"to {action.to}" if action.to else ""]
+            details = {
+                field: getattr(action, field)
+                for field in ("bytes", "chunk", "reads", "box", "header", "seconds", "busy")
+                if getattr(action, field) and (field != "busy" or action.do == "think")
+            }
+            words.append(", ".join(f"{field} {text}" for field, text in details.items()))
+            show(out, printable("  " + " ".join(filter(None, words))))
+    show(out, "")
+    _numbers(numbers, out)
+
+
+def as_dict(totals: Totals) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        "needed_files": totals.needed_files, "needed_bytes": totals.needed_bytes, "made_files": totals.made_files,
+        "bytes_read": totals.bytes_read, "bytes_written": totals.bytes_written, "calls": dict(totals.calls),
+        "by_class": dict(totals.by_class), "threads": totals.workers, "think_s": totals.think_s,
+    }  # fmt: skip
+
+
+def _plan(recipe: Profile, totals: Totals, json: bool) -> None:
+    if json:
+        print(json_module.dumps({"profile": recipe.name} | as_dict(totals)))
+        return
+    out = console()
+    show(out, printable(f"{recipe.title} ({recipe.name}), by arithmetic:"))
+    show(
+        out,
+        f"  needs {count_text(totals.needed_files)} files of {bytes_text(totals.needed_bytes)}, makes "
+        f"{count_text(totals.made_files)}; reads {bytes_text(totals.bytes_read)}, writes "
+        f"{bytes_text(totals.bytes_written)}",
+    )
+    rows: list[list[str | Cell]] = [
+        [
+            phase.name, count_text(phase.items), str(phase.workers), count_text(sum(phase.calls.values())),
+            bytes_text(phase.bytes_read), bytes_text(phase.bytes_written), duration_text(phase.think_s * 1e9),
+        ]
+        for phase in totals.phases
+    ]  # fmt: skip
+    show(out, table(_PHASE_COLUMNS, rows, out.width))
+    classes = ", ".join(f"{count_text(count)} {kind}" for kind, count in totals.by_class.most_common())
+    paragraph(out, f"Calls: {classes}; at most {totals.workers} threads at a time.")
+
+
+def _workload(workload: Workload, action: str, given: dict[str, float], scale: float, json: bool) -> None:
+    from iotrace.profiles.workload import needs_of
+
+    needs = needs_of(workload, given, scale)
+    if json:
+        jobs = [{"step": name, "jobs": jobs} | as_dict(totals) for name, jobs, totals in needs.jobs]
+        print(json_module.dumps({"workload": workload.name, "lanes": needs.lanes, "users": needs.users, "jobs": jobs}))
+        return
+    out = console()
+    show(out, printable(f"{workload.title} ({workload.name})"))
+    paragraph(out, printable(" ".join(workload.about.split())))
+    show(out, f"{needs.users} users, {needs.lanes} lanes; {count_text(needs.total_jobs)} jobs, by arithmetic:")
+    rows: list[list[str | Cell]] = []
+    for name, jobs, totals in needs.jobs:
+        kinds = totals.by_class
+        data = kinds["read"] + kinds["write"] + kinds["copy"]
+        cells = [totals.bytes_read * jobs, totals.bytes_written * jobs]
+        rows.append(
+            [
+                name, str(jobs), count_text((totals.needed_files + totals.made_files) * jobs),
+                bytes_text(totals.needed_bytes * jobs), *map(bytes_text, cells), count_text(data * jobs),
+                count_text(kinds["metadata"] * jobs), duration_text(totals.think_s * 1e9),
+            ]
+        )  # fmt: skip
+    show(out, table(_JOB_COLUMNS, rows, max(out.width, 100)))
+    paragraph(out, f"At most {needs.threads} threads at a time, {needs.most_jobs} jobs.")
+    if action == "show":
+        show(out, "")
+        _numbers(needs.numbers, out)

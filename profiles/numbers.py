@@ -1,0 +1,96 @@
+"""The numbers of a synthesis: common ones, a profile's, a data set's, the user's; sums worked out, counts scaled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from iotrace.errors import UsageError
+from iotrace.profiles.expressions import Unclear, names_in, value_of
+from iotrace.profiles.model import DataSet, Number, Profile, common_numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Values by name, and what is known of each.
+
+    Attributes
+    ----------
+    values: worked out; known: as they stand in the recipes; where: "common", the profile's or data set's name, "--set".
+    """
+
+    values: dict[str, float]
+    known: dict[str, Number]
+    where: dict[str, str]
+
+    def of(self, text: str, key: str = "") -> float:
+        """Value of a sum.
+
+        Raises
+        ------
+        UsageError: a name is missing, or it has no value; `key` says of what.
+        """
+        try:
+            return value_of(text, self.values)
+        except Unclear as error:
+            raise UsageError(f"{key}: {error}.") from None
+
+    def count(self, text: str, key: str = "") -> int:
+        """A sum as a whole number of things, at least 0, rounded up."""
+        return max(0, math.ceil(self.of(text, key) - 1e-9))
+
+
+def numbers_of(
+    profile: Profile | None, dataset: DataSet, given: Mapping[str, float] | None = None, scale: float = 1.0
+) -> Numbers:
+    """All numbers; later ones replace earlier ones of the same name.
+
+    Parameters
+    ----------
+    given: the user's (--set).
+    scale: counts (numbers with `scales`) are multiplied by this and rounded up; sizes never are.
+
+    Raises
+    ------
+    UsageError: a name that no recipe knows, sums that need each other, or a sum without a value.
+    """
+    if not 0 < scale <= 1e6:
+        raise UsageError(f"--scale {scale}: a factor above 0, such as 0.01 for a hundredth of the movies.")
+    known: dict[str, Number] = {}
+    where: dict[str, str] = {}
+    layers = [("common", common_numbers()), (dataset.name, dataset.numbers)]
+    if profile is not None:
+        layers.insert(1, (profile.name, profile.numbers))
+    for name, numbers in layers:
+        known |= numbers
+        where |= dict.fromkeys(numbers, name)
+    for name, value in (given or {}).items():
+        if name not in known:
+            raise UsageError(f"--set {name}: there is no such number here; known are {', '.join(sorted(known))}.")
+        before = known[name]
+        known[name] = Number(value, "given with --set", before.unit, False, before.scales)
+        where[name] = "--set"
+    values: dict[str, float] = {}
+    for name in known:
+        _work_out(name, known, values, scale, [])
+    return Numbers(values, known, where)
+
+
+def _work_out(name: str, known: dict[str, Number], values: dict[str, float], scale: float, above: list[str]) -> None:
+    if name in values:
+        return
+    if name in above:
+        raise UsageError(f"numbers {' → '.join([*above, name])} need each other.")
+    number = known[name]
+    try:
+        if isinstance(number.value, str):
+            for other in sorted(names_in(number.value)):
+                if other in known:
+                    _work_out(other, known, values, scale, [*above, name])
+            value = value_of(number.value, values)
+        else:
+            value = float(number.value)
+    except Unclear as error:
+        raise UsageError(f"number {name}: {error}.") from None
+    values[name] = float(max(1, math.ceil(value * scale))) if number.scales and value > 0 else value

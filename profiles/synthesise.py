@@ -1,0 +1,284 @@
+"""Traces from recipes: batches of events of a job, the same for the same seed, never all in memory.
+
+Workers take items in turn, each one item after another, so a job's events are made in rounds of so many items a worker,
+sorted within each round by their ends, as a recorder writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from iotrace.errors import UsageError
+from iotrace.profiles.boxes import Boxes, boxes_of
+from iotrace.profiles.layout import Layout, layout_of, path_batches
+from iotrace.profiles.model import DataSet, Phase, Profile
+from iotrace.profiles.numbers import Numbers, numbers_of
+from iotrace.profiles.templates import BYTES_PER_S, CALL_NS, COLUMNS, NULL, template_of
+from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
+from iotrace.trace.operations import NUMBER_OF, OPERATIONS
+from iotrace.trace.schema import SCHEMAS
+from iotrace.trace.writer import TraceWriter
+
+ROUND_ROWS: Final = 1 << 19
+JITTER: Final = 0.1
+"""Think times of items lie so far around the recipe's (a share, evenly at random)."""
+WORKERS_MAX: Final = 4096
+NAMES: Final = pa.array([operation.name for operation in OPERATIONS], pa.string())
+"""Dictionary of the column op."""
+_CLONE_THREAD: Final = 0x3D0F00
+_ADDRESSES: Final = 1 << 38
+UNSEEN: Final = "durations are nominal: this trace was made from a recipe, on no storage"
+
+
+@dataclass(slots=True)
+class Counters:
+    """Numbers that the jobs of one trace share: the next thread, and the next opening."""
+
+    threads: int = 0
+    opens: int = 0
+
+
+class Synthesis:
+    """A job made from a profile, a data set and numbers.
+
+    Parameters
+    ----------
+    seed: the same seed gives the same events.
+    layout: its names, where they are a part of a larger trace's; process: its row of the table processes.
+    counters: of the trace; begin_ns: when it begins; labels: columns of processes that differ from a lone job's.
+
+    Attributes
+    ----------
+    first_thread: number of its first thread; reached_ns: no later event ends before that; end_ns: its end, at the end.
+
+    Raises
+    ------
+    UsageError: a recipe lacks a number, or asks for more than a trace can hold.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        numbers: Numbers,
+        seed: int = 1,
+        layout: Layout | None = None,
+        process: int = 0,
+        counters: Counters | None = None,
+        begin_ns: int = 0,
+        labels: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.profile, self.numbers, self.seed = profile, numbers, seed
+        self.layout: Layout = layout or layout_of(profile, numbers)
+        self.process_number, self._labels = process, dict(labels or {})
+        self._counters = counters or Counters()
+        self.first_thread = self._counters.threads
+        self._counters.threads += 1
+        self.begin_ns = self.reached_ns = self.end_ns = begin_ns
+        self.events = 0
+
+    def process(self) -> dict[str, Any]:
+        """The row of the table processes."""
+        profile = self.profile
+        return {
+            "process": self.process_number, "pid": 1000 + self.process_number, "command": "python",
+            "arguments": ["python", "-m", "cryosparc_compute.run"], "cwd": "/data/CS-project", "umask": 0o022,
+            "start_ns": self.begin_ns, "end_ns": self.end_ns, "exit": 0, "project": "P1",
+            "job": f"J{max(1, profile.step)}", "job_type": profile.job_types[0], "step": profile.title, "user": "user",
+        } | self._labels  # fmt: skip
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Events, some at a time, in order of their ends (nearly: see max_reorder_ns in trace.json)."""
+        random = np.random.default_rng(self.seed)
+        clock = self.begin_ns
+        for phase in self.profile.phases:
+            clock = yield from self._phase(phase, clock, random)
+        self.reached_ns = self.end_ns = clock
+
+    def _phase(self, phase: Phase, clock: int, random: np.random.Generator) -> Generator[pa.RecordBatch, None, int]:
+        at = f"{self.profile.name}: {phase.name}"
+        items = self.numbers.count(phase.items, f"{at}: items")
+        workers = min(max(1, self.numbers.count(phase.workers, f"{at}: workers")), max(1, items))
+        if workers > WORKERS_MAX:
+            raise UsageError(f"{at}: {workers} workers; at most {WORKERS_MAX}.")
+        if items == 0:
+            return clock
+        threads = np.full(1, self.first_thread, np.int64)
+        if workers > 1:
+            threads = self._counters.threads + np.arange(workers)
+            self._counters.threads += workers
+            yield self._forks(threads, clock)
+            clock += 2 * CALL_NS * workers
+        boxes = boxes_of(self.profile, phase, self.numbers, self.layout, at)
+        template = template_of(self.profile, phase, self.numbers, at)
+        calls = template.columns()
+        opens = template.opens + (boxes.opens_max if boxes else 0)
+        each = max(1, len(template) + (boxes.rows_max if boxes else 0))
+        first_open = self._counters.opens
+        self._counters.opens += items * opens
+        clocks = np.full(workers, clock, np.int64)
+        a_round = max(1, ROUND_ROWS // (each * workers))
+        turns = -(-items // workers)
+        for first in range(0, turns, a_round):
+            parts = []
+            for worker in range(workers):
+                mine = np.arange(first, min(first + a_round, turns), dtype=np.int64) * workers + worker
+                mine = mine[mine < items]
+                if len(mine):
+                    rows = self._items(calls, mine, items, first_open, opens, boxes, random)
+                    rows["thread"] = np.full(len(rows["op"]), threads[worker])
+                    if workers > 1:
+                        known = rows["address"] != NULL
+                        rows["address"] = np.where(known, rows["address"] + worker * _ADDRESSES, NULL)
+                    clocks[worker] = _set_times(rows, int(clocks[worker]))
+                    parts.append(rows)
+            self.reached_ns = int(clocks.min())
+            if parts and sum(len(rows["op"]) for rows in parts):
+                yield self._batch(parts)
+        return int(clocks.max())
+
+    def _items(
+        self, calls: dict[str, Any], items: Any, count: int, first_open: int, opens: int, boxes: Boxes | None,
+        random: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Columns of all calls of some items of one worker."""
+        n = len(calls["op"])
+        factor = random.uniform(1 - JITTER, 1 + JITTER, len(items))
+        rows = {name: np.tile(column, len(items)) for name, column in calls.items()}
+        item = np.repeat(items, n)
+        for name in ("busy", "idle"):
+            rows[name] = (rows[name] * np.repeat(factor, n)).astype(np.int64)
+        rows["offset"] = np.where(rows["offset"] == NULL, NULL, rows["offset"] + rows["step"] * item)
+        base = first_open + item * opens
+        self._name(rows, item, count, base)
+        if boxes is not None:
+            rows = boxes.put_between(rows, n, items, first_open + items * opens + len_opens(calls), random)
+        return rows
+
+    def _name(self, rows: dict[str, Any], item: Any, items: int, base: Any) -> None:
+        """From classes to paths and files, from slots to numbers of openings."""
+        classes = self.layout.classes
+        first = np.array([one.first for one in classes] + [0], np.int64)
+        count = np.array([one.count for one in classes] + [1], np.int64)
+        before = np.array([one.temporary - one.first for one in classes] + [0], np.int64)
+        for name, path in (("file", "path"), ("other", "other_path")):
+            which = rows[name]
+            known = which != NULL
+            which = np.where(known, which, len(classes))
+            number = first[which] + np.minimum(item * count[which] // max(1, items), count[which] - 1)
+            temporary = (rows["temporary"] != 0) & (name == "file")
+            rows[path] = np.where(known, number + np.where(temporary, before[which], 0), NULL)
+            rows[f"{name}_number"] = np.where(known, number, NULL)
+        for name, column in (("slot", "open"), ("other_slot", "other_open")):
+            rows[column] = np.where(rows[name] == NULL, NULL, base + rows[name])
+
+    def _forks(self, threads: Any, clock: int) -> pa.RecordBatch:
+        n = len(threads)
+        rows: dict[str, Any] = {name: np.full(n, NULL, np.int64) for name in COLUMNS}
+        rows |= {
+            name: np.full(n, NULL, np.int64)
+            for name in ("path", "other_path", "file_number", "other_number", "open", "other_open")
+        }
+        rows |= {
+            "op": np.full(n, NUMBER_OF["fork"]), "flags": np.full(n, _CLONE_THREAD), "result": 1000 + threads,
+            "child": threads, "moved": np.zeros(n, np.int64), "busy": np.zeros(n, np.int64),
+            "idle": np.zeros(n, np.int64), "thread": np.full(n, self.first_thread),
+        }  # fmt: skip
+        _set_times(rows, clock)
+        return self._batch([rows])
+
+    def _batch(self, parts: list[dict[str, Any]]) -> pa.RecordBatch:
+        columns = {name: np.concatenate([rows[name] for rows in parts]) for name in parts[0]}
+        order = np.argsort(columns["time"] + columns["took"], kind="stable")
+        n = len(order)
+        self.events += n
+        faults = columns["op"] == NUMBER_OF["mmap.fault"]
+        names = {
+            "time_ns": "time", "off_cpu_ns": "idle", "file": "file_number", "other_file": "other_number",
+            "duration_ns": "took", "path": "path", "other_path": "other_path", "open": "open",
+            "other_open": "other_open", "offset": "offset", "other_offset": "other_offset", "size": "size",
+            "address": "address", "flags": "flags", "mode": "mode", "thread": "thread", "child": "child",
+            "result": "result",
+        }  # fmt: skip
+        columns["took"] = np.where(faults, NULL, columns["took"])
+        moves = np.isin(columns["op"], [NUMBER_OF["renameat"], NUMBER_OF["symlinkat"]])
+        columns["other_number"] = np.where(moves, NULL, columns["other_number"])
+        arrays = []
+        for field in SCHEMAS["events"]:
+            if field.name == "op":
+                indices = pa.array(columns["op"][order].astype(np.int16))
+                arrays.append(pa.DictionaryArray.from_arrays(indices, NAMES))
+            elif field.name == "process":
+                arrays.append(pa.array(np.full(n, self.process_number, np.int32)))
+            elif field.name in names and names[field.name] in columns:
+                values = columns[names[field.name]][order]
+                null = values == NULL
+                dtype = field.type.to_pandas_dtype()
+                arrays.append(pa.array(np.where(null, 0, values).astype(dtype), mask=null if null.any() else None))
+            else:
+                arrays.append(pa.nulls(n, field.type))
+        return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS["events"])
+
+
+def info_of(command: list[str]) -> TraceInfo:
+    """What trace.json says of a trace from recipes."""
+    info = info_of_this_machine("recipe", command)
+    info.working_folder = "/data/CS-project"
+    info.mounts = [
+        Mount(1, "/", "ext4", "/dev/root"), Mount(2, "/data", "recipe", "recipe"),
+        Mount(3, "/scratch", "recipe", "recipe"),
+    ]  # fmt: skip
+    info.unseen = [UNSEEN]
+    return info
+
+
+def len_opens(calls: dict[str, Any]) -> int:
+    """Openings of the calls of a template."""
+    return int(max(calls["slot"].max(initial=-1), calls["other_slot"].max(initial=-1))) + 1
+
+
+def _set_times(rows: dict[str, Any], clock: int) -> int:
+    """Start and nominal duration of one worker's calls, from `clock` on; gives when the last one ends."""
+    took = CALL_NS + (rows["moved"] * (1e9 / BYTES_PER_S)).astype(np.int64)
+    end = clock + np.cumsum(rows["busy"] + rows["idle"] + took)
+    rows["took"], rows["time"] = took, end - took
+    return int(end[-1]) if len(end) else clock
+
+
+def synthesise(
+    profile: Profile,
+    dataset: DataSet,
+    output: str | Path,
+    *,
+    given: Mapping[str, float] | None = None,
+    scale: float = 1.0,
+    seed: int = 1,
+    force: bool = False,
+) -> TraceInfo:
+    """Write a job's trace; gives its trace.json.
+
+    Parameters
+    ----------
+    given: numbers that replace those of the recipes.
+    scale: counts are multiplied by this; sizes of files and calls are not.
+
+    Raises
+    ------
+    UsageError: the recipes lack a number, or make no sense together.
+    TraceError, StorageError: the trace cannot be written.
+    """
+    job = Synthesis(profile, numbers_of(profile, dataset, given, scale), seed)
+    info = info_of(["iotrace", "profile", "synthesise", profile.name, "--dataset", dataset.name])
+    with TraceWriter(output, info, force) as writer:
+        for table, batch in path_batches(job.layout):
+            writer.append(table, batch)
+        for batch in job.batches():
+            writer.append("events", batch)
+        writer.append_rows("processes", [job.process()])
+        info.duration_ns = job.end_ns
+    return info

@@ -1,0 +1,229 @@
+"""From an action of a recipe to the calls that do it for one item."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from iotrace.profiles.model import Action, Phase, Profile
+from iotrace.profiles.numbers import Numbers
+from iotrace.trace.operations import NUMBER_OF
+
+NULL: Final = -(1 << 40)
+"""Null in a template's columns."""
+CALL_NS: Final = 1_500
+"""Nominal time of a call, without its bytes: a synthesised trace does not know what a storage would take."""
+BYTES_PER_S: Final = 8e9
+GAP_NS: Final = 2_000
+"""CPU time between two calls of one item."""
+_FAULT_BYTES: Final = 65_536
+"""A fault maps so much around it (Linux: fault_around_bytes)."""
+_ENTRY_BYTES: Final = 40
+_LISTING_BYTES: Final = 32_768
+_SHARED, _READ = 1, 1
+_SETLKW, _SETLK, _WRLCK, _UNLCK = 7, 6, 1, 2
+_O: Final = os.O_CLOEXEC
+COLUMNS: Final = (
+    "op", "file", "other", "slot", "other_slot", "temporary", "offset", "other_offset", "size", "flags", "mode",
+    "address", "result", "moved", "busy", "idle",
+)  # fmt: skip
+
+
+Order = dict[str, int]
+"""Position of each class of files."""
+
+
+@dataclass(slots=True)
+class Template:
+    """Calls for one item; each column a list.
+
+    Attributes
+    ----------
+    op: as in iotrace.trace.operations; file, other: position of the class in Profile.files, NULL for none.
+    slot, other_slot: which opening of the item; temporary: the name is the one before a rename.
+    step: of each call, how much further the offset is for each next item (appends); moved: bytes that count.
+    before_boxes: time (busy, idle; ns) before the boxes that come between these calls.
+    """
+
+    rows: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in (*COLUMNS, "step")})
+    opens: int = 0
+    busy: int = 0
+    idle: int = 0
+    before_boxes: tuple[int, int] = (0, 0)
+
+    def __len__(self) -> int:
+        return len(self.rows["op"])
+
+    def call(self, op: str, **columns: Any) -> None:
+        """A call after the time that has gathered since the one before."""
+        numbers = {"busy": self.busy + GAP_NS, "idle": self.idle, "temporary": 0, "step": 0, "result": 0, "moved": 0}
+        self.busy = self.idle = 0
+        for name, column in self.rows.items():
+            value = NUMBER_OF[op] if name == "op" else columns.get(name, numbers.get(name, NULL))
+            column.append(int(value))
+
+    def open(self) -> int:
+        """Number of a further opening."""
+        self.opens += 1
+        return self.opens - 1
+
+    def columns(self) -> dict[str, Any]:
+        """As arrays of int64, shape (calls,)."""
+        return {name: np.array(column, np.int64) for name, column in self.rows.items()}
+
+
+def template_of(profile: Profile, phase: Phase, numbers: Numbers, where: str) -> Template:
+    """The calls of a phase for one item, boxes apart.
+
+    Raises
+    ------
+    UsageError: a number is missing; `where` says in which recipe.
+    """
+    order = {name: place for place, name in enumerate(profile.files)}
+    result = Template()
+    boxes_first = False
+    for place, action in enumerate(phase.actions):
+        at = f"{where}: {phase.name}: actions[{place}]"
+        if action.do == "think":
+            add_think(result, action, numbers, at)
+        elif action.do == "boxes":
+            result.before_boxes, result.busy, result.idle = (result.busy, result.idle), 0, 0
+            boxes_first = not len(result)
+        else:
+            _ADD[action.do](result, action, profile, numbers, order, at)
+    # what comes last is before the next item's first call
+    if boxes_first:
+        result.before_boxes = result.before_boxes[0] + result.busy, result.before_boxes[1] + result.idle
+    elif len(result):
+        result.rows["busy"][0] += result.busy
+        result.rows["idle"][0] += result.idle
+    return result
+
+
+def add_think(result: Template, action: Action, numbers: Numbers, at: str) -> None:
+    """Time until the next call."""
+    ns = numbers.of(action.seconds, f"{at}.seconds") * 1e9
+    busy = min(1.0, max(0.0, numbers.of(action.busy, f"{at}.busy")))
+    result.busy += int(ns * busy)
+    result.idle += int(ns * (1 - busy))
+
+
+def _pieces(total: int, chunk: int) -> list[tuple[int, int]]:
+    """Offsets and sizes of the calls that move so many bytes; an empty file takes one that gets nothing."""
+    chunk = max(1, chunk)
+    return [(at, min(chunk, total - at)) for at in range(0, total, chunk)]
+
+
+def _read(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
+    file, slot = order[action.file], result.open()
+    size = numbers.count(profile.files[action.file].size, f"{at}.file")
+    on = {"file": file, "slot": slot}
+    result.call("openat", flags=os.O_RDONLY | _O, mode=0, **on)
+    if action.way == "header":
+        asked = numbers.count(action.bytes, f"{at}.bytes")
+        result.call("read", offset=0, size=asked, result=min(asked, size), moved=min(asked, size), **on)
+    elif action.way == "mmap":
+        result.call("fstat", **on)
+        _map(result, size, max(1, numbers.count(action.chunk, f"{at}.chunk")), on)
+    else:
+        result.call("fstat", **on)
+        op = "sendfile" if action.way == "sendfile" else "read"
+        chunk = max(1, numbers.count(action.chunk, f"{at}.chunk"))
+        for offset, part in _pieces(size, chunk):
+            result.call(op, offset=offset, size=chunk, result=part, moved=part, **on)
+    result.call("close", **on)
+
+
+def _map(result: Template, size: int, step: int, on: dict[str, int]) -> None:
+    """Map a file and touch it from begin to end."""
+    if size == 0:
+        return
+    place = 1 << 44
+    result.call("mmap", offset=0, size=size, flags=_SHARED, mode=_READ, address=place, **on)
+    step = max(step, _FAULT_BYTES)
+    for offset in range(0, size, step):
+        page = offset // 4096 * 4096
+        part = min(step, -(-(size - page) // 4096) * 4096)
+        result.call("mmap.fault", file=on["file"], offset=page, size=part, address=place + page)
+    result.call("munmap", size=size, address=place, **on)
+
+
+def _write(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
+    file, slot = order[action.file], result.open()
+    temporary = int(action.way == "rename")
+    on = {"file": file, "slot": slot, "temporary": temporary}
+    result.call("openat", flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O, mode=0o644, **on)
+    chunk = numbers.count(action.chunk, f"{at}.chunk")
+    for offset, part in _pieces(numbers.count(action.bytes, f"{at}.bytes"), chunk):
+        result.call("write", offset=offset, size=part, result=part, moved=part, **on)
+    if action.sync:
+        result.call("fsync", **on)
+    result.call("close", **on)
+    if temporary:
+        result.call("renameat", file=file, other=file, temporary=1)
+
+
+def _append(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
+    on = {"file": order[action.file], "slot": result.open()}
+    size = numbers.count(action.bytes, f"{at}.bytes")
+    result.call("openat", flags=os.O_WRONLY | os.O_CREAT | os.O_APPEND | _O, mode=0o644, **on)
+    locked = action.way == "locked"
+    if locked:
+        result.call("fcntl.lock", offset=0, size=0, flags=_SETLKW, mode=_WRLCK, **on)
+    result.call("write", offset=0, step=size, size=size, result=size, moved=size, **on)
+    if action.sync:
+        result.call("fsync", **on)
+    if locked:
+        result.call("fcntl.lock", offset=0, size=0, flags=_SETLK, mode=_UNLCK, **on)
+    result.call("close", **on)
+
+
+def _copy(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
+    source, target = {"file": order[action.file], "slot": result.open()}, result.open()
+    to = order[action.to]
+    size = numbers.count(profile.files[action.file].size, f"{at}.file")
+    chunk = max(1, numbers.count(action.chunk, f"{at}.chunk"))
+    result.call("openat", flags=os.O_RDONLY | _O, mode=0, **source)
+    result.call("fstat", **source)
+    result.call("openat", file=to, slot=target, flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O, mode=0o644)
+    for offset, part in _pieces(size, chunk):
+        result.call(
+            action.way, other=to, other_slot=target, offset=offset, other_offset=offset, size=chunk, result=part,
+            moved=part, **source,
+        )  # fmt: skip
+    result.call("close", file=to, slot=target)
+    result.call("close", **source)
+
+
+def _stat(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
+    result.call("newfstatat", file=order[action.file], flags=0)
+
+
+def _list(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
+    on = {"file": order[action.file], "slot": result.open()}
+    total = numbers.count(profile.files[action.file].entries, f"{at}.file") * _ENTRY_BYTES
+    result.call("openat", flags=os.O_RDONLY | os.O_DIRECTORY | _O, mode=0, **on)
+    for _, part in [*_pieces(total, _LISTING_BYTES), (0, 0)]:
+        result.call("getdents64", size=_LISTING_BYTES, result=part, **on)
+    result.call("close", **on)
+
+
+def _symlink(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
+    result.call("symlinkat", file=order[action.file], other=order[action.to])
+
+
+def _mkdir(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
+    result.call("mkdirat", file=order[action.file], mode=0o755)
+
+
+def _unlink(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
+    result.call("unlinkat", file=order[action.file], flags=0)
+
+
+_ADD: Final = {
+    "read": _read, "write": _write, "append": _append, "copy": _copy, "stat": _stat, "list": _list,
+    "symlink": _symlink, "mkdir": _mkdir, "unlink": _unlink,
+}  # fmt: skip

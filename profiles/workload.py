@@ -1,0 +1,374 @@
+"""Workloads: many users' jobs over lanes, as one trace, and what they ask for.
+
+A lane is a thread of a scheduler's process: it forks a job's process when the jobs before it have ended, and waits for
+its end. So a replay of the trace starts each job when the storage under test let the ones before it end.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from iotrace.errors import UsageError
+from iotrace.profiles.layout import Class, Layout, layout_of, path_batches
+from iotrace.profiles.model import DataSet, Profile, Workload, load
+from iotrace.profiles.numbers import Numbers, numbers_of
+from iotrace.profiles.synthesise import NAMES, ROUND_ROWS, Counters, Synthesis, info_of
+from iotrace.profiles.totals import Totals, totals_of
+from iotrace.trace.info import TraceInfo
+from iotrace.trace.operations import NUMBER_OF
+from iotrace.trace.schema import SCHEMAS
+from iotrace.trace.writer import TraceWriter
+
+LIVE: Final = "live"
+JOBS_MAX: Final = 100_000
+_CALL_NS: Final = 1_000
+
+
+@dataclass(slots=True)
+class Needs:
+    """What a workload asks for: (step, jobs, totals of one job) for each step; most threads and jobs at a time."""
+
+    users: int
+    lanes: int
+    jobs: list[tuple[str, int, Totals]]
+    threads: int
+    numbers: Numbers
+
+    @property
+    def total_jobs(self) -> int:
+        """All jobs."""
+        return sum(count for _, count, _ in self.jobs)
+
+    @property
+    def most_jobs(self) -> int:
+        """Most jobs at a time."""
+        live = sum(count for name, count, _ in self.jobs if name == LIVE)
+        return min(self.lanes, self.total_jobs - live) + live
+
+
+@dataclass(slots=True)
+class _Step:
+    name: str
+    profile: Profile
+    numbers: Numbers
+    after: list[str]
+
+
+@dataclass(slots=True)
+class _Job:
+    user: int
+    step: _Step
+    number: int
+    layout: Layout
+    needs: int
+    ready_ns: int
+    followers: list[_Job] = field(default_factory=list)
+    before: list[_Job] = field(default_factory=list)
+    lane: int = -1
+    made: Synthesis | None = None
+
+    @property
+    def made_(self) -> Synthesis:
+        assert self.made is not None
+        return self.made
+
+
+def _steps(workload: Workload, given: Mapping[str, float], scale: float) -> tuple[list[_Step], _Step, Numbers]:
+    """Steps of a user, the live session, and the workload's own numbers.
+
+    Raises
+    ------
+    UsageError: a recipe is wrong, steps wait for each other, or a number is not known.
+    """
+    dataset = load(DataSet, workload.dataset)
+    own = {name: value for name, value in given.items() if name in workload.numbers}
+    rest = {name: value for name, value in given.items() if name not in own}
+    known: set[str] = set()
+    steps = []
+    for name, step in [*workload.steps.items(), (LIVE, None)]:
+        profile = load(Profile, step.profile if step else LIVE)
+        base = numbers_of(profile, dataset, None, scale)
+        known |= set(base.known)
+        chosen = (dict(step.set) if step else {}) | {key: value for key, value in rest.items() if key in base.known}
+        steps.append(
+            _Step(name, profile, numbers_of(profile, dataset, chosen, scale), list(step.after) if step else [])
+        )
+    for name in rest:
+        if name not in known:
+            raise UsageError(f"--set {name}: no step of {workload.name} and no number of its own has that name.")
+    everything = DataSet(workload.name, workload.title, workload.about, dataset.numbers | workload.numbers)
+    numbers = numbers_of(None, everything, own, scale)
+    _refuse_circles(workload)
+    return steps[:-1], steps[-1], numbers
+
+
+def _refuse_circles(workload: Workload) -> None:
+    done: set[str] = set()
+    while len(done) < len(workload.steps):
+        free = [name for name, step in workload.steps.items() if name not in done and set(step.after) <= done]
+        if not free:
+            left = ", ".join(name for name in workload.steps if name not in done)
+            raise UsageError(f"{workload.name}: steps {left} wait for each other.")
+        done.update(free)
+
+
+def needs_of(workload: Workload, given: Mapping[str, float] | None = None, scale: float = 1.0) -> Needs:
+    """What a workload asks for, by arithmetic.
+
+    Raises
+    ------
+    UsageError: a recipe is wrong, or a number is not known.
+    """
+    steps, live, numbers = _steps(workload, given or {}, scale)
+    users, lanes = max(1, numbers.count("users")), max(1, numbers.count("lanes"))
+    jobs = [(step.name, users, totals_of(step.profile, step.numbers)) for step in steps]
+    most = min(lanes, users * len(steps)) * max((totals.workers for _, _, totals in jobs), default=0)
+    sessions = numbers.count("live")
+    if sessions:
+        totals = totals_of(live.profile, live.numbers)
+        jobs.append((LIVE, sessions, totals))
+        most += sessions * totals.workers
+    return Needs(users, lanes, jobs, most, numbers)
+
+
+class Composition:
+    """The trace of a workload.
+
+    Raises
+    ------
+    UsageError: a recipe is wrong, a number is not known, or there are too many jobs.
+    """
+
+    def __init__(self, workload: Workload, given: Mapping[str, float] | None = None, scale: float = 1.0, seed: int = 1):
+        steps, live, numbers = _steps(workload, given or {}, scale)
+        self.workload, self._seed = workload, seed
+        self.users, self.lanes = max(1, numbers.count("users")), max(1, numbers.count("lanes"))
+        self.sessions = numbers.count("live")
+        if self.users * len(steps) + self.sessions > JOBS_MAX:
+            raise UsageError(f"{workload.name}: more than {JOBS_MAX} jobs; choose fewer users.")
+        arrival_ns = int(numbers.of("arrival_seconds") * 1e9)
+        self._counters = Counters(threads=self.lanes + self.sessions)
+        self._jobs: list[_Job] = []
+        self._classes: dict[str, Class] = {}
+        self._paths = 0
+        for user in range(self.users):
+            mine: dict[str, _Job] = {}
+            for step in steps:
+                job = _Job(
+                    user, step, 0, layout_of(step.profile, step.numbers, f"/user{user + 1:02d}"), 0, user * arrival_ns
+                )
+                mine[step.name] = job
+                self._jobs.append(job)
+            for step in steps:
+                job = mine[step.name]
+                job.before = [mine[name] for name in step.after]
+                job.needs = len(job.before)
+                for one in job.before:
+                    one.followers.append(job)
+        self._live = [
+            _Job(self.users + k, live, 0, layout_of(live.profile, live.numbers, f"/live{k + 1:02d}"), 0, 0)
+            for k in range(self.sessions)
+        ]
+        for number, job in enumerate([*self._jobs, *self._live]):
+            job.number = number + 1
+        self._unite([*self._jobs, *self._live])
+        self.events = self.end_ns = 0
+
+    def _unite(self, jobs: list[_Job]) -> None:
+        """Give classes of one name the same files: what one job makes the next one reads."""
+        for job in jobs:
+            for one in job.layout.classes:
+                known = self._classes.get(one.text)
+                if known is None:
+                    self._classes[one.text] = one
+                    continue
+                made = known if not known.exists else one
+                self._classes[one.text] = replace(
+                    made, exists=known.exists and one.exists, count=max(known.count, one.count),
+                    renamed=known.renamed or one.renamed,
+                )  # fmt: skip
+        for text, one in self._classes.items():
+            self._classes[text] = replace(one, first=self._paths, temporary=self._paths + one.count)
+            self._paths += 2 * one.count
+        for job in jobs:
+            job.layout = Layout(
+                [
+                    replace(one, first=self._classes[one.text].first, temporary=self._classes[one.text].temporary)
+                    for one in job.layout.classes
+                ],
+                self._paths,
+            )
+
+    @property
+    def layout(self) -> Layout:
+        """All names."""
+        return Layout(list(self._classes.values()), self._paths)
+
+    def processes(self) -> list[dict[str, Any]]:
+        """Rows of the table processes, when all events are made."""
+        scheduler = {
+            "process": 0, "pid": 999, "command": "scheduler", "cwd": "/data", "umask": 0o022, "start_ns": 0,
+            "end_ns": self.end_ns, "exit": 0,
+        }  # fmt: skip
+        return [scheduler, *(job.made_.process() for job in [*self._jobs, *self._live])]
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Events of all jobs, in order of their ends (nearly).
+
+        Time goes from one job's end, or one user's arrival, to the next: as far as no running job may end before.
+        """
+        running: dict[int, tuple[_Job, Iterator[pa.RecordBatch]]] = {}
+        free = dict.fromkeys(range(self.lanes), 0)
+        ready = [job for job in self._jobs if not job.needs]
+        ended: list[tuple[int, int, _Job]] = []
+        held: list[pa.RecordBatch] = []
+        now = 0
+        for k, job in enumerate(self._live):
+            held.append(self._start(job, self.lanes + k, 0, running))
+        while running or ready or ended:
+            for job in sorted(ready, key=lambda one: (one.ready_ns, one.number)):
+                if free and job.ready_ns <= now:
+                    ready.remove(job)
+                    lane = min(free, key=lambda one: (free[one], one))
+                    held.append(self._start(job, lane, free.pop(lane), running))
+            coming = [end for end, _, _ in ended[:1]]
+            coming += [min(job.ready_ns for job in ready)] if ready and free else []
+            safe = min((job.made_.reached_ns for job, _ in running.values()), default=1 << 62)
+            then = min(coming, default=1 << 62)
+            if then <= safe and coming:
+                now = then
+                while ended and ended[0][0] <= now:
+                    held.append(self._end(heapq.heappop(ended)[2], free, ready))
+            else:
+                number = min(running, key=lambda one: running[one][0].made_.reached_ns)
+                job, source = running[number]
+                batch = next(source, None)
+                if batch is None:
+                    del running[number]
+                    heapq.heappush(ended, (job.made_.end_ns, number, job))
+                else:
+                    held.append(batch)
+            yield from self._ready_rows(held, min(safe, then))
+        yield from self._ready_rows(held, 1 << 62)
+
+    def _ready_rows(self, held: list[pa.RecordBatch], horizon: int) -> Iterator[pa.RecordBatch]:
+        """What ends by `horizon`, sorted by its end, leaves `held`; little waits for more."""
+        if horizon < 1 << 62 and sum(batch.num_rows for batch in held) < ROUND_ROWS:
+            return
+        done, rest = _split(held, horizon)
+        held[:] = rest
+        if done is not None:
+            self.events += done.num_rows
+            yield done
+
+    def _start(
+        self, job: _Job, lane: int, lane_free_ns: int, running: dict[int, tuple[_Job, Iterator[pa.RecordBatch]]]
+    ) -> pa.RecordBatch:
+        ended = max((one.made_.end_ns for one in job.before), default=0)
+        begin = max(lane_free_ns, ended, job.ready_ns)
+        waits = [(one.number, max(lane_free_ns, 0), max(one.made_.end_ns - lane_free_ns, 0)) for one in job.before]
+        names = f"live{lane - self.lanes + 1:02d}" if lane >= self.lanes else f"user{job.user + 1:02d}"
+        labels = {
+            "user": names, "slurm_job": "live" if lane >= self.lanes else f"lane {lane + 1}", "parent": 0,
+            "job": f"S{lane - self.lanes + 1}" if lane >= self.lanes else f"J{job.number}",
+            "project": f"P{job.user + 1}",
+        }  # fmt: skip
+        fork_ns = begin + 3 * _CALL_NS
+        job.lane = lane
+        job.made = Synthesis(
+            job.step.profile, job.step.numbers, self._seed * JOBS_MAX + job.number, job.layout, job.number,
+            self._counters, fork_ns + 2 * _CALL_NS, labels,
+        )  # fmt: skip
+        running[job.number] = job, job.made.batches()
+        rows = [
+            ("wait", lane, at + place * _CALL_NS // 4, took + 2 * _CALL_NS, process)
+            for place, (process, at, took) in enumerate(waits)
+        ]
+        return self._lane_events([*rows, ("fork", lane, fork_ns, _CALL_NS, job.made.first_thread)])
+
+    def _end(self, job: _Job, free: dict[int, int], ready: list[_Job]) -> pa.RecordBatch:
+        """Take in that a job has ended; gives the event of the lane that waited for it."""
+        end = job.made_.end_ns
+        self.end_ns = max(self.end_ns, end + 2 * _CALL_NS)
+        if job.lane < self.lanes:
+            free[job.lane] = end + 2 * _CALL_NS
+        for one in job.followers:
+            one.needs -= 1
+            if not one.needs:
+                one.ready_ns = max(one.ready_ns, *(before.made_.end_ns for before in one.before))
+                ready.append(one)
+        forked = job.made_.begin_ns - _CALL_NS
+        return self._lane_events([("wait", job.lane, forked, end + _CALL_NS - forked, job.number)])
+
+    def _lane_events(self, rows: list[tuple[str, int, int, int, int]]) -> pa.RecordBatch:
+        """Events of lanes: operation, thread, start, duration, child."""
+        columns: dict[str, list[Any]] = {
+            "thread": [thread for _, thread, *_ in rows], "time_ns": [at for _, _, at, _, _ in rows],
+            "duration_ns": [took for _, _, _, took, _ in rows], "off_cpu_ns": [0] * len(rows),
+            "process": [0] * len(rows), "child": [child for *_, child in rows],
+            "result": [1000 + child for *_, child in rows], "flags": [17 if op == "fork" else None for op, *_ in rows],
+        }  # fmt: skip
+        arrays = []
+        for column in SCHEMAS["events"]:
+            if column.name == "op":
+                numbers = pa.array([NUMBER_OF[op] for op, *_ in rows], pa.int16())
+                arrays.append(pa.DictionaryArray.from_arrays(numbers, NAMES))
+            elif column.name in columns:
+                arrays.append(pa.array(columns[column.name], column.type))
+            else:
+                arrays.append(pa.nulls(len(rows), column.type))
+        return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS["events"])
+
+
+def _ends(rows: pa.RecordBatch | pa.Table) -> Any:
+    return rows.column("time_ns").to_numpy() + pc.fill_null(rows.column("duration_ns"), 0).to_numpy()
+
+
+def _split(batches: list[pa.RecordBatch], horizon: int) -> tuple[pa.RecordBatch | None, list[pa.RecordBatch]]:
+    """What ends by `horizon`, sorted by its end, and the rest."""
+    ready, held = [], []
+    for batch in batches:
+        done = _ends(batch) <= horizon
+        if done.all():
+            ready.append(batch)
+        elif done.any():
+            ready.append(batch.filter(pa.array(done)))
+            held.append(batch.filter(pa.array(~done)))
+        else:
+            held.append(batch)
+    if not ready:
+        return None, held
+    whole = pa.Table.from_batches(ready)
+    ordered = whole.take(pa.array(np.argsort(_ends(whole), kind="stable"))).combine_chunks()
+    return ordered.to_batches()[0], held
+
+
+def compose(
+    workload: Workload,
+    output: str | Path,
+    *,
+    given: Mapping[str, float] | None = None,
+    scale: float = 1.0,
+    seed: int = 1,
+    force: bool = False,
+) -> TraceInfo:
+    """Write the trace of a workload; see synthesise."""
+    whole = Composition(workload, given, scale, seed)
+    info = info_of(["iotrace", "replay", workload.name, "--scale", f"{scale:g}"])
+    info.working_folder = "/data"
+    with TraceWriter(output, info, force) as writer:
+        for table, batch in path_batches(whole.layout):
+            writer.append(table, batch)
+        for batch in whole.batches():
+            writer.append("events", batch)
+        writer.append_rows("processes", whole.processes())
+        info.duration_ns = whole.end_ns
+    return info

@@ -1,0 +1,352 @@
+"""Recipes: their sums, what is refused and how, that numbers have sources, that events are what arithmetic says."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from iotrace.errors import UsageError
+from iotrace.profiles import model
+from iotrace.profiles.expressions import Unclear, names_in, value_of
+from iotrace.profiles.model import DataSet, Profile, Workload, load, names_of, read
+from iotrace.profiles.numbers import numbers_of
+from iotrace.profiles.synthesise import Synthesis, synthesise
+from iotrace.profiles.totals import totals_of
+from iotrace.profiles.workload import Composition, needs_of
+from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind
+from iotrace.trace.reader import open_trace
+
+PROFILES = names_of(Profile)
+SMALL = {"width": 64.0, "height": 64.0, "movie_bytes": 300_000.0, "box": 16.0}
+KIND = {operation.name: operation.kind for operation in OPERATIONS}
+
+# sums
+
+
+def sums() -> st.SearchStrategy[str]:
+    leaf = st.sampled_from(["a", "b", "c", "0", "1"])
+    return st.recursive(
+        leaf,
+        lambda inner: st.one_of(
+            st.tuples(inner, st.sampled_from(["+", "-", "*"]), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
+            st.tuples(st.sampled_from(["min", "max"]), inner, inner).map(lambda t: f"{t[0]}({t[1]}, {t[2]})"),
+            st.tuples(st.sampled_from(["ceil", "floor", "round", "-"]), inner).map(lambda t: f"{t[0]}({t[1]})"),
+        ),
+        max_leaves=12,
+    )
+
+
+@given(sums(), st.tuples(*[st.integers(-50, 50)] * 3))
+def test_a_sum_has_the_value_that_python_gives_it(text: str, values: tuple[int, ...]) -> None:
+    numbers = dict(zip("abc", map(float, values), strict=True))
+    names: dict[str, Any] = {"ceil": math.ceil, "floor": math.floor, "round": round, "min": min, "max": max}
+    assert value_of(text, numbers) == pytest.approx(eval(text, {"__builtins__": {}}, names | numbers))
+    assert names_in(text) <= set("abc")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2 * a", "a.b", "a[0]", "open('x')", "__import__('os')", "a if b else c", "lambda: 1", "'x'", "a +", "", "True",
+     "max(a, key=b)", "a; b", "min()", "[a]"],
+)  # fmt: skip
+def test_anything_but_sums_of_names_is_refused(text: str) -> None:
+    with pytest.raises(Unclear):
+        names_in(text)
+
+
+@given(st.text(max_size=30))
+def test_no_text_does_anything_but_give_names_or_be_refused(text: str) -> None:
+    try:
+        names_in(text)
+    except Unclear:
+        return
+
+
+@pytest.mark.parametrize("text", ["a / b", "a // b", "a ** a", "a % b", "a ** (a * a)"])
+def test_a_sum_without_a_value_is_refused_and_takes_no_time(text: str) -> None:
+    with pytest.raises(Unclear):
+        value_of(text, {"a": 1e9, "b": 0.0})
+
+
+# recipes
+
+GOOD = """
+name = "x"
+title = "X"
+about = "A step."
+job_types = ["x"]
+[numbers]
+n = { value = 3, source = "somewhere" }
+[files]
+f = { path = "J1/{n}.mrc", count = "n", size = "n", exists = true }
+[[phases]]
+name = "p"
+items = "n"
+actions = [{ do = "read", file = "f", chunk = "n" }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('source = "somewhere"', 'source = " "', "x.toml: numbers.n.source: every number needs one"),
+        ('value = 3, source = "somewhere"', "value = 3", r"x.toml: numbers\[\*\]: .*`source`"),
+        ('items = "n"', 'items = "7 * n"', r"x.toml: phases\[0\].items: 7 in '7 \* n': give that number a name"),
+        ('file = "f"', 'file = "g"', r"phases\[0\].actions\[0\].file: there is no class of files 'g'"),
+        (', chunk = "n"', "", r"actions\[0\].chunk: reading 'whole' needs it"),
+        ('do = "read"', 'do = "dance"', r"phases\[0\].actions\[0\].do: Invalid enum value 'dance'"),
+        ('chunk = "n"', 'chunk = "n", how = "fast"', r"actions\[0\].how: 'fast' is no way to read: whole, sendfile"),
+        ('path = "J1', 'path = "../J1', "files.f.path: a path below the project's folder"),
+        ('name = "x"', 'nam = "x"', "x.toml: .*"),
+        ("[numbers]", "[numbers", "x.toml is no TOML"),
+        ('["x"]', "[]", "job_types: at least one"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_file_key_and_reason(old: str, new: str, said: str) -> None:
+    assert read(Profile, GOOD, "x.toml").name == "x"
+    with pytest.raises(UsageError, match=said) as raised:
+        read(Profile, GOOD.replace(old, new, 1), "x.toml")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_recipe_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no profile 'clas-2d': choose ab-initio, class-2d"):
+        load(Profile, "clas-2d")
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        load(Profile, tmp_path / "mine.toml")
+    (tmp_path / "own.toml").write_text(GOOD)
+    assert load(Profile, tmp_path / "own.toml").title == "X"
+
+
+def test_there_is_a_recipe_for_each_of_the_twelve_steps_and_for_live_and_the_cache() -> None:
+    profiles = [load(Profile, name) for name in PROFILES]
+    assert sorted(one.step for one in profiles if one.step) == list(range(1, 13))
+    keys = {key for one in profiles for key in one.job_types}
+    assert keys >= {
+        "import_movies", "patch_motion_correction_multi", "patch_ctf_estimation_multi", "curate_exposures_v2",
+        "blob_picker_gpu", "template_picker_gpu", "inspect_picks_v2", "extract_micrographs_multi", "class_2D_new",
+        "select_2D", "homo_abinit", "nonuniform_refine_new", "local_resolution",
+    }  # fmt: skip
+    assert {"live", "ssd-cache"} <= set(PROFILES)
+
+
+@pytest.mark.parametrize("name", [*names_of(DataSet)])
+def test_every_profile_has_all_numbers_with_every_data_set(name: str) -> None:
+    dataset = load(DataSet, name)
+    for one in PROFILES:
+        totals = totals_of(load(Profile, one), numbers_of(load(Profile, one), dataset))
+        assert totals.bytes_written > 0
+        assert sum(totals.calls.values()) > 0
+
+
+def test_no_number_of_any_recipe_lacks_a_source() -> None:
+    kinds: list[Any] = [Profile, DataSet, Workload]
+    shipped: list[Any] = [load(kind, name) for kind in kinds for name in names_of(kind)]
+    numbers = [number for recipe in shipped for number in recipe.numbers.values()]
+    numbers += model.common_numbers().values()
+    assert len(numbers) > 80
+    assert all(len(number.source) >= 10 for number in numbers)
+
+
+def test_counts_scale_and_sizes_do_not() -> None:
+    profile, dataset = load(Profile, "extract-particles"), load(DataSet, "empiar-10288")
+    whole, part = (numbers_of(profile, dataset, None, scale).values for scale in (1.0, 0.01))
+    assert part["movies"] == math.ceil(whole["movies"] / 100)
+    assert part["particles"] == math.ceil(whole["particles"] / 100)
+    for name in ("movie_bytes", "box", "particle_bytes", "micrograph_bytes", "read_chunk", "seconds_a_micrograph"):
+        assert part[name] == whole[name]
+
+
+def test_numbers_that_need_each_other_and_unknown_ones_are_told() -> None:
+    profile = read(
+        Profile, GOOD.replace("n = { value = 3,", 'm = { value = "n", source = "s" }\nn = { value = "m",'), "x"
+    )
+    with pytest.raises(UsageError, match="numbers m → n → m need each other"):
+        numbers_of(profile, load(DataSet, "own"))
+    with pytest.raises(UsageError, match=r"--set bx: there is no such number here; known are .*box"):
+        numbers_of(None, load(DataSet, "own"), {"bx": 1})
+    with pytest.raises(UsageError, match="--scale 0"):
+        numbers_of(None, load(DataSet, "own"), None, 0.0)
+
+
+def test_bytes_of_empiar_10288_are_those_that_follow_by_arithmetic() -> None:
+    dataset = load(DataSet, "empiar-10288")
+
+    def totals(name: str) -> Any:
+        profile = load(Profile, name)
+        return totals_of(profile, numbers_of(profile, dataset))
+
+    near = pytest.approx
+    assert totals("patch-motion-correction").bytes_read == near(476e9, rel=0.02)
+    assert totals("patch-motion-correction").bytes_written == near(314e9, rel=0.02)
+    assert totals("patch-ctf-estimation").bytes_read == near(157e9, rel=0.02)
+    assert totals("pick-particles").bytes_read == near(124e9, rel=0.02)
+    assert totals("extract-particles").bytes_read == near(124e9, rel=0.02)
+    assert totals("extract-particles").bytes_written == near(455e9, rel=0.02)
+    assert totals("ssd-cache").bytes_written == near(455e9, rel=0.02)
+    assert totals("patch-motion-correction").made_files >= 13_780
+
+
+# events
+
+
+def frame(name: str, seed: int = 1, scale: float = 0.0005, **more: float) -> tuple[Synthesis, Any]:
+    profile = load(Profile, name)
+    job = Synthesis(profile, numbers_of(profile, load(DataSet, "empiar-10288"), SMALL | more, scale), seed)
+    return job, pa.Table.from_batches(job.batches()).to_pandas()
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_events_are_those_that_the_arithmetic_counts(name: str) -> None:
+    job, events = frame(name)
+    totals = totals_of(job.profile, job.numbers)
+    counted = Counter(events["op"])
+    random = any(action.do == "boxes" for phase in job.profile.phases for action in phase.actions)
+    expected = totals.calls
+    for op in set(counted) | set(expected):
+        loose = random and op in ("openat", "close", "read")
+        assert counted[op] == pytest.approx(expected[op], rel=0.2 if loose else 0), op
+    kinds = events["op"].map(KIND)
+    moved = events["result"].where(events["result"] > 0, 0)
+    read_bytes = moved[kinds.isin([Kind.READ, Kind.COPY])].sum()
+    written = moved[(kinds == Kind.WRITE) | ((kinds == Kind.COPY) & events["other_file"].notna())].sum()
+    assert read_bytes == pytest.approx(totals.bytes_read, rel=0.02 if random else 0)
+    assert written == totals.bytes_written
+    # a worker with the most items ends last; think times lie 10 % around the recipe's
+    assert job.end_ns / 1e9 == pytest.approx(totals.think_s, rel=0.35, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["patch-motion-correction", "class-2d", "ssd-cache", "inspect-picks"])
+def test_every_opening_is_used_between_its_open_and_its_close_and_within_its_file(name: str) -> None:
+    job, events = frame(name)
+    sizes = {one.first + n: one.size for one in job.layout.classes if one.exists for n in range(one.count)}
+    for _, of in events[events["open"].notna()].groupby("open"):
+        ordered = of.sort_values("time_ns")
+        assert ordered["op"].iloc[0] == "openat"
+        assert ordered["op"].iloc[-1] == "close"
+        assert ordered["op"].isin(["openat", "close"]).sum() == 2
+        assert of["thread"].nunique() == of["file"].nunique() == 1
+    reads = events[events["op"].isin(["read", "pread64", "sendfile"]) & events["file"].isin(sizes)]
+    ends = reads["offset"] + reads["result"]
+    assert (ends <= reads["file"].map(sizes)).all()
+    for _, of in events[events["op"] != "mmap.fault"].groupby("thread"):
+        ordered = of.sort_values("time_ns")
+        assert (ordered["time_ns"].iloc[1:].to_numpy() >= (ordered["time_ns"] + ordered["duration_ns"])[:-1]).all()
+
+
+def test_the_same_seed_gives_the_same_events_and_another_one_others() -> None:
+    one, again, other = (frame("class-2d", seed)[1] for seed in (1, 1, 2))
+    assert one.equals(again)
+    assert not one["offset"].equals(other["offset"])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 30), st.integers(1, 40))
+def test_random_boxes_are_of_the_chosen_number_and_lie_in_their_stacks(stacks: int, reads: int, particles: int) -> None:
+    boxes = '{ do = "boxes", file = "f", reads = "reads", box = "box", header = "mrc_header", how = "pread" }'
+    text = GOOD.replace('{ do = "read", file = "f", chunk = "n" }', boxes)
+    text = text.replace('size = "n"', 'size = "mrc_header + stack_particles * box"')
+    text = text.replace("[numbers]", '[numbers]\nreads = { value = 1, source = "here" }')
+    chosen = {"n": stacks, "reads": reads, "micrographs": stacks, "particles": particles, "box": 100}
+    profile, dataset = read(Profile, text, "x"), load(DataSet, "empiar-10288")
+    job = Synthesis(profile, numbers_of(profile, dataset, chosen))
+    events = pa.Table.from_batches(job.batches()).to_pandas()
+    of_boxes = events[events["op"] == "pread64"]
+    assert len(of_boxes) == stacks * reads
+    assert ((of_boxes["offset"] - 1024) % 100 == 0).all()
+    assert ((of_boxes["offset"] - 1024) // 100 < math.ceil(particles / stacks)).all()
+    headers = events[events["op"] == "read"]
+    assert (headers["offset"] == 0).all()
+    assert len(headers) == (events["op"] == "openat").sum() == (events["op"] == "close").sum()
+
+
+def test_a_synthesised_trace_is_one_that_readers_take(tmp_path: Path) -> None:
+    profile, dataset = load(Profile, "import-movies"), load(DataSet, "empiar-10288")
+    info = synthesise(profile, dataset, tmp_path / "T.iotrace", given=SMALL, scale=0.001)
+    trace = open_trace(tmp_path / "T.iotrace")
+    assert trace.info.complete
+    assert trace.info.events == info.events == len(trace.events())
+    assert trace.info.unseen[0].startswith("durations are nominal")
+    assert trace.table("processes").column("job_type").to_pylist() == ["import_movies"]
+    with pytest.raises(Exception, match="exists already"):
+        synthesise(profile, dataset, tmp_path / "T.iotrace")
+
+
+# workloads
+
+
+def test_jobs_keep_the_order_of_their_steps_and_lanes_run_one_at_a_time() -> None:
+    workload = load(Workload, "reference-architecture")
+    whole = Composition(workload, {"users": 3, "lanes": 2} | SMALL, 0.0003)
+    events = pa.Table.from_batches(whole.batches()).to_pandas()
+    assert whole.events == len(events)
+    processes = {row["process"]: row for row in whole.processes()}
+    assert len(processes) == 1 + 3 * 12 + 1
+    spans = {
+        number: (of["time_ns"].min(), (of["time_ns"] + of["duration_ns"].fillna(0)).max())
+        for number, of in events[events["process"] > 0].groupby("process")
+    }
+    steps = list(workload.steps)
+    for user in range(3):
+        mine = [spans[1 + user * 12 + k] for k in range(12)]
+        assert all(before[1] <= after[0] for before, after in pairwise(mine))
+        assert processes[1 + user * 12]["user"] == f"user{user + 1:02d}"
+    assert len(steps) == 12
+    for lane in ("lane 1", "lane 2"):
+        own = sorted(spans[number] for number, row in processes.items() if row.get("slurm_job") == lane)
+        assert len(own) > 5
+        assert all(before[1] <= after[0] for before, after in pairwise(own))
+    assert [row["slurm_job"] for row in processes.values() if row.get("user") == "live01"] == ["live"]
+    ends = events["time_ns"] + events["duration_ns"].fillna(0)
+    assert (np.diff(ends[events["op"] != "mmap.fault"]) >= 0).mean() > 0.99
+    # a lane waits for the job that it forked, and for those that come before it
+    forks, waits = (events[events["op"] == op] for op in ("fork", "wait"))
+    assert len(forks[forks["process"] == 0]) == 37
+    assert set(waits["child"]) == set(range(1, 38))
+
+
+def test_what_one_job_makes_is_what_the_next_one_reads() -> None:
+    whole = Composition(load(Workload, "single-user"), SMALL, 0.0003)
+    made = {one.text: one for one in whole.layout.classes}
+    aligned = made["/data/user01/CS-project/J2/motioncorrected/{n}_patch_aligned.mrc"]
+    assert not aligned.exists
+    readers = [job for job in whole._jobs if any(one.first == aligned.first for one in job.layout.classes)]
+    assert [job.step.name for job in readers] == ["motion", "ctf"]
+    assert made["/data/user01/raw/session/{n}.tif"].exists
+
+
+def test_a_workload_says_what_it_needs_and_refuses_what_makes_no_sense() -> None:
+    workload = load(Workload, "reference-architecture")
+    needs = needs_of(workload)
+    assert (needs.users, needs.lanes, needs.total_jobs, needs.most_jobs) == (10, 5, 121, 6)
+    motion = next(totals for name, _, totals in needs.jobs if name == "motion")
+    assert motion.bytes_read == pytest.approx(476e9, rel=0.02)
+    assert needs_of(workload, {"users": 2.0}).users == 2
+    with pytest.raises(UsageError, match="--set user: no step of reference-architecture"):
+        needs_of(workload, {"user": 2.0})
+    text = (Path(model.__file__).parent / "workloads" / "single-user.toml").read_text()
+    text = text.replace(
+        '[steps.import]\nprofile = "import-movies"', '[steps.import]\nprofile = "import-movies"\nafter = ["post"]'
+    )
+    with pytest.raises(UsageError, match="wait for each other"):
+        needs_of(read(Workload, text, "circle.toml"))
+    with pytest.raises(UsageError, match=r"steps.motion.after: there is no step 'imports'"):
+        read(Workload, text.replace('after = ["import"]', 'after = ["imports"]'), "x.toml")
+
+
+def test_operations_of_templates_exist_on_all_architectures() -> None:
+    for name in PROFILES:
+        _, events = frame(name)
+        for op in set(events["op"]) - {"fork", "mmap.fault"}:
+            numbers = OPERATIONS[NUMBER_OF[op]]
+            assert numbers.name == op
+            assert numbers.aarch64 is not None or op == "fcntl.lock", op
