@@ -26,6 +26,10 @@ _PHASE_COLUMNS: Final = (
     Column("phase", align="left", stretch=True), Column("items"), Column("threads"), Column("calls"), Column("read"),
     Column("written"), Column("think time"),
 )  # fmt: skip
+_SCORE_COLUMNS: Final = (
+    Column("measure", align="left", stretch=True), Column("recorded"), Column("fitted"), Column("apart"),
+    Column("bound"), Column("within"),
+)  # fmt: skip
 _JOB_COLUMNS: Final = (
     Column("step", align="left", stretch=True), Column("jobs"), Column("files"), Column("needs"), Column("reads"),
     Column("writes"), Column("data calls"), Column("metadata"), Column("think time"),
@@ -33,7 +37,7 @@ _JOB_COLUMNS: Final = (
 
 
 def profile(
-    action: Literal["list", "show", "plan", "synthesise"],
+    action: Literal["list", "show", "plan", "synthesise", "fit"],
     name: str | None = None,
     /,
     *,
@@ -41,6 +45,7 @@ def profile(
     set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     scale: float = 1.0,
     seed: int = 1,
+    map: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -54,15 +59,16 @@ def profile(
     iotrace profile show patch-motion-correction
     iotrace profile plan reference-architecture
     iotrace profile synthesise class-2d --scale 0.001 -o class-2d.iotrace
+    iotrace profile fit T.iotrace -o mine.toml
     ```
 
     Parameters
     ----------
     action
         list: all recipes. show: one, with its numbers and their sources. plan: what a recipe or a workload asks for, by
-        arithmetic. synthesise: make a trace.
+        arithmetic. synthesise: make a trace. fit: make a recipe from a recording, and say how well it stands for it.
     name
-        A recipe that `iotrace profile list` names, or the path of a .toml.
+        A recipe that `iotrace profile list` names, or the path of a .toml; for fit the folder of a trace.
     dataset
         The data set whose numbers are taken, or the path of a .toml.
     set
@@ -71,8 +77,11 @@ def profile(
         Multiply counts (movies, particles, …) by this; sizes of files and of calls stay.
     seed
         The same seed makes the same trace.
+    map
+        For fit: folder of the recorded machine whose files count; may be given again. By default the command's working
+        folder.
     output
-        Folder of the trace to make; by default the recipe's name with .iotrace.
+        Folder of the trace to make, by default the recipe's name with .iotrace; for fit the .toml.
     force
         Replace a trace that stands there already.
     json
@@ -82,6 +91,8 @@ def profile(
         return _list(json)
     if name is None:
         raise UsageError(f"{action} which recipe? `iotrace profile list` names them.")
+    if action == "fit":
+        return _fit(Path(name), map or [], output, force, json)
     given = given_numbers(set or [])
     if name in names_of(Workload) or _is_workload(name):
         if action == "synthesise":
@@ -110,6 +121,53 @@ def _say_made(info: TraceInfo, target: Path, json: bool) -> None:
     print(f"{count_text(info.events)} operations in {duration_text(info.duration_ns)} → {target}", file=sys.stderr)
     if json:
         print(json_module.dumps({"events": info.events, "duration_s": info.duration_ns / 1e9, "trace": str(target)}))
+
+
+def _fit(folder: Path, prefixes: list[str], output: Path | None, force: bool, json: bool) -> None:
+    """Fit, make a trace of the fitted profile, and compare the two."""
+    import tempfile
+
+    from iotrace.profiles.fit import fit
+    from iotrace.profiles.score import score
+    from iotrace.profiles.sessions import sessions_of
+    from iotrace.profiles.synthesise import synthesise
+    from iotrace.trace.reader import open_trace
+
+    trace = open_trace(folder)
+    prefixes = prefixes or [trace.info.working_folder]
+    target = output or Path(f"{folder.name.removesuffix('.iotrace')}.toml")
+    if target.exists() and not force:
+        raise UsageError(f"{target} exists already: choose another name with -o, or --force to replace it.")
+    fitted, text = fit(trace, prefixes, target.stem)
+    try:
+        target.write_text(text)
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written: {error.strerror}.") from None
+    with tempfile.TemporaryDirectory(prefix="iotrace-fit-") as place:
+        synthesise(fitted, load(DataSet, "own"), Path(place) / "fitted.iotrace")
+        made = open_trace(Path(place) / "fitted.iotrace")
+        measures = score(sessions_of(trace, prefixes), sessions_of(made, ["/data/CS-project"]))
+    within = sum(measure.within for measure in measures)
+    if json:
+        rows = [
+            {
+                "measure": one.name, "recorded": one.recorded, "fitted": one.fitted, "apart": one.apart,
+                "bound": one.bound, "within": one.within,
+            }
+            for one in measures
+        ]  # fmt: skip
+        print(json_module.dumps({"profile": str(target), "within": within, "of": len(measures), "measures": rows}))
+        return
+    out = console()
+    rows_: list[list[str | Cell]] = [
+        [
+            one.name, f"{one.recorded:,.4g}", f"{one.fitted:,.4g}", f"{one.apart:.1%}", f"{one.bound:.0%}",
+            "yes" if one.within else Cell("no", "bold red"),
+        ]
+        for one in measures
+    ]  # fmt: skip
+    show(out, table(_SCORE_COLUMNS, rows_, out.width))
+    show(out, printable(f"{within} of {len(measures)} measures within their bounds → {target}"))
 
 
 def given_numbers(words: list[str]) -> dict[str, float]:
@@ -199,8 +257,10 @@ def _show(recipe: Profile, numbers: Numbers, json: bool) -> None:
             words += [action.file, f"to {action.to}" if action.to else ""]
             details = {
                 field: getattr(action, field)
-                for field in ("bytes", "chunk", "reads", "box", "header", "seconds", "busy")
-                if getattr(action, field) and (field != "busy" or action.do == "think")
+                for field in ("bytes", "chunk", "reads", "box", "header", "seconds", "busy", "times")
+                if getattr(action, field)
+                and (field != "busy" or action.do == "think")
+                and (field != "times" or action.times != "1")
             }
             words.append(", ".join(f"{field} {text}" for field, text in details.items()))
             show(out, printable("  " + " ".join(filter(None, words))))

@@ -19,14 +19,15 @@ from iotrace.errors import UsageError
 from iotrace.profiles.expressions import Unclear, names_in
 
 Do = Literal[
-    "read", "write", "append", "copy", "stat", "list", "symlink", "mkdir", "unlink", "think", "boxes"
+    "read", "write", "append", "copy", "stat", "list", "symlink", "mkdir", "unlink", "think", "boxes",
+    "open",
 ]  # fmt: skip
 HOW: Final = {
     "read": ("whole", "sendfile", "mmap", "header"), "write": ("whole", "rename"), "append": ("plain", "locked"),
     "copy": ("sendfile", "copy_file_range"), "boxes": ("read", "pread"),
 }  # fmt: skip
 """Ways of doing what can be done in several, the first by default."""
-SUMS: Final = ("chunk", "bytes", "header", "reads", "box", "seconds", "busy")
+SUMS: Final = ("chunk", "bytes", "header", "reads", "box", "seconds", "busy", "times", "seeks")
 
 
 class Number(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -72,11 +73,12 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     Attributes
     ----------
     do, how: see HOW; file: the class of files: item i of n uses file i·count//n; to: the second one (copy, symlink).
-    chunk: bytes of each call; bytes: how many are written (append, write) or read (header).
+    chunk: bytes of each call; bytes: how many are written (append, write) or read (header; whole: the first so many).
     boxes: `reads` pieces of `box` bytes at random places of random files, behind a header of `header` bytes that is
     read again each time a file is opened.
     seconds: time until the next call, of which the share `busy` is CPU time.
-    sync: fsync before the close.
+    times: how often it is done for each item, one time after another; seeks: calls of lseek that move nothing, behind
+    each opening; sync: fsync before the close.
     """
 
     do: Do
@@ -90,6 +92,8 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     box: str = ""
     seconds: str = ""
     busy: str = "1"
+    times: str = "1"
+    seeks: str = "0"
     sync: bool = False
 
     @property
@@ -262,7 +266,8 @@ def _profile_faults(profile: Profile) -> Iterator[tuple[str, str]]:
 _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "read": ("file",), "write": ("file", "bytes", "chunk"), "append": ("file", "bytes"),
     "copy": ("file", "to", "chunk"), "stat": ("file",), "list": ("file",), "symlink": ("file", "to"),
-    "mkdir": ("file",), "unlink": ("file",), "think": ("seconds",), "boxes": ("file", "reads", "box", "header"),
+    "mkdir": ("file",), "unlink": ("file",), "open": ("file",), "think": ("seconds",),
+    "boxes": ("file", "reads", "box", "header"),
 }  # fmt: skip
 
 

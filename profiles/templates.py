@@ -93,7 +93,8 @@ def template_of(profile: Profile, phase: Phase, numbers: Numbers, where: str) ->
             result.before_boxes, result.busy, result.idle = (result.busy, result.idle), 0, 0
             boxes_first = not len(result)
         else:
-            _ADD[action.do](result, action, profile, numbers, order, at)
+            for _ in range(numbers.count(action.times, f"{at}.times")):
+                _ADD[action.do](result, action, profile, numbers, order, at)
     # what comes last is before the next item's first call
     if boxes_first:
         result.before_boxes = result.before_boxes[0] + result.busy, result.before_boxes[1] + result.idle
@@ -117,11 +118,19 @@ def _pieces(total: int, chunk: int) -> list[tuple[int, int]]:
     return [(at, min(chunk, total - at)) for at in range(0, total, chunk)]
 
 
+def _seek(result: Template, action: Action, numbers: Numbers, at: str, on: dict[str, int]) -> None:
+    for _ in range(numbers.count(action.seeks, f"{at}.seeks")):
+        result.call("lseek", offset=0, flags=os.SEEK_CUR, result=0, **on)
+
+
 def _read(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
     file, slot = order[action.file], result.open()
     size = numbers.count(profile.files[action.file].size, f"{at}.file")
+    if action.bytes and action.way != "header":
+        size = min(size, numbers.count(action.bytes, f"{at}.bytes"))
     on = {"file": file, "slot": slot}
     result.call("openat", flags=os.O_RDONLY | _O, mode=0, **on)
+    _seek(result, action, numbers, at, on)
     if action.way == "header":
         asked = numbers.count(action.bytes, f"{at}.bytes")
         result.call("read", offset=0, size=asked, result=min(asked, size), moved=min(asked, size), **on)
@@ -156,6 +165,7 @@ def _write(result: Template, action: Action, profile: Profile, numbers: Numbers,
     temporary = int(action.way == "rename")
     on = {"file": file, "slot": slot, "temporary": temporary}
     result.call("openat", flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O, mode=0o644, **on)
+    _seek(result, action, numbers, at, on)
     chunk = numbers.count(action.chunk, f"{at}.chunk")
     for offset, part in _pieces(numbers.count(action.bytes, f"{at}.bytes"), chunk):
         result.call("write", offset=offset, size=part, result=part, moved=part, **on)
@@ -170,6 +180,7 @@ def _append(result: Template, action: Action, profile: Profile, numbers: Numbers
     on = {"file": order[action.file], "slot": result.open()}
     size = numbers.count(action.bytes, f"{at}.bytes")
     result.call("openat", flags=os.O_WRONLY | os.O_CREAT | os.O_APPEND | _O, mode=0o644, **on)
+    _seek(result, action, numbers, at, on)
     locked = action.way == "locked"
     if locked:
         result.call("fcntl.lock", offset=0, size=0, flags=_SETLKW, mode=_WRLCK, **on)
@@ -223,7 +234,13 @@ def _unlink(result: Template, action: Action, profile: Profile, numbers: Numbers
     result.call("unlinkat", file=order[action.file], flags=0)
 
 
+def _open(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
+    on = {"file": order[action.file], "slot": result.open()}
+    result.call("openat", flags=os.O_RDONLY | _O, mode=0, **on)
+    result.call("close", **on)
+
+
 _ADD: Final = {
     "read": _read, "write": _write, "append": _append, "copy": _copy, "stat": _stat, "list": _list,
-    "symlink": _symlink, "mkdir": _mkdir, "unlink": _unlink,
+    "symlink": _symlink, "mkdir": _mkdir, "unlink": _unlink, "open": _open,
 }  # fmt: skip

@@ -1,0 +1,91 @@
+"""How well a fitted profile stands for its recording: both as traces, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from iotrace.profiles.sessions import Sessions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DATA: Final = ("read", "write", "copy")
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One measure: of the recording, of the profile, how far they are apart, and how far they may be."""
+
+    name: str
+    recorded: float
+    fitted: float
+    apart: float
+    bound: float
+
+    @property
+    def within(self) -> bool:
+        """Whether it is near enough."""
+        return self.apart <= self.bound
+
+
+def score(recorded: Sessions, fitted: Sessions) -> list[Measure]:
+    """Measures of two traces on the files that count; `apart` is a share of the recorded value, or a distance."""
+    pairs = []
+    for name, bound in (("calls", 0.2), ("read", 0.1), ("written", 0.1)):
+        before, now = (float(one.rows[name].sum()) for one in (recorded, fitted))
+        pairs.append(_ratio("calls" if name == "calls" else f"bytes {name}", before, now, bound))
+    opens = [_opens_per_file(one.rows) for one in (recorded, fitted)]
+    pairs.append(_ratio("opens a file", opens[0], opens[1], 0.15))
+    sizes = [_sizes(one.rows) for one in (recorded, fitted)]
+    pairs.append(Measure("sizes of data calls", np.median(sizes[0]), np.median(sizes[1]), _distance(*sizes), 0.35))
+    mixes = [_mix(one.rows) for one in (recorded, fitted)]
+    kinds = set(mixes[0]) | set(mixes[1])
+    apart = sum(abs(mixes[0].get(kind, 0.0) - mixes[1].get(kind, 0.0)) for kind in kinds) / 2
+    stat = [mix.get("stat", 0.0) for mix in mixes]
+    pairs.append(Measure("mix of what is done (share of stat)", stat[0], stat[1], apart, 0.1))
+    pairs.append(_ratio("threads at a time", _threads(recorded), _threads(fitted), 0.5))
+    pairs.append(_ratio("seconds", recorded.makespan_ns / 1e9, fitted.makespan_ns / 1e9, 0.25))
+    return pairs
+
+
+def _ratio(name: str, recorded: float, fitted: float, bound: float) -> Measure:
+    apart = abs(fitted - recorded) / recorded if recorded else float(fitted != 0)
+    return Measure(name, recorded, fitted, apart, bound)
+
+
+def _opens_per_file(rows: pd.DataFrame) -> float:
+    opened = rows[~rows["do"].isin(["stat", "unlink", "mkdir", "symlink"])]
+    return len(opened) / max(1, opened["file"].nunique())
+
+
+def _sizes(rows: pd.DataFrame) -> Any:
+    """Mean size of the data calls of each session, once for each call."""
+    data = rows[(rows["pieces"] > 0) & (rows["how"] != "mmap") & (rows["read"] + rows["written"] > 0)]
+    if data.empty:
+        return np.zeros(1)
+    mean = (data["read"] + data["written"]) / data["pieces"]
+    return np.repeat(mean.to_numpy("float64"), data["pieces"].to_numpy("int64"))
+
+
+def _distance(one: Any, other: Any) -> float:
+    """Largest difference of the shares below any size, sizes within a tenth of each other counted as equal."""
+    grid = np.unique(np.round(np.log(np.maximum(np.r_[one, other], 1)) / np.log(1.5)))
+    shares = [
+        np.searchsorted(np.sort(np.log(np.maximum(values, 1)) / np.log(1.5)), grid + 0.5) / len(values)
+        for values in (one, other)
+    ]
+    return float(np.abs(shares[0] - shares[1]).max())
+
+
+def _mix(rows: pd.DataFrame) -> dict[str, float]:
+    shares = rows["do"].value_counts(normalize=True)
+    return {str(do): float(share) for do, share in zip(shares.index.tolist(), shares.tolist(), strict=True)}
+
+
+def _threads(found: Sessions) -> float:
+    """Mean number of threads that were between their first and last call."""
+    active = found.rows.groupby("thread").agg(begin=("begin", "min"), end=("end", "max"))
+    return float((active["end"] - active["begin"]).sum()) / max(1, found.makespan_ns)
