@@ -78,6 +78,10 @@ bench-fidelity: setup ## how well a replay predicts real programs on XFS, CephFS
 bench-plan: setup ## seconds and memory of the plans of traces of 1 M and 10 M events
 	$(BIN)/python tests/bench/bench_plan.py
 
+.PHONY: bench-profiles
+bench-profiles: setup ## events per second of profile synthesise and fit
+	$(BIN)/python tests/bench/bench_profiles.py
+
 .PHONY: bench-writer
 bench-writer: setup ## events per second into Parquet on one core, and bytes an event, beside pyarrow's writer
 	$(BIN)/python tests/bench/bench_writer.py
