@@ -19,9 +19,8 @@ from pathlib import Path
 def run(*words: str, cwd: Path) -> tuple[dict[str, float], float, float]:
     """A command's JSON, its seconds and the largest resident set of the commands so far, in GB."""
     begin = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "iotrace", "profile", *words, "--json"], cwd=cwd, check=True, capture_output=True, text=True
-    )  # fmt: skip
+    command = [sys.executable, "-m", "iotrace", "profile", *words, "--json"]
+    done = subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     return json.loads(done.stdout), time.monotonic() - begin, peak
 
