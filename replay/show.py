@@ -26,8 +26,10 @@ _STEP_COLUMNS: Final = (
 )  # fmt: skip
 _JOB_COLUMNS: Final = (
     Column("lane", align="left"), Column("step", align="left", stretch=True), Column("jobs"), Column("median"),
-    Column("slowest"), Column("in all"), Column("I/O wait"), Column("bytes"), Column("errors"),
+    Column("slowest"), Column("I/O wait"), Column("errors"), Column("in all"), Column("bytes"),
 )  # fmt: skip
+_WIDE: Final = 100
+"""In a narrower terminal the last two of them are left out: names of steps need the room."""
 _RUN_COLUMNS: Final = (
     Column("run"), Column("on", align="left", stretch=True), Column("took"), Column("read/s"), Column("written/s"),
     Column("ops/s"), Column("metadata/s"), Column("errors"),
@@ -112,7 +114,8 @@ def _print_run(run: Run, info: ResultInfo, out: Console, numbered: bool) -> None
     show(out, table(_COLUMNS, rows, out.width))
     if len(run.jobs) > 1:
         show(out, "")
-        show(out, table(_JOB_COLUMNS, job_rows(run), out.width))
+        columns = _JOB_COLUMNS if out.width >= _WIDE else _JOB_COLUMNS[:-2]
+        show(out, table(columns, [row[: len(columns)] for row in job_rows(run)], out.width))
     if len(run.by_step) > 1:
         show(out, "")
         show(out, table(_STEP_COLUMNS, step_rows(run), out.width))
@@ -183,9 +186,8 @@ def job_rows(run: Run) -> list[list[str | Cell]]:
         rows.append(
             [
                 printable(name) if name != lane else "", printable(step or "(no step)"), str(len(jobs)),
-                _seconds(median(times)), _seconds(times[-1]), _seconds(sum(times)),
-                _seconds(sum(job.io_s for job in jobs)), bytes_text(moved),
-                Cell(count_text(errors), "bold red" if errors else "dim"),
+                _seconds(median(times)), _seconds(times[-1]), _seconds(sum(job.io_s for job in jobs)),
+                Cell(count_text(errors), "bold red" if errors else "dim"), _seconds(sum(times)), bytes_text(moved),
             ]
         )  # fmt: skip
         lane = name
