@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from iotrace.errors import UsageError
 from iotrace.profiles.model import DataSet, Profile, Workload, load, names_of
-from iotrace.profiles.numbers import Numbers, numbers_of
+from iotrace.profiles.numbers import Numbers, given_numbers, numbers_of
 from iotrace.terminal import Cell, Column, console, paragraph, printable, show, table
 from iotrace.units import bytes_text, count_text, duration_text
 
@@ -168,21 +168,6 @@ def _fit(folder: Path, prefixes: list[str], output: Path | None, force: bool, js
     ]  # fmt: skip
     show(out, table(_SCORE_COLUMNS, rows_, out.width))
     show(out, printable(f"{within} of {len(measures)} measures within their bounds → {target}"))
-
-
-def given_numbers(words: list[str]) -> dict[str, float]:
-    """Numbers of --set NAME=VALUE."""
-    found = {}
-    for word in words:
-        name, _, text = word.partition("=")
-        try:
-            value = float(text)
-        except ValueError:
-            raise UsageError(f"--set {word}: write it as NAME=NUMBER, such as movies=500.") from None
-        if not 0 <= value < 1e18:
-            raise UsageError(f"--set {word}: a number from 0 on.")
-        found[name] = value
-    return found
 
 
 def _is_workload(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from iotrace.errors import UsageError
@@ -39,6 +39,26 @@ class Numbers:
     def count(self, text: str, key: str = "") -> int:
         """A sum as a whole number of things, at least 0, rounded up."""
         return max(0, math.ceil(self.of(text, key) - 1e-9))
+
+
+def given_numbers(words: Sequence[str]) -> dict[str, float]:
+    """Numbers of --set NAME=VALUE.
+
+    Raises
+    ------
+    UsageError: a word is not of that form.
+    """
+    found = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            raise UsageError(f"--set {word}: write it as NAME=NUMBER, such as movies=500.") from None
+        if not 0 <= value < 1e18:
+            raise UsageError(f"--set {word}: a number from 0 on.")
+        found[name] = value
+    return found
 
 
 def numbers_of(

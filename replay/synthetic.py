@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from iotrace.errors import TraceError, UsageError
-from iotrace.profiles.command import given_numbers
 from iotrace.profiles.model import DataSet, Profile, Workload, load, names_of
+from iotrace.profiles.numbers import given_numbers
 from iotrace.profiles.synthesise import synthesise
 from iotrace.profiles.workload import compose
 
