@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,7 +21,6 @@ from iotrace.replay.sharing import shared
 from iotrace.replay.sight import Sights
 from iotrace.replay.verify import Checks, findings_of
 from iotrace.trace.reader import Trace
-from iotrace.trace.texts import path_bytes
 from iotrace.units import bytes_text
 
 NAMED_MAX: Final = 10
@@ -97,20 +95,15 @@ def verified(checks: Sequence[Check]) -> Verified | None:
     """What the users of a run found, for a result; None of none."""
     if not checks:
         return None
-    found = Verified()
+    every = findings_of([words for check in checks for words in check.found])
     named: list[str] = []
     for user, check in enumerate(checks):
-        findings = findings_of(list(check.found))
-        name = _names(check.verification.trace) if findings.named else "file {}".format
-        whose = f"user {user + 1}: " if len(checks) > 1 else ""
-        named += [whose + one.text(name) for one in findings.named]
-        wrong = Counter(found.wrong)
-        wrong.update(findings.wrong)
-        found = Verified(
-            dict(wrong), found.checked_bytes + findings.checked_bytes,
-            found.unchecked_bytes + findings.unchecked_bytes, named[:NAMED_MAX],
-        )  # fmt: skip
-    return found
+        wrong = findings_of(list(check.found)).named
+        if wrong and len(named) < NAMED_MAX:
+            name = _names(check.verification.trace)
+            whose = f"user {user + 1}: " if len(checks) > 1 else ""
+            named += [whose + one.text(name) for one in wrong]
+    return Verified(every.wrong, every.checked_bytes, every.unchecked_bytes, named[:NAMED_MAX])
 
 
 def _names(trace: Trace) -> Callable[[int], str]:
@@ -119,8 +112,6 @@ def _names(trace: Trace) -> Callable[[int], str]:
 
     def name(file: int) -> str:
         path = int(tables.file_path[file]) if 0 <= file < len(tables.file_path) else -1
-        if path < 0:
-            return f"file {file}"
-        return path_bytes(tables.path_text[path]).decode("utf-8", "backslashreplace")
+        return tables.name_of_path(path) or f"file {file}"
 
     return name

@@ -161,6 +161,12 @@ class Tables:
     process_step: list[str]
     process_job: list[tuple[str, ...]]
 
+    def name_of_path(self, path: int) -> str:
+        """A recorded name for people, what is not UTF-8 escaped; "" for a number that no table holds."""
+        if not 0 <= path < len(self.path_text):
+            return ""
+        return path_bytes(self.path_text[path]).decode("utf-8", "backslashreplace")
+
 
 LABELS: Final = ("user", "project", "job", "step", "slurm_job")
 

@@ -68,7 +68,8 @@ class Clone:
 
 @dataclass(slots=True)
 class Outcome:
-    """What the kernels wrote: for each row start, duration (ns) and result; wall and CPU time."""
+    """What the kernels wrote: for each row start, duration (ns), result and, where it is looked at, wrong blocks read;
+    wall and CPU time; when each lane ended, (lanes,)."""
 
     started: Any
     took: Any
@@ -80,7 +81,6 @@ class Outcome:
     root_bytes: int
     lane_ended_ns: Any
     wrong_blocks: Any = None
-    """When each lane ended, (lanes,)."""
 
     @property
     def ops(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -119,8 +119,8 @@ def _groups() -> Iterator[Path]:
             folder = folder.parent
 
 
-def _number(path: Path, parse: object) -> int | None:
+def _number(path: Path, parse: Callable[[str], int]) -> int | None:
     try:
-        return int(parse(path.read_text()))  # type: ignore[operator]
+        return parse(path.read_text())
     except (OSError, ValueError, IndexError):
         return None

@@ -246,12 +246,18 @@ def _errors(
     keys, first, counts = np.unique(
         np.stack([op.astype(np.int64), recorded, replayed], axis=1), axis=0, return_index=True, return_counts=True
     )
-    found = []
-    for rank, kind in enumerate(np.argsort(-counts, kind="stable").tolist()):
-        number, was, now = keys[kind].tolist()
-        at = first[kind]
-        name = users[user[at]][0].recorded.name_of(int(row[at])) if rank < NAMED_MAX else ""
-        found.append(ErrorCount(OPERATIONS[number].name, was, now, int(counts[kind]), name))
+    ranked = np.argsort(-counts, kind="stable")
+    example = dict.fromkeys(ranked.tolist(), "")
+    # a trace is read once for all names of its users
+    for plan in {id(plan): plan for plan, _ in users}.values():
+        mine = [kind for kind in ranked[:NAMED_MAX].tolist() if users[user[first[kind]]][0] is plan]
+        if mine:
+            names = plan.recorded.about(row[first[mine]].tolist())
+            example |= {kind: name for kind, (name, _) in zip(mine, names, strict=True)}
+    found = [
+        ErrorCount(OPERATIONS[number].name, was, now, int(counts[kind]), example[kind])
+        for kind, (number, was, now) in enumerate(keys.tolist())
+    ]
     return sorted(found, key=lambda one: (-one.calls, one.op))
 
 

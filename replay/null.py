@@ -64,9 +64,14 @@ def null_plan(plan: Plan) -> Plan:
     )
 
 
+def distinct(plans: Sequence[Plan]) -> dict[int, Plan]:
+    """The plans that users share, by their id: what follows from a plan is worked out once."""
+    return {id(plan): plan for plan in plans}
+
+
 def run_null(plans: Sequence[Plan], delays_ns: Sequence[int], options: Options, asked: Asked) -> list[Outcome]:
     """Run all rows of a plan for each user without I/O; every result is the recorded one."""
-    nulls = {id(plan): null_plan(plan) for plan in plans}
+    nulls = {number: null_plan(plan) for number, plan in distinct(plans).items()}
     clones = [
         Clone(nulls[id(plan)], None, _Nowhere(), delay) for plan, delay in zip(plans, delays_ns, strict=True)
     ]  # fmt: skip
@@ -87,7 +92,9 @@ def null_figures(plans: Sequence[Plan], options: Options, asked: Asked) -> NullF
     if options.timing == "asap":
         longest = max(delay + outcome.wall_ns for delay, outcome in zip(delays, outcomes, strict=True))
         return NullFigures(longest / 1e9, "measured", wall_s, ops / wall_s, cpu_us)
-    ways = {id(plan): longest_way(plan, options.timing, options.pace) for plan in plans}
+    ways = {
+        number: longest_way(plan, options.timing, options.pace) for number, plan in distinct(plans).items()
+    }  # fmt: skip
     longest = max(delay + ways[id(plan)] for delay, plan in zip(delays, plans, strict=True))
     return NullFigures(longest / 1e9, "modelled", wall_s, ops / wall_s, cpu_us)
 

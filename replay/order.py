@@ -2,10 +2,10 @@
 
 With `--order file` an access waits for the conflicting accesses that had ended before it began in the recording: data
 of one file (write before read, read before write, either before a truncation, and write before write where threads
-write the same bytes), names (create, use, rename, remove,
-with all folders above that come and go), descriptions (open, use, close, and moves of a shared position), mappings,
-and locks. A child begins after its fork, and a wait ends after the child. With `--order thread` only the fork counts.
-Calls that overlapped in the recording were concurrent and stay so.
+write the same bytes), names (create, use, rename, remove, with all folders above that come and go), descriptions (open,
+use, close, and moves of a shared position), mappings, and locks. A child begins after its fork, and a wait ends after
+the child. With `--order thread` only the fork counts. Calls that overlapped in the recording were concurrent and stay
+so.
 """
 
 from __future__ import annotations
@@ -115,8 +115,7 @@ def shared_accesses(
     """Accesses that may conflict: resource, row and level, sorted by resource, start and row.
 
     Left out is what only one thread uses, what is only ever read, or only ever written at bytes that no other thread
-    writes, and reads between others of the
-    same thread for which they stand.
+    writes, and reads between others of the same thread for which they stand.
     """
     events = tables.events
     files, nodes = len(tables.file_type), len(mapping.tree)

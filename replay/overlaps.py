@@ -34,11 +34,9 @@ def overlapping_writers(events: Events, writes: Flags, files: Flags) -> Flags:
         events.release(offset)
     number, begin, size, thread = (np.concatenate(column) for column in zip(*parts, strict=True))
     known = begin != NONE
-    several = np.zeros(len(files), np.int64)
-    np.add.at(several, number[~known], 1)
+    result[number[~known]] = True
     order = np.lexsort((begin[known], number[known]))
     _mark(number[known][order], begin[known][order], size[known][order], thread[known][order], result)
-    result |= several > 0
     return result
 
 

@@ -43,7 +43,7 @@ def result_info(plans: Sequence[tuple[Plan, Trace]], folders: Sequence[Path], op
     if not all(trace.info.complete for _, trace in plans):
         warnings.insert(0, "The trace is incomplete (cut off, or operations were lost): so is its replay.")
     not_replayed: Counter[str] = Counter()
-    for plan, _ in plans:
+    for plan in {id(plan): plan for plan, _ in plans}.values():
         not_replayed.update(plan.not_replayed)
     prefixes = list(dict.fromkeys(one for plan, _ in plans for one in plan.prefixes))
     return ResultInfo(

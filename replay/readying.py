@@ -41,7 +41,8 @@ class Trees:
         self._pieces = 0
         self.needs = needs_of_users(users)
         self.made: dict[Path, list[PreparedTree]] = {}
-        self._read_files = {id(work): read_files_of(work.plan) for work in users}
+        works = {id(work): work for work in users}
+        self._read_files = {number: read_files_of(work.plan) for number, work in works.items()}
         self._changes = any(work.changes for work in users)
 
     def check_room(self, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +11,6 @@ from iotrace.errors import TraceError
 from iotrace.replay.arguments import open_flags
 from iotrace.replay.columns import NONE, Ids, Ints, Tables, load_tables
 from iotrace.trace.reader import Trace
-from iotrace.trace.texts import path_bytes
 
 PLAIN: Final = ("size", "offset", "count", "result", "file")
 FOR_RIDES: Final = (
@@ -51,21 +51,18 @@ class Recorded:
             self._read_again |= self._read(name)
         return self._read_again[name]
 
-    def name_of(self, row: int) -> str:
-        """The recorded name of what a row is about, for people; "" for none."""
-        tables, event = self._tables(), int(self._event[row])
-        if event < 0:
-            return ""
-        file = int(tables.events.file[event])
-        path = int(tables.events.path[event])
-        if path < 0 and file >= 0:
-            path = int(tables.file_path[file])
-        return path_bytes(tables.path_text[path]).decode("utf-8", "backslashreplace") if path >= 0 else ""
-
-    def process_of(self, row: int) -> str:
-        """The recorded process of a row, for people; "" for none."""
-        tables, event = self._tables(), int(self._event[row])
-        return tables.process_text[int(tables.events.process[event])] if event >= 0 else ""
+    def about(self, rows: Sequence[int]) -> list[tuple[str, str]]:
+        """The recorded name of what each row is about, and its process, for people; "" for none."""
+        tables = self._tables()
+        events, found = tables.events, []
+        for event in self._event[np.asarray(rows, np.int64)].tolist():
+            if event < 0:
+                found.append(("", ""))
+                continue
+            path, file = int(events.path[event]), int(events.file[event])
+            path = int(tables.file_path[file]) if path < 0 and file >= 0 else path
+            found.append((tables.name_of_path(path), tables.process_text[int(events.process[event])]))
+        return found
 
     def release(self, *names: str) -> None:
         """Give back the memory of columns; they are read again when they are asked for."""

@@ -126,7 +126,9 @@ def run_replay(
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
     look_at(folders, options, tell or Tell())
     alignment = alignment_of(folders) if direct else 0
-    return replay_plans([(plan_of(one, options, alignment), one) for one in traces], folders, options, tell)
+    by_folder = {one.folder: one for one in traces}
+    plans = {folder: (plan_of(one, options, alignment), one) for folder, one in by_folder.items()}
+    return replay_plans([plans[one.folder] for one in traces], folders, options, tell)
 
 
 def replay_plans(
@@ -135,11 +137,14 @@ def replay_plans(
     """Run plans, dealt out to the users, at the same time on each folder, as often as the options say."""
     tell = tell or Tell()
     info = result_info(plans, folders, options)
-    works = [work_of(plan, trace, options, info.warnings) for plan, trace in plans]
-    users = [works[number % len(works)] for number in range(options.users)]
+    by_plan = {id(plan): (plan, trace) for plan, trace in plans}
+    works = {
+        number: work_of(plan, trace, options, info.warnings) for number, (plan, trace) in by_plan.items()
+    }  # fmt: skip
+    users = [works[id(plans[number % len(plans)][0])] for number in range(options.users)]
     prepare([work.plan for work in users])
     with stop_signals() as asked:
-        _say_compiling(works, tell)
+        _say_compiling(list(works.values()), tell)
         info.without_io = null_figures([work.plan for work in users], options, asked)
         run_all = _without_io if options.null else _on_mounts
         with ExitStack() as ends:

@@ -50,7 +50,7 @@ class Waiting:
         """A clause for people: "openat of /data/x.mrc by python on /mnt/a has waited for 12 s"."""
         plan = self.user.plan
         op = OPERATIONS[plan.rows.op[self.row]].name
-        name, who = plan.recorded.name_of(self.row), plan.recorded.process_of(self.row)
+        ((name, who),) = plan.recorded.about([self.row])
         waited = duration_text(time.clock_gettime_ns(time.CLOCK_MONOTONIC) - self.since_ns)
         return (
             f"{op}{f' of {name}' if name else ''} by {who or 'a thread'} on {self.user.place} has waited for {waited}"
