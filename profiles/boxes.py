@@ -12,7 +12,8 @@ from iotrace.errors import UsageError
 from iotrace.profiles.layout import Class, Layout
 from iotrace.profiles.model import Phase, Profile
 from iotrace.profiles.numbers import Numbers
-from iotrace.profiles.templates import COLUMNS, GAP_NS, NULL
+from iotrace.profiles.templates import COLUMNS, GAP_NS, Template
+from iotrace.trace.matrix import NULL
 from iotrace.trace.operations import NUMBER_OF
 
 _CALLS_A_STACK = 3
@@ -100,8 +101,10 @@ class Boxes:
         return {name: np.concatenate([part[name] for part in found]) for name in rows}
 
 
-def boxes_of(profile: Profile, phase: Phase, numbers: Numbers, layout: Layout, at: str) -> Boxes | None:
-    """The action `boxes` of a phase; None where it has none.
+def boxes_of(
+    profile: Profile, phase: Phase, template: Template, numbers: Numbers, layout: Layout, at: str
+) -> Boxes | None:  # fmt: skip
+    """The action `boxes` of a phase with this template; None where it has none.
 
     Raises
     ------
@@ -112,16 +115,13 @@ def boxes_of(profile: Profile, phase: Phase, numbers: Numbers, layout: Layout, a
         return None
     if len(places) > 1:
         raise UsageError(f"{at}: one action boxes in a phase; make another phase for the second one.")
-    from iotrace.profiles.templates import template_of
-
     action = phase.actions[places[0]]
-    before = Phase(phase.name, phase.actions[: places[0]], phase.items, phase.workers)
     stacks = layout.classes[list(profile.files).index(action.file)]
     box, header = numbers.count(action.box, f"{at}: box"), numbers.count(action.header, f"{at}: header")
     a_stack = (stacks.size - header) // box if box else 0
     if a_stack < 1 or stacks.count < 1:
         raise UsageError(f"{at}: {stacks.name} of {stacks.size} bytes hold no box of {box} bytes behind {header}.")
     return Boxes(
-        len(template_of(profile, before, numbers, at)), max(1, numbers.count(action.reads, f"{at}: reads")), box,
-        header, stacks, a_stack, action.way == "read", template_of(profile, phase, numbers, at).before_boxes,
+        template.boxes_at, max(1, numbers.count(action.reads, f"{at}: reads")), box,
+        header, stacks, a_stack, action.way == "read", template.before_boxes,
     )  # fmt: skip

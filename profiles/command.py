@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import Parameter
 
 from iotrace.errors import UsageError
-from iotrace.profiles.model import DataSet, Profile, Workload, load, names_of
+from iotrace.profiles.model import DataSet, Profile, Workload, is_workload, load, names_of
 from iotrace.profiles.numbers import Numbers, given_numbers, numbers_of
 from iotrace.terminal import Cell, Column, console, paragraph, printable, show, table
 from iotrace.units import bytes_text, count_text, duration_text
@@ -94,12 +94,14 @@ def profile(
     if action == "fit":
         return _fit(Path(name), map or [], output, force, json)
     given = given_numbers(set or [])
-    if name in names_of(Workload) or _is_workload(name):
-        if action == "synthesise":
-            raise UsageError(
-                f"{name} is a workload of many jobs: `iotrace replay {name} --fs DIR --scale 0.001` runs it."
-            )
-        return _workload(load(Workload, name), action, given, scale, json)
+    if is_workload(name):
+        workload = load(Workload, name)
+        if action != "synthesise":
+            return _workload(workload, action, given, scale, json)
+        from iotrace.profiles.workload import compose
+
+        target = output or Path(f"{workload.name}.iotrace")
+        return _say_made(compose(workload, target, given=given, scale=scale, seed=seed, force=force), target, json)
     recipe = load(Profile, name)
     numbers = numbers_of(recipe, load(DataSet, dataset), given, scale)
     if action == "show":
@@ -168,15 +170,6 @@ def _fit(folder: Path, prefixes: list[str], output: Path | None, force: bool, js
     ]  # fmt: skip
     show(out, table(_SCORE_COLUMNS, rows_, out.width))
     show(out, printable(f"{within} of {len(measures)} measures within their bounds → {target}"))
-
-
-def _is_workload(name: str) -> bool:
-    """Whether a file of the user's is one; what it is wrong in is told when it is loaded."""
-    path = Path(name)
-    try:
-        return path.suffix == ".toml" and "\n[steps" in path.read_text(errors="replace")
-    except OSError:
-        return False
 
 
 def _list(json: bool) -> None:

@@ -125,6 +125,7 @@ class _Writer:
         self.found, self.name = found, name
         self.numbers: list[str] = []
         self.names = _names(found.classes)
+        self.paths = _paths(found.classes)
         rows = found.rows
         written = rows[rows["do"].isin(["write", "append"])].groupby("class")["written"]
         # what each opening writes, and what a file of the class holds in the end
@@ -162,7 +163,7 @@ class _Writer:
         lines = []
         for number, one in enumerate(self.found.classes):
             name = self.names[number]
-            parts = [f'path = "{_quoted(_pattern(one["path"], one["count"]))}"']
+            parts = [f'path = "{self.paths[number]}"']
             if one["count"] > 1:
                 source = f"files of this class in {self.name}"
                 parts.append(f'count = "{self.number(f"{name}_count", one["count"], "files", source, scales=True)}"')
@@ -283,11 +284,24 @@ def _quoted(text: str) -> str:
 
 def _pattern(path: str, count: int) -> str:
     """A path with one place for the file's number."""
-    path = path.lstrip("./") or "folder"
+    path = "/".join(part for part in path.split("/") if part not in ("", ".", "..")) or "folder"
     if count == 1:
         return path.replace("#", "0").replace("{", "_").replace("}", "_")
     head, _, tail = path.replace("{", "_").replace("}", "_").rpartition("#")
     return f"{head.replace('#', '0')}{{n}}{tail}"
+
+
+def _paths(classes: list[dict[str, Any]]) -> list[str]:
+    """A path for each class, no two the same: what is replaced in a stranger's names may make them alike."""
+    paths: list[str] = []
+    for one in classes:
+        path = _quoted(_pattern(one["path"], one["count"]))
+        stem, extension = os.path.splitext(path)
+        number = 2
+        while path in paths:
+            path, number = f"{stem}_{number}{extension}", number + 1
+        paths.append(path)
+    return paths
 
 
 def _names(classes: list[dict[str, Any]]) -> list[str]:

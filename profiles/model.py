@@ -203,6 +203,17 @@ def load(kind: type[Recipe], name: str | Path) -> Recipe:
         raise UsageError(f"{path} is no text.") from None
 
 
+def is_workload(name: str | Path) -> bool:
+    """Whether a shipped name or a .toml is a workload; what is wrong in a file is told when it is loaded."""
+    if str(name) in names_of(Workload):
+        return True
+    path = Path(name)
+    try:
+        return path.suffix == ".toml" and "\n[steps" in path.read_text(errors="replace")
+    except OSError:
+        return False
+
+
 def common_numbers() -> dict[str, Number]:
     """Numbers that all profiles may use."""
     text = (resources.files("iotrace.profiles") / COMMON).read_text()

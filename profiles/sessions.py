@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from iotrace.errors import UsageError
-from iotrace.trace.operations import OPERATIONS, Kind
+from iotrace.trace.operations import BY_NAME, OPERATIONS, Kind
 from iotrace.trace.reader import Trace
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_KIND: Final = {operation.name: operation.kind for operation in OPERATIONS}
 _NUMBER: Final = {kind: number for number, kind in enumerate(Kind)}
-OPENS: Final = ("open", "openat", "openat2", "creat")
+OPENS: Final = tuple(one.name for one in OPERATIONS if one.result == "fd" and "path" in one.arguments)
 STATS: Final = (
     "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat", "chmod",
     "fchmodat", "utimensat",
@@ -82,7 +81,7 @@ def sessions_of(trace: Trace, prefixes: list[str]) -> Sessions:
     events["class"] = events["file"].map(class_of)
     # as numbers of operations: ten million texts take a minute
     names = events["op"].astype("category")
-    code_of = np.array([_NUMBER[_KIND[name]] if name in _KIND else -1 for name in names.cat.categories] + [-1])
+    code_of = np.array([_NUMBER[BY_NAME[name].kind] if name in BY_NAME else -1 for name in names.cat.categories] + [-1])
     events["kind"] = code_of[names.cat.codes.to_numpy()]
     events["op"] = names
     events["duration_ns"] = events["duration_ns"].fillna(0)

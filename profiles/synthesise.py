@@ -19,17 +19,16 @@ from iotrace.profiles.boxes import Boxes, boxes_of
 from iotrace.profiles.layout import Layout, layout_of, path_batches
 from iotrace.profiles.model import DataSet, Phase, Profile
 from iotrace.profiles.numbers import Numbers, numbers_of
-from iotrace.profiles.templates import BYTES_PER_S, CALL_NS, COLUMNS, NULL, template_of
+from iotrace.profiles.templates import BYTES_PER_S, CALL_NS, COLUMNS, Template, template_of
 from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
-from iotrace.trace.operations import NUMBER_OF, OPERATIONS
-from iotrace.trace.schema import SCHEMAS
+from iotrace.trace.matrix import NULL, batch_of_columns
+from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.writer import TraceWriter
 
 ROUND_ROWS: Final = 1 << 19
 JITTER: Final = 0.1
 """Think times of items lie so far around the recipe's (a share, evenly at random)."""
 WORKERS_MAX: Final = 4096
-NAMES: Final = pa.array([operation.name for operation in OPERATIONS], pa.string())
 """Dictionary of the column op."""
 _CLONE_THREAD: Final = 0x3D0F00
 _ADDRESSES: Final = 1 << 38
@@ -114,9 +113,8 @@ class Synthesis:
             self._counters.threads += workers
             yield self._forks(threads, clock)
             clock += 2 * CALL_NS * workers
-        boxes = boxes_of(self.profile, phase, self.numbers, self.layout, at)
         template = template_of(self.profile, phase, self.numbers, at)
-        calls = template.columns()
+        boxes = boxes_of(self.profile, phase, template, self.numbers, self.layout, at)
         opens = template.opens + (boxes.opens_max if boxes else 0)
         each = max(1, len(template) + (boxes.rows_max if boxes else 0))
         first_open = self._counters.opens
@@ -130,7 +128,7 @@ class Synthesis:
                 mine = np.arange(first, min(first + a_round, turns), dtype=np.int64) * workers + worker
                 mine = mine[mine < items]
                 if len(mine):
-                    rows = self._items(calls, mine, items, first_open, opens, boxes, random)
+                    rows = self._items(template, mine, items, first_open, opens, boxes, random)
                     rows["thread"] = np.full(len(rows["op"]), threads[worker])
                     if workers > 1:
                         known = rows["address"] != NULL
@@ -143,13 +141,13 @@ class Synthesis:
         return int(clocks.max())
 
     def _items(
-        self, calls: dict[str, Any], items: Any, count: int, first_open: int, opens: int, boxes: Boxes | None,
+        self, template: Template, items: Any, count: int, first_open: int, opens: int, boxes: Boxes | None,
         random: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """Columns of all calls of some items of one worker."""
-        n = len(calls["op"])
+        n = len(template)
         factor = random.uniform(1 - JITTER, 1 + JITTER, len(items))
-        rows = {name: np.tile(column, len(items)) for name, column in calls.items()}
+        rows = {name: np.tile(column, len(items)) for name, column in template.columns().items()}
         item = np.repeat(items, n)
         for name in ("busy", "idle"):
             rows[name] = (rows[name] * np.repeat(factor, n)).astype(np.int64)
@@ -157,7 +155,7 @@ class Synthesis:
         base = first_open + item * opens
         self._name(rows, item, count, base)
         if boxes is not None:
-            rows = boxes.put_between(rows, n, items, first_open + items * opens + len_opens(calls), random)
+            rows = boxes.put_between(rows, n, items, first_open + items * opens + template.opens, random)
         return rows
 
     def _name(self, rows: dict[str, Any], item: Any, items: int, base: Any) -> None:
@@ -199,7 +197,7 @@ class Synthesis:
         self.events += n
         faults = columns["op"] == NUMBER_OF["mmap.fault"]
         names = {
-            "time_ns": "time", "off_cpu_ns": "idle", "file": "file_number", "other_file": "other_number",
+            "op": "op", "time_ns": "time", "off_cpu_ns": "idle", "file": "file_number", "other_file": "other_number",
             "duration_ns": "took", "path": "path", "other_path": "other_path", "open": "open",
             "other_open": "other_open", "offset": "offset", "other_offset": "other_offset", "size": "size",
             "address": "address", "flags": "flags", "mode": "mode", "thread": "thread", "child": "child",
@@ -208,21 +206,8 @@ class Synthesis:
         columns["took"] = np.where(faults, NULL, columns["took"])
         moves = np.isin(columns["op"], [NUMBER_OF["renameat"], NUMBER_OF["symlinkat"]])
         columns["other_number"] = np.where(moves, NULL, columns["other_number"])
-        arrays = []
-        for field in SCHEMAS["events"]:
-            if field.name == "op":
-                indices = pa.array(columns["op"][order].astype(np.int16))
-                arrays.append(pa.DictionaryArray.from_arrays(indices, NAMES))
-            elif field.name == "process":
-                arrays.append(pa.array(np.full(n, self.process_number, np.int32)))
-            elif field.name in names and names[field.name] in columns:
-                values = columns[names[field.name]][order]
-                null = values == NULL
-                dtype = field.type.to_pandas_dtype()
-                arrays.append(pa.array(np.where(null, 0, values).astype(dtype), mask=null if null.any() else None))
-            else:
-                arrays.append(pa.nulls(n, field.type))
-        return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS["events"])
+        named = {name: columns[mine][order] for name, mine in names.items() if mine in columns}
+        return batch_of_columns(named | {"process": np.full(n, self.process_number, np.int64)}, n)
 
 
 def info_of(command: list[str]) -> TraceInfo:
@@ -235,11 +220,6 @@ def info_of(command: list[str]) -> TraceInfo:
     ]  # fmt: skip
     info.unseen = [UNSEEN]
     return info
-
-
-def len_opens(calls: dict[str, Any]) -> int:
-    """Openings of the calls of a template."""
-    return int(max(calls["slot"].max(initial=-1), calls["other_slot"].max(initial=-1))) + 1
 
 
 def _set_times(rows: dict[str, Any], clock: int) -> int:

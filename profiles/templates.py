@@ -10,10 +10,9 @@ import numpy as np
 
 from iotrace.profiles.model import Action, Phase, Profile
 from iotrace.profiles.numbers import Numbers
+from iotrace.trace.matrix import NULL
 from iotrace.trace.operations import NUMBER_OF
 
-NULL: Final = -(1 << 40)
-"""Null in a template's columns."""
 CALL_NS: Final = 1_500
 """Nominal time of a call, without its bytes: a synthesised trace does not know what a storage would take."""
 BYTES_PER_S: Final = 8e9
@@ -45,13 +44,14 @@ class Template:
     op: as in iotrace.trace.operations; file, other: position of the class in Profile.files, NULL for none.
     slot, other_slot: which opening of the item; temporary: the name is the one before a rename.
     step: of each call, how much further the offset is for each next item (appends); moved: bytes that count.
-    before_boxes: time (busy, idle; ns) before the boxes that come between these calls.
+    boxes_at: how many of the calls come before the boxes; before_boxes: time (busy, idle; ns) before the boxes.
     """
 
     rows: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in (*COLUMNS, "step")})
     opens: int = 0
     busy: int = 0
     idle: int = 0
+    boxes_at: int = 0
     before_boxes: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
@@ -91,7 +91,8 @@ def template_of(profile: Profile, phase: Phase, numbers: Numbers, where: str) ->
             add_think(result, action, numbers, at)
         elif action.do == "boxes":
             result.before_boxes, result.busy, result.idle = (result.busy, result.idle), 0, 0
-            boxes_first = not len(result)
+            result.boxes_at = len(result)
+            boxes_first = not result.boxes_at
         else:
             for _ in range(numbers.count(action.times, f"{at}.times")):
                 _ADD[action.do](result, action, profile, numbers, order, at)

@@ -14,8 +14,9 @@ from iotrace.profiles.boxes import Boxes, boxes_of
 from iotrace.profiles.layout import layout_of
 from iotrace.profiles.model import Profile
 from iotrace.profiles.numbers import Numbers
-from iotrace.profiles.templates import CALL_NS, GAP_NS, NULL, template_of
-from iotrace.trace.operations import OPERATIONS, Kind
+from iotrace.profiles.templates import CALL_NS, GAP_NS, template_of
+from iotrace.trace.matrix import NULL
+from iotrace.trace.operations import BY_NAME, OPERATIONS, Kind
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class Totals:
         """Calls by class of operation."""
         found: Counter[str] = Counter()
         for name, count in self.calls.items():
-            found[_KINDS[name].value] += count
+            found[BY_NAME[name].kind.value] += count
         return found
 
     @property
@@ -78,9 +79,6 @@ class Totals:
     def workers(self) -> int:
         """Most threads at a time."""
         return max((phase.workers for phase in self.phases), default=0)
-
-
-_KINDS = {operation.name: operation.kind for operation in OPERATIONS}
 
 
 def totals_of(profile: Profile, numbers: Numbers) -> Totals:
@@ -107,8 +105,9 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
             continue
         if workers > 1:
             one.calls["fork"] += workers
-        columns = template_of(profile, phase, numbers, at).columns()
-        kinds = [_KINDS[OPERATIONS[op].name] for op in columns["op"].tolist()]
+        template = template_of(profile, phase, numbers, at)
+        columns = template.columns()
+        kinds = [OPERATIONS[op].kind for op in columns["op"].tolist()]
         for kind, op, moved, target in zip(
             kinds, columns["op"].tolist(), columns["moved"].tolist(), columns["other"].tolist(), strict=True
         ):
@@ -118,7 +117,7 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
             if kind is Kind.WRITE or (kind is Kind.COPY and target != NULL):
                 one.bytes_written += moved * items
         gaps = int(columns["busy"].sum() + columns["idle"].sum()) + CALL_NS * len(columns["op"])
-        boxes = boxes_of(profile, phase, numbers, layout, at)
+        boxes = boxes_of(profile, phase, template, numbers, layout, at)
         if boxes is not None:
             gaps += _add_boxes(one, boxes, items)
         one.think_s = gaps * -(-items // workers) / 1e9

@@ -7,6 +7,7 @@ its end. So a replay of the trace starts each job when the storage under test le
 from __future__ import annotations
 
 import heapq
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,11 +21,11 @@ from iotrace.errors import UsageError
 from iotrace.profiles.layout import Class, Layout, layout_of, path_batches
 from iotrace.profiles.model import DataSet, Profile, Workload, load
 from iotrace.profiles.numbers import Numbers, numbers_of
-from iotrace.profiles.synthesise import NAMES, ROUND_ROWS, Counters, Synthesis, info_of
+from iotrace.profiles.synthesise import ROUND_ROWS, Counters, Synthesis, info_of
 from iotrace.profiles.totals import Totals, totals_of
 from iotrace.trace.info import TraceInfo
+from iotrace.trace.matrix import NULL, batch_of_columns
 from iotrace.trace.operations import NUMBER_OF
-from iotrace.trace.schema import SCHEMAS
 from iotrace.trace.writer import TraceWriter
 
 LIVE: Final = "live"
@@ -288,6 +289,7 @@ class Composition:
             self._counters, fork_ns + 2 * _CALL_NS, labels,
         )  # fmt: skip
         running[job.number] = job, job.made.batches()
+        # one after the other within the first of the three calls' time before the fork
         rows = [
             ("wait", lane, at + place * _CALL_NS // 4, took + 2 * _CALL_NS, process)
             for place, (process, at, took) in enumerate(waits)
@@ -310,22 +312,13 @@ class Composition:
 
     def _lane_events(self, rows: list[tuple[str, int, int, int, int]]) -> pa.RecordBatch:
         """Events of lanes: operation, thread, start, duration, child."""
-        columns: dict[str, list[Any]] = {
-            "thread": [thread for _, thread, *_ in rows], "time_ns": [at for _, _, at, _, _ in rows],
-            "duration_ns": [took for _, _, _, took, _ in rows], "off_cpu_ns": [0] * len(rows),
-            "process": [0] * len(rows), "child": [child for *_, child in rows],
-            "result": [1000 + child for *_, child in rows], "flags": [17 if op == "fork" else None for op, *_ in rows],
+        op, thread, at, took, child = np.array([(NUMBER_OF[op], *rest) for op, *rest in rows], np.int64).T
+        none = np.zeros(len(rows), np.int64)
+        columns = {
+            "op": op, "thread": thread, "time_ns": at, "duration_ns": took, "off_cpu_ns": none, "process": none,
+            "child": child, "result": 1000 + child, "flags": np.where(op == NUMBER_OF["fork"], signal.SIGCHLD, NULL),
         }  # fmt: skip
-        arrays = []
-        for column in SCHEMAS["events"]:
-            if column.name == "op":
-                numbers = pa.array([NUMBER_OF[op] for op, *_ in rows], pa.int16())
-                arrays.append(pa.DictionaryArray.from_arrays(numbers, NAMES))
-            elif column.name in columns:
-                arrays.append(pa.array(columns[column.name], column.type))
-            else:
-                arrays.append(pa.nulls(len(rows), column.type))
-        return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS["events"])
+        return batch_of_columns(columns, len(rows))
 
 
 def _ends(rows: pa.RecordBatch | pa.Table) -> Any:

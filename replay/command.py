@@ -25,9 +25,6 @@ _MANY = {"negative": (), "consume_multiple": False}
 
 def replay(
     *traces: Path,
-    scale: float | None = None,
-    dataset: str = "empiar-10288",
-    set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     fs: Annotated[list[Path] | None, Parameter(**_MANY)] = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     map: Annotated[list[str] | None, Parameter(**_MANY)] = None,
@@ -56,6 +53,9 @@ def replay(
     think_scale: float = 1.0,
     timeout: float | None = None,
     check: Annotated[bool, Parameter(negative=())] = False,
+    scale: float | None = None,
+    dataset: str = "empiar-10288",
+    set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
     clean: Path | None = None,
@@ -79,12 +79,6 @@ def replay(
     traces
         Folder of a trace, NAME.iotrace, or a profile or workload (`iotrace profile list`), of which a trace is made. Of
         several, users replay one each, in turn: a mix of jobs.
-    scale
-        Of a profile or workload: multiply counts (movies, particles, …) by this; sizes of files and of calls stay.
-    dataset
-        Of a profile: the data set whose numbers are taken.
-    set
-        Of a profile or workload: another value for a number, as in users=20; may be given again.
     fs
         Folder on a mount under test; give it again for further mounts, between which the runs alternate.
     output
@@ -151,6 +145,12 @@ def replay(
     check
         Record the replay itself, with eBPF, and say how far its calls, sizes, offsets, order and makespan are from the
         recorded ones.
+    scale
+        Of a profile or workload: multiply counts (movies, particles, …) by this; sizes of files and of calls stay.
+    dataset
+        Of a profile: the data set whose numbers are taken.
+    set
+        Of a profile or workload: another value for a number, as in users=20; may be given again.
     force
         Replace a result of that name.
     json

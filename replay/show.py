@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import textwrap
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from iotrace.terminal import Cell, Column, printable, show, table
+from iotrace.terminal import Cell, Column, paragraph, printable, show, table
 from iotrace.units import bytes_text, count_text, duration_text, rate_text
 
 if TYPE_CHECKING:
@@ -52,19 +51,20 @@ def print_result(info: ResultInfo, out: Console) -> None:
         show(out, "")
         show(out, f"Not replayed, {sum(info.not_replayed.values())} recorded operations (their time is think time):")
         for reason, count in info.not_replayed.items():
-            _paragraph(out, f"{count_text(count):>7}  {reason}", indent=9)
+            paragraph(out, f"{count_text(count):>7}  {reason}", indent=9)
     show(out, "")
     for sentence in info.warnings:
-        _paragraph(out, f"Warning: {sentence}", "yellow")
+        paragraph(out, f"Warning: {sentence}", "yellow", indent=2)
 
 
 def _print_runs(runs: list[Run], out: Console) -> None:
     first = runs[0]
-    _paragraph(
+    paragraph(
         out,
         f"{count_text(first.ops)} operations a run, read {bytes_text(first.bytes_read)}, written "
         f"{bytes_text(first.bytes_written)}; staged before: {first.staged_files} files and folders, "
         f"{bytes_text(first.staged_bytes)}",
+        indent=2,
     )
     rows: list[list[str | Cell]] = []
     for run in runs:
@@ -95,7 +95,7 @@ def _print_run(run: Run, info: ResultInfo, out: Console, numbered: bool) -> None
     show(out, "  " + ", ".join(parts))
     if null:
         for line in times_lines(run, info):
-            _paragraph(out, f"  {line}", indent=4)
+            paragraph(out, f"  {line}", indent=4)
         return
     show(
         out,
@@ -104,7 +104,7 @@ def _print_run(run: Run, info: ResultInfo, out: Console, numbered: bool) -> None
     )
     show(out, f"  staged before: {run.staged_files} files and folders, {bytes_text(run.staged_bytes)}")
     for line in times_lines(run, info):
-        _paragraph(out, f"  {line}", indent=4)
+        paragraph(out, f"  {line}", indent=4)
     rows: list[list[str | Cell]] = []
     for name, op in sorted(run.by_op.items(), key=lambda pair: -pair[1].time_s):
         errors = Cell(count_text(op.errors), "bold red" if op.errors else "dim")
@@ -213,9 +213,9 @@ def _print_verified(run: Run, out: Console) -> None:
 
     found = run.verified
     line = Findings(found.wrong, found.checked_bytes, found.unchecked_bytes).text()
-    _paragraph(out, "  " + line, "bold red" if found.wrong else "", indent=4)
+    paragraph(out, "  " + line, "bold red" if found.wrong else "", indent=4)
     for line in found.named:
-        _paragraph(out, "    " + printable(line), indent=6)
+        paragraph(out, f"    {line}", indent=6)
 
 
 def _print_outcomes(run: Run, out: Console) -> None:
@@ -228,7 +228,7 @@ def _print_outcomes(run: Run, out: Console) -> None:
         for one in run.errors_by[:_OUTCOMES_SHOWN]:
             about = f", such as {one.example}" if one.example else ""
             text = f"{count_text(one.calls):>7}  {one.op}: {outcome_text(one.recorded, one.replayed)}{about}"
-            _paragraph(out, f"  {text}", indent=11)
+            paragraph(out, f"  {text}", indent=11)
         if len(run.errors_by) > _OUTCOMES_SHOWN:
             show(out, f"  … and {len(run.errors_by) - _OUTCOMES_SHOWN} more kinds, in result.json")
     else:
@@ -255,12 +255,12 @@ def _print_check(run: Run, out: Console) -> None:
     if check["exact"]:
         kept = f"all of {count_text(waits)} waits between threads were kept"
         text = f"{seen}, as recorded in order, files, sizes, offsets and results; {kept}; {times}"
-        _paragraph(out, text, indent=4)
+        paragraph(out, text, indent=4)
         return
     text = f"{seen}, {count_text(missed)} of {count_text(waits)} waits missed; {times}; from the recording differ:"
-    _paragraph(out, text, "bold red", indent=4)
+    paragraph(out, text, "bold red", indent=4)
     for line in check["differences"][:_OUTCOMES_SHOWN]:
-        _paragraph(out, f"    {line}", indent=6)
+        paragraph(out, f"    {line}", indent=6)
 
 
 def outcome_text(recorded: int, replayed: int) -> str:
@@ -274,12 +274,3 @@ def _code_text(code: int) -> str:
     if code == 0:
         return "success"
     return errno.errorcode.get(code, "not issued, since an earlier call failed" if code > 4095 else f"errno {code}")
-
-
-def _paragraph(out: Console, text: str, style: str = "", indent: int = 2) -> None:
-    from rich.text import Text
-
-    for line in textwrap.wrap(
-        printable(text), max(20, out.width), subsequent_indent=" " * indent, drop_whitespace=True
-    ):
-        show(out, Text(line, style=style))

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from iotrace.errors import TraceError, UsageError
-from iotrace.profiles.model import DataSet, Profile, Workload, load, names_of
+from iotrace.profiles.model import DataSet, Profile, Workload, is_workload, load, names_of
 from iotrace.profiles.numbers import given_numbers
-from iotrace.profiles.synthesise import synthesise
-from iotrace.profiles.workload import compose
 
 
 @contextmanager
@@ -35,6 +33,10 @@ def traces_of(
                 raise TraceError(f"{name}: there is no such trace, and no profile or workload of that name.")
         yield list(names)
         return
+    # needs pyarrow.compute, which takes its time to import: not for a replay of a recording
+    from iotrace.profiles.synthesise import synthesise
+    from iotrace.profiles.workload import compose
+
     numbers = given_numbers(given)
     with tempfile.TemporaryDirectory(prefix="iotrace-recipe-") as folder:
         found = []
@@ -44,7 +46,7 @@ def traces_of(
                 continue
             target = Path(folder) / str(number) / f"{name.stem}.iotrace"
             target.parent.mkdir()
-            if str(name) in names_of(Workload) or (name.suffix == ".toml" and "[steps" in name.read_text()):
+            if is_workload(name):
                 compose(load(Workload, name), target, given=numbers, scale=scale or 1.0, seed=seed)
             else:
                 synthesise(

@@ -1,10 +1,11 @@
-"""A recorder's matrix of events as a record batch: the way for few rows, which wait in memory and in a tail.
+"""Columns of numbers as a record batch of events: a recorder's few rows that wait in memory, and what profiles make.
 
 Many rows at once go from the matrix into a row group (iotrace.trace.parquet) and are never a record batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -26,8 +27,23 @@ def event_batch(rows: npt.NDArray[np.int64], count: int) -> pa.RecordBatch:
     ----------
     rows: shape (event columns, capacity), int64, NULL where there is no value; `op` as a position in OPERATIONS.
     """
+    names = (column.name for column in EVENT_COLUMNS)
+    return batch_of_columns(dict(zip(names, rows[:, :count], strict=True)), count)
+
+
+def batch_of_columns(columns: Mapping[str, npt.NDArray[np.int64]], count: int) -> pa.RecordBatch:
+    """Columns of events by name as a record batch, which shares no memory with them; those that are left out are null.
+
+    Parameters
+    ----------
+    columns: shape (count,), int64, NULL where there is no value; `op` as a position in OPERATIONS.
+    """
     arrays: list[pa.Array] = []
-    for values, column in zip(rows[:, :count], EVENT_COLUMNS, strict=True):
+    for column in EVENT_COLUMNS:
+        if column.name not in columns:
+            arrays.append(pa.nulls(count, column.type))
+            continue
+        values = columns[column.name]
         if column.name == "op":
             arrays.append(pa.DictionaryArray.from_arrays(pa.array(values.astype(np.int16)), _OP_NAMES))
             continue

@@ -3,8 +3,8 @@
     make bench-record
 
 Prints two Markdown tables: nanoseconds added to one call (medians over rounds of the difference to the bare program
-of the same round, with the spread), and wall time of whole commands ÷ bare. Tools that are not installed are left out
-by name; dftracer (PyPI) takes part where DFTRACER_PRELOAD names its libdftracer_preload.so.
+just before and after, with the spread), and wall time of whole commands ÷ bare. Tools that are not installed are left
+out by name; dftracer (PyPI) takes part where DFTRACER_PRELOAD names its libdftracer_preload.so.
 """
 
 import argparse
@@ -23,10 +23,10 @@ import numpy as np
 from workloads import commands
 
 HERE = Path(__file__).parent
-CALLS = {"pread": 200_000, "stat": 200_000, "open": 100_000, "unrelated pread": 200_000}
+CALLS = {"pread": 2_000_000, "stat": 2_000_000, "open": 1_000_000, "unrelated pread": 2_000_000}
 AGAIN = "bare again"
 TABLES = ("calls", "commands", "recorder")
-SLOW = {"strace": 20, "strace --seccomp-bpf": 20, "bpftrace": 20}
+SLOW = {"strace": 100, "strace --seccomp-bpf": 100, "bpftrace": 100}
 """How many times fewer calls the slow tools are given, and whole commands fewer rounds: at most 2."""
 BPFTRACE = (
     "tracepoint:raw_syscalls:sys_enter /pid == cpid/ { @s[tid] = nsecs; } "
@@ -163,10 +163,12 @@ def calls(found: dict[str, list[str]], rounds: int, program: str, file: Path) ->
         bare: list[float] = []
         added: dict[str, list[float]] = {tool: [] for tool in found if tool != "bare"}
         for _ in range(rounds):
-            base = per_call([], "bare", call, program, file)
-            bare.append(base)
+            bare.append(per_call([], "bare", call, program, file))
             for tool in added:
-                added[tool].append(per_call(found[tool], tool, call, program, file) - base)
+                with_tool = per_call(found[tool], tool, call, program, file)
+                # the machine is faster or slower from second to second: bare before and bare after
+                bare.append(per_call([], "bare", call, program, file))
+                added[tool].append(with_tool - (bare[-2] + bare[-1]) / 2)
         print(
             f"| {call} | {spread(bare)} | " + " | ".join(spread(values) for values in added.values()) + " |",
             flush=True,

@@ -106,6 +106,23 @@ def test_no_name_of_a_recording_breaks_the_recipe(names: list[str]) -> None:
         assert (open_trace(Path(folder) / "F.iotrace").events()["op"] == "read").sum() == len(names)
 
 
+def test_names_that_a_recipe_cannot_hold_stay_different_files(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    names = ("a{b}.txt", "a_b_.txt", 'a"b".txt', ".hidden", "hidden", "..x")
+    for size, name in enumerate(names, start=500):
+        file = trace.open(name, size=size)
+        trace.read(file, name, 0, size)
+        trace.close(file, name)
+    profile, _ = fit(open_trace(trace.save(tmp_path / "T.iotrace")), ["/data/job"], "odd")
+    paths = {one.path for one in profile.files.values()}
+    assert len(paths) == len(names)
+    assert {".hidden", "hidden", "..x"} < paths
+    synthesise(profile, load(DataSet, "own"), tmp_path / "F.iotrace")
+    made = open_trace(tmp_path / "F.iotrace")
+    events = made.events()
+    assert events[events["op"] == "read"]["file"].nunique() == len(names)
+
+
 def test_the_command_prints_a_score_and_says_what_is_wrong(tmp_path: Path) -> None:
     job().save(tmp_path / "T.iotrace")
     command = [sys.executable, "-m", "iotrace", "profile", "fit", "T.iotrace"]

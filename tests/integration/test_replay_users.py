@@ -24,6 +24,7 @@ from iotrace.replay import limits
 from iotrace.replay import run as running
 from iotrace.replay.crew import Clone, run_clones
 from iotrace.replay.run import run_replay
+from iotrace.replay.work import plan_of
 
 SIZE = 300_000
 Seen = list[list[tuple[Path, int, int]]]
@@ -124,6 +125,20 @@ def test_a_mix_deals_the_traces_out_to_the_users(tmp_path: Path) -> None:
     assert len(twice.runs[0].users) == 2
     hashes = {result.info.plan_hash, twice.plan_hash, run_replay(first, tmp_path, timing="asap").info.plan_hash}
     assert len(hashes) == 3
+
+
+def test_a_trace_named_twice_is_planned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[str] = []
+
+    def note(trace: Any, *rest: Any) -> Any:
+        planned.append(trace.folder.name)
+        return plan_of(trace, *rest)
+
+    monkeypatch.setattr(running, "plan_of", note)
+    first, second = job(tmp_path, "A"), job(tmp_path, "B", at=5)
+    info = run_replay([first, second, first], tmp_path, timing="asap").info
+    assert planned == ["A.iotrace", "B.iotrace"]
+    assert [user.ops for user in info.runs[0].users] == [10, 11, 10]
 
 
 def test_the_time_without_io_is_that_of_the_user_who_ends_last(tmp_path: Path) -> None:

@@ -22,12 +22,11 @@ from iotrace.profiles.numbers import numbers_of
 from iotrace.profiles.synthesise import Synthesis, synthesise
 from iotrace.profiles.totals import totals_of
 from iotrace.profiles.workload import Composition, needs_of
-from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind
+from iotrace.trace.operations import BY_NAME, NUMBER_OF, OPERATIONS, Kind
 from iotrace.trace.reader import open_trace
 
 PROFILES = names_of(Profile)
 SMALL = {"width": 64.0, "height": 64.0, "movie_bytes": 300_000.0, "box": 16.0}
-KIND = {operation.name: operation.kind for operation in OPERATIONS}
 
 # sums
 
@@ -215,7 +214,7 @@ def test_events_are_those_that_the_arithmetic_counts(name: str) -> None:
     for op in set(counted) | set(expected):
         loose = random and op in ("openat", "close", "read")
         assert counted[op] == pytest.approx(expected[op], rel=0.2 if loose else 0), op
-    kinds = events["op"].map(KIND)
+    kinds = events["op"].map(lambda op: BY_NAME[op].kind)
     moved = events["result"].where(events["result"] > 0, 0)
     read_bytes = moved[kinds.isin([Kind.READ, Kind.COPY])].sum()
     written = moved[(kinds == Kind.WRITE) | ((kinds == Kind.COPY) & events["other_file"].notna())].sum()

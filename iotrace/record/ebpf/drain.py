@@ -33,7 +33,8 @@ _START, _DURATION, _CPU, _IDS, _KIND, _FILE, _INODE, _DEVICE, _OFFSET, _SIZE, _R
 _OTHER, _BASE, _BASE2, _OTHER_OFFSET, _ST_SIZE, _ST_BLOCKS, _ST_MODE, _TEXT = 14, 17, 20, 23, 24, 25, 26, 27
 (
     EVENT, LONG_EVENT, FILE_SEEN, TASK, EXEC, FAULT, FAULT_AROUND, FAULT_END, FAULT_AT, OPEN_FOUND, SUBMIT, COMPLETE,
-) = range(1, 13)  # fmt: skip
+    BRIEF_STAT,
+) = range(1, 14)  # fmt: skip
 
 FAULT_SINGLE: Final = 1
 """flags of mmap.fault: the one page was looked up by itself, mapping the cached pages around it did not serve."""
@@ -53,7 +54,7 @@ HEADER_WORDS: Final = 52
 """THREADS, OPENS, PROCESSES, PATHS, FILES count the numbers given out; *_ROWS count the rows of tables whose rows are
 used again (a thread's after its end, an open file's when its address is). NEED: a table is full. LOOK: a process was
 adopted whose open files are to be looked for. PREFIXES: how many mount points a recording is held to (0: all). BRIEF:
-address of 14 words, a struct header that is written out of a struct brief."""
+address of BRIEF_WORDS words, where a record is written out of a brief one."""
 
 # fields of the tables
 TID, THREAD = range(2)
@@ -88,6 +89,9 @@ NOTE_PROCESS_NEW, NOTE_EXEC, NOTE_EXIT, NOTE_NAME_MADE, NOTE_ADOPTED = range(5)
 _PAGE: Final = 4096
 _BRIEF_BYTES: Final = 56
 """sizeof(struct brief) in records.bpf.h."""
+_BRIEF_STAT_WORDS: Final = 10
+"""sizeof(struct brief_stat) ÷ 8."""
+BRIEF_WORDS: Final = _TEXT + 4096 // 8 + 1
 _KERNEL_BITS: Final = -(1 << 48)
 """Set in every kernel address; a struct brief does not carry them."""
 _TEXT_LIMIT: Final = 4 * 4096
@@ -1082,6 +1086,36 @@ def _brief(h: int, r: int) -> None:
 
 
 @inner
+def _brief_stat(h: int, r: int) -> None:
+    """A struct brief_stat, written out as the record that it stands for."""
+    b = get(h, BRIEF)
+    times, what, ids, more = get(r, 1), get(r, 4), get(r, 7), get(r, 9)
+    tid, length, mode = (ids >> 32) & 0xFFFFFFFF, (more >> 32) & 0xFFFFFFFF, (what >> 48) & 0xFFFF
+    for word in range(_TEXT):
+        put(b, word, 0)
+    put(b, _START, get(r, 0))
+    put(b, _DURATION, times & 0xFFFFFFFF)
+    put(b, _CPU, (times >> 32) & 0xFFFFFFFF)
+    put(b, _IDS, tid | tid << 32)
+    put(b, _KIND, LONG_EVENT | (what & 0xFFFF0000) | length << 32)
+    put(b, _INODE, get(r, 6))
+    put(b, _DEVICE, ids & 0xFFFFFFFF)
+    put(b, _FLAGS, (what >> 32) & 0xFFFF)
+    put(b, _BASE, get(r, 2))
+    put(b, _BASE + 1, get(r, 3))
+    put(b, _BASE + 2, get(r, 5))
+    put(b, _ST_MODE, mode)
+    if mode:
+        put(b, _ST_SIZE, get(r, 8))
+        put(b, _ST_BLOCKS, more & 0xFFFFFFFF)
+    else:
+        put(b, _RESULT, get(r, 8))
+    for word in range((length + 7) >> 3):
+        put(b, _TEXT + word, get(r, _BRIEF_STAT_WORDS + word))
+    _event(h, b, True)
+
+
+@inner
 def _needs_room(h: int) -> bool:
     """Whether a table could overflow within the next record."""
     return (
@@ -1140,6 +1174,8 @@ def drain(h: int, ring: int, consumer: int, producer: int, size: int) -> int:
                 _event(h, r, False)
             elif kind == LONG_EVENT:
                 _event(h, r, True)
+            elif kind == BRIEF_STAT:
+                _brief_stat(h, r)
             elif kind == FILE_SEEN:
                 _file_seen(h, r)
             elif kind == TASK:

@@ -217,8 +217,15 @@ INLINE void find_base(struct task_struct *task, struct thread *t, s32 dirfd, str
 		return;
 	}
 	struct file *file = file_of(task, dirfd);
-	if (identify(file, base))
-		report_path((void *)file + OFFSET_OF(struct file, f_path), base, IS_BASE);
-	else
+	if (!identify(file, base)) {
 		base->file = 0, base->inode = 0;
+		return;
+	}
+	struct identity *last = &t->folder;
+	if (last->inode == base->inode && last->device == base->device && last->generation == base->generation &&
+	    t->folder_renames == renames && t->folder_chapter == chapter)
+		return;
+	*last = *base;
+	t->folder_renames = renames, t->folder_chapter = chapter;
+	report_path((void *)file + OFFSET_OF(struct file, f_path), base, IS_BASE);
 }

@@ -213,6 +213,87 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 	return 1;
 }
 
+/* What stat and statx found: identity, type, size. Generations cannot be seen from user space. */
+struct status { u64 inode, size, blocks; u32 device, mode; };
+
+INLINE int read_stat(struct status *found, u64 address)
+{
+#if defined(IOTRACE_X86_64)
+	struct { u64 dev, ino, nlink; u32 mode, uid, gid, pad; u64 rdev, size, blksize, blocks; } st;
+#elif defined(IOTRACE_AARCH64)
+	struct { u64 dev, ino; u32 mode, nlink, uid, gid; u64 rdev, pad; u64 size; u32 blksize, pad2; u64 blocks; } st;
+#endif
+	if (bpf_probe_read_user(&st, sizeof(st), (void *)address))
+		return 1;
+	found->mode = st.mode, found->size = st.size, found->blocks = st.blocks;
+	found->inode = st.ino;
+	found->device = ((st.dev & 0xfff00) << 12) | (st.dev & 0xff) | ((st.dev >> 12) & 0xfff00);
+	return is_wanted_mode(st.mode) && is_wanted_device(found->device);
+}
+
+INLINE int read_statx(struct status *found, u64 address)
+{
+	struct {
+		u32 mask, blksize; u64 attributes; u32 nlink, uid, gid; u16 mode, pad; u64 ino, size, blocks, attributes_mask;
+		u64 times[8]; u32 rdev_major, rdev_minor, dev_major, dev_minor;
+	} st;
+	if (bpf_probe_read_user(&st, sizeof(st), (void *)address))
+		return 1;
+	found->mode = st.mode, found->size = st.size, found->blocks = st.blocks;
+	found->inode = st.ino;
+	found->device = (st.dev_major << 20) | st.dev_minor;
+	return is_wanted_mode(st.mode) && is_wanted_device(found->device);
+}
+
+/* What a call of stat's kind found, 0 when the recording is not about it. */
+INLINE int read_status(const volatile struct spec *spec, u64 a[8], s64 result, struct status *found)
+{
+	if (result)
+		return 1;
+	if (spec->stat)
+		return read_stat(found, ARG(stat));
+	return !spec->statx || read_statx(found, ARG(statx));
+}
+
+#define AT_EMPTY_PATH 0x1000
+
+/* A stat by name as most are; 0 when it does not fit into a struct brief_stat. */
+INLINE int on_stat(struct task_struct *task, struct thread *t, const volatile struct spec *spec, u64 a[8], u64 now, s64 result)
+{
+	struct scratch *s = scratch_of(0);
+	struct status found = {};
+	struct identity base = {};
+	u64 duration = now - t->start_ns, flags = ARG(flags);
+	if (!s || (duration | t->off_cpu_ns) >> 32 | flags >> 16 | (flags & AT_EMPTY_PATH))
+		return 0;
+	long n = bpf_probe_read_user_str(s->stat_text, PATH_MAX, (void *)ARG(path));
+	if (n <= 1 || n > PATH_MAX)
+		return 0;
+	if (!read_status(spec, a, result, &found)) {
+		t->call = IDLE;
+		return 1;
+	}
+	if (found.blocks >> 32)
+		return 0;
+	if (s->stat_text[0] != '/')
+		find_base(task, t, spec->dirfd ? (s32)ARG(dirfd) : AT_FDCWD, &base);
+	struct brief_stat *b = &s->stat;
+	b->start_ns = t->start_ns;
+	b->duration_ns = duration, b->off_cpu_ns = t->off_cpu_ns;
+	b->base_file = base.file, b->base_inode = base.inode;
+	b->kind = BRIEF_STAT, b->op = spec->op, b->flags = flags, b->mode = found.mode;
+	b->base_device = base.device, b->base_generation = base.generation;
+	b->inode = found.inode, b->device = found.device;
+	b->tid = task->pid;
+	b->size = found.mode ? found.size : (u64)result;
+	b->blocks = found.blocks, b->length = (u32)n;
+	if (bpf_ringbuf_output(&ring, s, sizeof(*b) + (u32)n, BPF_RB_NO_WAKEUP))
+		count_lost(spec->lost);
+	t->call = IDLE;
+	remember(t, task, now);
+	return 1;
+}
+
 /* What has a program of its own below begins with this: the thread, its call, the arguments; or ends. */
 #define BEGIN_TAIL                                                                                                             \
 	u64 a[8];                                                                                                              \
@@ -263,6 +344,13 @@ int leave(u64 *ctx)
 		bpf_tail_call(ctx, &leave_tails, LEAVE_OPEN);
 		break;
 	case ON_STAT:
+		if (!settings.tallies) {
+			u64 a[8];
+			u64 now = bpf_ktime_get_ns();
+			load_arguments((void *)ctx[0], a);
+			if (on_stat(task, t, spec, a, now, result))
+				return 0;
+		}
 		bpf_tail_call(ctx, &leave_tails, LEAVE_STAT);
 		break;
 	case ON_TWO_NAMES:
@@ -426,36 +514,6 @@ done:
 	return 0;
 }
 
-/* What stat and statx found: identity, type, size. Generations cannot be seen from user space. */
-INLINE int read_stat(struct event *e, u64 address)
-{
-#if defined(IOTRACE_X86_64)
-	struct { u64 dev, ino, nlink; u32 mode, uid, gid, pad; u64 rdev, size, blksize, blocks; } st;
-#elif defined(IOTRACE_AARCH64)
-	struct { u64 dev, ino; u32 mode, nlink, uid, gid; u64 rdev, pad; u64 size; u32 blksize, pad2; u64 blocks; } st;
-#endif
-	if (bpf_probe_read_user(&st, sizeof(st), (void *)address))
-		return 1;
-	e->st_mode = st.mode, e->st_size = st.size, e->st_blocks = st.blocks;
-	e->h.at.inode = st.ino;
-	e->h.at.device = ((st.dev & 0xfff00) << 12) | (st.dev & 0xff) | ((st.dev >> 12) & 0xfff00);
-	return is_wanted_mode(st.mode) && is_wanted_device(e->h.at.device);
-}
-
-INLINE int read_statx(struct event *e, u64 address)
-{
-	struct {
-		u32 mask, blksize; u64 attributes; u32 nlink, uid, gid; u16 mode, pad; u64 ino, size, blocks, attributes_mask;
-		u64 times[8]; u32 rdev_major, rdev_minor, dev_major, dev_minor;
-	} st;
-	if (bpf_probe_read_user(&st, sizeof(st), (void *)address))
-		return 1;
-	e->st_mode = st.mode, e->st_size = st.size, e->st_blocks = st.blocks;
-	e->h.at.inode = st.ino;
-	e->h.at.device = (st.dev_major << 20) | st.dev_minor;
-	return is_wanted_mode(st.mode) && is_wanted_device(e->h.at.device);
-}
-
 /* Calls on names, the record with texts behind it: a program for each of four kinds, that the verifier has few ways to look
  * at in each. All begin and end alike. */
 
@@ -543,11 +601,14 @@ SEC("tp_btf/sys_exit")
 int leave_stat(u64 *ctx)
 {
 	BEGIN_NAMES;
+	struct status found = {};
 	struct event *e = &s->e;
-	if (spec->stat && result == 0 && !e->h.at.file && !read_stat(e, ARG(stat)))
-		return 0;
-	if (spec->statx && result == 0 && !e->h.at.file && !read_statx(e, ARG(statx)))
-		return 0;
+	if (!e->h.at.file) {
+		if (!read_status(spec, a, result, &found))
+			return 0;
+		e->st_mode = found.mode, e->st_size = found.size, e->st_blocks = found.blocks;
+		e->h.at.inode = found.inode, e->h.at.device = found.device;
+	}
 	return end_names(task, t, spec, s, now, length1, 0);
 }
 

@@ -20,7 +20,7 @@ enum shape { NONE, ON_FD, ON_CLOSE, ON_COPY, ON_PATH, ON_OPEN, ON_STAT, ON_TWO_N
 /* What a call needs beyond its roles: dup2 closes another file; the second name of rename and link starts from the working
  * folder too; chdir's name starts from the working folder that it leaves. */
 enum quirk { DUP_CLOSES = 1, SECOND_HAS_BASE, LEAVES_FOLDER };
-enum record_kind { EVENT = 1, LONG_EVENT, FILE_SEEN, TASK, EXEC, FAULT, FAULT_AROUND, FAULT_END, FAULT_AT, OPEN_FOUND, SUBMIT, COMPLETE };
+enum record_kind { EVENT = 1, LONG_EVENT, FILE_SEEN, TASK, EXEC, FAULT, FAULT_AROUND, FAULT_END, FAULT_AT, OPEN_FOUND, SUBMIT, COMPLETE, BRIEF_STAT };
 
 /* One system call: its operation number, and 1 + the position of the argument with each role (0: none). */
 struct spec {
@@ -82,7 +82,25 @@ struct brief {
 	u32 tid, size;
 };
 enum { RESULT_ZERO, RESULT_SIZE, RESULT_OFFSET };
-struct scratch { struct event e; char text[2 * PATH_MAX + NAME_MAX]; };
+/* What most calls of stat's kind fit into, a third as long as an event: the name follows, and ends the record. `op` and
+ * `kind` lie where they do in a header. A mode of 0: nothing was found, and the size is the result. */
+struct brief_stat {
+	u64 start_ns;
+	u32 duration_ns, off_cpu_ns;
+	u64 base_file, base_inode;
+	u16 kind, op, flags, mode;
+	u32 base_device, base_generation;
+	u64 inode;
+	u32 device, tid;
+	u64 size;
+	u32 blocks, length;
+};
+struct scratch {
+	union {
+		struct { struct event e; char text[2 * PATH_MAX + NAME_MAX]; };
+		struct { struct brief_stat stat; char stat_text[PATH_MAX]; };
+	};
+};
 
 struct thread {
 	u64 start_ns, off_cpu_ns;
@@ -99,6 +117,9 @@ struct thread {
 	u32 process; /* number of the process, for tallies: never used again, unlike a pid */
 	u32 batch;   /* submissions to io_uring and libaio so far */
 	u32 tid, unused;
+	/* the folder that the last relative name started from by its descriptor, and when it was reported */
+	struct identity folder;
+	u32 folder_renames, folder_chapter;
 };
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 26); } ring SEC(".maps");

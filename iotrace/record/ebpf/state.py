@@ -65,7 +65,7 @@ class State:
         texts = b"".join(len(p).to_bytes(8, "little") + p + bytes(-len(p) % 8) for p in prefixes)
         self._set(d.PREFIX_BYTES, np.frombuffer(texts + bytes(8), np.uint8))
         self.header[d.PREFIXES] = len(prefixes)
-        self._brief = np.zeros(14, np.int64)
+        self._brief = np.zeros(d.BRIEF_WORDS, np.int64)
         self.header[d.BRIEF] = self._brief.ctypes.data
         self.use_rows(rows)
 
