@@ -56,6 +56,9 @@ WRITE_BUFFER: Final = 1
 ALIGNED_READ_BUFFER: Final = 2
 ALIGNED_WRITE_BUFFER: Final = 3
 SCRATCH: Final = 4
+OWNER: Final = 9
+GROUP: Final = 10
+"""No buffers, but found in the same table: who owns the tree."""
 
 AT_FDCWD: Final = -100
 LOCK_NB: Final = 4
@@ -382,6 +385,13 @@ class Builder:
     def _iovec(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         size = np.clip(_or_zero(self.tables.events.size[event]), 0, SIZE_MAX)
         self._set(at, position, size * 16 + self._buffers(number, event), VECTOR)
+
+    def _owner(self, number: int, at: Ints, event: Numbers, position: int) -> None:
+        # a file stays its owner's, whatever owner it was given: the storage is asked to set one all the same
+        self._set(at, position, OWNER, BUFFER)
+
+    def _group(self, number: int, at: Ints, event: Numbers, position: int) -> None:
+        self._set(at, position, GROUP, BUFFER)
 
     def _count(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         self._set(at, position, np.clip(_or_zero(self.tables.events.count[event]), 0, 1 << 20))

@@ -152,6 +152,8 @@ class _Part:
         self.places = self.rides.place_of_slot.copy() if self.rides else None
         self.openings = Openings(plan, clone.ground.tree, spare)
         self.memory = LaneMemory(plan, 0)
+        of = os.stat(clone.ground.tree)
+        self._owner = of.st_uid, of.st_gid
         self._sockets: list[tuple[socket.socket, socket.socket] | None] = []
 
     def __enter__(self) -> _Part:
@@ -222,7 +224,7 @@ class _Part:
         """Compile the kernel (or load it from the cache) by running no rows."""
         control, lines = shared(max(1024, kernel.CONTROL_WORDS)), shared(kernel.LANE_WORDS)
         control[kernel.GO] = 1
-        with LaneMemory(self.plan, 1, self.memory.writes, self.clone.check is not None) as memory:
+        with self._lane_memory(1) as memory:
             if self.rides:
                 fill_ring_tables(self.plan, self.rides, self.rings, memory.tables, 0, self.options.fixed)
             function, values = self.work(0, 0, 0, memory.tables[0], 0, control, lines)
@@ -233,12 +235,15 @@ class _Part:
         drain(-1, self.got.ctypes.data, self.openings.slots, control.ctypes.data)
         self.rings[:] = 0
 
+    def _lane_memory(self, lanes: int) -> LaneMemory:
+        return LaneMemory(self.plan, lanes, self.memory.writes, self.clone.check is not None, self._owner)
+
     def run(self, worker: int) -> None:
         """Called in a worker: run its lanes to their ends."""
         plan, control = self.plan, self.control
         first, last = int(plan.worker_begin[worker]), int(plan.worker_begin[worker + 1])
         self.openings.keep(worker)
-        with LaneMemory(plan, last - first, self.memory.writes, self.clone.check is not None) as memory:
+        with self._lane_memory(last - first) as memory:
             if self.rides:
                 fill_ring_tables(plan, self.rides, self.rings, memory.tables, first, self.options.fixed)
             threads = []

@@ -42,10 +42,13 @@ class LaneMemory:
     tables: one int64 array of addresses for each of these lanes, indexed as iotrace.replay.kernels.lane says.
     writes: address of what is written, the same for all lanes of all processes; made here where it is not given.
     apart: each lane has buffers of its own, as large as its largest call: what they hold matters.
+    owner: user and group that own the tree of the run.
     """
 
-    def __init__(self, plan: Plan, lanes: int, writes: int = 0, apart: bool = False) -> None:
-        self._apart = apart
+    def __init__(
+        self, plan: Plan, lanes: int, writes: int = 0, apart: bool = False, owner: tuple[int, int] = (0, 0)
+    ) -> None:  # fmt: skip
+        self._apart, self._owner = apart, owner
         self._lanes, self.writes, self._given = lanes, writes, int(writes != 0)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._libc.mmap.restype = ctypes.c_void_p
@@ -73,6 +76,7 @@ class LaneMemory:
                 table = np.zeros(kernel.MEMORY_WORDS, np.int64)
                 table[kernel.READ_AT], table[kernel.ALIGNED_READ_AT] = reads + SHIFT, reads
                 table[kernel.WRITE_AT], table[kernel.ALIGNED_WRITE_AT] = writes + SHIFT, writes
+                table[kernel.OWNER_AT], table[kernel.GROUP_AT] = self._owner
                 small = self._region(BUFFER_BYTES_MIN, filled=False)
                 table[kernel.SCRATCH_AT] = small
                 table[kernel.VECTOR_AT] = small + 8192

@@ -1,11 +1,11 @@
 """The order that a replay keeps between threads, as edges from one row of the plan to another.
 
 With `--order file` an access waits for the conflicting accesses that had ended before it began in the recording: data
-of one file (write before read, read before write, either before a truncation, and write before write where threads
-write the same bytes), names (create, use, rename, remove, with all folders above that come and go), descriptions (open,
-use, close, and moves of a shared position), mappings, and locks. A child begins after its fork, and a wait ends after
-the child. With `--order thread` only the fork counts. Calls that overlapped in the recording were concurrent and stay
-so.
+of one file, by ranges of bytes (write before read, read before write, either before a truncation, and write before
+write where threads write the same bytes), names (create, use, rename, remove, with all folders above that come and
+go), descriptions (open, use, close, and moves of a shared position), mappings, and locks. A child begins after its
+fork, and a wait ends after the child. With `--order thread` only the fork counts. Calls that overlapped in the
+recording were concurrent and stay so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from iotrace.replay.arguments import WAITING_LOCKS
 from iotrace.replay.columns import Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
-from iotrace.replay.overlaps import overlapping_writers
+from iotrace.replay.ranges import ranged_accesses, touches_of
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import (
     CLOSES,
@@ -137,22 +137,23 @@ def shared_accesses(
     none, flat = np.zeros(0, np.int32), np.zeros(0, np.int8)
     accesses(*columns, users, levels, counts, none, none, none, flat)
     # data of a file has the file's number; the last one stands for none
-    written = np.append((users[:files] == -2) & (levels[:files] & 1 << WRITES != 0), False)
-    if written.any():
-        rewritten = np.flatnonzero(overlapping_writers(events, _WRITES_DATA, written))
-        levels[rewritten] |= 1 << EXCLUDES
-    else:
-        rewritten = np.zeros(0, np.int64)
+    ranged = np.append((users[:files] == -2) & (levels[:files] & 1 << WRITES != 0), False)
+    levels[:files][ranged[:-1]] = 0
     shared = (users == -2) & (((levels & 1 << EXCLUDES) != 0) | (levels == (1 << READS | 1 << WRITES)))
     kept = int(np.count_nonzero(shared))
-    if kept == 0:
-        return none, none, flat
     number = np.where(shared, np.cumsum(shared) - 1, -1).astype(np.int32)
     count = int(counts[shared].sum())
     resource, row, level = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int8)
     accesses(*columns, users, levels, counts, number, resource, row, level)
-    if len(rewritten):
-        level[np.isin(resource, number[rewritten]) & (level == WRITES)] = EXCLUDES
+    if ranged.any():
+        touches = touches_of(events, _BITS, ranged, row_of)
+        more, rows, level_of, count = ranged_accesses(
+            touches, events.thread, row_of, tables.file_size, tables.file_existed
+        )  # fmt: skip
+        resource, row = np.append(resource, more + np.int32(kept)), np.append(row, rows)
+        level, kept = np.append(level, level_of), kept + count
+    if kept == 0:
+        return none, none, flat
     by_row = np.argsort(row, kind="stable")
     resource, row, level = resource[by_row], row[by_row], level[by_row]
     needed = needed_accesses(resource, row, level, spans.thread, spans.start, spans.end, kept)
@@ -220,7 +221,6 @@ def _bits() -> npt.NDArray[np.int32]:
 
 
 _BITS: Final = _bits()
-_WRITES_DATA: Final = (_BITS & access.WRITES_DATA) != 0
 
 
 def edges_of_forks(tables: Tables, event: Ids, spans: Spans, begin_of: Ints, first_of: Ints) -> tuple[Ints, Ints]:

@@ -33,16 +33,15 @@ class Reason(IntEnum):
     PERMISSION = 4
     MACHINE = 5
     DEVICE = 6
-    OWNER = 7
-    XATTR = 8
-    FCNTL = 9
-    MEMORY = 10
-    UNFINISHED = 11
-    UNKNOWN = 12
-    WHOLE_MACHINE = 13
-    ARCHITECTURE = 14
-    OTHER_LOCK = 15
-    STRANGER = 16
+    XATTR = 7
+    FCNTL = 8
+    MEMORY = 9
+    UNFINISHED = 10
+    UNKNOWN = 11
+    WHOLE_MACHINE = 12
+    ARCHITECTURE = 13
+    OTHER_LOCK = 14
+    STRANGER = 15
 
 
 REASON_TEXT: Final = {
@@ -52,7 +51,6 @@ REASON_TEXT: Final = {
     Reason.PERMISSION: "refused for lack of permission",
     Reason.MACHINE: "failed for a reason of the recorded machine (space, limits, interruption, missing feature)",
     Reason.DEVICE: "on devices, FIFOs and sockets",
-    Reason.OWNER: "changes of owner",
     Reason.XATTR: "extended attributes outside user.",
     Reason.FCNTL: "fcntl commands and advice without a replay",
     Reason.MEMORY: "memory not mapped from a mapped file, or moved or inherited",
@@ -104,7 +102,6 @@ FAULT: Final = _table(("mmap.fault",))
 TAKES_NAME: Final = _with_role("name")
 ORDERS: Final = np.array([operation.replay is Replay.ORDER for operation in OPERATIONS] + [False])
 NEVER: Final = np.array([operation.replay is Replay.NEVER for operation in OPERATIONS] + [False])
-OWNERS: Final = _table(("chown", "lchown", "fchown", "fchownat"))
 UMASK: Final = _table(("umask",))
 _CLOSE_RANGE: Final = _table(("close_range",))
 _FLOCK: Final = _table(("flock",))
@@ -205,8 +202,7 @@ class _FirstLook:
         there[op] = True
         orders = ORDERS[op]
         mark(op < 0, Reason.UNKNOWN)
-        if among(OWNERS | NEVER | _CLOSE_RANGE):
-            mark(OWNERS[op], Reason.OWNER)
+        if among(NEVER | _CLOSE_RANGE):
             mark(NEVER[op] & (part.address != NONE), Reason.MEMORY)
             mark(NEVER[op], Reason.WHOLE_MACHINE)
             mark(_CLOSE_RANGE[op], Reason.WHOLE_MACHINE)

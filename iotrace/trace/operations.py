@@ -62,7 +62,7 @@ class Replay(StrEnum):
 
 ROLES: Final = (
     "fd", "fd2", "dirfd", "dirfd2", "path", "path2", "name", "size", "offset", "offset_at", "offset2_at",
-    "flags", "mode", "address", "iovec", "count", "buffer", "stat", "statx", "how", "lock", "text",
+    "flags", "mode", "address", "iovec", "count", "buffer", "stat", "statx", "how", "lock", "text", "owner", "group",
 )  # fmt: skip
 
 
@@ -190,10 +190,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _row("fchmod", _M, "fd mode", 91, 52),
     _row("fchmodat", _M, "dirfd path mode", 268, 53),
     _row("fchmodat2", _M, "dirfd path mode flags", 452, 452),
-    _row("chown", _M, "path", 92, None, replay=Replay.NEVER),
-    _row("lchown", _M, "path", 94, None, replay=Replay.NEVER),
-    _row("fchown", _M, "fd", 93, 55, replay=Replay.NEVER),
-    _row("fchownat", _M, "dirfd path - - flags", 260, 54, replay=Replay.NEVER),
+    _row("chown", _M, "path owner group", 92, None),
+    _row("lchown", _M, "path owner group", 94, None),
+    _row("fchown", _M, "fd owner group", 93, 55),
+    _row("fchownat", _M, "dirfd path owner group flags", 260, 54),
     _row("utime", _M, "path -", 132, None),
     _row("utimes", _M, "path -", 235, None),
     _row("futimesat", _M, "dirfd path -", 261, None),

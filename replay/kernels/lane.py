@@ -68,6 +68,7 @@ LANE_WORDS: Final = 16
 
 # words of a lane's memory table: addresses of its buffers (the first five as arguments.BUFFER numbers them)
 READ_AT, WRITE_AT, ALIGNED_READ_AT, ALIGNED_WRITE_AT, SCRATCH_AT, VECTOR_AT, POSITION_AT, STRUCT_AT, TIME_AT = range(9)
+OWNER_AT, GROUP_AT = 9, 10
 MEMORY_WORDS: Final = 16
 VECTORS_MAX: Final = 1024
 

@@ -217,7 +217,8 @@ def run_ring_lane(
             sleep_until(origin + np.int64(due[i] / speed), time_at, control)
         descriptor = slots[slot[i]]
         if descriptor < 0:
-            started[i], took[i], outcome[i] = now(time_at), 0, SKIPPED
+            ended = now(time_at)
+            started[i], took[i], outcome[i] = ended, 0, SKIPPED
             if awaited[i]:
                 publish(line, i + 1)
             i += 1

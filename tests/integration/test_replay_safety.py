@@ -150,7 +150,7 @@ def test_a_path_of_5000_bytes_and_a_nul_are_left_out_or_shortened(world: Path) -
     assert run.errors == 0
 
 
-def test_devices_fifos_owners_and_foreign_attributes_are_never_made(world: Path) -> None:
+def test_devices_fifos_and_foreign_attributes_are_never_made_and_no_owner_changes(world: Path) -> None:
     trace = TraceBuilder()
     for name in ("null", "fifo", "socket"):
         file = trace.open(name, os.O_RDWR, type="other")
@@ -158,6 +158,10 @@ def test_devices_fifos_owners_and_foreign_attributes_are_never_made(world: Path)
         trace.named("unlink", name)
     trace.named("stat", "x")
     trace.named("chown", "x")
+    trace.named("lchown", "x")
+    trace.named("fchownat", "x", flags=0)
+    of = trace.open("x")
+    trace.on("fchown", of, "x")
     trace.named("chmod", "x", mode=0o6777)
     trace.named(
         "setxattr", "x", seen=False, file=trace.file("x"), other_path=trace.path(b"security.capability"), size=20
@@ -165,10 +169,13 @@ def test_devices_fifos_owners_and_foreign_attributes_are_never_made(world: Path)
     trace.named("setxattr", "x", seen=False, file=trace.file("x"), other_path=trace.path(b"trusted.x"), size=20)
     folder = trace.save(world / "T.iotrace")
     result = run_replay(folder, world / "outside" / "mount", timing="asap", keep=True)
-    assert set(result.info.runs[0].by_op) == {"stat", "chmod"}
+    changes = {"chown", "lchown", "fchown", "fchownat"}
+    assert set(result.info.runs[0].by_op) == {"stat", "chmod", "openat"} | changes
+    assert result.info.runs[0].errors == 0
     (made,) = (world / "outside" / "mount").glob("iotrace-*/t/m0/*")
     assert made.is_file()
     assert made.stat().st_mode & 0o7000 == 0
+    assert (made.stat().st_uid, made.stat().st_gid) == (os.geteuid(), os.getegid())
     assert os.listxattr(made) == []
 
 

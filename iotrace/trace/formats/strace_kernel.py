@@ -127,6 +127,8 @@ _ROLE_NAMES: Final = (
     _R_SKIP, _R_FD, _R_DIRFD, _R_PATH, _R_SIZE, _R_OFFSET, _R_FLAGS, _R_MODE, _R_ADDRESS, _R_STAT, _R_BUFFER, _R_FD2,
     _R_TEXT, _R_NAME, _R_IOVEC, _R_COUNT, _R_ENTRIES, _R_FCNTL,
 ) = range(18)  # fmt: skip
+_SAME: Final = {"statx": "stat", "owner": "-", "group": "-"}
+"""Roles that are read as another one."""
 ARGUMENTS: Final = 6
 OP_FIELDS: Final = ARGUMENTS + 3
 """Of an operation: roles of its arguments (-1: none), class, whether it returns a descriptor, names a link."""
@@ -140,7 +142,7 @@ def op_table() -> np.ndarray[Any, np.dtype[np.int64]]:
     for number, operation in enumerate(OPERATIONS):
         name = operation.name
         kind = CLASS_OF.get(name, K_PYTHON)
-        roles = ["stat" if role == "statx" else role for role in operation.arguments]
+        roles = [_SAME.get(role, role) for role in operation.arguments]
         if kind != K_PYTHON:
             table[number, : len(roles)] = [_ROLE_NAMES.index(role) for role in roles]
         if kind == K_GETDENTS:

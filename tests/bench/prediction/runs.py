@@ -52,7 +52,7 @@ class Recorded(msgspec.Struct):
     io_s: inside such calls, summed over threads; by_op: the same by operation.
     think_cpu_s, think_idle_s: between such calls of a thread, summed: computing, and not running.
     lanes: threads that a replay has.
-    left_out: calls on the mapped folder that a replay does not issue (changes of owner and the like), by operation.
+    left_out: calls on the mapped folder that a replay does not issue (foreign attributes and the like), by operation.
     """
 
     before_s: float
