@@ -103,12 +103,17 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Phase(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """One after another: `workers` threads take the items in turn, and do all actions for each."""
+    """One after another: `workers` threads take the items in turn, and do all actions for each.
+
+    `follows`: a class of files that something else may make meanwhile: then an item begins when its file is there, and
+    nobody sleeps in between.
+    """
 
     name: str
     actions: list[Action]
     items: str = "1"
     workers: str = "1"
+    follows: str = ""
 
 
 class Profile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -154,7 +159,8 @@ class Workload(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     Attributes
     ----------
     numbers: users, lanes (how many jobs run at a time), arrival_seconds (between users), gpus, cache (1: particle
-    stacks are copied to the node's own disk first), live (sessions of CryoSPARC Live beside the users).
+    stacks are copied to the node's own disk first), live (sessions of CryoSPARC Live beside the users), microscopes
+    (that write the movies of so many of these sessions).
     steps: by name.
     """
 
@@ -270,6 +276,8 @@ def _profile_faults(profile: Profile) -> Iterator[tuple[str, str]]:
         at = f"phases[{number}]"
         yield from _sum_faults(f"{at}.items", phase.items)
         yield from _sum_faults(f"{at}.workers", phase.workers)
+        if phase.follows and phase.follows not in profile.files:
+            yield f"{at}.follows", f"there is no class of files {phase.follows!r}"
         for place, action in enumerate(phase.actions):
             yield from _action_faults(f"{at}.actions[{place}]", action, profile)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from iotrace.errors import UsageError
@@ -51,6 +52,7 @@ class Synthesis:
     seed: the same seed gives the same events.
     layout: its names, where they are a part of a larger trace's; process: its row of the table processes.
     counters: of the trace; begin_ns: when it begins; labels: columns of processes that differ from a lone job's.
+    arrivals_ns: when each file that a phase follows is there, (files,); None: all are there.
 
     Attributes
     ----------
@@ -71,10 +73,12 @@ class Synthesis:
         counters: Counters | None = None,
         begin_ns: int = 0,
         labels: Mapping[str, Any] | None = None,
+        arrivals_ns: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.profile, self.numbers, self.seed = profile, numbers, seed
         self.layout: Layout = layout or layout_of(profile, numbers)
         self.process_number, self._labels = process, dict(labels or {})
+        self._arrivals_ns = arrivals_ns
         self._counters = counters or Counters()
         self.first_thread = self._counters.threads
         self._counters.threads += 1
@@ -133,6 +137,8 @@ class Synthesis:
                     if workers > 1:
                         known = rows["address"] != NULL
                         rows["address"] = np.where(known, rows["address"] + worker * _ADDRESSES, NULL)
+                    if phase.follows and self._arrivals_ns is not None:
+                        _wait_for_files(rows, len(mine), self._arrivals_ns[mine], int(clocks[worker]))
                     clocks[worker] = _set_times(rows, int(clocks[worker]))
                     parts.append(rows)
             self.reached_ns = int(clocks.min())
@@ -222,9 +228,25 @@ def info_of(command: list[str]) -> TraceInfo:
     return info
 
 
+def _took(rows: dict[str, Any]) -> npt.NDArray[np.int64]:
+    """Nominal duration of calls."""
+    moved: npt.NDArray[np.int64] = (rows["moved"] * (1e9 / BYTES_PER_S)).astype(np.int64)
+    return CALL_NS + moved
+
+
+def _wait_for_files(rows: dict[str, Any], items: int, arrivals_ns: npt.NDArray[np.int64], clock: int) -> None:
+    """Let each item of a worker, equally many calls, begin when its file is there; its own sleep was that wait."""
+    rows["idle"][:] = 0
+    took = (rows["busy"] + _took(rows)).reshape(items, -1).sum(axis=1)
+    before = np.cumsum(took) - took
+    # item i begins at least so much later than if all files had been there
+    late = np.maximum.accumulate(np.maximum(arrivals_ns - before, clock)) - clock
+    rows["idle"].reshape(items, -1)[:, 0] = np.diff(late, prepend=0)
+
+
 def _set_times(rows: dict[str, Any], clock: int) -> int:
     """Start and nominal duration of one worker's calls, from `clock` on; gives when the last one ends."""
-    took = CALL_NS + (rows["moved"] * (1e9 / BYTES_PER_S)).astype(np.int64)
+    took = _took(rows)
     end = clock + np.cumsum(rows["busy"] + rows["idle"] + took)
     rows["took"], rows["time"] = took, end - took
     return int(end[-1]) if len(end) else clock

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +30,7 @@ from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.writer import TraceWriter
 
 LIVE: Final = "live"
+MICROSCOPE: Final = "microscope"
 JOBS_MAX: Final = 100_000
 _CALL_NS: Final = 1_000
 
@@ -51,8 +53,8 @@ class Needs:
     @property
     def most_jobs(self) -> int:
         """Most jobs at a time."""
-        live = sum(count for name, count, _ in self.jobs if name == LIVE)
-        return min(self.lanes, self.total_jobs - live) + live
+        beside = sum(count for name, count, _ in self.jobs if name in (LIVE, MICROSCOPE))
+        return min(self.lanes, self.total_jobs - beside) + beside
 
 
 @dataclass(slots=True)
@@ -82,8 +84,10 @@ class _Job:
         return self.made
 
 
-def _steps(workload: Workload, given: Mapping[str, float], scale: float) -> tuple[list[_Step], _Step, Numbers]:
-    """Steps of a user, the live session, and the workload's own numbers.
+def _steps(
+    workload: Workload, given: Mapping[str, float], scale: float
+) -> tuple[list[_Step], tuple[_Step, _Step], Numbers]:
+    """Steps of a user; the live session and its microscope; the workload's own numbers.
 
     Raises
     ------
@@ -94,8 +98,8 @@ def _steps(workload: Workload, given: Mapping[str, float], scale: float) -> tupl
     rest = {name: value for name, value in given.items() if name not in own}
     known: set[str] = set()
     steps = []
-    for name, step in [*workload.steps.items(), (LIVE, None)]:
-        profile = load(Profile, step.profile if step else LIVE)
+    for name, step in [*workload.steps.items(), (LIVE, None), (MICROSCOPE, None)]:
+        profile = load(Profile, step.profile if step else name)
         base = numbers_of(profile, dataset, None, scale)
         known |= set(base.known)
         chosen = (dict(step.set) if step else {}) | {key: value for key, value in rest.items() if key in base.known}
@@ -108,7 +112,7 @@ def _steps(workload: Workload, given: Mapping[str, float], scale: float) -> tupl
     everything = DataSet(workload.name, workload.title, workload.about, dataset.numbers | workload.numbers)
     numbers = numbers_of(None, everything, own, scale)
     _refuse_circles(workload)
-    return steps[:-1], steps[-1], numbers
+    return steps[:-2], (steps[-2], steps[-1]), numbers
 
 
 def _refuse_circles(workload: Workload) -> None:
@@ -128,16 +132,35 @@ def needs_of(workload: Workload, given: Mapping[str, float] | None = None, scale
     ------
     UsageError: a recipe is wrong, or a number is not known.
     """
-    steps, live, numbers = _steps(workload, given or {}, scale)
+    steps, (live, scope), numbers = _steps(workload, given or {}, scale)
     users, lanes = max(1, numbers.count("users")), max(1, numbers.count("lanes"))
     jobs = [(step.name, users, totals_of(step.profile, step.numbers)) for step in steps]
     most = min(lanes, users * len(steps)) * max((totals.workers for _, _, totals in jobs), default=0)
-    sessions = numbers.count("live")
-    if sessions:
-        totals = totals_of(live.profile, live.numbers)
-        jobs.append((LIVE, sessions, totals))
-        most += sessions * totals.workers
+    sessions, scopes = numbers.count("live"), _microscopes(numbers)
+    totals = totals_of(live.profile, live.numbers)
+    if sessions > scopes:
+        jobs.append((LIVE, sessions - scopes, totals))
+    if scopes:
+        jobs.append((LIVE, scopes, _without_movies(totals, live)))
+        jobs.append((MICROSCOPE, scopes, totals_of(scope.profile, scope.numbers)))
+        most += scopes
+    most += sessions * totals.workers
     return Needs(users, lanes, jobs, most, numbers)
+
+
+def _microscopes(numbers: Numbers) -> int:
+    """How many sessions of Live have a microscope that writes their movies."""
+    return min(numbers.count("microscopes"), numbers.count("live")) if "microscopes" in numbers.known else 0
+
+
+def _without_movies(totals: Totals, live: _Step) -> Totals:
+    """What a session needs to be there when its movies are written meanwhile."""
+    name = live.profile.phases[0].follows
+    movies = layout_of(live.profile, live.numbers).classes[list(live.profile.files).index(name)]
+    return replace(
+        totals, needed_files=totals.needed_files - movies.count,
+        needed_bytes=totals.needed_bytes - movies.count * movies.size,
+    )  # fmt: skip
 
 
 class Composition:
@@ -149,14 +172,15 @@ class Composition:
     """
 
     def __init__(self, workload: Workload, given: Mapping[str, float] | None = None, scale: float = 1.0, seed: int = 1):
-        steps, live, numbers = _steps(workload, given or {}, scale)
+        steps, (live, scope), numbers = _steps(workload, given or {}, scale)
         self.workload, self._seed = workload, seed
         self.users, self.lanes = max(1, numbers.count("users")), max(1, numbers.count("lanes"))
         self.sessions = numbers.count("live")
         if self.users * len(steps) + self.sessions > JOBS_MAX:
             raise UsageError(f"{workload.name}: more than {JOBS_MAX} jobs; choose fewer users.")
         arrival_ns = int(numbers.of("arrival_seconds") * 1e9)
-        self._counters = Counters(threads=self.lanes + self.sessions)
+        self.scopes = _microscopes(numbers)
+        self._counters = Counters(threads=self.lanes + self.sessions + self.scopes)
         self._jobs: list[_Job] = []
         self._classes: dict[str, Class] = {}
         self._paths = 0
@@ -174,13 +198,15 @@ class Composition:
                 job.needs = len(job.before)
                 for one in job.before:
                     one.followers.append(job)
-        self._live = [
-            _Job(self.users + k, live, 0, layout_of(live.profile, live.numbers, f"/live{k + 1:02d}"), 0, 0)
-            for k in range(self.sessions)
+        # beside the lanes: the sessions, then the microscopes of the first of them
+        self._beside = [
+            _Job(self.users + k, step, 0, layout_of(step.profile, step.numbers, f"/live{k + 1:02d}"), 0, 0)
+            for step, count in ((live, self.sessions), (scope, self.scopes))
+            for k in range(count)
         ]
-        for number, job in enumerate([*self._jobs, *self._live]):
+        for number, job in enumerate([*self._jobs, *self._beside]):
             job.number = number + 1
-        self._unite([*self._jobs, *self._live])
+        self._unite([*self._jobs, *self._beside])
         self.events = self.end_ns = 0
 
     def _unite(self, jobs: list[_Job]) -> None:
@@ -219,7 +245,7 @@ class Composition:
             "process": 0, "pid": 999, "command": "scheduler", "cwd": "/data", "umask": 0o022, "start_ns": 0,
             "end_ns": self.end_ns, "exit": 0,
         }  # fmt: skip
-        return [scheduler, *(job.made_.process() for job in [*self._jobs, *self._live])]
+        return [scheduler, *(job.made_.process() for job in [*self._jobs, *self._beside])]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Events of all jobs, in order of their ends (nearly).
@@ -232,7 +258,7 @@ class Composition:
         ended: list[tuple[int, int, _Job]] = []
         held: list[pa.RecordBatch] = []
         now = 0
-        for k, job in enumerate(self._live):
+        for k, job in enumerate(self._beside):
             held.append(self._start(job, self.lanes + k, 0, running))
         while running or ready or ended:
             for job in sorted(ready, key=lambda one: (one.ready_ns, one.number)):
@@ -276,17 +302,12 @@ class Composition:
         ended = max((one.made_.end_ns for one in job.before), default=0)
         begin = max(lane_free_ns, ended, job.ready_ns)
         waits = [(one.number, max(lane_free_ns, 0), max(one.made_.end_ns - lane_free_ns, 0)) for one in job.before]
-        names = f"live{lane - self.lanes + 1:02d}" if lane >= self.lanes else f"user{job.user + 1:02d}"
-        labels = {
-            "user": names, "slurm_job": "live" if lane >= self.lanes else f"lane {lane + 1}", "parent": 0,
-            "job": f"S{lane - self.lanes + 1}" if lane >= self.lanes else f"J{job.number}",
-            "project": f"P{job.user + 1}",
-        }  # fmt: skip
+        labels = {"parent": 0, "project": f"P{job.user + 1}"} | self._names_of(job, lane)
         fork_ns = begin + 3 * _CALL_NS
         job.lane = lane
         job.made = Synthesis(
             job.step.profile, job.step.numbers, self._seed * JOBS_MAX + job.number, job.layout, job.number,
-            self._counters, fork_ns + 2 * _CALL_NS, labels,
+            self._counters, fork_ns + 2 * _CALL_NS, labels, self._arrivals_of(lane, fork_ns + 2 * _CALL_NS),
         )  # fmt: skip
         running[job.number] = job, job.made.batches()
         # one after the other within the first of the three calls' time before the fork
@@ -295,6 +316,28 @@ class Composition:
             for place, (process, at, took) in enumerate(waits)
         ]
         return self._lane_events([*rows, ("fork", lane, fork_ns, _CALL_NS, job.made.first_thread)])
+
+    def _names_of(self, job: _Job, lane: int) -> dict[str, str]:
+        """Labels of a job."""
+        beside = lane - self.lanes
+        if beside < 0:
+            return {"user": f"user{job.user + 1:02d}", "slurm_job": f"lane {lane + 1}", "job": f"J{job.number}"}
+        if beside < self.sessions:
+            return {"user": f"live{beside + 1:02d}", "slurm_job": LIVE, "job": f"S{beside + 1}"}
+        number = beside - self.sessions + 1
+        return {"user": f"microscope{number:02d}", "slurm_job": MICROSCOPE, "job": f"M{number}"}
+
+    def _arrivals_of(self, lane: int, begin_ns: int) -> npt.NDArray[np.int64] | None:
+        """When the movies of a session are there, (movies,): its microscope, which begins alike, has renamed them."""
+        session = lane - self.lanes
+        if not 0 <= session < self.scopes:
+            return None
+        job = self._beside[self.sessions + session]
+        made = Synthesis(
+            job.step.profile, job.step.numbers, self._seed * JOBS_MAX + job.number, job.layout, begin_ns=begin_ns
+        )  # fmt: skip
+        found = [batch.filter(pc.equal(batch.column("op").indices, NUMBER_OF["renameat"])) for batch in made.batches()]
+        return np.concatenate([np.zeros(0, np.int64), *map(_ends, found)])
 
     def _end(self, job: _Job, free: dict[int, int], ready: list[_Job]) -> pa.RecordBatch:
         """Take in that a job has ended; gives the event of the lane that waited for it."""

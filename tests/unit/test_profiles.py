@@ -323,6 +323,44 @@ def test_what_one_job_makes_is_what_the_next_one_reads() -> None:
     assert made["/data/user01/raw/session/{n}.tif"].exists
 
 
+def test_live_takes_each_movie_when_its_microscope_has_written_it() -> None:
+    workload = load(Workload, "live-facility")
+    given = {"users": 1, "microscopes": 1.0, "exposures_an_hour": 720} | SMALL
+    whole = Composition(workload, given, 0.01)
+    events = pa.Table.from_batches(whole.batches()).to_pandas()
+    of = {row.get("user"): row["process"] for row in whole.processes()}
+    assert {"live01", "live02", "microscope01"} <= set(of)
+    mine = events[events["process"] == of["microscope01"]]
+    renames = mine[mine["op"] == "renameat"]
+    there = dict(zip(renames["other_path"], renames["time_ns"] + renames["duration_ns"], strict=True))
+    # 720 an hour: one every 5 s, with the time that writing takes
+    assert len(there) > 10
+    assert np.diff(sorted(there.values())).mean() == pytest.approx(5e9, rel=0.1)
+    looks = events[(events["process"] == of["live01"]) & (events["op"] == "newfstatat")]
+    first = looks.groupby("path")["time_ns"].min()
+    assert set(there) == set(first.index)
+    late = np.array([first[path] - time for path, time in there.items()])
+    assert late.min() >= 0
+    # nothing else is between them than looking at the folder and the work on the movie before
+    assert np.median(late) < 2e9
+    # the other session has no microscope: its movies are there, and it waits as long for each
+    alone = events[(events["process"] == of["live02"]) & (events["op"] == "newfstatat")]
+    assert np.diff(alone["time_ns"]).mean() == pytest.approx(5e9, rel=0.1)
+    made = {one.text: one for one in whole.layout.classes}
+    assert not made["/data/live01/raw/live/{n}.tif"].exists
+    assert made["/data/live02/raw/live/{n}.tif"].exists
+
+
+def test_movies_that_a_microscope_writes_need_not_be_there() -> None:
+    workload = load(Workload, "live-facility")
+    needs = needs_of(workload, {"microscopes": 1.0})
+    (alone, fed) = (totals for name, _, totals in needs.jobs if name == "live")
+    (scope,) = (totals for name, _, totals in needs.jobs if name == "microscope")
+    assert alone.needed_bytes - fed.needed_bytes == scope.bytes_written
+    assert (alone.bytes_read, alone.needed_files - fed.needed_files) == (fed.bytes_read, scope.made_files)
+    assert needs.most_jobs == 3 + 2 + 1
+
+
 def test_a_workload_says_what_it_needs_and_refuses_what_makes_no_sense() -> None:
     workload = load(Workload, "reference-architecture")
     needs = needs_of(workload)
