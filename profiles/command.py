@@ -305,6 +305,13 @@ def _workload(workload: Workload, action: str, given: dict[str, float], scale: f
         )  # fmt: skip
     show(out, table(_JOB_COLUMNS, rows, max(out.width, 100)))
     paragraph(out, f"At most {needs.threads} threads at a time, {needs.most_jobs} jobs.")
+    if needs.cached_lanes:
+        lanes = f"{needs.cached_lanes} of {needs.lanes} lanes have" if needs.lanes > 1 else "The lane has"
+        paragraph(
+            out,
+            f"{lanes} a disk for particle stacks: a job that reads particles counts as one that copies them there, "
+            "which is the most; stacks that are there already are not copied again.",
+        )
     if action == "show":
         show(out, "")
         _numbers(needs.numbers, out)

@@ -158,9 +158,9 @@ class Workload(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     Attributes
     ----------
-    numbers: users, lanes (how many jobs run at a time), arrival_seconds (between users), gpus, cache (1: particle
-    stacks are copied to the node's own disk first), live (sessions of CryoSPARC Live beside the users), microscopes
-    (that write the movies of so many of these sessions).
+    numbers: users, lanes (how many jobs run at a time), cached_lanes (how many of them run on nodes that copy particle
+    stacks to a disk of their own first), arrival_seconds (between users), live (sessions of CryoSPARC Live beside the
+    users), microscopes (that write the movies of so many of these sessions).
     steps: by name.
     """
 

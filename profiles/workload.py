@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iotrace.errors import UsageError
+from iotrace.profiles.caching import CACHED, FILL, cached_variants
 from iotrace.profiles.layout import Class, Layout, layout_of, path_batches
 from iotrace.profiles.model import DataSet, Profile, Workload, load
 from iotrace.profiles.numbers import Numbers, numbers_of
@@ -37,13 +38,17 @@ _CALL_NS: Final = 1_000
 
 @dataclass(slots=True)
 class Needs:
-    """What a workload asks for: (step, jobs, totals of one job) for each step; most threads and jobs at a time."""
+    """What a workload asks for: (step, jobs, totals of one job) for each step; most threads and jobs at a time.
+
+    Where lanes have a cache, each job that reads particles counts as one that fills it: that is the most.
+    """
 
     users: int
     lanes: int
     jobs: list[tuple[str, int, Totals]]
     threads: int
     numbers: Numbers
+    cached_lanes: int = 0
 
     @property
     def total_jobs(self) -> int:
@@ -63,6 +68,7 @@ class _Step:
     profile: Profile
     numbers: Numbers
     after: list[str]
+    cached: tuple[Profile, Profile] | None = None  # with a cache that it has to fill, and with one that is full
 
 
 @dataclass(slots=True)
@@ -76,6 +82,7 @@ class _Job:
     followers: list[_Job] = field(default_factory=list)
     before: list[_Job] = field(default_factory=list)
     lane: int = -1
+    caches: list[Class] = field(default_factory=list)  # of each lane with a cache: the stacks there
     made: Synthesis | None = None
 
     @property
@@ -97,22 +104,25 @@ def _steps(
     own = {name: value for name, value in given.items() if name in workload.numbers}
     rest = {name: value for name, value in given.items() if name not in own}
     known: set[str] = set()
+    fill = load(Profile, FILL)
     steps = []
     for name, step in [*workload.steps.items(), (LIVE, None), (MICROSCOPE, None)]:
         profile = load(Profile, step.profile if step else name)
+        variants = cached_variants(profile, fill)
+        profile, *cached = variants or (profile,)
         base = numbers_of(profile, dataset, None, scale)
         known |= set(base.known)
         chosen = (dict(step.set) if step else {}) | {key: value for key, value in rest.items() if key in base.known}
-        steps.append(
-            _Step(name, profile, numbers_of(profile, dataset, chosen, scale), list(step.after) if step else [])
-        )
+        numbers = numbers_of(profile, dataset, chosen, scale)
+        after = list(step.after) if step else []
+        steps.append(_Step(name, profile, numbers, after, (cached[0], cached[1]) if cached else None))
     for name in rest:
         if name not in known:
             raise UsageError(f"--set {name}: no step of {workload.name} and no number of its own has that name.")
     everything = DataSet(workload.name, workload.title, workload.about, dataset.numbers | workload.numbers)
-    numbers = numbers_of(None, everything, own, scale)
+    whole = numbers_of(None, everything, own, scale)
     _refuse_circles(workload)
-    return steps[:-2], (steps[-2], steps[-1]), numbers
+    return steps[:-2], (steps[-2], steps[-1]), whole
 
 
 def _refuse_circles(workload: Workload) -> None:
@@ -134,7 +144,11 @@ def needs_of(workload: Workload, given: Mapping[str, float] | None = None, scale
     """
     steps, (live, scope), numbers = _steps(workload, given or {}, scale)
     users, lanes = max(1, numbers.count("users")), max(1, numbers.count("lanes"))
-    jobs = [(step.name, users, totals_of(step.profile, step.numbers)) for step in steps]
+    cached = _cached_lanes(numbers)
+    jobs = [
+        (step.name, users, totals_of(step.cached[0] if cached and step.cached else step.profile, step.numbers))
+        for step in steps
+    ]
     most = min(lanes, users * len(steps)) * max((totals.workers for _, _, totals in jobs), default=0)
     sessions, scopes = numbers.count("live"), _microscopes(numbers)
     totals = totals_of(live.profile, live.numbers)
@@ -145,12 +159,17 @@ def needs_of(workload: Workload, given: Mapping[str, float] | None = None, scale
         jobs.append((MICROSCOPE, scopes, totals_of(scope.profile, scope.numbers)))
         most += scopes
     most += sessions * totals.workers
-    return Needs(users, lanes, jobs, most, numbers)
+    return Needs(users, lanes, jobs, most, numbers, cached)
 
 
 def _microscopes(numbers: Numbers) -> int:
     """How many sessions of Live have a microscope that writes their movies."""
     return min(numbers.count("microscopes"), numbers.count("live")) if "microscopes" in numbers.known else 0
+
+
+def _cached_lanes(numbers: Numbers) -> int:
+    """How many lanes run on nodes with a disk of their own for particle stacks: the first ones."""
+    return min(numbers.count("cached_lanes"), numbers.count("lanes")) if "cached_lanes" in numbers.known else 0
 
 
 def _without_movies(totals: Totals, live: _Step) -> Totals:
@@ -180,6 +199,7 @@ class Composition:
             raise UsageError(f"{workload.name}: more than {JOBS_MAX} jobs; choose fewer users.")
         arrival_ns = int(numbers.of("arrival_seconds") * 1e9)
         self.scopes = _microscopes(numbers)
+        self._cached_lanes, self._filled = _cached_lanes(numbers), {"": 0}
         self._counters = Counters(threads=self.lanes + self.sessions + self.scopes)
         self._jobs: list[_Job] = []
         self._classes: dict[str, Class] = {}
@@ -190,6 +210,12 @@ class Composition:
                 job = _Job(
                     user, step, 0, layout_of(step.profile, step.numbers, f"/user{user + 1:02d}"), 0, user * arrival_ns
                 )
+                if step.cached:
+                    cached = job.layout.classes[list(step.profile.files).index(CACHED)]
+                    job.caches = [
+                        replace(cached, text=cached.text.replace("/scratch/", f"/scratch/lane{lane + 1}/", 1))
+                        for lane in range(self._cached_lanes)
+                    ]
                 mine[step.name] = job
                 self._jobs.append(job)
             for step in steps:
@@ -212,7 +238,7 @@ class Composition:
     def _unite(self, jobs: list[_Job]) -> None:
         """Give classes of one name the same files: what one job makes the next one reads."""
         for job in jobs:
-            for one in job.layout.classes:
+            for one in [*job.layout.classes, *job.caches]:
                 known = self._classes.get(one.text)
                 if known is None:
                     self._classes[one.text] = one
@@ -233,6 +259,7 @@ class Composition:
                 ],
                 self._paths,
             )
+            job.caches = [self._classes[one.text] for one in job.caches]
 
     @property
     def layout(self) -> Layout:
@@ -305,8 +332,9 @@ class Composition:
         labels = {"parent": 0, "project": f"P{job.user + 1}"} | self._names_of(job, lane)
         fork_ns = begin + 3 * _CALL_NS
         job.lane = lane
+        profile, layout = self._on_lane(job, lane)
         job.made = Synthesis(
-            job.step.profile, job.step.numbers, self._seed * JOBS_MAX + job.number, job.layout, job.number,
+            profile, job.step.numbers, self._seed * JOBS_MAX + job.number, layout, job.number,
             self._counters, fork_ns + 2 * _CALL_NS, labels, self._arrivals_of(lane, fork_ns + 2 * _CALL_NS),
         )  # fmt: skip
         running[job.number] = job, job.made.batches()
@@ -316,6 +344,17 @@ class Composition:
             for place, (process, at, took) in enumerate(waits)
         ]
         return self._lane_events([*rows, ("fork", lane, fork_ns, _CALL_NS, job.made.first_thread)])
+
+    def _on_lane(self, job: _Job, lane: int) -> tuple[Profile, Layout]:
+        """What a job does on a lane, with which files: stacks are on the lane's own disk where it has one."""
+        if job.step.cached is None or lane >= len(job.caches):
+            return job.step.profile, job.layout
+        stacks = job.caches[lane]
+        filling, full = job.step.cached
+        there = self._filled.get(stacks.text, 0)
+        self._filled[stacks.text] = max(there, stacks.count)
+        classes = [stacks if one.name == CACHED else one for one in job.layout.classes]
+        return full if there >= stacks.count else filling, Layout(classes, job.layout.paths)
 
     def _names_of(self, job: _Job, lane: int) -> dict[str, str]:
         """Labels of a job."""

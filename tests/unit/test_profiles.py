@@ -351,6 +351,27 @@ def test_live_takes_each_movie_when_its_microscope_has_written_it() -> None:
     assert made["/data/live02/raw/live/{n}.tif"].exists
 
 
+def test_a_node_with_a_disk_of_its_own_copies_stacks_once_and_reads_them_there() -> None:
+    workload = load(Workload, "reference-architecture")
+    whole = Composition(workload, {"users": 2, "lanes": 2, "cached_lanes": 1.0, "live": 0} | SMALL, 0.0003)
+    events = pa.Table.from_batches(whole.batches()).to_pandas()
+    text = {one.first + n: one.path(n) for one in whole.layout.classes for n in range(one.count)}
+    events["text"] = events["path"].map(text)
+    lane_of = {row["process"]: row.get("slurm_job") for row in whole.processes()}
+    events["lane"] = events["process"].map(lane_of)
+    stacks = events[events["text"].str.contains("_particles.mrc", na=False)]
+    boxes = stacks[(stacks["op"] == "pread64") | (stacks["op"] == "read")]
+    cached = boxes["text"].str.startswith("/scratch/lane1/")
+    reads_there, reads_here = boxes[cached]["lane"].unique().tolist(), boxes[~cached]["lane"].unique().tolist()
+    assert (reads_there, reads_here) == (["lane 1"], ["lane 2"])
+    # a copy is a file that is made: each once on this node, however many jobs of its user read it there
+    makes = stacks[stacks["text"].str.startswith("/scratch/") & (stacks["flags"].fillna(0).astype(int) & 0o100 != 0)]
+    assert makes["text"].nunique() == len(makes) > 0
+    readers = boxes[cached].groupby("text")["process"].nunique()
+    assert readers.max() > 1
+    assert set(readers.index) <= set(makes["text"])
+
+
 def test_movies_that_a_microscope_writes_need_not_be_there() -> None:
     workload = load(Workload, "live-facility")
     needs = needs_of(workload, {"microscopes": 1.0})
