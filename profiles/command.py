@@ -280,7 +280,7 @@ def _plan(recipe: Profile, totals: Totals, json: bool) -> None:
 
 
 def _workload(workload: Workload, action: str, given: dict[str, float], scale: float, json: bool) -> None:
-    from iotrace.profiles.workload import needs_of
+    from iotrace.profiles.needs import needs_of
 
     needs = needs_of(workload, given, scale)
     if json:

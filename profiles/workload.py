@@ -19,62 +19,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iotrace.errors import UsageError
-from iotrace.profiles.caching import CACHED, FILL, cached_variants
+from iotrace.profiles.caching import CACHED
 from iotrace.profiles.layout import Class, Layout, layout_of, path_batches
-from iotrace.profiles.model import DataSet, Profile, Workload, load
-from iotrace.profiles.numbers import Numbers, numbers_of
+from iotrace.profiles.model import Profile, Workload
+from iotrace.profiles.steps import LIVE, MICROSCOPE, Step, cached_lanes, microscopes, steps_of
 from iotrace.profiles.synthesise import ROUND_ROWS, Counters, Synthesis, info_of
-from iotrace.profiles.totals import Totals, totals_of
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.matrix import NULL, batch_of_columns
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.writer import TraceWriter
 
-LIVE: Final = "live"
-MICROSCOPE: Final = "microscope"
 JOBS_MAX: Final = 100_000
 _CALL_NS: Final = 1_000
 
 
 @dataclass(slots=True)
-class Needs:
-    """What a workload asks for: (step, jobs, totals of one job) for each step; most threads and jobs at a time.
-
-    Where lanes have a cache, each job that reads particles counts as one that fills it: that is the most.
-    """
-
-    users: int
-    lanes: int
-    jobs: list[tuple[str, int, Totals]]
-    threads: int
-    numbers: Numbers
-    cached_lanes: int = 0
-
-    @property
-    def total_jobs(self) -> int:
-        """All jobs."""
-        return sum(count for _, count, _ in self.jobs)
-
-    @property
-    def most_jobs(self) -> int:
-        """Most jobs at a time."""
-        beside = sum(count for name, count, _ in self.jobs if name in (LIVE, MICROSCOPE))
-        return min(self.lanes, self.total_jobs - beside) + beside
-
-
-@dataclass(slots=True)
-class _Step:
-    name: str
-    profile: Profile
-    numbers: Numbers
-    after: list[str]
-    cached: tuple[Profile, Profile] | None = None  # with a cache that it has to fill, and with one that is full
-
-
-@dataclass(slots=True)
 class _Job:
     user: int
-    step: _Step
+    step: Step
     number: int
     layout: Layout
     needs: int
@@ -91,97 +53,6 @@ class _Job:
         return self.made
 
 
-def _steps(
-    workload: Workload, given: Mapping[str, float], scale: float
-) -> tuple[list[_Step], tuple[_Step, _Step], Numbers]:
-    """Steps of a user; the live session and its microscope; the workload's own numbers.
-
-    Raises
-    ------
-    UsageError: a recipe is wrong, steps wait for each other, or a number is not known.
-    """
-    dataset = load(DataSet, workload.dataset)
-    own = {name: value for name, value in given.items() if name in workload.numbers}
-    rest = {name: value for name, value in given.items() if name not in own}
-    known: set[str] = set()
-    fill = load(Profile, FILL)
-    steps = []
-    for name, step in [*workload.steps.items(), (LIVE, None), (MICROSCOPE, None)]:
-        profile = load(Profile, step.profile if step else name)
-        variants = cached_variants(profile, fill)
-        profile, *cached = variants or (profile,)
-        base = numbers_of(profile, dataset, None, scale)
-        known |= set(base.known)
-        chosen = (dict(step.set) if step else {}) | {key: value for key, value in rest.items() if key in base.known}
-        numbers = numbers_of(profile, dataset, chosen, scale)
-        after = list(step.after) if step else []
-        steps.append(_Step(name, profile, numbers, after, (cached[0], cached[1]) if cached else None))
-    for name in rest:
-        if name not in known:
-            raise UsageError(f"--set {name}: no step of {workload.name} and no number of its own has that name.")
-    everything = DataSet(workload.name, workload.title, workload.about, dataset.numbers | workload.numbers)
-    whole = numbers_of(None, everything, own, scale)
-    _refuse_circles(workload)
-    return steps[:-2], (steps[-2], steps[-1]), whole
-
-
-def _refuse_circles(workload: Workload) -> None:
-    done: set[str] = set()
-    while len(done) < len(workload.steps):
-        free = [name for name, step in workload.steps.items() if name not in done and set(step.after) <= done]
-        if not free:
-            left = ", ".join(name for name in workload.steps if name not in done)
-            raise UsageError(f"{workload.name}: steps {left} wait for each other.")
-        done.update(free)
-
-
-def needs_of(workload: Workload, given: Mapping[str, float] | None = None, scale: float = 1.0) -> Needs:
-    """What a workload asks for, by arithmetic.
-
-    Raises
-    ------
-    UsageError: a recipe is wrong, or a number is not known.
-    """
-    steps, (live, scope), numbers = _steps(workload, given or {}, scale)
-    users, lanes = max(1, numbers.count("users")), max(1, numbers.count("lanes"))
-    cached = _cached_lanes(numbers)
-    jobs = [
-        (step.name, users, totals_of(step.cached[0] if cached and step.cached else step.profile, step.numbers))
-        for step in steps
-    ]
-    most = min(lanes, users * len(steps)) * max((totals.workers for _, _, totals in jobs), default=0)
-    sessions, scopes = numbers.count("live"), _microscopes(numbers)
-    totals = totals_of(live.profile, live.numbers)
-    if sessions > scopes:
-        jobs.append((LIVE, sessions - scopes, totals))
-    if scopes:
-        jobs.append((LIVE, scopes, _without_movies(totals, live)))
-        jobs.append((MICROSCOPE, scopes, totals_of(scope.profile, scope.numbers)))
-        most += scopes
-    most += sessions * totals.workers
-    return Needs(users, lanes, jobs, most, numbers, cached)
-
-
-def _microscopes(numbers: Numbers) -> int:
-    """How many sessions of Live have a microscope that writes their movies."""
-    return min(numbers.count("microscopes"), numbers.count("live")) if "microscopes" in numbers.known else 0
-
-
-def _cached_lanes(numbers: Numbers) -> int:
-    """How many lanes run on nodes with a disk of their own for particle stacks: the first ones."""
-    return min(numbers.count("cached_lanes"), numbers.count("lanes")) if "cached_lanes" in numbers.known else 0
-
-
-def _without_movies(totals: Totals, live: _Step) -> Totals:
-    """What a session needs to be there when its movies are written meanwhile."""
-    name = live.profile.phases[0].follows
-    movies = layout_of(live.profile, live.numbers).classes[list(live.profile.files).index(name)]
-    return replace(
-        totals, needed_files=totals.needed_files - movies.count,
-        needed_bytes=totals.needed_bytes - movies.count * movies.size,
-    )  # fmt: skip
-
-
 class Composition:
     """The trace of a workload.
 
@@ -191,15 +62,16 @@ class Composition:
     """
 
     def __init__(self, workload: Workload, given: Mapping[str, float] | None = None, scale: float = 1.0, seed: int = 1):
-        steps, (live, scope), numbers = _steps(workload, given or {}, scale)
+        steps, (live, scope), numbers = steps_of(workload, given or {}, scale)
         self.workload, self._seed = workload, seed
         self.users, self.lanes = max(1, numbers.count("users")), max(1, numbers.count("lanes"))
         self.sessions = numbers.count("live")
         if self.users * len(steps) + self.sessions > JOBS_MAX:
             raise UsageError(f"{workload.name}: more than {JOBS_MAX} jobs; choose fewer users.")
         arrival_ns = int(numbers.of("arrival_seconds") * 1e9)
-        self.scopes = _microscopes(numbers)
-        self._cached_lanes, self._filled = _cached_lanes(numbers), {"": 0}
+        self.scopes = microscopes(numbers)
+        self._cached_lanes = cached_lanes(numbers)
+        self._filled: dict[str, int] = {}
         self._counters = Counters(threads=self.lanes + self.sessions + self.scopes)
         self._jobs: list[_Job] = []
         self._classes: dict[str, Class] = {}

@@ -18,10 +18,11 @@ from iotrace.errors import UsageError
 from iotrace.profiles import model
 from iotrace.profiles.expressions import Unclear, names_in, value_of
 from iotrace.profiles.model import DataSet, Profile, Workload, load, names_of, read
+from iotrace.profiles.needs import needs_of
 from iotrace.profiles.numbers import numbers_of
 from iotrace.profiles.synthesise import Synthesis, synthesise
 from iotrace.profiles.totals import totals_of
-from iotrace.profiles.workload import Composition, needs_of
+from iotrace.profiles.workload import Composition
 from iotrace.trace.operations import BY_NAME, NUMBER_OF, OPERATIONS, Kind
 from iotrace.trace.reader import open_trace
 

@@ -1,0 +1,78 @@
+"""The steps of a workload, each with its profile and numbers, and what goes on beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from iotrace.errors import UsageError
+from iotrace.profiles.caching import FILL, cached_variants
+from iotrace.profiles.model import DataSet, Profile, Workload, load
+from iotrace.profiles.numbers import Numbers, numbers_of
+
+LIVE: Final = "live"
+MICROSCOPE: Final = "microscope"
+
+
+@dataclass(slots=True)
+class Step:
+    name: str
+    profile: Profile
+    numbers: Numbers
+    after: list[str]
+    cached: tuple[Profile, Profile] | None = None
+
+
+def steps_of(
+    workload: Workload, given: Mapping[str, float], scale: float
+) -> tuple[list[Step], tuple[Step, Step], Numbers]:
+    """Steps of a user; the live session and its microscope; the workload's own numbers.
+
+    Raises
+    ------
+    UsageError: a recipe is wrong, steps wait for each other, or a number is not known.
+    """
+    dataset = load(DataSet, workload.dataset)
+    own = {name: value for name, value in given.items() if name in workload.numbers}
+    rest = {name: value for name, value in given.items() if name not in own}
+    known: set[str] = set()
+    fill = load(Profile, FILL)
+    steps = []
+    for name, step in [*workload.steps.items(), (LIVE, None), (MICROSCOPE, None)]:
+        profile = load(Profile, step.profile if step else name)
+        variants = cached_variants(profile, fill)
+        profile, *cached = variants or (profile,)
+        base = numbers_of(profile, dataset, None, scale)
+        known |= set(base.known)
+        chosen = (dict(step.set) if step else {}) | {key: value for key, value in rest.items() if key in base.known}
+        numbers = numbers_of(profile, dataset, chosen, scale)
+        after = list(step.after) if step else []
+        steps.append(Step(name, profile, numbers, after, (cached[0], cached[1]) if cached else None))
+    for name in rest:
+        if name not in known:
+            raise UsageError(f"--set {name}: no step of {workload.name} and no number of its own has that name.")
+    everything = DataSet(workload.name, workload.title, workload.about, dataset.numbers | workload.numbers)
+    whole = numbers_of(None, everything, own, scale)
+    _refuse_circles(workload)
+    return steps[:-2], (steps[-2], steps[-1]), whole
+
+
+def _refuse_circles(workload: Workload) -> None:
+    done: set[str] = set()
+    while len(done) < len(workload.steps):
+        free = [name for name, step in workload.steps.items() if name not in done and set(step.after) <= done]
+        if not free:
+            left = ", ".join(name for name in workload.steps if name not in done)
+            raise UsageError(f"{workload.name}: steps {left} wait for each other.")
+        done.update(free)
+
+
+def microscopes(numbers: Numbers) -> int:
+    """How many sessions of Live have a microscope that writes their movies."""
+    return min(numbers.count("microscopes"), numbers.count("live")) if "microscopes" in numbers.known else 0
+
+
+def cached_lanes(numbers: Numbers) -> int:
+    """How many lanes run on nodes with a disk of their own for particle stacks: the first ones."""
+    return min(numbers.count("cached_lanes"), numbers.count("lanes")) if "cached_lanes" in numbers.known else 0
