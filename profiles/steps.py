@@ -17,6 +17,8 @@ MICROSCOPE: Final = "microscope"
 
 @dataclass(slots=True)
 class Step:
+    """A step; `cached`: its profile on a node with a cache that it has to fill, and with one that is full."""
+
     name: str
     profile: Profile
     numbers: Numbers
