@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from iotrace.data.recordings import TRACES, Recording, recording, recordings, recordings_of
-from iotrace.data.relion import checksums
+from iotrace.data.relion import IMPORT, checksums, make_traces
 from iotrace.data.synthetic import PIXEL_ANGSTROM
 from iotrace.errors import UsageError
 from iotrace.profiles.model import Profile, load, names_of
@@ -103,3 +103,20 @@ def test_movies_are_read_by_memory_map_in_the_recordings_that_read_them() -> Non
 def test_a_recording_that_is_not_there_is_one_clear_line() -> None:
     with pytest.raises(UsageError, match="no recording is called relion-nothing: there are relion-import, "):
         recording("relion-nothing")
+
+
+def test_a_shell_leaves_the_pattern_of_the_import_to_relion() -> None:
+    assert "'Movies/movie_*'" in IMPORT
+
+
+def test_traces_are_not_made_in_a_folder_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(UsageError, match="is there already: give a folder that is to be made"):
+        make_traces(tmp_path)
+
+
+def test_without_relion_the_maker_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="relion_import is not installed"):
+        make_traces(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
