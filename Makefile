@@ -45,6 +45,15 @@ format: setup ## let ruff format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+RELION_FOLDER ?= /scratch/relion
+.PHONY: recordings
+recordings: setup ## record every step of RELION anew (root, relion from apt; 3 minutes) into data/traces
+	$(BIN)/python -m iotrace.data.relion $(RELION_FOLDER)
+
+.PHONY: steps
+steps: setup ## write docs/steps anew: a page and a picture for each step
+	$(BIN)/python -m iotrace.analysis.steps.pages docs/steps
+
 .PHONY: bench-record
 bench-record: setup ## what recording costs, beside strace, bpftrace and perf
 	$(BIN)/python tests/bench/bench_record.py

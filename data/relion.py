@@ -1,41 +1,43 @@
-"""Makes the shipped traces of RELION again: motion correction and particle extraction on synthetic movies.
+"""Makes the shipped traces of RELION again: every job of recordings.toml on synthetic movies, in minutes, on the CPU.
 
 Run as root with RELION 3.1 installed (apt-get install relion): `python -m iotrace.data.relion FOLDER`. FOLDER is
-where RELION works and becomes part of the traces. Host and boot are left out of what is kept. What RELION does stands
-for the same shapes of data that CryoSPARC handles, not for CryoSPARC's own calls.
+where RELION works. Host and boot are left out of what is kept, and of all but two traces the names of files. What
+RELION does stands for the same shapes of data that CryoSPARC handles, not for CryoSPARC's own calls.
+
+CTF estimation is not recorded: RELION leaves it to CTFFIND or Gctf, which cannot be had as free packages. A table of
+made-up defoci stands in its place, and one of the particles' known positions for the picks that are extracted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
+import secrets
+import shlex
 import shutil
-import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from iotrace.data.synthetic import PIXEL_ANGSTROM, particle_positions, write_session
+from iotrace.data.recordings import TRACES, Recording, recording, recordings
+from iotrace.data.synthetic import particle_positions, write_session
+from iotrace.errors import TraceError, UsageError
 from iotrace.record.session import record
+from iotrace.trace.anonymise import anonymise_trace
 from iotrace.trace.info import Mount, read_info, write_info
 from iotrace.trace.reader import open_trace
 
-HERE = Path(__file__).parent
-TRACES = HERE / "traces"
 MOVIES, FRAMES, SIZE = 8, 16, 1024
-IMPORT = (
-    f"relion_import --do_movies --optics_group_name opticsGroup1 --angpix {PIXEL_ANGSTROM} --kV 300 --Cs 2.7 --Q0 0.1 "
-    "--i 'Movies/movie_*' --odir Import/job001/ --ofile movies.star"
-)
-MOTION_CORRECTION = (
-    "relion_run_motioncorr --i Import/job001/movies.star --o MotionCorr/job002/ --first_frame_sum 1 --last_frame_sum "
-    "-1 --use_own --j 2 --bin_factor 1 --bfactor 150 --dose_per_frame 1.0 --preexposure 0 --patch_x 3 --patch_y 3 "
-    "--gainref Movies/gain.mrc --dose_weighting --save_noDW --grouping_for_ps 4"
-)
-EXTRACTION = (
-    "relion_preprocess --i CtfFind/job003/micrographs_ctf.star --coord_dir AutoPick/job004/ "
-    "--coord_suffix _autopick.star --part_star Extract/job005/particles.star --part_dir Extract/job005/ "
-    "--extract --extract_size 128 --scale 48 --norm --bg_radius 18 --white_dust -1 --black_dust -1 --invert_contrast"
-)
+IMPORT = shlex.join(recording("relion-import").words)
+"""For a shell, which must not expand the pattern: RELION lists the movies itself."""
+MOTION_CORRECTION = recording("relion-motion-correction").command
+EXTRACTION = recording("relion-particle-extraction").command
+_ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",  # what a shell tries in vain is recorded too
+    "OMPI_MCA_btl_vader_single_copy_mechanism": "none",  # containers forbid process_vm_readv
+}
 
 
 def _write_ctf_star() -> None:
@@ -65,21 +67,47 @@ def _write_coordinates() -> None:
         (folder / f"movie_{number:03d}_autopick.star").write_text("\n".join([*head, *rows, ""]))
 
 
-def _record(command: str, job: str, name: str) -> None:
-    target = TRACES / f"{name}.iotrace"
-    # RELION's own pipeliner lets a job write what it prints into the job's folder
-    log = os.open(f"{job}/run.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+@contextlib.contextmanager
+def _output_to(file: Path) -> Iterator[None]:
+    """Standard output and error of the commands go into a file: RELION's own pipeliner keeps them with the job."""
+    kept = os.dup(1), os.dup(2)
+    log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    outcome = record(command.split(), target, backend="ebpf", force=True)
-    if outcome.exit_status or not outcome.info.complete:
-        raise SystemExit(f"{command.split()[0]} failed or its trace is not complete.")
-    used = open_trace(target).files()["mount"].max()
-    info = read_info(target)
-    info.host, info.boot_id, info.kernel = "worker", "", ".".join(info.kernel.split(".")[:2])
-    info.mounts = [Mount(m.device, m.point, m.type, "") for m in info.mounts[: int(used) + 1]]
-    write_info(target, info)
+    try:
+        yield
+    finally:
+        for number, copy in enumerate(kept, start=1):
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def _record(one: Recording, key: bytes) -> None:
+    """Run a job, record it, and keep a trace that names no machine."""
+    Path(one.folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        made = Path(place) / "made.iotrace"
+        # no descriptor of the recording's own may be handed to the job
+        with _output_to(Path(one.folder) / "run.out"):
+            outcome = record(one.words, made, backend="ebpf")
+        if outcome.exit_status or not outcome.info.complete:
+            raise TraceError(f"{one.name}: {one.words[0]} failed or its trace is not complete; see {one.folder}.")
+        used = open_trace(made).files()["mount"].max()
+        info = read_info(made)
+        info.host, info.boot_id, info.kernel = "worker", "", ".".join(info.kernel.split(".")[:2])
+        info.mounts = [Mount(m.device, m.point, m.type, "") for m in info.mounts[: int(used) + 1]]
+        write_info(made, info)
+        if one.names_kept:
+            shutil.rmtree(one.trace, ignore_errors=True)
+            shutil.copytree(made, one.trace)
+            return
+        anonymise_trace(made, one.trace, key, force=one.trace.exists())
+        info = read_info(one.trace)
+        # what ran is public, and says how the trace was made
+        info.command = one.words
+        info.anonymised = [text for text in info.anonymised if text != "command lines"] + ["command lines of processes"]
+        write_info(one.trace, info)
 
 
 def checksums() -> str:
@@ -88,25 +116,42 @@ def checksums() -> str:
     return "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(TRACES)}\n" for path in files)
 
 
-def main() -> None:
-    """Run the pipeline in a folder and keep the two traces."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where RELION works; is made, and must not exist")
-    folder = parser.parse_args().folder.resolve()
+def make_traces(folder: Path) -> None:
+    """Run all jobs in a new folder and keep their traces.
+
+    Raises
+    ------
+    UsageError: RELION is missing, or the folder is there already. TraceError: a job failed.
+    """
+    missing = [one.words[0] for one in recordings() if shutil.which(one.words[0]) is None]
+    if missing:
+        raise UsageError(f"{missing[0]} is not installed (apt-get install relion).")
+    if folder.exists():
+        raise UsageError(f"{folder} is there already: give a folder that is to be made.")
     folder.mkdir(parents=True)
     os.chdir(folder)
-    os.environ["PATH"] = "/usr/bin:/bin"  # what a shell tries in vain is recorded too
+    os.environ.update(_ENVIRONMENT)
     write_session(Path("Movies"), MOVIES, FRAMES, SIZE)
-    for job in ("Import/job001", "MotionCorr/job002", "Extract/job005"):
-        Path(job).mkdir(parents=True)
-    subprocess.run(["sh", "-c", IMPORT], check=True, stdout=subprocess.DEVNULL)
-    TRACES.mkdir(exist_ok=True)
-    _record(MOTION_CORRECTION, "MotionCorr/job002", "relion-motion-correction")
-    _write_ctf_star()
-    _write_coordinates()
-    _record(EXTRACTION, "Extract/job005", "relion-particle-extraction")
+    Path("Scratch").mkdir()
+    key = secrets.token_bytes(32)  # one for all, so that a file has one name in all, and forgotten
+    for one in recordings():
+        _record(one, key)
+        print(f"{one.name}: {read_info(one.trace).events} events", flush=True)
+        if one.name == "relion-motion-correction":
+            _write_ctf_star()
+            _write_coordinates()
     (TRACES / "SHA256SUMS").write_text(checksums())
     shutil.rmtree(folder)
+
+
+def main() -> None:
+    """Run the pipeline in a folder and keep the traces."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where RELION works; is made, and must not exist")
+    try:
+        make_traces(parser.parse_args().folder.resolve())
+    except (UsageError, TraceError) as error:
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":
