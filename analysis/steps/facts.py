@@ -17,8 +17,9 @@ from iotrace.profiles.expressions import names_in
 from iotrace.profiles.layout import layout_of
 from iotrace.profiles.model import SUMS, Action, DataSet, Number, Phase, Profile, load, names_of
 from iotrace.profiles.numbers import Numbers, numbers_of
-from iotrace.profiles.templates import NULL, template_of
+from iotrace.profiles.templates import template_of
 from iotrace.profiles.totals import Totals, totals_of
+from iotrace.trace.matrix import NULL
 from iotrace.trace.operations import OPERATIONS, Kind
 from iotrace.trace.reader import open_trace
 from iotrace.trace.tables import Tables
@@ -157,13 +158,14 @@ def usual_size(facts: Facts, way: Kind) -> int | None:
     found: Counter[int] = Counter()
     layout = layout_of(facts.profile, facts.numbers)
     for phase, totals in zip(facts.profile.phases, facts.totals.phases, strict=True):
-        columns = template_of(facts.profile, phase, facts.numbers, facts.profile.name).columns()
+        template = template_of(facts.profile, phase, facts.numbers, facts.profile.name)
+        columns = template.columns()
         for op, moved, other in zip(*(columns[name].tolist() for name in ("op", "moved", "other")), strict=True):
             kind = OPERATIONS[op].kind
             # a copy into a file writes, one to the program itself does not
             if kind is way or (kind is Kind.COPY and (way is Kind.READ or other != NULL)):
                 found[moved] += totals.items
-        boxes = boxes_of(facts.profile, phase, facts.numbers, layout, facts.profile.name)
+        boxes = boxes_of(facts.profile, phase, template, facts.numbers, layout, facts.profile.name)
         if boxes is not None and way is Kind.READ:
             found[boxes.box] += boxes.reads * totals.items
             # what of the phase's opens is not of its template is of stacks, whose headers are read

@@ -13,7 +13,7 @@ from iotrace.profiles.model import Profile, load, names_of
 from iotrace.trace.reader import Trace, open_trace
 
 ALL = pytest.mark.parametrize("one", recordings(), ids=lambda one: one.name)
-WITHOUT = {"patch-ctf-estimation", "inspect-picks", "live"}
+WITHOUT = {"patch-ctf-estimation", "inspect-picks", "live", "microscope"}
 """Steps that no recording stands for: the first needs CTFFIND, the others a person or a microscope."""
 SYSTEM = ("/usr", "/lib", "/etc", "/bin", "/sbin", "/tmp", "/selinux")
 
