@@ -130,7 +130,7 @@ def make_traces(folder: Path) -> None:
         raise UsageError(f"{folder} is there already: give a folder that is to be made.")
     folder.mkdir(parents=True)
     os.chdir(folder)
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update(_ENVIRONMENT, PWD=str(folder))  # a shell looks up what PWD names
     write_session(Path("Movies"), MOVIES, FRAMES, SIZE)
     Path("Scratch").mkdir()
     key = secrets.token_bytes(32)  # one for all, so that a file has one name in all, and forgotten
