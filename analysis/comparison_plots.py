@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
+from iotrace.analysis.comparison.curves import mean_curve
 from iotrace.analysis.plots import CLASS_COLOURS, INK, Picture, legend, styled, svg_of, ticks, time_axis
+from iotrace.errors import StorageError, UsageError
 from iotrace.histogram import middles
 from iotrace.terminal import printable, shorten
 from iotrace.units import duration_text, rate_text, significant
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from iotrace.analysis.compare import ComparisonTable
+    from iotrace.analysis.comparison.curves import Curve
 
+_SHOWN_RATIOS: Final = ("p50_us", "p99_us")
 SIDE_COLOURS: Final = ("#3f8fd2", "#e5803a", "#3fa565", "#b060c0", "#c09a1e", "#cf5590", "#1fa3a3", "#8a8f98")
 
 
@@ -26,7 +31,8 @@ def ratios(table: ComparisonTable, candidate: str) -> Picture | None:
     rows = [
         row
         for row in table.of(candidate)
-        if row.comparison.ratio and (row.group == "run" or (row.group == "class" and not row.metric.endswith("p95_us")))
+        if row.comparison.ratio
+        and (row.group == "run" or (row.group == "class" and row.metric.endswith(_SHOWN_RATIOS)))
     ][::-1]
     if not rows:
         return None
@@ -67,55 +73,106 @@ def ratios(table: ComparisonTable, candidate: str) -> Picture | None:
 
 
 def latency_curves(table: ComparisonTable) -> Picture | None:
-    """Share of calls within a latency, by class of operation and side, all runs added up; None without latencies."""
-    kinds = [kind for kind in CLASS_COLOURS if any(("class", kind) in side.latencies for side in table.sides)]
-    if not kinds:
+    """Share of calls within a latency, by class of operation and side, mean of the runs; None without latencies."""
+    figure = _latency_figure(table)
+    if figure is None:
         return None
-    columns = min(3, len(kinds))
-    lines = -(-len(kinds) // columns)
-    value = middles() / 1e3
+    with styled():
+        svg = svg_of(figure)
+    parted = [_parted(curve) for curve in table.curves]
+    return Picture(
+        svg,
+        "Share of calls that ended within a latency, mean of the runs: a curve further left is faster. The bar marks "
+        "where two curves are farthest apart, the band the latencies between which they were shown to differ.",
+        f"Cumulative latency curves by class of operation. {printable('; '.join(parted))}.",
+        "replayed",
+    )
+
+
+def save_latency_curves(table: ComparisonTable, path: Path) -> None:
+    """Write the latency curves as a picture, PNG, SVG or PDF by the name's end.
+
+    Raises
+    ------
+    UsageError: the name ends otherwise, or no side has whole histograms.
+    StorageError: it cannot be written.
+    """
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"{path}: pictures are .png, .svg or .pdf.")
+    figure = _latency_figure(table)
+    if figure is None:
+        raise UsageError("there are no histograms to draw: fio writes them with --output-format=json+.")
+    try:
+        with styled():
+            figure.savefig(path, dpi=150, facecolor="white")
+    except OSError as error:
+        raise StorageError(f"cannot write the picture {path}: {error.strerror or error}.") from None
+
+
+def _parted(curve: Curve) -> str:
+    apart = (
+        f"{curve.kind}: farthest apart at {duration_text(curve.at_us * 1e3)}, {curve.share_a:.0%} of calls on "
+        f"{curve.baseline} and {curve.share_b:.0%} on {curve.candidate}"
+    )
+    if curve.shown is None:
+        return f"{apart}; not shown to differ"
+    low, high = (duration_text(value * 1e3) for value in curve.shown)
+    return f"{apart}; shown to differ from {low} to {high}"
+
+
+def _latency_figure(table: ComparisonTable) -> Figure | None:
+    curves = {
+        kind: drawn
+        for kind in CLASS_COLOURS
+        if (
+            drawn := [
+                (number, curve)
+                for number, side in enumerate(table.sides)
+                if (curve := mean_curve(side, kind)) is not None
+            ]
+        )
+    }
+    if not curves:
+        return None
+    columns = min(3, len(curves))
+    lines = -(-len(curves) // columns)
+    value = np.maximum(middles() / 1e3, 1e-3)
     with styled():
         figure = Figure(figsize=(9, 2.2 * lines + 0.5), layout="constrained")
         panes = figure.subplots(lines, columns, squeeze=False).ravel()
-        for axes, kind in zip(panes, kinds, strict=False):
-            for number, side in enumerate(table.sides):
-                runs = side.latencies.get(("class", kind))
-                if not runs:
-                    continue
-                counts = sum(runs.values())
-                used = np.nonzero(counts)[0]
-                share = np.cumsum(counts)[used] / counts.sum()
-                colour = SIDE_COLOURS[number % len(SIDE_COLOURS)]
-                axes.step(
-                    np.maximum(value[used], 1e-3),
+        seen = {}
+        for axes, (kind, drawn) in zip(panes, curves.items(), strict=False):
+            ends = []
+            for number, share in drawn:
+                first, last = int(np.searchsorted(share, 1e-9)), int(np.searchsorted(share, 1 - 1e-9))
+                ends += [first, last]
+                (seen[number],) = axes.step(
+                    value,
                     share,
                     where="post",
-                    color=colour,
+                    color=SIDE_COLOURS[number % len(SIDE_COLOURS)],
                     linewidth=1.6,
-                    label=_side(side.label),
+                    label=_side(table.sides[number].label),
                 )
             axes.set_title(kind)
             axes.set_xscale("log")
+            axes.set_xlim(value[min(ends)] / 1.3, value[min(max(ends), len(value) - 1)] * 1.3)
+            for parted in [one for one in table.curves if one.kind == kind]:
+                axes.vlines(parted.at_us, *sorted((parted.share_a, parted.share_b)), color=INK, linewidth=0.9)
+                if parted.shown:
+                    axes.axvspan(*parted.shown, color=INK, alpha=0.06, linewidth=0)
             time_axis(axes, 1.4)
+            low, high = axes.get_xlim()
+            if high > 1000 * low:
+                # labels of every decade would touch in a narrow pane
+                axes.xaxis.set_major_locator(LogLocator(numticks=5))
             axes.set_ylim(0, 1.02)
             axes.yaxis.set_major_formatter(ticks(lambda v: f"{v:.0%}"))
-        for axes in panes[len(kinds) :]:
+        for axes in panes[len(curves) :]:
             axes.set_visible(False)
-        handles, labels = panes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels) or 1))
-        svg = svg_of(figure)
-    medians = [
-        f"{row.title}: {duration_text(row.a.median * 1e3)} on {row.baseline}, "
-        f"{duration_text(row.b.median * 1e3)} on {row.candidate}"
-        for row in table.rows
-        if row.group == "class" and row.metric.endswith("p50_us")
-    ]
-    return Picture(
-        svg,
-        "Share of calls that ended within a latency, all runs together: a curve further left is faster.",
-        f"Cumulative latency curves by class of operation. {printable('; '.join(medians))}.",
-        "replayed",
-    )
+        handles = [seen[number] for number in sorted(seen)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    return figure
 
 
 def runs_in_order(table: ComparisonTable) -> Picture:

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iotrace import __version__
 from iotrace.analysis import comparison_plots, plots
-from iotrace.analysis.compare import ComparisonTable, Side, compare_results, sides_of
+from iotrace.analysis.compare import ComparisonTable, compare_results
+from iotrace.analysis.comparison.fio import FioFile
+from iotrace.analysis.comparison.sides import Side, opened, sides_of
 from iotrace.analysis.report_tables import Fact, Grid, comparison_grids, operations_grid, summary_grid
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise
 from iotrace.analysis.warnings import warnings_of
 from iotrace.errors import StorageError, TraceError, UsageError
-from iotrace.replay.result import RESULT_NAME, Result, open_result
+from iotrace.replay.result import RESULT_NAME, Result, ResultInfo, open_result
 from iotrace.terminal import printable
 from iotrace.trace.counted import keys_of, tables_of
 from iotrace.trace.info import INFO_NAME
@@ -81,7 +83,33 @@ def write_report(sources: Sequence[str | Path], output: str | Path, force: bool 
     """
     target = Path(output)
     _check_target(target, force)
-    html = render_report(sources)
+    return _write(render_report(sources), target)
+
+
+def write_comparison(
+    sources: Sequence[Path | Sequence[Path]], table: ComparisonTable, output: str | Path, force: bool = False
+) -> Path:
+    """Write the page of one comparison; see write_report.
+
+    Parameters
+    ----------
+    sources: what each side was made from, as for compare_results: results and files of fio's JSON, or sets of them.
+    """
+    target = Path(output)
+    _check_target(target, force)
+    results = [opened(one) for source in sources for one in ([source] if isinstance(source, Path) else source)]
+    sections, verdicts, warnings = _comparison_sections(table, [r for r in results if isinstance(r, Result)], 1)
+    origins = [_result_origin(result.info, _file_name(result)) for result in results]
+    names = ", ".join(printable(_file_name(result)) for result in results)
+    return _write(_page("Storage comparison: " + names, sections, origins, verdicts, warnings), target)
+
+
+def _file_name(result: Result | FioFile) -> str:
+    path = result.path if isinstance(result, FioFile) else result.folder
+    return path.name if path else result.info.source
+
+
+def _write(html: str, target: Path) -> Path:
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=target.name[-100:], dir=target.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -99,9 +127,9 @@ def render_report(sources: Sequence[str | Path]) -> str:
     """The page's HTML; see write_report."""
     if not sources:
         raise UsageError("there is nothing to report: give traces or results.")
-    opened = [_open(Path(source)) for source in sources]
-    traces = [source for source in opened if isinstance(source, Trace)]
-    results = [source for source in opened if isinstance(source, Result)]
+    found_sources = [_open(Path(source)) for source in sources]
+    traces = [source for source in found_sources if isinstance(source, Trace)]
+    results = [source for source in found_sources if isinstance(source, Result)]
     sections: list[Section] = []
     origins: list[Origin] = []
     verdicts: list[dict[str, str]] = []
@@ -109,17 +137,24 @@ def render_report(sources: Sequence[str | Path]) -> str:
     if results:
         found, verdicts, warnings = _result_sections(results)
         sections += found
-        origins += [_result_origin(result) for result in results]
+        origins += [_result_origin(result.info, _file_name(result)) for result in results]
     for number, trace in enumerate(traces, 1):
         section, origin = _trace_section(trace, number)
         sections.append(section)
         origins.append(origin)
-    names = ", ".join(printable(source.folder.name) for source in opened if source.folder is not None)
+    names = ", ".join(printable(source.folder.name) for source in found_sources if source.folder is not None)
+    title = ("Storage comparison: " if results and verdicts else "Replay: " if results else "File I/O: ") + names
+    return _page(title, sections, origins, verdicts, warnings)
+
+
+def _page(
+    title: str, sections: list[Section], origins: list[Origin], verdicts: list[dict[str, str]], warnings: list[str]
+) -> str:
     environment = _environment()
     script = environment.get_template("report.js.j2").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
-        title=("Storage comparison: " if results and verdicts else "Replay: " if results else "File I/O: ") + names,
+        title=title,
         subtitle=f"Written by iotrace {__version__} on {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}",
         version=__version__,
         style=_safe(environment.get_template("report.css.j2").render()),
@@ -211,11 +246,16 @@ def _plan_sections(results: Sequence[Result], plan: int) -> tuple[list[Section],
     sides = sides_of(results)
     if len(sides) < 2:
         return [_single_section(sides[0], plan)], [], warnings_of(sides, paired=False)
-    table = compare_results(*results)
+    return _comparison_sections(compare_results(*results), results, plan)
+
+
+def _comparison_sections(
+    table: ComparisonTable, results: Sequence[Result], plan: int
+) -> tuple[list[Section], list[dict[str, str]], list[str]]:
     verdicts = []
     sections = []
     for number, side in enumerate(table.sides[1:], 1):
-        style = next((row.comparison.verdict for row in table.of(side.label) if row.metric == "makespan_s"), "~")
+        style = table.verdict(side.label)
         verdicts.append({"text": printable(table.verdicts()[number - 1]), "style": style if style != "~" else "open"})
         section = Section(
             f"comparison-{plan}-{number}", printable(f"{side.label} compared with {table.sides[0].label}")
@@ -228,7 +268,10 @@ def _plan_sections(results: Sequence[Result], plan: int) -> tuple[list[Section],
     runs = Section(f"runs-{plan}", "Runs and latencies")
     intervals = {}
     for side in table.sides:
-        result = next(result for result in results if result.info is side.info)
+        # runs of a set have numbers of their own, and fio counts no seconds
+        result = next((result for result in results if _same(result, side)), None)
+        if result is None:
+            continue
         frame = result.intervals()
         intervals[side.label] = frame[frame["run"].isin([run.run for run in side.runs])]
     made = [
@@ -240,6 +283,10 @@ def _plan_sections(results: Sequence[Result], plan: int) -> tuple[list[Section],
     runs.blocks += [operations_grid(side) for side in table.sides]
     sections.append(runs)
     return sections, verdicts, table.warnings
+
+
+def _same(result: Result, side: Side) -> bool:
+    return len(side.infos) == 1 and result.info == side.info
 
 
 def _comparison_lead(table: ComparisonTable, side: Side) -> str:
@@ -335,8 +382,7 @@ def _used_mounts(made: Summary) -> list[Any]:
     return [made.info.mounts[number] for number in used if 0 <= number < len(made.info.mounts)]
 
 
-def _result_origin(result: Result) -> Origin:
-    info = result.info
+def _result_origin(info: ResultInfo, title: str) -> Origin:
     left_out = ", ".join(f"{count:,} ({reason})" for reason, count in info.not_replayed.items() if count)
     mounts = {f"{run.fs}: {run.mount.type}, {run.mount.source} on {run.mount.point}": None for run in info.runs}
     facts = [
@@ -352,7 +398,6 @@ def _result_origin(result: Result) -> Origin:
         ("operations not replayed", left_out or "none"),
         ("plan", info.plan_hash),
     ]
-    title = result.folder.name if result.folder else info.source
     return Origin(printable(title), "replayed", [Fact(name, printable(text)) for name, text in facts if text])
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from iotrace.analysis.commands.compare import ratio_text, spread_text, value_text
-from iotrace.analysis.compare import ComparisonTable, Row, Side
+from iotrace.analysis.commands.compare import p_text, ratio_text, spread_text, value_text
+from iotrace.analysis.compare import ComparisonTable, Row
+from iotrace.analysis.comparison.sides import Side
 from iotrace.analysis.summary import Summary, timing_notes
 from iotrace.statistics import median
 from iotrace.terminal import fit, printable
@@ -78,7 +79,12 @@ _HEADS: Final = [
     Head("size", "median size that data operations asked for"),
     Head("sequential", "share of data operations that went on where the one before on the same descriptor ended"),
 ]
-_GROUPS: Final = {"run": "Whole run", "class": "Latency by class of operation", "op": "Latency by operation"}
+_GROUPS: Final = {
+    "run": "Whole run",
+    "step": "By step",
+    "class": "By class of operation",
+    "op": "By operation",
+}
 
 
 def summary_grid(made: Summary, key: str, limit: int) -> Grid:
@@ -106,7 +112,8 @@ def comparison_grids(table: ComparisonTable, candidate: str) -> list[Grid]:
         Head("B", "median of the candidate's runs"),
         Head("±", "half-width of the median's 95 % interval"),
         Head("B ÷ A", "ratio with its 95 % interval (Hodges-Lehmann)", text=True),
-        Head("p", "probability of such a difference if there were none"),
+        Head("p", "probability of such a difference if there were none, of this row by itself"),
+        Head("p, all rows", "the same with all rows of the comparison looked at: the verdict rests on it"),
         Head("verdict", "~ means that no difference was shown", text=True),
     ]
     rows = table.of(candidate)
@@ -160,7 +167,8 @@ def _comparison_row(row: Row) -> list[GridCell]:
         GridCell(value_text(row.b.median, row.unit), _value(row.b.median)),
         GridCell(spread_text(row.b)),
         GridCell(ratio_text(row), _value(c.ratio)),
-        GridCell("-" if c.p is None else f"{c.p:.3f}", _value(c.p)),
+        GridCell(p_text(c.p), _value(c.p)),
+        GridCell(p_text(row.p_adjusted), _value(row.p_adjusted)),
         GridCell(c.verdict, c.verdict, "" if c.verdict == "~" else c.verdict),
     ]
 

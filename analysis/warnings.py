@@ -1,19 +1,23 @@
 """All warnings that comparisons and reports give, as full sentences; their advice fits the options that were given.
 
-Takes sides of a comparison (see iotrace.analysis.compare), gives sentences. A warning stands here when a reader who
-does not know it would draw a wrong conclusion from figures that are right.
+Takes sides of a comparison (see iotrace.analysis.comparison.sides), gives sentences. A warning stands here when a
+reader who does not know it would draw a wrong conclusion from figures that are right.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from iotrace.analysis.comparison.family import primary_level
+from iotrace.analysis.comparison.quality import drift, outliers
+from iotrace.analysis.comparison.sides import same_work
 from iotrace.statistics import LEVEL, samples_needed, samples_needed_unpaired
 from iotrace.units import binary_text, bytes_text
 
 if TYPE_CHECKING:
-    from iotrace.analysis.compare import Side
+    from iotrace.analysis.comparison.sides import Side
 
 _MUST_AGREE: Final = (
     "timing",
@@ -41,20 +45,37 @@ def warnings_of(sides: Sequence[Side], paired: bool) -> list[str]:
         *_different_plans(sides),
         *_errors(sides),
         *_different_options(sides),
+        *_mixed_sets(sides),
         *_cache(sides),
         *_think_time(sides),
         *_one_storage(sides),
         *_few_runs(sides, paired),
+        *_drift(sides, paired),
+        *_outliers(sides),
         *_not_in_turns(sides, paired),
         *_different_hosts(sides),
     ]
-    said = [sentence for side in sides for sentence in side.info.warnings]
+    said = [sentence for side in sides for info in side.infos or [side.info] for sentence in info.warnings]
     return list(dict.fromkeys([*found, *said]))
 
 
 def _different_plans(sides: Sequence[Side]) -> list[str]:
-    if len({side.info.plan_hash for side in sides}) < 2:
+    baseline, *others = sides
+    if all(same_work(baseline, side) for side in others):
         return []
+    if len({side.tool for side in sides}) > 1:
+        return [
+            "The sides are of different programs (iotrace and fio): their figures are not of the same work, so no "
+            "verdict is given."
+        ]
+    if not all(side.plan for side in sides):
+        unknown = ", ".join(side.label for side in sides if not side.plan)
+        return [f"It is not known, or not one and the same, which work was done on {unknown}: no verdict is given."]
+    if baseline.tool == "fio":
+        return [
+            "The sides ran fio jobs with different options: their figures are not of the same work, so no verdict "
+            "is given."
+        ]
     sources = ", ".join(f"{side.label}: {side.info.source or 'unknown'}" for side in sides)
     return [
         f"The sides replayed different plans ({sources}): their figures are not of the same work, "
@@ -66,7 +87,13 @@ def _errors(sides: Sequence[Side]) -> list[str]:
     found = []
     for side in sides:
         errors, ops = sum(run.errors for run in side.runs), sum(run.ops for run in side.runs)
-        if errors:
+        if errors and side.tool == "fio":
+            failed = [error for run in side.runs for error in run.errors_by]
+            found.append(
+                f"On {side.label} {len(failed)} jobs of fio ended with an error, the first with errno "
+                f"{failed[0].replayed} ({os.strerror(failed[0].replayed)}): its figures are of less work."
+            )
+        elif errors:
             worst = sorted(
                 (error for run in side.runs for error in run.errors_by), key=lambda error: error.calls, reverse=True
             )
@@ -89,6 +116,12 @@ def _different_options(sides: Sequence[Side]) -> list[str]:
 
 
 def _cache(sides: Sequence[Side]) -> list[str]:
+    if sides[0].tool == "fio" and all(side.tool == "fio" for side in sides):
+        buffered = [side for side in sides if not side.info.options.get("direct")]
+        reads = any(run.bytes_read for side in buffered for run in side.runs)
+        return (
+            ["The client's page cache may have served the reads: fio's direct=1 passes it by."] if reads else []
+        )  # fmt: skip
     reading = [side for side in sides if any(run.bytes_read or "mmap.fault" in run.by_op for run in side.runs)]
     # a result that says it itself is quoted
     if not reading or any(
@@ -131,17 +164,71 @@ def _few_runs(sides: Sequence[Side], paired: bool) -> list[str]:
     needed = samples_needed(LEVEL)
     if fewest >= needed:
         return []
-    able = samples_needed(LEVEL) if paired else samples_needed_unpaired(LEVEL)
+    level = primary_level(max(1, len(sides) - 1))
+    able = samples_needed(level) if paired else samples_needed_unpaired(level)
     shown = "no difference can be shown" if fewest < able else "medians have no interval"
     return [
         f"With {fewest} run{'' if fewest == 1 else 's'} a side {shown}: a {LEVEL:.0%} interval needs at least {needed} "
-        f"(--repeat {needed})."
+        f"{'files, a run each' if sides[0].tool == 'fio' else f'(--repeat {needed})'}."
     ]
+
+
+def _mixed_sets(sides: Sequence[Side]) -> list[str]:
+    found = []
+    for side in sides:
+        infos = side.infos or [side.info]
+        names = [name for name in _MUST_AGREE if any(i.options.get(name) != infos[0].options.get(name) for i in infos)]
+        if names:
+            listed = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+            found.append(f"The results of {side.label} were replayed with different {listed}.")
+        if len({info.host for info in infos}) > 1:
+            found.append(f"The results of {side.label} are of several hosts: the client is part of what is compared.")
+    return found
+
+
+def _drift(sides: Sequence[Side], paired: bool) -> list[str]:
+    found = []
+    for side in sides:
+        # files of fio are given in any order
+        change = drift([run.wall_s for run in side.runs]) if side.tool == "iotrace" else None
+        if change is not None:
+            remedy = "pairs cancel what both sides share" if paired else "so runs are not alike: repeat it in turns"
+            found.append(
+                f"On {side.label} the makespan {'rose' if change > 0 else 'fell'} by about {abs(change):.0%} from the "
+                f"first run to the last; {remedy}."
+            )
+    for side in sides[1:] if paired else []:
+        change = drift([b.wall_s / a.wall_s for a, b in zip(sides[0].runs, side.runs, strict=True)])
+        if change is not None:
+            found.append(
+                f"The ratio of {side.label} to {sides[0].label} itself drifts, by about {abs(change):.0%} from the "
+                "first round to the last: the storages do not change alike, and the median hides that."
+            )
+    return found
+
+
+def _outliers(sides: Sequence[Side]) -> list[str]:
+    found = []
+    for side in sides:
+        far = outliers([run.wall_s if side.tool == "iotrace" else run.ops_per_s for run in side.runs])
+        if far:
+            listed = ", ".join(str(side.runs[place].run + 1) for place in far[:5])
+            more = f" and {len(far) - 5} more" if len(far) > 5 else ""
+            found.append(
+                f"On {side.label} run {listed}{more} of {len(side.runs)} lies far from the others: medians bear that, "
+                "but look for what disturbed it (other users, a cold cache) and repeat."
+            )
+    return found
 
 
 def _not_in_turns(sides: Sequence[Side], paired: bool) -> list[str]:
     if paired or len(sides) < 2:
         return []
+    if any(side.tool == "fio" for side in sides):
+        return [
+            "The sides are not known to have been run in turns: what changed on the machine or the network between "
+            "them looks like a difference."
+        ]
     return [
         "The sides were not run in turns, so what changed on the machine or the network between them looks like "
         "a difference: give all mounts to one replay (--fs A --fs B --repeat 6)."
@@ -149,7 +236,7 @@ def _not_in_turns(sides: Sequence[Side], paired: bool) -> list[str]:
 
 
 def _different_hosts(sides: Sequence[Side]) -> list[str]:
-    hosts = list(dict.fromkeys(side.info.host for side in sides))
+    hosts = list(dict.fromkeys(side.info.host for side in sides if side.info.host))
     if len(hosts) < 2:
         return []
     return [f"The sides ran on different hosts ({', '.join(hosts)}): the client is part of what is compared."]

@@ -147,10 +147,10 @@ def compare_samples(
         difference = np.log(y) - np.log(x)
         first, second = np.triu_indices(x.size)
         shifts = (difference[first] + difference[second]) / 2
-        tail = _signed_rank_tail(x.size)
+        tail = signed_rank_tail(x.size)
     else:
         shifts = (np.log(y)[:, None] - np.log(x)[None, :]).ravel()
-        tail = _mann_whitney_tail(x.size, y.size)
+        tail = mann_whitney_tail(x.size, y.size)
     # values that differ by rounding alone are ties: log(3x) - log(x) is not always log(3)
     shifts = np.sort(np.where(np.abs(shifts) < 1e-12, 0.0, shifts))
     k = int(np.searchsorted(2 * tail, 1 - level + 1e-12, side="right"))
@@ -174,7 +174,7 @@ def _binomial_half(n: int) -> Floats:
 
 
 @lru_cache(maxsize=64)
-def _mann_whitney_tail(m: int, n: int) -> Floats:
+def mann_whitney_tail(m: int, n: int) -> Floats:
     """P(U ≤ u) for u = 0..m·n when both samples come from one distribution.
 
     Exact by Mann and Whitney's recursion f(i, j, u) = f(i-1, j, u-j) + f(i, j-1, u), Gaussian with continuity
@@ -197,7 +197,7 @@ def _mann_whitney_tail(m: int, n: int) -> Floats:
 
 
 @lru_cache(maxsize=64)
-def _signed_rank_tail(n: int) -> Floats:
+def signed_rank_tail(n: int) -> Floats:
     """P(W ≤ w) for w = 0..n(n+1)/2, W the sum of the ranks with a positive sign, when signs are a fair coin's."""
     total = n * (n + 1) // 2
     if total > _EXACT_PAIRS:

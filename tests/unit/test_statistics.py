@@ -206,11 +206,11 @@ def test_pairing_finds_what_drift_hides() -> None:
 
 
 def test_the_null_distribution_of_u_is_the_counted_one() -> None:
-    from iotrace.statistics import _mann_whitney_tail
+    from iotrace.statistics import mann_whitney_tail
 
     m, n = 3, 4
     counts = np.zeros(m * n + 1)
     for chosen in itertools.combinations(range(m + n), m):
         others = [i for i in range(m + n) if i not in chosen]
         counts[sum(x > y for x in chosen for y in others)] += 1
-    np.testing.assert_allclose(_mann_whitney_tail(m, n), np.cumsum(counts) / counts.sum())
+    np.testing.assert_allclose(mann_whitney_tail(m, n), np.cumsum(counts) / counts.sum())
