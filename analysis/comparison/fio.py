@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -107,6 +108,8 @@ def _run_of(path: Path, version: str, jobs: list[dict[str, Any]], found: dict[st
                 continue
             one = job[direction]
             n, took = int(one["total_ios"]), _times(one)
+            if n < 0 or not math.isfinite(float(took["mean"])):
+                raise ValueError(f"{direction} has {n} operations of {took['mean']} ns")
             spent = float(took["mean"]) * n / 1e9
             of = run.by_class.setdefault(kind, ClassTotals())
             of.calls, of.bytes, of.time_s = of.calls + n, of.bytes + int(one.get("io_bytes", 0)), of.time_s + spent

@@ -88,7 +88,7 @@ def sides_of(results: Sequence[Result | FioFile | Sequence[Result | FioFile]]) -
 
     Raises
     ------
-    UsageError: a result holds no run, or a set is of several mounts or tools.
+    UsageError: a result holds no run, or a set is of several mounts or tools, or has a result twice.
     """
     found: list[tuple[str, str, list[ResultInfo], list[tuple[int, Run]], list[Result | FioFile]]] = []
     for number, one in enumerate(results, 1):
@@ -99,6 +99,12 @@ def sides_of(results: Sequence[Result | FioFile | Sequence[Result | FioFile]]) -
         for name, member in zip(names, members, strict=True):
             if not member.info.runs:
                 raise UsageError(f"{name} holds no run: the replay was stopped before its first one ended.")
+        places = [_place(member) for member in members]
+        twice = next(
+            (name for name, place in zip(names, places, strict=True) if place and places.count(place) > 1), None
+        )
+        if twice is not None:
+            raise UsageError(f"{twice} is given twice on one side: its runs count once, give it once.")
         if len({member.info.tool for member in members}) > 1:
             raise UsageError(f"results of iotrace and of fio cannot be one side: {', '.join(names)}.")
         mounts = list(dict.fromkeys(run.fs for member in members for run in member.info.runs))
@@ -151,6 +157,11 @@ def _name(one: Result | FioFile, number: int) -> str:
     if isinstance(one, FioFile):
         return one.path.stem
     return one.folder.name.removesuffix(".ioresult") if one.folder else f"result {number}"
+
+
+def _place(one: Result | FioFile) -> Path | None:
+    path = one.path if isinstance(one, FioFile) else one.folder
+    return path.resolve() if path else None
 
 
 def _folder(one: Result | FioFile) -> str:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Result:
     for name in ("class-2d", "extract-particles"):
         traces.append(folder / f"{name}.iotrace")
         assert main(["profile", "synthesise", name, "--scale", "0.0001", "-o", str(traces[-1])]) == 0
-    memory = Path("/dev/shm/iotrace-test-compare")
-    memory.mkdir(exist_ok=True)
+    memory = Path(tempfile.mkdtemp(dir="/dev/shm"))
     (folder / "disk").mkdir()
     try:
         return iotrace.run_replay(
@@ -129,12 +129,16 @@ def test_fio_on_two_folders_is_the_same_work_and_with_other_options_it_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a = [fio_json(tmp_path / "a", tmp_path / f"a{n}.json", "--rw=write", "--fsync=2") for n in range(4)]
-    b = [fio_json(Path("/dev/shm"), tmp_path / f"b{n}.json", "--rw=write", "--fsync=2") for n in range(4)]
-    Path("/dev/shm/seq.0.0").unlink()
+    memory = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    b = [fio_json(memory, tmp_path / f"b{n}.json", "--rw=write", "--fsync=2") for n in range(4)]
+    shutil.rmtree(memory)
     found = compared(capsys, *a, "vs", *b)
     assert found["primary"] == "ops_per_s"
     assert found["runs"] == {"a": 4, "b": 4}
     assert not any("same work" in sentence for sentence in found["warnings"])
+    assert main(["compare", *map(str, a), "vs", *map(str, b), "--html", str(tmp_path / "fio.html")]) == 0
+    capsys.readouterr()
+    assert "fio 3" in (tmp_path / "fio.html").read_text()
     other = fio_json(tmp_path / "a", tmp_path / "o.json", "--rw=write", "--fsync=1")
     found = compared(capsys, *a, "vs", other)
     assert {row["verdict"] for row in found["rows"]} == {"~"}
@@ -172,6 +176,8 @@ def test_what_fio_says_before_its_json_is_passed_over(tmp_path: Path, capsys: py
         ("text", lambda text: "hello", "neither a result"),
         ("jobless", lambda text: '{"fio version": "fio-3.33", "jobs": []}', "holds no job"),
         ("odd", lambda text: text.replace("total_ios", "ios"), "not as iotrace knows it"),
+        ("negative", lambda text: text.replace('"total_ios" : ', '"total_ios" : -'), "not as iotrace knows it"),
+        ("nan", lambda text: text.replace('"mean" : ', '"mean" : NaN, "was" : '), "not as iotrace knows it"),
         ("idle", lambda text: text.replace('"total_ios" : ', '"total_ios" : 0, "was" : '), "holds no operation"),
     ],
 )

@@ -306,7 +306,13 @@ def test_a_set_of_two_plans_is_not_one_work(tmp_path: Path) -> None:
 def test_a_set_of_several_mounts_is_refused(tmp_path: Path) -> None:
     both = made_result(tmp_path / "r.ioresult", {"/a": 1, "/b": 1}, 2)
     with pytest.raises(UsageError, match="must be of one mount"):
-        compare_results([both, both], both)
+        compare_results([both], both)
+
+
+def test_a_result_that_stands_twice_on_a_side_is_refused(tmp_path: Path) -> None:
+    a, b = (made_result(tmp_path / f"{name}.ioresult", {f"/{name}": 1}, 2) for name in "ab")
+    with pytest.raises(UsageError, match="given twice"):
+        compare_results([a, a], b)
 
 
 @pytest.mark.parametrize("words", [("vs", "b"), ("a", "vs"), ("a", "vs", "vs", "b")])
