@@ -76,12 +76,17 @@ def _shared_length(texts: Sequence[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a printed table: `stretch` marks the one whose texts are shortened in the middle to fit the width."""
+    """A column of a printed table.
+
+    `stretch` marks the one whose texts are shortened in the middle to fit the width, `close` one that belongs to the
+    column before it.
+    """
 
     title: str
     align: Literal["left", "right"] = "right"
     style: str = ""
     stretch: bool = False
+    close: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +127,10 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Cell]], width
     widths = [
         max([cell_len(column.title), *(cell_len(row[i].text) for row in cells)]) for i, column in enumerate(columns)
     ]
+    gaps = [" " if column.close else _GAP for column in columns[1:]]
     for i, column in enumerate(columns):
         if column.stretch:
-            others = sum(widths) - widths[i] + len(_GAP) * (len(columns) - 1)
+            others = sum(widths) - widths[i] + sum(map(len, gaps))
             widths[i] = min(widths[i], max(len(column.title), _NARROWEST, width - others))
             for row, fitted in zip(cells, fit([row[i].text for row in cells], widths[i]), strict=True):
                 row[i] = Cell(fitted, row[i].style)
@@ -133,19 +139,19 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Cell]], width
         out.append(printable(title) + "\n", style="bold")
     heads = [Cell(column.title) for column in columns]
     for number, row in enumerate([heads, *cells]):
-        parts = []
-        for column, cell, room in zip(columns, row, widths, strict=True):
+        line = Text()
+        for column, cell, room, gap in zip(columns, row, widths, ["", *gaps], strict=True):
             blanks = " " * max(0, room - cell_len(cell.text))
             style = cell.style or (column.style if number else "bold")
             text = Text(cell.text, style=style)
-            parts.append(text.append(blanks) if column.align == "left" else Text(blanks).append_text(text))
-        line = Text(_GAP).join(parts)
+            line.append(gap)
+            line.append_text(text.append(blanks) if column.align == "left" else Text(blanks).append_text(text))
         line.rstrip()
         out.append_text(line)
         if number < len(cells):
             out.append("\n")
         if number == 0:
-            out.append("─" * (sum(widths) + len(_GAP) * (len(columns) - 1)), style="dim")
+            out.append("─" * (sum(widths) + sum(map(len, gaps))), style="dim")
             if cells:
                 out.append("\n")
     return out

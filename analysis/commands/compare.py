@@ -273,7 +273,7 @@ def _short_ratio(ratio: float) -> str:
 
 def _table(rows: list[Row], letter: str, width: int, title: str, short: bool = False) -> Text:
     wide, narrow = width >= _WIDE, width < _NARROW
-    spread = [] if narrow else [Column("", "left", "dim")]
+    spread = [] if narrow else [Column("", "left", "dim", close=True)]
     columns = [
         Column("metric", "left", stretch=True),
         Column("A"),
