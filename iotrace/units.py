@@ -1,12 +1,14 @@
 """Numbers for people: bytes, rates, times, counts; and the way back.
 
 Storage is sold in decimal units (MB, GB) and memory in binary ones (MiB, GiB): both are here and are never mixed.
+Capacities and money are exact: whole bytes and decimal numbers.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
 from iotrace.errors import UsageError
@@ -90,4 +92,41 @@ def parse_bytes(text: str) -> int:
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]*)\s*", text)
     if not match or match[2].lower() not in _SUFFIX:
         raise UsageError(f"{text!r} is not a size: write a number and a unit such as 500MB, 4KiB or 1.5TB.")
-    return int(float(match[1]) * _SUFFIX[match[2].lower()])
+    return int(Decimal(match[1]) * _SUFFIX[match[2].lower()])
+
+
+def parse_capacity(text: str) -> int:
+    """Read a capacity that is bought, such as "35 TB" or "1200GiB", as bytes: exact, and never without its unit.
+
+    Raises
+    ------
+    UsageError: no number, no unit, or one that leaves open whether it is decimal or binary (35T, 35tb).
+    """
+    match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(GB|TB|PB|GiB|TiB|PiB)\s*", text)
+    if not match:
+        raise UsageError(
+            f"{text!r} is not a capacity: write a number and GB, TB, PB (powers of 1000) or GiB, TiB, PiB (of 1024), "
+            "such as 35TB."
+        )
+    return int(Decimal(match[1]) * (DECIMAL | BINARY)[match[2]])
+
+
+def in_unit(size: int, unit: str) -> Decimal:
+    """Bytes as a number of B, kB … PB or KiB … PiB: in_unit(35 * 10**12, "GiB") → 32596.29…"""
+    return Decimal(size) / (DECIMAL | BINARY)[unit]
+
+
+def rounded(value: Decimal, digits: int = 2) -> Decimal:
+    """To so many decimals, halves away from zero, as prices are rounded: 29.385 → 29.39."""
+    return value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+
+
+def capacity_text(size: int, unit: str) -> str:
+    """A capacity in one unit, at most two decimals: "36,000 GiB", "33.75 TB"."""
+    text = f"{rounded(in_unit(size, unit)):,f}"
+    return f"{text.rstrip('0').rstrip('.')} {unit}"
+
+
+def dollars_text(amount: Decimal) -> str:
+    """US dollars to the cent: "$11,900.00", "-$3.10"."""
+    return f"{'-' if amount < 0 else ''}${abs(rounded(amount)):,f}"

@@ -1,5 +1,6 @@
 """Every command that README and docs show is run here, in the order of its page, with the files that pages speak of."""
 
+import itertools
 import os
 import re
 import shutil
@@ -26,7 +27,8 @@ for i in range(3):
 
 
 def commands(page: Path) -> list[str]:
-    """Lines of a page's code blocks that begin with `$ `, continued lines joined; each block of Python."""
+    """Lines of a page's code blocks that begin with `$ `, continued lines joined, what
+    follows `<<'END'` included; each block of Python."""
     found: list[str] = []
     for language, body in FENCE.findall(page.read_text()):
         if language == "python":
@@ -38,7 +40,10 @@ def commands(page: Path) -> list[str]:
                 command = line[2:]
                 while command.endswith("\\"):
                     command = command[:-1] + next(lines).strip()
-                found.append(command.split("  #")[0].strip())
+                command = command.split("  #")[0].strip()
+                if command.endswith("<<'END'"):
+                    command += "\n" + "\n".join(itertools.takewhile(lambda line: line != "END", lines)) + "\nEND"
+                found.append(command)
     return found
 
 

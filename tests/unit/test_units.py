@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -92,3 +93,47 @@ def test_a_small_number_keeps_its_significant_digits(value: float, text: str) ->
 def test_any_text_is_either_a_size_or_refused(text: str) -> None:
     with contextlib.suppress(UsageError):
         assert units.parse_bytes(text) >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("35TB", 35 * 10**12),
+        ("35 TiB", 35 * 2**40),
+        ("1200 GiB", 1200 * 2**30),
+        ("0.1 TB", 10**11),
+        ("1.1 PB", 11 * 10**14),
+    ],
+)
+def test_a_capacity_is_exact_in_the_unit_that_it_names(text: str, size: int) -> None:
+    assert units.parse_capacity(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["35", "35T", "35tb", "35 Tib", "35 TiBs", "-1 TB", "1e3 TB", "nan TB", "", "9" * 20 + " TB"]
+)
+def test_a_capacity_whose_unit_could_be_decimal_or_binary_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is not a capacity: write a number and GB, TB, PB \(powers of 1000\) or GiB"):
+        units.parse_capacity(text)
+
+
+@pytest.mark.parametrize(("decimal", "binary", "power"), [("GB", "GiB", 3), ("TB", "TiB", 4), ("PB", "PiB", 5)])
+def test_a_decimal_and_a_binary_unit_of_the_same_letters_differ_by_their_powers(
+    decimal: str, binary: str, power: int
+) -> None:
+    assert units.in_unit(units.parse_capacity(f"1024 {binary}"), decimal) == Decimal(1024) * Decimal("1.024") ** power
+    assert units.parse_capacity(f"1 {decimal}") * 1024**power == units.parse_capacity(f"1 {binary}") * 1000**power
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["GB", "TB", "PB", "GiB", "TiB", "PiB"]))
+def test_a_whole_capacity_comes_back_from_its_text(number: int, unit: str) -> None:
+    text = units.capacity_text(units.parse_capacity(f"{number} {unit}"), unit)
+    assert text == f"{number:,} {unit}"
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("11900", "$11,900.00"), ("7.0435", "$7.04"), ("0.005", "$0.01"), ("1.015", "$1.02"), ("-3.1", "-$3.10")],
+)
+def test_money_is_rounded_to_the_cent_with_halves_away_from_zero(amount: str, text: str) -> None:
+    assert units.dollars_text(Decimal(amount)) == text
