@@ -59,6 +59,67 @@ def warnings_of(sides: Sequence[Side], paired: bool) -> list[str]:
     return list(dict.fromkeys([*found, *said]))
 
 
+def cost_warnings_of(groups: Sequence[tuple[str, int, Sequence[Side], bool]]) -> list[str]:
+    """Every warning that costs deserve which are worked out from sides; those that ran on one instance form a group.
+
+    Parameters
+    ----------
+    groups: name of the instance, its vCPUs (0: not known), its sides (the baseline first), whether they ran in turns.
+    """
+    found = []
+    for name, vcpus, sides, paired in groups:
+        found += [
+            *_different_plans(sides),
+            *_errors(sides),
+            *_different_options(sides),
+            *_no_queue(sides),
+            *_cache(sides),
+            *_other_machine(name, vcpus, sides),
+            *_one_storage(sides),
+            *(_few_runs(sides, paired) if len(sides) > 1 else ()),
+            *_not_in_turns(sides, paired),
+            *_different_hosts(sides),
+        ]
+    said = [sentence for _, _, sides, _ in groups for side in sides for sentence in side.info.warnings]
+    return list(dict.fromkeys([*found, *said]))
+
+
+def _no_queue(sides: Sequence[Side]) -> list[str]:
+    """A makespan that is not the time of the job."""
+    found = []
+    bare = [side.label for side in sides if side.info.options.get("timing") == "asap"]
+    if bare:
+        found.append(
+            f"Replayed with --timing asap ({', '.join(bare)}): the program's own time is left out, so a real queue "
+            "takes longer and costs more, and what is saved is a smaller share. --timing think keeps it."
+        )
+    for side in sides:
+        options = side.info.options
+        if options.get("null"):
+            found.append(f"{side.label} was replayed with --null, without I/O: its cost says nothing of a storage.")
+        factors = [
+            f"--{name.replace('_', '-')} {options[name]:g}"
+            for name in ("speed", "think_scale")
+            if isinstance(options.get(name), int | float) and options[name] != 1
+        ]
+        if factors:
+            found.append(f"{side.label} was replayed with {' and '.join(factors)}: its time is not that of the job.")
+        users = options.get("users")
+        if isinstance(users, int) and users > 1:
+            found.append(f"{side.label} replayed {users} users at a time: a queue here is all of them on one client.")
+    return found
+
+
+def _other_machine(name: str, vcpus: int, sides: Sequence[Side]) -> list[str]:
+    found = {
+        f"--instance says {name} ({vcpus} vCPUs), but {side.info.host or 'the host'} had {side.info.cpus} CPUs: the "
+        "cost is that of the instance for the time that this machine took."
+        for side in sides
+        if vcpus and side.info.cpus and side.info.cpus != vcpus
+    }
+    return sorted(found)
+
+
 def _different_plans(sides: Sequence[Side]) -> list[str]:
     baseline, *others = sides
     if all(same_work(baseline, side) for side in others):

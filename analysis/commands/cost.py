@@ -1,53 +1,163 @@
-"""`iotrace cost`: prints the source text's Tables 1 to 4 worked out again."""
+"""`iotrace cost`: prints the source text's Tables 1 to 4 worked out again, or the same tables of one's own results."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 from cyclopts import Parameter
 
-from iotrace.analysis.cost.prices import load_prices
+from iotrace.analysis.cost.capacity import Purchase, purchase
+from iotrace.analysis.cost.months import QueueMonth, queue_months, with_storage
+from iotrace.analysis.cost.prices import PriceList, load_prices
+from iotrace.analysis.cost.queues import Point
 from iotrace.analysis.cost.show import print_source
-from iotrace.analysis.cost.source_text import source_tables
-from iotrace.terminal import console
+from iotrace.analysis.cost.source_text import SourceTables, source_tables
+from iotrace.errors import UsageError
+from iotrace.terminal import console, paragraph, printable
+from iotrace.units import parse_capacity
 
 _EXACT: Final = msgspec.json.Encoder(decimal_format="number")
+_MANY: Final[dict[str, Any]] = {"negative": (), "consume_multiple": False}
+_MOST_QUEUES: Final = 10**9
 
 
 def cost(
-    *,
+    *results: Path,
+    instance: Annotated[list[str] | None, Parameter(**_MANY)] = None,
+    storage: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     term: str = "reserved-1yr",
+    capacity: str | None = None,
+    queues: int | None = None,
+    work: str = "1",
     prices: Path | None = None,
+    plot: Path | None = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Say what queue runs and storages cost.
 
-    It works the tables of the WEKA reference architecture (July 2023) out again from its times and prices, and says
-    where they differ from what is printed.
+    Without results it works the tables of the WEKA reference architecture (July 2023) out again from its times and
+    prices, and says where they differ from what is printed. With results it makes the same tables of them: each mount
+    of each result stands for one storage.
 
     ```
     iotrace cost
+    iotrace cost R1.ioresult R2.ioresult --instance g5.4xlarge --storage fsx-lustre-500 --storage weka-i3en-8
     ```
+
+    Each figure says whether it is measured, printed, recomputed (arithmetic on printed figures) or modelled. Both end
+    with speed against cost: which choices no other one beats in time and in cost.
 
     Parameters
     ----------
+    results
+        Folders of results, NAME.ioresult.
+    instance
+        The instance that the results ran on, of the price list: one for all, or one for each mount in order.
+    storage
+        The storage of each mount in order; the first on an instance is what the others are compared with.
     term
         How instances are bought: a name of the price list, such as on-demand or reserved-1yr.
+    capacity
+        What each storage shall hold, with its unit, such as 35TB or 35TiB; it is sized to what is on sale.
+    queues
+        Queue runs a month: adds what a month costs with instances and storage, and a queue's part of it.
+    work
+        A queue is so many times the work that was replayed; its time is then modelled.
     prices
         A price list of your own (.toml), on top of the shipped one.
+    plot
+        Write a picture, .png or .svg: time and cost of a queue, and speed against cost.
+    force
+        Let --plot replace a file.
     json
         Print one JSON object: US dollars to the cent, shares in percent to 0.01, times in s, capacities in bytes.
     """
+    if plot is not None:
+        from iotrace.analysis.cost.plots import check_target
+
+        check_target(plot, force)
+    if queues is not None and not 1 <= queues <= _MOST_QUEUES:
+        raise UsageError(f"--queues {queues}: how many a month, at least 1.")
     listed = load_prices(prices)
-    made = source_tables(listed, term)
-    if json:
-        print_json(made.to_json())
-        return
-    print_source(made, console())
+    out = console()
+    if results:
+        from iotrace.analysis.cost.own import own_tables
+        from iotrace.analysis.cost.show_own import print_own
+
+        needed = None if capacity is None else parse_capacity(capacity)
+        if needed == 0:
+            raise UsageError(f"--capacity {capacity}: more than nothing, such as 35TB.")
+        own = own_tables(results, instance or [], storage or [], listed, term, needed, _factor(work))
+        months, points = _months(own.points, own.purchases, listed, term, queues)
+        if json:
+            print_json(own.to_json() | _months_json(months, points))
+        else:
+            print_own(own, months, points, out)
+        what = "Own results"
+    else:
+        for option, given in (("--instance", instance), ("--storage", storage), ("--capacity", capacity)):
+            if given:
+                raise UsageError(f"{option} goes with results: give the folders (NAME.ioresult) that it is about.")
+        if work != "1":
+            raise UsageError("--work goes with results: give the folders (NAME.ioresult) that it is about.")
+        tables = source_tables(listed, term)
+        months, points = _months(tables.points, _benchmarked(tables), listed, term, queues)
+        if json:
+            print_json(tables.to_json() | _months_json(months, points))
+        else:
+            print_source(tables, months, points, out)
+        what = f"{tables.printed.title}, {tables.printed.date}"
+    if plot is not None:
+        from iotrace.analysis.cost.plots import save_picture
+
+        kinds = " and ".join(dict.fromkeys(point.provenance for point in points))
+        with_it = (
+            f"; costs hold the storage at {queues:,} queues a month" if queues else "; costs are of instances alone"
+        )
+        save_picture(points, f"{what}\n{kinds}, {term}{with_it}", plot)
+        if not json:
+            paragraph(out, f"wrote {printable(str(plot))}")
 
 
 def print_json(figures: dict[str, Any]) -> None:
     """One object on standard output; decimal numbers stay exact."""
     print(_EXACT.encode(figures).decode())
+
+
+def _months(
+    points: list[Point], bought: Sequence[Purchase], prices: PriceList, term: str, queues: int | None
+) -> tuple[list[QueueMonth], list[Point]]:
+    """Months of the choices, and the choices with their storage where there are months."""
+    if queues is None:
+        return [], points
+    months = queue_months(points, bought, prices, term, queues)
+    return months, with_storage(months)
+
+
+def _months_json(months: Sequence[QueueMonth], points: Sequence[Point]) -> dict[str, Any]:
+    if not months:
+        return {}
+    return {
+        "queue_months": [month.to_json() for month in months],
+        "speed_against_cost": [point.to_json() for point in points],
+    }
+
+
+def _benchmarked(tables: SourceTables) -> list[Purchase]:
+    """The storages of Table 1, at what can be bought."""
+    return [purchase(tables.prices, name) for name in (tables.printed.baseline, tables.printed.candidate)]
+
+
+def _factor(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("nan")
+    if not value.is_finite() or not 0 < value <= 10**9:
+        raise UsageError(f"--work {text}: a factor above 0, such as 2000 for a replay of 1/2000 of a queue.")
+    return value

@@ -7,12 +7,12 @@ time, as in the source text. Storage is paid by the month beside it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from iotrace.analysis.cost.capacity import Provenance
-from iotrace.analysis.cost.prices import HOURS_A_MONTH, Price
+from iotrace.analysis.cost.prices import Price
 from iotrace.units import rounded
 
 
@@ -48,14 +48,14 @@ def percent_less(candidate: Decimal, baseline: Decimal) -> Decimal | None:
     return (1 - candidate / baseline) * 100 if baseline else None
 
 
-def instances_needed(queues_a_month: int, seconds: Decimal) -> int:
-    """How many instances run so many queues a month, one after another."""
-    return max(1, -(-int(rounded(queues_a_month * seconds, 0)) // (HOURS_A_MONTH * 3600)))
+def money(amount: Decimal) -> Decimal:
+    """US dollars to the cent, and to four significant digits below a dollar, as short replays cost."""
+    return rounded(amount, 2 if amount == 0 or abs(amount) >= 1 else 3 - amount.adjusted())
 
 
 @dataclass(frozen=True)
 class Point:
-    """A choice: time of a queue (s) and its cost (US dollars), and the first choice that beats it, if any does."""
+    """A choice: a queue's time (s; its 95 % interval where one is known), its cost (US dollars), what beats it."""
 
     instance: str
     storage: str
@@ -63,6 +63,8 @@ class Point:
     cost: Decimal
     provenance: Provenance
     beaten_by: str = ""
+    low: Decimal | None = None
+    high: Decimal | None = None
 
     @property
     def name(self) -> str:
@@ -74,8 +76,8 @@ class Point:
         return {
             "instance": self.instance,
             "storage": self.storage,
-            "seconds": rounded(self.seconds, 3),
-            "cost_usd": rounded(self.cost),
+            "seconds": rounded(self.seconds, 6),
+            "cost_usd": money(self.cost),
             "provenance": self.provenance,
             "beaten_by": self.beaten_by or None,
         }
@@ -97,9 +99,5 @@ def frontier(points: Sequence[Point]) -> list[Point]:
             and (other.seconds < point.seconds or other.cost < point.cost)
         ]
         first = min(beats, key=lambda other: (other.seconds, other.cost), default=None)
-        found.append(
-            Point(
-                point.instance, point.storage, point.seconds, point.cost, point.provenance, first.name if first else ""
-            )
-        )
+        found.append(replace(point, beaten_by=first.name if first else ""))
     return found

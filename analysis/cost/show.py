@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from iotrace.analysis.cost.capacity import Purchase
-from iotrace.analysis.cost.queues import Figure, Point
+from iotrace.analysis.cost.months import QueueMonth
+from iotrace.analysis.cost.queues import Figure, Point, money
 from iotrace.analysis.cost.source_text import MonthRow, QueueRow, SourceTables
 from iotrace.terminal import Cell, Column, paragraph, show, table
 from iotrace.units import capacity_text, dollars_text, rounded
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 _LEFT: Final = "left"
 
 
-def print_source(made: SourceTables, out: Console) -> None:
-    """Tables 1 to 4, what can be bought, speed against cost, and the sentences about them."""
+def print_source(made: SourceTables, months: Sequence[QueueMonth], points: Sequence[Point], out: Console) -> None:
+    """Tables 1 to 4, what can be bought, a month of queues, speed against cost, and the sentences about them."""
     printed = made.printed
     paragraph(out, f"{printed.title}, {printed.date}: Tables 1 to 4 worked out again", "bold")
     paragraph(
@@ -37,10 +38,10 @@ def print_source(made: SourceTables, out: Console) -> None:
         _months([row for row in made.months if row.table == 3], 3, out.width),
         _months([row for row in made.months if row.table == 4], 4, out.width),
         purchases_text(made.purchases, out.width),
-        points_text(made.points, made.term, out.width),
     ):
         show(out, "")
         show(out, text)
+    print_choices(months, points, made.term, out)
     show(out, "")
     for sentence in [*made.notes, *purchase_notes(made.purchases)]:
         paragraph(out, sentence, indent=2)
@@ -140,8 +141,8 @@ def points_text(points: Sequence[Point], term: str, width: int) -> Text:
         [
             point.instance,
             point.storage,
-            f"{seconds_text(point.seconds)}",
-            dollars_text(point.cost),
+            seconds_text(point.seconds),
+            cost_text(point.cost),
             Cell(point.beaten_by, "dim") if point.beaten_by else Cell("not beaten", "bold green"),
         ]
         for point in points
@@ -152,6 +153,38 @@ def points_text(points: Sequence[Point], term: str, width: int) -> Text:
     ]  # fmt: skip
     kinds = " and ".join(dict.fromkeys(point.provenance for point in points))
     return table(columns, cells, width, f"Speed against cost of a queue ({term}, {kinds})")
+
+
+def print_choices(months: Sequence[QueueMonth], points: Sequence[Point], term: str, out: Console) -> None:
+    """Speed against cost; where there are months, they come before, and the storage is in the costs."""
+    show(out, "")
+    if not months:
+        show(out, points_text(points, term, out.width))
+        return
+    cells: list[list[str | Cell]] = [
+        [
+            month.point.instance,
+            month.point.storage,
+            str(month.instances),
+            dollars_text(month.compute),
+            dollars_text(month.storage),
+            dollars_text(month.total),
+            cost_text(month.each),
+        ]
+        for month in months
+    ]
+    columns = [
+        Column("instance", _LEFT), Column("storage", _LEFT, stretch=True), Column("×"), Column("instances"),
+        Column("storage"), Column("month"), Column("a queue"),
+    ]  # fmt: skip
+    show(out, table(columns, cells, out.width, f"A month of {months[0].queues:,} queues ({term}, modelled)"))
+    show(out, "")
+    show(out, points_text(points, f"{term}, storage included", out.width))
+
+
+def cost_text(amount: Decimal) -> str:
+    """US dollars to the cent, finer below a dollar: "$7.04", "$0.003521"."""
+    return f"${money(amount):,f}"
 
 
 def percent_text(value: Decimal) -> str:

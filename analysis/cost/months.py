@@ -1,0 +1,85 @@
+"""A month of queues: instances, storage, and what a queue then costs with both.
+
+An hourly price on demand is paid for the hours that queues run; one that is reserved, or by the month, for the whole
+month and every instance that the queues need, one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from iotrace.analysis.cost.capacity import Purchase
+from iotrace.analysis.cost.prices import HOURS_A_MONTH, Price, PriceList
+from iotrace.analysis.cost.queues import Point, frontier, queue_cost
+from iotrace.units import rounded
+
+
+@dataclass(frozen=True)
+class QueueMonth:
+    """US dollars (not rounded) of a month: compute, storage; instances that run the queues."""
+
+    point: Point
+    queues: int
+    instances: int
+    compute: Decimal
+    storage: Decimal
+
+    @property
+    def total(self) -> Decimal:
+        """Compute and storage."""
+        return self.compute + self.storage
+
+    @property
+    def each(self) -> Decimal:
+        """A queue's part of the month."""
+        return self.total / self.queues
+
+    def to_json(self) -> dict[str, Any]:
+        """The month, to the cent."""
+        return {
+            "instance": self.point.instance,
+            "storage": self.point.storage,
+            "queues": self.queues,
+            "instances": self.instances,
+            "compute_usd": rounded(self.compute),
+            "storage_usd": rounded(self.storage),
+            "month_usd": rounded(self.total),
+            "queue_usd": rounded(self.each),
+            "provenance": "modelled",
+        }
+
+
+def paid_by_the_hour(price: Price) -> bool:
+    """Whether only the hours of use are paid."""
+    return price.unit == "USD/hour" and not price.term.startswith("reserved")
+
+
+def instances_needed(queues: int, seconds: Decimal) -> int:
+    """How many instances run so many queues in a month, each one after another."""
+    one = int(Decimal(HOURS_A_MONTH * 3600) // seconds) if seconds > 0 else queues
+    if one == 0:
+        # a queue is longer than a month: its share of several
+        return -(-int(seconds * queues) // (HOURS_A_MONTH * 3600))
+    return -(-queues // one)
+
+
+def queue_months(
+    points: Sequence[Point], bought: Sequence[Purchase], prices: PriceList, term: str, queues: int
+) -> list[QueueMonth]:
+    """A month of so many queues for each choice, in the order of the points."""
+    storage = {one.storage: one.total for one in bought}
+    found = []
+    for point in points:
+        price = prices.price(point.instance, term)
+        count = instances_needed(queues, point.seconds)
+        compute = queue_cost(price, point.seconds) * queues if paid_by_the_hour(price) else price.per_month * count
+        found.append(QueueMonth(point, queues, count, compute, storage[point.storage]))
+    return found
+
+
+def with_storage(months: Sequence[QueueMonth]) -> list[Point]:
+    """Choices from fast to slow where a queue's cost is its part of the month, storage included."""
+    return frontier([replace(month.point, cost=month.each, provenance="modelled", beaten_by="") for month in months])
