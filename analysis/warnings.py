@@ -1,4 +1,4 @@
-"""All warnings that comparisons and reports give, as full sentences; their advice fits the options that were given.
+"""All warnings that comparisons, costs and reports give, as full sentences; their advice fits the options given.
 
 Takes sides of a comparison (see iotrace.analysis.comparison.sides), gives sentences. A warning stands here when a
 reader who does not know it would draw a wrong conclusion from figures that are right.

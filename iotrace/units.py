@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Final
 
 from iotrace.errors import UsageError
 
 DECIMAL: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15}
 BINARY: Final = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
+_WIDE: Final = Context(prec=1000)
+"""Any double has room in it to the last decimal that is shown."""
 _SUFFIX: Final = {key.lower(): value for key, value in (DECIMAL | BINARY).items()} | {
     "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40,
 }  # fmt: skip
@@ -118,7 +120,7 @@ def in_unit(size: int, unit: str) -> Decimal:
 
 def rounded(value: Decimal, digits: int = 2) -> Decimal:
     """To so many decimals, halves away from zero, as prices are rounded: 29.385 → 29.39."""
-    return value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, _WIDE)
 
 
 def capacity_text(size: int, unit: str) -> str:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from iotrace.analysis.cost.capacity import Purchase, purchase
 from iotrace.analysis.cost.months import QueueMonth, queue_months, with_storage
-from iotrace.analysis.cost.prices import PriceList, load_prices
+from iotrace.analysis.cost.prices import MOST_CAPACITY, PriceList, load_prices
 from iotrace.analysis.cost.queues import Point
 from iotrace.analysis.cost.show import print_source
 from iotrace.analysis.cost.source_text import SourceTables, source_tables
@@ -90,8 +90,8 @@ def cost(
         from iotrace.analysis.cost.show_own import print_own
 
         needed = None if capacity is None else parse_capacity(capacity)
-        if needed == 0:
-            raise UsageError(f"--capacity {capacity}: more than nothing, such as 35TB.")
+        if needed is not None and not 0 < needed <= MOST_CAPACITY:
+            raise UsageError(f"--capacity {capacity}: above 0 and at most 1000 PiB, such as 35TB.")
         own = own_tables(results, instance or [], storage or [], listed, term, needed, _factor(work))
         months, points = _months(own.points, own.purchases, listed, term, queues)
         if json:

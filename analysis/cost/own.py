@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from iotrace.analysis.compare import Side, sides_of
 from iotrace.analysis.cost.capacity import Provenance, Purchase, purchase
@@ -19,10 +19,12 @@ from iotrace.analysis.cost.prices import PriceList
 from iotrace.analysis.cost.queues import Point, frontier, money, percent_less, queue_cost
 from iotrace.analysis.cost.source_text import prices_json
 from iotrace.analysis.warnings import cost_warnings_of
-from iotrace.errors import UsageError
+from iotrace.errors import TraceError, UsageError
 from iotrace.replay.result import Result, open_result
 from iotrace.statistics import Comparison, MedianInterval, compare_samples, median_interval
 from iotrace.units import rounded
+
+_LONGEST_S: Final = 1e12
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def own_tables(
     Raises
     ------
     UsageError: names that the price list does not have, or not one for each side; two sides that are one choice.
-    TraceError: a folder is not a result.
+    TraceError: a folder is not a result, or holds a time that cannot be.
     """
     sides = sides_of([open_result(one) if isinstance(one, str | Path) else one for one in results])
     on = _each("--instance", instances, sides)
@@ -138,6 +140,9 @@ def own_tables(
     provenance: Provenance = "measured" if work == 1 else "modelled"
     rows: list[OwnRow] = []
     for side, (instance, storage) in zip(sides, choices, strict=True):
+        for run in side.runs:
+            if not 0 <= run.wall_s <= _LONGEST_S:
+                raise TraceError(f"{side.label}: a run took {run.wall_s:g} s: the result is damaged.")
         times = [run.wall_s * float(work) for run in side.runs]
         seconds = median_interval(times)
         middle = _decimal(seconds.median)

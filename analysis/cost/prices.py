@@ -8,7 +8,7 @@ of the shipped one, entry by entry; docs/cost.md shows the form.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib import resources
@@ -19,11 +19,12 @@ import msgspec
 
 from iotrace.errors import UsageError
 from iotrace.terminal import printable
-from iotrace.units import in_unit, parse_capacity
+from iotrace.units import BINARY, parse_capacity
 
 SHIPPED: Final = "aws-2023-07.toml"
 HOURS_A_MONTH: Final = 730
 """Hours of a month in AWS's price calculator (365 × 24 ÷ 12)."""
+MOST_CAPACITY: Final = 1000 * BINARY["PiB"]
 _MOST_BYTES: Final = 1_000_000
 _DEEPEST: Final = 10
 _MOST: Final = Decimal(10) ** 9
@@ -51,6 +52,11 @@ class Price(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     region: str
     source: str
     inferred: str = ""
+
+    @property
+    def text(self) -> str:
+        """Amount, unit and term: "$1.023/hour, reserved-1yr"."""
+        return f"${self.amount:,f}/{self.unit.removeprefix('USD/')}, {self.term}"
 
     @property
     def per_hour(self) -> Decimal:
@@ -168,6 +174,30 @@ class PriceList:
         if name not in self.storages:
             raise UsageError(_no_such("storage", name, self.storages))
         return self.storages[name]
+
+    def used(self, instances: Iterable[str], terms: Iterable[str], storages: Iterable[str]) -> list[tuple[str, Price]]:
+        """Prices of instances for terms and of storages, with a name each, without repeats."""
+        wanted = list(terms)
+        found = [
+            (name, self.instances[name].prices[term])
+            for name in instances
+            for term in wanted
+            if term in self.instances[name].prices
+        ]
+        for name in storages:
+            storage = self.storages[name]
+            if isinstance(storage, CapacityStorage):
+                found.append((name, storage.price))
+                continue
+            found.append((storage.instance, self.price(storage.instance, storage.term)))
+            found += [(f"software for {one.capacity}", one) for one in storage.licence]
+            if storage.object is not None:
+                size = storage.object.capacity
+                found += [
+                    ("objects", storage.object.price),
+                    (f"software for {size} of objects", storage.object.licence),
+                ]
+        return list(dict.fromkeys(found))
 
     def price(self, instance: str, term: str) -> Price:
         """The price of an instance for a term.
@@ -364,6 +394,6 @@ def capacity(text: str, where: str, key: str) -> int:
         size = parse_capacity(text)
     except UsageError as error:
         raise UsageError(f"{where}: {key}: {error}") from None
-    if not 0 < in_unit(size, "PiB") <= 1000:
+    if not 0 < size <= MOST_CAPACITY:
         raise UsageError(f"{where}: {key}: {text} is no capacity that can be bought: above 0, at most 1000 PiB.")
     return size

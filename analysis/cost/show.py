@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from iotrace.analysis.cost.capacity import Purchase
 from iotrace.analysis.cost.months import QueueMonth
+from iotrace.analysis.cost.prices import Price
 from iotrace.analysis.cost.queues import Figure, Point, money
 from iotrace.analysis.cost.source_text import MonthRow, QueueRow, SourceTables
 from iotrace.terminal import Cell, Column, paragraph, show, table
@@ -27,8 +28,7 @@ def print_source(made: SourceTables, months: Sequence[QueueMonth], points: Seque
     paragraph(
         out,
         f"Times, prices and sums are printed there; percent, costs and totals are recomputed; = or ≠ says whether "
-        f"the printed figure is the recomputed one, rounded. Prices: {', '.join(made.prices.titles)}, "
-        f"{printed.region} (inferred).",
+        f"the printed figure is the recomputed one, rounded. Price lists: {', '.join(made.prices.titles)}.",
         "dim",
     )
     names = (printed.baseline, printed.candidate)
@@ -43,7 +43,12 @@ def print_source(made: SourceTables, months: Sequence[QueueMonth], points: Seque
         show(out, text)
     print_choices(months, points, made.term, out)
     show(out, "")
-    for sentence in [*made.notes, *purchase_notes(made.purchases)]:
+    used = made.prices.used(
+        [row.instance for row in made.queues],
+        dict.fromkeys(term for row in made.queues for term in row.costs),
+        [row.storage for row in made.months],
+    )
+    for sentence in [*made.notes, *purchase_notes(made.purchases), *price_lines(used)]:
         paragraph(out, sentence, indent=2)
 
 
@@ -185,6 +190,18 @@ def print_choices(months: Sequence[QueueMonth], points: Sequence[Point], term: s
 def cost_text(amount: Decimal) -> str:
     """US dollars to the cent, finer below a dollar: "$7.04", "$0.003521"."""
     return f"${money(amount):,f}"
+
+
+def price_lines(used: Sequence[tuple[str, Price]]) -> list[str]:
+    """A sentence for each date, region and source, with the prices that it holds for."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for name, price in used:
+        key = (price.date, price.region, price.source, price.inferred)
+        groups.setdefault(key, []).append(f"{name} {price.text}")
+    return [
+        f"Prices of {date}, {region}, from {source}{inferred and f' (inferred: {inferred})'}: {'; '.join(names)}."
+        for (date, region, source, inferred), names in groups.items()
+    ]
 
 
 def percent_text(value: Decimal) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from iotrace.analysis.cost.months import QueueMonth
 from iotrace.analysis.cost.own import OwnRow, OwnTables
 from iotrace.analysis.cost.queues import Point
-from iotrace.analysis.cost.show import cost_text, print_choices, purchase_notes, purchases_text
+from iotrace.analysis.cost.show import cost_text, price_lines, print_choices, purchase_notes, purchases_text
 from iotrace.statistics import LEVEL
 from iotrace.terminal import Cell, Column, paragraph, printable, show, table
 from iotrace.units import duration_text
@@ -37,7 +37,9 @@ def print_own(made: OwnTables, months: Sequence[QueueMonth], points: Sequence[Po
     show(out, purchases_text(made.purchases, out.width))
     print_choices(months, points, made.term, out)
     show(out, "")
-    for sentence in [*made.notes, *purchase_notes(made.purchases)]:
+    instances, storages = {row.instance: None for row in made.rows}, {row.storage: None for row in made.rows}
+    used = made.prices.used(instances, [made.term], storages)
+    for sentence in [*made.notes, *purchase_notes(made.purchases), *price_lines(used)]:
         paragraph(out, sentence, indent=2)
     for sentence in made.warnings:
         paragraph(out, f"Warning: {sentence}", "yellow")

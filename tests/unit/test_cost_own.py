@@ -146,6 +146,7 @@ def test_a_machine_that_is_not_the_instance_is_warned_about_and_the_instance_its
         ([*CHOSEN, "--term", "spot"], "--term spot"),
         ([*CHOSEN, "--capacity", "35T"], "'35T' is not a capacity"),
         ([*CHOSEN, "--capacity", "0TB"], "--capacity 0TB"),
+        ([*CHOSEN, "--capacity", "999999PB"], "--capacity 999999PB: above 0 and at most 1000 PiB"),
         ([*CHOSEN, "--queues", "0"], "--queues 0"),
         ([*CHOSEN, "--work", "-1"], "--work -1"),
         ([*CHOSEN, "--work", "nan"], "--work nan"),
@@ -187,7 +188,14 @@ def test_the_tables_of_results_fit_80_columns_and_say_that_they_are_measured(
     status, out = printed(capsys, tmp_path / "r.ioresult", *CHOSEN, "--queues", 200)
     assert status == 0
     assert max(map(len, out.out.splitlines())) <= 80
-    for text in ("(measured, reserved-1yr)", "$8.62", "$7.04", "(modelled)", "A month of 200 queues", "not beaten"):
+    wanted = [
+        "Prices of 2023-07, us-east-1, from CryoSPARC",
+        "$1.023/hour,",
+        "(measured, reserved-1yr)",
+        "$8.62",
+        "$7.04",
+    ]
+    for text in [*wanted, "(modelled)", "A month of 200 queues", "not beaten"]:
         assert text in out.out
 
 
@@ -203,6 +211,26 @@ def test_json_of_results_is_one_object_with_rows_months_and_choices(
     assert found["purchases"][0]["bought_bytes"] == 36_000 * 2**30
     assert [month["instances"] for month in found["queue_months"]] == [1, 2]
     assert {point["provenance"] for point in found["speed_against_cost"]} == {"modelled"}
+
+
+@pytest.mark.parametrize("wall", [0.0, 1e-9, 1e12])
+def test_a_result_with_an_odd_time_is_worked_out_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wall: float
+) -> None:
+    timed(tmp_path / "r.ioresult", {"/fsx": [wall], "/weka": [wall]})
+    for more in ((), ("--json",), ("--plot", tmp_path / "p.svg", "--queues", 10)):
+        status, out = printed(capsys, tmp_path / "r.ioresult", *CHOSEN, *more)
+        assert (status, out.err) == (0, "")
+
+
+@pytest.mark.parametrize("wall", [-1.0, 1e300])
+def test_a_result_whose_time_is_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wall: float
+) -> None:
+    timed(tmp_path / "r.ioresult", {"/fsx": [10.0], "/weka": [wall]})
+    status, out = printed(capsys, tmp_path / "r.ioresult", *CHOSEN)
+    assert status == 1
+    assert "/weka: a run took" in out.err
 
 
 def test_names_from_results_reach_no_terminal_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
