@@ -2,7 +2,7 @@
 
 A needed capacity (bytes) and a storage of a price list in, what is bought and its monthly sum out. The net capacity of
 servers follows WEKA's documentation (SSD capacity management): raw × (servers − spares) ÷ servers × width ÷ (width +
-protection) × usable; the stripe's width is servers − protection − 1, and at most `widest`.
+protection) × usable; the stripe's width is servers − protection − 1 and at most `widest`, unless it is set.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def steps_bought(storage: CapacityStorage, needed: int) -> int:
 
 def net_capacity(storage: ServerStorage, servers: int) -> int:
     """Bytes of data that so many servers hold, by the formula above; 0 where there are too few."""
-    width = min(storage.widest, servers - storage.protection - 1)
-    if servers < storage.least or width < 1:
+    width = storage.width or min(storage.widest, servers - storage.protection - 1)
+    if servers < max(storage.least, width + storage.protection):
         return 0
     raw = parse_capacity(storage.drive) * storage.drives * (servers - storage.spares)
     return int(Decimal(raw) * width / (width + storage.protection) * storage.usable)

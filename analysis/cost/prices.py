@@ -120,6 +120,7 @@ class ServerStorage(msgspec.Struct, forbid_unknown_fields=True, frozen=True, tag
     instance, term: what the servers are and how they are bought; drives, drive: in each, and the capacity of one.
     protection: blocks of a stripe that protect it; spares: servers whose capacity is kept free; usable: share of the
     rest that holds data; least: servers of the smallest cluster; widest: data blocks of the widest stripe.
+    width: data blocks of the stripe; 0: what is left of the servers without protection and one more.
     servers: as many as these; 0: as many as the capacity needs.
     licence: prices for capacities; object: the tier behind.
     """
@@ -136,6 +137,7 @@ class ServerStorage(msgspec.Struct, forbid_unknown_fields=True, frozen=True, tag
     widest: Positive
     source: str
     spares: Count = 0
+    width: Count = 0
     servers: Count = 0
     licence: list[Licence] = []
     object: ObjectTier | None = None
@@ -372,6 +374,8 @@ def _check_storage(storage: Storage, where: str, key: str, instances: dict[str, 
         raise UsageError(f"{where}: {key}.usable: a share above 0 and at most 1.")
     if storage.least < storage.protection + 1 + storage.spares:
         raise UsageError(f"{where}: {key}.least: fewer servers than a stripe with its protection and spares needs.")
+    if storage.width > storage.widest:
+        raise UsageError(f"{where}: {key}.width: at most {storage.widest}, the widest.")
     if storage.servers and storage.servers < storage.least:
         raise UsageError(f"{where}: {key}.servers: at least {storage.least}, or 0 for as many as it needs.")
     last = 0

@@ -71,6 +71,17 @@ def test_a_cost_is_of_the_median_run_and_what_is_saved_has_the_interval_of_the_c
     assert first.saved is None
 
 
+def test_the_interval_of_what_is_saved_goes_from_low_to_high_around_it(tmp_path: Path) -> None:
+    fsx = [100.0, 104.0, 98.0, 101.0, 99.0, 102.0, 100.5]
+    weka = [wall * (0.8 + 0.01 * number) for number, wall in enumerate(fsx)]
+    percent = tables(timed(tmp_path / "r.ioresult", {"/fsx": fsx, "/weka": weka})).rows[1].percent
+    assert percent is not None
+    value, low, high = percent
+    assert low is not None
+    assert high is not None
+    assert 14 <= low < value < high <= 20
+
+
 def test_the_dearer_side_is_said_to_cost_more(tmp_path: Path) -> None:
     walls = [100.0, 104.0, 98.0, 101.0, 99.0, 102.0]
     made = tables(timed(tmp_path / "r.ioresult", {"/a": walls, "/b": [wall * 1.25 for wall in walls]}))

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,6 +110,21 @@ def test_the_fewest_servers_hold_what_is_needed_and_one_less_does_not(needed: in
     count = servers_needed(storage, needed)
     assert net_capacity(storage, count) >= needed
     assert count == storage.least or net_capacity(storage, count - 1) < needed
+
+
+@pytest.mark.parametrize(("width", "count", "net_gb"), [(6, 8, 35_437.5), (6, 7, 0), (16, 77, 456_000)])
+def test_a_stripe_that_is_set_holds_what_its_width_says_on_servers_enough(
+    width: int, count: int, net_gb: float
+) -> None:
+    storage = msgspec.structs.replace(servers(), width=width)
+    assert net_capacity(storage, count) == net_gb * 10**9
+    assert servers_needed(storage, 1) == max(6, width + 2)
+
+
+def test_a_price_that_says_something_itself_does_not_take_it_from_what_is_given(tmp_path: Path) -> None:
+    text = OWN.replace("{ amount = 0.5", '{ region = "us-west-2", amount = 0.5')
+    price = load_prices(written(tmp_path, text)).price("mine", "owned")
+    assert (price.region, price.date) == ("us-west-2", "2026-01")
 
 
 def test_more_than_any_cluster_holds_is_refused() -> None:
