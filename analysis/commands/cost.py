@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json as json_module
+import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -12,7 +14,8 @@ from cyclopts import Parameter
 
 from iotrace.analysis.cost.capacity import Purchase, purchase
 from iotrace.analysis.cost.months import QueueMonth, queue_months, with_storage
-from iotrace.analysis.cost.prices import MOST_CAPACITY, PriceList, load_prices
+from iotrace.analysis.cost.price_files import MOST_CAPACITY, load_prices
+from iotrace.analysis.cost.prices import PriceList
 from iotrace.analysis.cost.queues import Point
 from iotrace.analysis.cost.show import print_source
 from iotrace.analysis.cost.source_text import SourceTables, source_tables
@@ -125,8 +128,10 @@ def cost(
 
 
 def print_json(figures: dict[str, Any]) -> None:
-    """One object on standard output; decimal numbers stay exact."""
-    print(_EXACT.encode(figures).decode())
+    """One object on standard output, in ASCII as other commands' is; decimal numbers stay exact."""
+    text = _EXACT.encode(figures).decode()
+    # outside ASCII are only characters within strings
+    print(re.sub(r"[^\x00-\x7e]", lambda found: json_module.dumps(found[0])[1:-1], text))
 
 
 def _months(

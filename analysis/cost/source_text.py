@@ -180,7 +180,7 @@ def prices_json(prices: PriceList) -> dict[str, Any]:
 
 def load_printed() -> Printed:
     """The printed times and sums."""
-    text = (resources.files("iotrace.data") / "tables" / TABLES).read_text()
+    text = (resources.files("iotrace.data") / "tables" / TABLES).read_text(encoding="utf-8")
     return msgspec.convert(tomllib.loads(text, parse_float=Decimal), Printed)
 
 

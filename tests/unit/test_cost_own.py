@@ -17,7 +17,7 @@ from made import HOSTILE, made_result
 from iotrace.analysis.cost.capacity import purchase
 from iotrace.analysis.cost.months import instances_needed, paid_by_the_hour, queue_months, with_storage
 from iotrace.analysis.cost.own import OwnTables, own_tables
-from iotrace.analysis.cost.prices import load_prices
+from iotrace.analysis.cost.price_files import load_prices
 from iotrace.analysis.cost.queues import Figure, Point, frontier, money
 from iotrace.cli import main
 from iotrace.errors import UsageError
@@ -250,6 +250,9 @@ def test_names_from_results_reach_no_terminal_as_they_are(tmp_path: Path, capsys
     assert status == 0
     assert "\x1b" not in out.out
     assert "\u202e" not in out.out
+    status, out = printed(capsys, tmp_path / "r.ioresult", *CHOSEN, "--json")
+    assert out.out.isascii()
+    assert HOSTILE in json.loads(out.out)["warnings"]
 
 
 def point(instance: str, seconds: Any, cost: Any) -> Point:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from iotrace.analysis.cost import capacity as buying
 from iotrace.analysis.cost.capacity import Provenance, net_capacity, purchase, servers_needed, steps_bought
-from iotrace.analysis.cost.prices import CapacityStorage, Price, ServerStorage, load_prices
+from iotrace.analysis.cost.price_files import load_prices
+from iotrace.analysis.cost.prices import CapacityStorage, Price, ServerStorage
 from iotrace.cli import main
 from iotrace.errors import UsageError
 from iotrace.units import parse_capacity

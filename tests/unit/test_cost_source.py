@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from iotrace.analysis.cost.prices import load_prices
+from iotrace.analysis.cost.price_files import load_prices
 from iotrace.analysis.cost.source_text import SourceTables, load_printed, source_tables
 from iotrace.cli import main
 from iotrace.units import rounded
