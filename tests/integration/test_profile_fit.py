@@ -46,6 +46,16 @@ def test_a_recording_is_fitted_made_again_and_replays(name: str, least: int, tmp
     assert (run.errors, run.errors_by) == (0, [])
 
 
+@pytest.mark.parametrize("name", ["relion-autopick-template", "relion-class-selection", "relion-local-resolution"])
+def test_a_profile_fitted_to_a_recording_stands_for_it_in_every_measure(name: str, tmp_path: Path) -> None:
+    trace = open_trace(SHIPPED / f"{name}.iotrace")
+    folders = [trace.info.working_folder]
+    profile, _ = fit(trace, folders, name)
+    synthesise(profile, load(DataSet, "own"), tmp_path / "F.iotrace")
+    measures = score(sessions_of(trace, folders), sessions_of(open_trace(tmp_path / "F.iotrace"), MADE))
+    assert [one.name for one in measures if not one.within] == []
+
+
 def job() -> TraceBuilder:
     """Twelve movies read whole by two threads, a picture renamed for each, a log appended to under a lock."""
     trace = TraceBuilder(step_ns=100_000)
