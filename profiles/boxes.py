@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from iotrace.errors import UsageError
 from iotrace.profiles.layout import Class, Layout
@@ -29,6 +30,7 @@ class Boxes:
     position: of the action among the calls of its template; reads: boxes for each item; box, header: bytes.
     stacks: the class of files; a_stack: boxes in each.
     by_position: lseek and read instead of pread64; before: time (busy, idle; ns) before an item's first box.
+    visits: how many stacks an item reads from; 0: wherever its boxes fall.
     """
 
     position: int
@@ -39,11 +41,20 @@ class Boxes:
     a_stack: int
     by_position: bool
     before: tuple[int, int]
+    visits: int = 0
 
     @property
     def opens_max(self) -> int:
         """Stacks that an item opens at most."""
-        return min(self.reads, self.stacks.count)
+        return self.visits or min(self.reads, self.stacks.count)
+
+    @property
+    def opens_mean(self) -> float:
+        """Stacks that an item opens on average."""
+        count = self.stacks.count
+        if self.visits or count == 1:
+            return float(self.opens_max)
+        return count * -float(np.expm1(self.reads * np.log1p(-1 / count)))
 
     @property
     def rows_max(self) -> int:
@@ -52,7 +63,7 @@ class Boxes:
 
     def of_item(self, first_open: int, random: np.random.Generator) -> dict[str, Any]:
         """Columns of the calls of one item."""
-        picked = np.sort(random.integers(0, self.stacks.count * self.a_stack, self.reads))
+        picked = np.sort(self._picked(random))
         stack, place = picked // self.a_stack, picked % self.a_stack
         begins = np.flatnonzero(np.r_[True, stack[1:] != stack[:-1]])
         visit = np.cumsum(np.r_[True, stack[1:] != stack[:-1]]) - 1
@@ -69,7 +80,8 @@ class Boxes:
             "path": path, "file_number": path, "open": first_open + which, "moved": np.zeros(n, np.int64),
             "busy": np.full(n, GAP_NS), "idle": np.zeros(n, np.int64), "result": np.zeros(n, np.int64),
             "other_path": np.full(n, NULL), "other_number": np.full(n, NULL), "other_open": np.full(n, NULL),
-            "step": np.zeros(n, np.int64), "temporary": np.zeros(n, np.int64),
+            "step": np.zeros(n, np.int64), "temporary": np.zeros(n, np.int64), "turn": np.zeros(n, np.int64),
+            "turns": np.ones(n, np.int64),
         }  # fmt: skip
         rows["busy"][0] += self.before[0]
         rows["idle"][0] += self.before[1]
@@ -86,6 +98,14 @@ class Boxes:
         offset[at], size[at] = where, self.box
         rows["result"][at] = rows["moved"][at] = self.box
         return rows
+
+    def _picked(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Numbers of the boxes of one item, counted through all stacks."""
+        if not self.visits:
+            return random.integers(0, self.stacks.count * self.a_stack, self.reads)
+        stacks = random.choice(self.stacks.count, self.visits, replace=False)
+        turns = np.arange(self.reads) * self.visits // self.reads
+        return stacks[turns].astype(np.int64) * self.a_stack + random.integers(0, self.a_stack, self.reads)
 
     def put_between(
         self, rows: dict[str, Any], calls: int, items: Any, first_open: Any, random: np.random.Generator
@@ -121,7 +141,9 @@ def boxes_of(
     a_stack = (stacks.size - header) // box if box else 0
     if a_stack < 1 or stacks.count < 1:
         raise UsageError(f"{at}: {stacks.name} of {stacks.size} bytes hold no box of {box} bytes behind {header}.")
+    reads = max(1, numbers.count(action.reads, f"{at}: reads"))
+    visits = min(numbers.count(action.stacks, f"{at}: stacks"), reads, stacks.count) if action.stacks else 0
     return Boxes(
-        template.boxes_at, max(1, numbers.count(action.reads, f"{at}: reads")), box,
-        header, stacks, a_stack, action.way == "read", template.before_boxes,
+        template.boxes_at, reads, box,
+        header, stacks, a_stack, action.way == "read", template.before_boxes, visits,
     )  # fmt: skip

@@ -235,7 +235,7 @@ def _show(recipe: Profile, numbers: Numbers, json: bool) -> None:
             words += [action.file, f"to {action.to}" if action.to else ""]
             details = {
                 field: getattr(action, field)
-                for field in ("bytes", "chunk", "reads", "box", "header", "seconds", "busy", "times")
+                for field in ("bytes", "chunk", "reads", "box", "stacks", "header", "seconds", "busy", "times")
                 if getattr(action, field)
                 and (field != "busy" or action.do == "think")
                 and (field != "times" or action.times != "1")

@@ -260,10 +260,11 @@ class _Writer:
         if group.do == "boxes":
             box = max(1.0, moved / pieces)
             source = f"reads of one opening in {self.name}"
-            parts.append(f'reads = "{self.number(f"{label}_reads", round(pieces), "reads", source)}"')
+            # one of an opening's reads is of the header, as large as the others: C programs read in pieces of a buffer
+            parts.append(f'reads = "{self.number(f"{label}_reads", max(1, round(pieces) - 1), "reads", source)}"')
             source = f"mean bytes of a read in {self.name}"
-            parts.append(f'box = "{self.number(f"{label}_box", box, "bytes", source)}"')
-            parts.append('header = "mrc_header"')
+            size = self.number(f"{label}_box", box, "bytes", source)
+            parts.append(f'box = "{size}", header = "{size}", stacks = "1"')
         if group.do == "write" and float(rows["synced"].mean()) > 0.5:
             parts.append("sync = true")
         seeks = round(float(rows["seeks"].mean()))

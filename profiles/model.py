@@ -27,7 +27,7 @@ HOW: Final = {
     "copy": ("sendfile", "copy_file_range"), "boxes": ("read", "pread"),
 }  # fmt: skip
 """Ways of doing what can be done in several, the first by default."""
-SUMS: Final = ("chunk", "bytes", "header", "reads", "box", "seconds", "busy", "times", "seeks")
+SUMS: Final = ("chunk", "bytes", "header", "reads", "box", "stacks", "seconds", "busy", "times", "seeks")
 
 
 class Number(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -75,7 +75,7 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     do, how: see HOW; file: the class of files: item i of n uses file i·count//n; to: the second one (copy, symlink).
     chunk: bytes of each call; bytes: how many are written (append, write) or read (header; whole: the first so many).
     boxes: `reads` pieces of `box` bytes at random places of random files, behind a header of `header` bytes that is
-    read again each time a file is opened.
+    read again each time a file is opened; `stacks`: from how many of the files, by default wherever the boxes fall.
     seconds: time until the next call, of which the share `busy` is CPU time.
     times: how often it is done for each item, one time after another; seeks: calls of lseek that move nothing, behind
     each opening; sync: fsync before the close.
@@ -90,6 +90,7 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     header: str = ""
     reads: str = ""
     box: str = ""
+    stacks: str = ""
     seconds: str = ""
     busy: str = "1"
     times: str = "1"

@@ -174,7 +174,8 @@ class Synthesis:
             which = rows[name]
             known = which != NULL
             which = np.where(known, which, len(classes))
-            number = first[which] + np.minimum(item * count[which] // max(1, items), count[which] - 1)
+            done = item * rows["turns"] + rows["turn"]
+            number = first[which] + np.minimum(done * count[which] // (max(1, items) * rows["turns"]), count[which] - 1)
             temporary = (rows["temporary"] != 0) & (name == "file")
             rows[path] = np.where(known, number + np.where(temporary, before[which], 0), NULL)
             rows[f"{name}_number"] = np.where(known, number, NULL)

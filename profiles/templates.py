@@ -35,6 +35,10 @@ Order = dict[str, int]
 """Position of each class of files."""
 
 
+EXTRA: Final = ("step", "turn", "turns")
+"""Further columns of a template, which say which file and place each item uses."""
+
+
 @dataclass(slots=True)
 class Template:
     """Calls for one item; each column a list.
@@ -44,15 +48,18 @@ class Template:
     op: as in iotrace.trace.operations; file, other: position of the class in Profile.files, NULL for none.
     slot, other_slot: which opening of the item; temporary: the name is the one before a rename.
     step: of each call, how much further the offset is for each next item (appends); moved: bytes that count.
+    turn, turns: which of how many times this is that the item's action is done.
     boxes_at: how many of the calls come before the boxes; before_boxes: time (busy, idle; ns) before the boxes.
     """
 
-    rows: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in (*COLUMNS, "step")})
+    rows: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in (*COLUMNS, *EXTRA)})
     opens: int = 0
     busy: int = 0
     idle: int = 0
     boxes_at: int = 0
     before_boxes: tuple[int, int] = (0, 0)
+    turn: int = 0
+    turns: int = 1
 
     def __len__(self) -> int:
         return len(self.rows["op"])
@@ -60,6 +67,7 @@ class Template:
     def call(self, op: str, **columns: Any) -> None:
         """A call after the time that has gathered since the one before."""
         numbers = {"busy": self.busy + GAP_NS, "idle": self.idle, "temporary": 0, "step": 0, "result": 0, "moved": 0}
+        numbers |= {"turn": self.turn, "turns": self.turns}
         self.busy = self.idle = 0
         for name, column in self.rows.items():
             value = NUMBER_OF[op] if name == "op" else columns.get(name, numbers.get(name, NULL))
@@ -94,8 +102,11 @@ def template_of(profile: Profile, phase: Phase, numbers: Numbers, where: str) ->
             result.boxes_at = len(result)
             boxes_first = not result.boxes_at
         else:
-            for _ in range(numbers.count(action.times, f"{at}.times")):
+            result.turns = numbers.count(action.times, f"{at}.times")
+            for turn in range(result.turns):
+                result.turn = turn
                 _ADD[action.do](result, action, profile, numbers, order, at)
+            result.turn, result.turns = 0, 1
     # what comes last is before the next item's first call
     if boxes_first:
         result.before_boxes = result.before_boxes[0] + result.busy, result.before_boxes[1] + result.idle

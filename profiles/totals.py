@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from iotrace.profiles.boxes import Boxes, boxes_of
 from iotrace.profiles.layout import layout_of
 from iotrace.profiles.model import Profile
@@ -126,8 +124,7 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
 
 def _add_boxes(one: PhaseTotals, boxes: Boxes, items: int) -> int:
     """Take in random reads; gives their think time (ns) for each item."""
-    stacks = boxes.stacks.count
-    opened = stacks * -float(np.expm1(boxes.reads * np.log1p(-1 / stacks))) if stacks > 1 else 1.0
+    opened = boxes.opens_mean
     visits = round(opened * items)
     one.calls["openat"] += visits
     one.calls["close"] += visits

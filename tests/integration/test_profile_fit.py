@@ -46,9 +46,11 @@ def test_a_recording_is_fitted_made_again_and_replays(name: str, least: int, tmp
     assert (run.errors, run.errors_by) == (0, [])
 
 
-@pytest.mark.parametrize("name", ["relion-autopick-template", "relion-class-selection", "relion-local-resolution"])
+@pytest.mark.parametrize(
+    "name", ["autopick-template", "class-selection", "class-2d", "class-3d", "initial-model", "polishing", "import"]
+)  # fmt: skip
 def test_a_profile_fitted_to_a_recording_stands_for_it_in_every_measure(name: str, tmp_path: Path) -> None:
-    trace = open_trace(SHIPPED / f"{name}.iotrace")
+    trace = open_trace(SHIPPED / f"relion-{name}.iotrace")
     folders = [trace.info.working_folder]
     profile, _ = fit(trace, folders, name)
     synthesise(profile, load(DataSet, "own"), tmp_path / "F.iotrace")
