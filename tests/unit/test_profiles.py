@@ -409,3 +409,51 @@ def test_operations_of_templates_exist_on_all_architectures() -> None:
             numbers = OPERATIONS[NUMBER_OF[op]]
             assert numbers.name == op
             assert numbers.aarch64 is not None or op == "fcntl.lock", op
+
+
+RECIPE = """
+name = "x"
+title = "x"
+about = "x"
+job_types = ["x"]
+[numbers]
+n = { value = 6, source = "here" }
+reads = { value = 7, source = "here" }
+few = { value = 3, source = "here" }
+bytes = { value = 100000, source = "here" }
+box = { value = 1000, source = "here" }
+[files]
+stacks = { path = "s/{n}.mrc", count = "n * few", size = "bytes", exists = true }
+[[phases]]
+name = "read"
+items = "n"
+actions = [ACTION]
+"""
+
+
+def made(action: str) -> Any:
+    profile = read(Profile, RECIPE.replace("ACTION", action), "x.toml")
+    numbers = numbers_of(profile, load(DataSet, "own"))
+    events = pa.Table.from_batches(Synthesis(profile, numbers).batches()).to_pandas()
+    assert totals_of(profile, numbers).calls == Counter(events["op"])
+    return events
+
+
+@pytest.mark.parametrize("few", [1, 3])
+def test_boxes_of_so_many_stacks_open_just_these(few: int) -> None:
+    stacks = "few" if few == 3 else str(few)
+    events = made(
+        f'{{ do = "boxes", file = "stacks", reads = "reads", box = "box", header = "box", stacks = "{stacks}" }}'
+    )
+    assert (events["op"] == "openat").sum() == 6 * few
+    reads = events[(events["op"] == "read") & (events["offset"] > 0)]
+    assert len(reads) == 6 * 7
+    assert reads.groupby("open")["file"].nunique().eq(1).all()
+    assert reads["open"].nunique() == 6 * few
+
+
+def test_what_is_done_several_times_steps_through_the_files() -> None:
+    events = made('{ do = "stat", file = "stacks", times = "few" }')
+    assert sorted(events["file"].tolist()) == list(range(18))
+    again = made('{ do = "stat", file = "stacks", times = "n" }')
+    assert again["file"].value_counts().tolist() == [2] * 18
