@@ -62,6 +62,12 @@ def test_names_are_absolute_whatever_they_were_relative_to(tmp_path: Path) -> No
     )
 
 
+def test_who_has_recorded_is_no_more_urgent_than_before(tmp_path: Path) -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    recorded("pass", tmp_path)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
 def test_positions_follow_the_descriptor_through_dup_and_fork(tmp_path: Path) -> None:
     trace = recorded(
         """

@@ -287,6 +287,7 @@ class EbpfBackend:
                 raise self._failure
             self.writer.info.lost = self._program.lost()
         finally:
+            _ask_for_priority(0, self._niceness)
             self._consumer_map.close()
             self._data_map.close()
             self._program.close()
