@@ -78,3 +78,31 @@ def test_a_folder_that_moves_between_two_stats_gives_two_paths(tmp_path: Path) -
     assert [os.path.relpath(text, tmp_path) for text in mine.path_text] == [
         "a/in/f", "b/in/f", "a/in/f", "c/in/f", "b/in/f",
     ]  # fmt: skip
+
+
+def test_a_stat_leaves_nothing_to_the_calls_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * 1000)
+    trace = recorded(
+        """
+        import os
+        fd = os.open("f", os.O_RDWR)
+        for _ in range(3):
+            os.lstat("f"); os.lseek(fd, 100, os.SEEK_SET); os.read(fd, 50)
+            os.stat("f"); os.pwrite(fd, b"y", 5)
+            try: os.lstat("none")
+            except OSError: pass
+            os.lseek(fd, 0, os.SEEK_SET); os.fsync(fd)
+        """,
+        tmp_path,
+    )
+    events = trace.events()
+    mine = events[events.path_text == str(tmp_path / "f")]
+    mine = mine[mine.op.isin(["lseek", "read", "pwrite64", "fsync"])]
+    rows = mine[["op", "offset", "size", "flags", "mode", "address", "result"]].astype(object)
+    found = [tuple(row) for row in rows.where(rows.notna(), None).to_numpy()]
+    once = [
+        ("lseek", 100, None, 0, None, None, 100), ("read", 100, 50, None, None, None, 50),
+        ("pwrite64", 5, 1, None, None, None, 1), ("lseek", 0, None, 0, None, None, 0),
+        ("fsync", None, None, None, None, None, 0),
+    ]  # fmt: skip
+    assert found == once * 3

@@ -1082,6 +1082,7 @@ def _brief(h: int, r: int) -> None:
     put(b, _OFFSET, get(r, 5))
     put(b, _SIZE, size)
     put(b, _RESULT, 0 if which == 0 else (size if which == 1 else get(r, 5)))
+    put(b, _FLAGS, 0)  # of a stat, before
     _event(h, b, False)
 
 
