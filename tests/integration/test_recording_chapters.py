@@ -18,7 +18,7 @@ PROGRAM = """
     kept = os.open("kept", os.O_RDWR | os.O_CREAT)
     os.ftruncate(kept, 1 << 20)
     mapped = mmap.mmap(kept, 1 << 20)
-    for i in range(120_000):
+    for i in range(300_000):
         try:
             os.stat(f"some/longer/name/that/does/not/exist/{i}")
         except OSError:
@@ -44,13 +44,13 @@ def test_what_stays_in_use_keeps_its_name_through_the_chapters(tmp_path: Path, m
     assert trace.info.complete
     events = trace.events()
     here = f"{tmp_path}/folder"
-    assert (events.op == "newfstatat").sum() >= 120_000 + 240
+    assert (events.op == "newfstatat").sum() >= 300_000 + 600
     asked = events.path_text.str.startswith(f"{here}/some/longer/name/", na=False)
     missing = events[(events.op == "newfstatat") & (events.result == -2) & asked]
-    assert len(missing) == 120_000
-    assert missing.path_text.nunique() == 120_000
+    assert len(missing) == 300_000
+    assert missing.path_text.nunique() == 300_000
     writes = events[events.op == "pwrite64"]
-    assert len(writes) == 120
+    assert len(writes) == 300
     assert set(writes.path_text) == {f"{here}/kept"}
     assert writes.open.nunique() == 1
     assert events.thread[writes.index].nunique() == 1
@@ -66,4 +66,4 @@ def test_what_stays_in_use_keeps_its_name_through_the_chapters(tmp_path: Path, m
     assert events.file.dropna().isin(files.file).all()
     numbers = files.set_index("file").path_text
     assert {numbers[file] for file in writes.file} == {f"{here}/kept"}
-    assert len(trace.processes()) == 121
+    assert len(trace.processes()) == 301

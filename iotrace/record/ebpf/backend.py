@@ -40,8 +40,6 @@ _BASE_BYTES: Final = 210 << 20
 """Python, NumPy, Numba, Arrow."""
 _FLUSH_SECONDS: Final = 2.0
 _PRIORITY: Final = -20
-_HURRY_SECONDS: Final = 1.0
-"""The writing thread runs like any other, and before all others for so long after the drain had to wait for it."""
 _FEW: Final = 16
 """Records after which the ring is looked at again soon."""
 
@@ -76,7 +74,6 @@ class EbpfBackend:
         )
         self._failure: BaseException | None = None
         self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
-        self._writer_tid, self._hurried = 0, 0.0
         self._chapter, self._chapter_wanted, self._chapter_begun = 0, False, False
         self._flush_s = _FLUSH_SECONDS
         self._shipped = self._flushed = time.monotonic()
@@ -228,10 +225,6 @@ class EbpfBackend:
         self._snapshot = snapshot
         self._full.put((self._rows, count, snapshot, self._extra(), last))
         self._shipped = time.monotonic()
-        if self._free.empty() and self._writer_tid:
-            # it is behind: from here on it comes before the job, as this thread does
-            self._hurried = self._shipped
-            _ask_for_priority(self._writer_tid)
         while True:
             try:
                 self._rows = self._free.get(timeout=0.2)
@@ -243,13 +236,9 @@ class EbpfBackend:
 
     def _write(self) -> None:
         try:
-            self._writer_tid = threading.get_native_id()
-            _ask_for_priority(self._writer_tid, self._niceness)
+            _ask_for_priority()
             first_path = 0
             while (item := self._full.get()) is not None:
-                if self._hurried and time.monotonic() - self._hurried > _HURRY_SECONDS:
-                    self._hurried = 0.0
-                    _ask_for_priority(self._writer_tid, self._niceness)
                 rows, count, snapshot, context, last = item
                 if snapshot.first_path != first_path:
                     first_path = snapshot.first_path
@@ -287,7 +276,7 @@ class EbpfBackend:
                 raise self._failure
             self.writer.info.lost = self._program.lost()
         finally:
-            _ask_for_priority(0, self._niceness)
+            _ask_for_priority(self._niceness)
             self._consumer_map.close()
             self._data_map.close()
             self._program.close()
@@ -338,7 +327,7 @@ def _runs(tid: int) -> bool:
     return fields is not None and fields[0] not in ("Z", "X")
 
 
-def _ask_for_priority(thread: int = 0, priority: int = _PRIORITY) -> None:
+def _ask_for_priority(priority: int = _PRIORITY) -> None:
     # without CAP_SYS_NICE a busy machine may make the ring overflow; what is lost is counted
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, thread, priority)
+        os.setpriority(os.PRIO_PROCESS, 0, priority)
