@@ -99,16 +99,23 @@ static int one(struct io_uring_sqe sqe)
     __atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
     return result;
 }
-int main(void)
+static char text[] = "0123456789";
+static void begin(void)
 {
-    struct statx found;
-    char text[] = "0123456789";
     ring = syscall(SYS_io_uring_setup, 8, &p);
     if (ring < 0)
-        return 77;
+        _exit(77);
     sq = map(p.sq_off.array + p.sq_entries * 4, IORING_OFF_SQ_RING);
     cq = map(p.cq_off.cqes + p.cq_entries * 16, IORING_OFF_CQ_RING);
     sqes = map(p.sq_entries * 64, IORING_OFF_SQES);
+}
+"""
+
+NAMES = r"""
+int main(void)
+{
+    struct statx found;
+    begin();
     one((SQE){ .opcode = OP(MKDIRAT), .fd = AT_FDCWD, .addr = (long)"folder", .len = 0755 });
     int fd = one((SQE){ .opcode = OP(OPENAT), .fd = AT_FDCWD, .addr = (long)"folder/a", .len = 0644,
                    .open_flags = O_CREAT | O_RDWR });
@@ -127,22 +134,51 @@ int main(void)
 }
 """
 
+# descriptors of the ring's own table, while the process's own first ones are files as well
+TABLE = r"""
+int main(void)
+{
+    int none[4] = { -1, -1, -1, -1 };
+    begin();
+    close(0);
+    open("other", O_CREAT | O_RDWR, 0644);
+    if (syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, none, 4))
+        return 77;
+    int slot = one((SQE){ .opcode = OP(OPENAT), .fd = AT_FDCWD, .addr = (long)"direct", .len = 0644,
+                     .open_flags = O_CREAT | O_RDWR, .file_index = 1 });
+    if (slot < 0)
+        return 77;
+    one((SQE){ .opcode = OP(WRITE), .flags = IOSQE_FIXED_FILE, .fd = 0, .addr = (long)text, .len = 10 });
+    one((SQE){ .opcode = OP(READ), .fd = 0, .addr = (long)text, .len = 10 });
+    one((SQE){ .opcode = OP(CLOSE), .file_index = 1 });
+    mkdir("folder", 0755);
+    int folder = open("folder", O_RDONLY);
+    close(openat(folder, "a", O_CREAT | O_RDWR, 0644));
+    one((SQE){ .opcode = OP(RENAMEAT), .fd = AT_FDCWD, .addr = (long)"folder", .len = AT_FDCWD, .off = (long)"new" });
+    close(openat(folder, "a", O_RDWR));
+    return 0;
+}
+"""
 
-def test_names_opened_made_and_removed_through_io_uring_are_recorded(tmp_path: Path) -> None:
+
+def trace_of(program: str, folder: Path) -> Trace:
+    """The recording of a C program that begins with RING."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
-    (tmp_path / "ring.c").write_text(RING)
-    built = subprocess.run([compiler, "-o", tmp_path / "ring", tmp_path / "ring.c"], capture_output=True, check=False)
+    (folder / "ring.c").write_text(RING + program)
+    built = subprocess.run([compiler, "-o", folder / "ring", folder / "ring.c"], capture_output=True, check=False)
     if built.returncode:
         pytest.skip("the kernel's headers know no io_uring")
-    outcome = record(
-        ["/bin/sh", "-c", f"cd {tmp_path}; exec ./ring"], tmp_path / "t.iotrace", backend="ebpf"
-    )  # fmt: skip
+    outcome = record(["/bin/sh", "-c", f"cd {folder}; exec ./ring"], folder / "t.iotrace", backend="ebpf")
     if outcome.exit_status == 77:
         pytest.skip("io_uring is switched off")
     assert outcome.exit_status == 0
-    trace = open_trace(tmp_path / "t.iotrace")
+    return open_trace(folder / "t.iotrace")
+
+
+def test_names_opened_made_and_removed_through_io_uring_are_recorded(tmp_path: Path) -> None:
+    trace = trace_of(NAMES, tmp_path)
     events = trace.events()
     texts = trace.paths().set_index("path")["text"]
     found = events[events.op.astype(str).str.startswith("uring.")]
@@ -165,3 +201,17 @@ def test_names_opened_made_and_removed_through_io_uring_are_recorded(tmp_path: P
     assert texts[by_op.loc["uring.renameat"].other_path] == f"{here}/b"
     assert by_op.loc["uring.openat"].open == by_op.loc["uring.read"].open == by_op.loc["uring.close"].open
     assert (by_op.loc["uring.fallocate"]["size"], by_op.loc["uring.statx"]["mode"]) == (4096, 0x200)
+
+
+def test_descriptors_of_a_rings_own_table_are_not_taken_for_the_process_own(tmp_path: Path) -> None:
+    trace = trace_of(TABLE, tmp_path)
+    events = trace.events()
+    found = events[events.op.astype(str).str.startswith("uring.")]
+    assert list(zip(found.op.astype(str), found.path_text, found.result, strict=True)) == [
+        ("uring.openat", f"{tmp_path}/direct", 0),
+        ("uring.write", f"{tmp_path}/direct", 10),
+        ("uring.read", f"{tmp_path}/other", 0),
+        ("uring.renameat", f"{tmp_path}/folder", 0),
+    ]
+    made = events[events.op.isin(["openat"]) & events.path_text.fillna("").str.endswith("/a")]
+    assert made.path_text.tolist() == [f"{tmp_path}/folder/a", f"{tmp_path}/new/a"]

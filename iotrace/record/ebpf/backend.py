@@ -68,7 +68,7 @@ class EbpfBackend:
         for _ in range(_CHUNKS):
             self._free.put(np.full((len(d.COLUMN), _CHUNK_ROWS), d.NULL, np.int64))
         self._rows = self._free.get()
-        self._state = State(self._rows, [os.fsencode(point) for point in self.scope.mounts])
+        self._state = State(self._rows, [os.fsencode(point) for point in self.scope.mounts], self.scope.all_files)
         self._full: queue.SimpleQueue[tuple[Ints, int, Snapshot, Callable[[], None] | None, bool] | None] = (
             queue.SimpleQueue()
         )

@@ -44,8 +44,8 @@ FAULT_MAJOR: Final = 2
 # the header: counters, then address and number of slots of each table, then where the rows go
 (
     ROWS, PATHS, FILES, OPENS, THREADS, PROCESSES, BLOB, NOTES, BASE_NS, NEED, THREAD_ROWS, OPEN_ROWS, PROCESS_ROWS,
-    PENDING, RINGS, LOOK, PREFIXES, BRIEF,
-) = range(18)  # fmt: skip
+    PENDING, RINGS, LOOK, PREFIXES, BRIEF, ALL_FILES,
+) = range(19)  # fmt: skip
 (
     THREAD_SLOTS, PROCESS_SLOTS, FILE_SLOTS, OPEN_SLOTS, PATH_SLOTS, PENDING_SLOTS, RING_SLOTS, THREAD_INFO, FILE_INFO,
     OPEN_INFO, PATH_INFO, PENDING_INFO, BLOB_BYTES, NOTE_ROWS, EVENT_ROWS, PREFIX_BYTES,
@@ -54,7 +54,7 @@ HEADER_WORDS: Final = 52
 """THREADS, OPENS, PROCESSES, PATHS, FILES count the numbers given out; *_ROWS count the rows of tables whose rows are
 used again (a thread's after its end, an open file's when its address is). NEED: a table is full. LOOK: a process was
 adopted whose open files are to be looked for. PREFIXES: how many mount points a recording is held to (0: all). BRIEF:
-address of BRIEF_WORDS words, where a record is written out of a brief one."""
+address of BRIEF_WORDS words, where a record is written out of a brief one. ALL_FILES: /proc and /sys count too."""
 
 # fields of the tables
 TID, THREAD = range(2)
@@ -68,16 +68,17 @@ HASH, PATH = range(2)
 ) = range(13)  # fmt: skip
 (
     F_GENERATION, F_PATH, F_DEVICE, F_INODE, F_MODE, F_SIZE, F_BLOCKS, F_PAGES, F_CREATED, F_LAST_PATH, F_SEEN_NS,
-    F_WHERE, F_FLAGS, F_POSITION, F_KEPT,
-) = range(15)  # fmt: skip
+    F_WHERE, F_FLAGS, F_POSITION, F_KEPT, F_ELSEWHERE,
+) = range(16)  # fmt: skip
 O_NUMBER, O_PATH, O_FILE, O_USED = range(4)
+# F_ELSEWHERE: 1 for a folder that only names start from, not itself what the recording is about
 # F_KEPT: for how many chapters a file is remembered that nobody has open: what is mapped, a working folder
 P_BASE, P_BEGIN, P_LENGTH = range(3)
 (
     S_TIME, S_CPU, S_PROCESS, S_THREAD, S_OP, S_PATH, S_OTHER_PATH, S_FILE, S_OPEN, S_OTHER_OPEN, S_OFFSET,
     S_OTHER_OFFSET, S_SIZE, S_COUNT, S_FLAGS, S_MODE, S_RING, S_BATCH, S_WAITS,
 ) = range(19)  # fmt: skip
-THREAD_FIELDS, FILE_FIELDS, OPEN_FIELDS, PATH_FIELDS, PENDING_FIELDS = 13, 15, 4, 3, 19
+THREAD_FIELDS, FILE_FIELDS, OPEN_FIELDS, PATH_FIELDS, PENDING_FIELDS = 13, 16, 4, 3, 19
 # fields of a note to the Python side
 NOTE_FIELDS: Final = 11
 (
@@ -91,7 +92,9 @@ _BRIEF_BYTES: Final = 56
 """sizeof(struct brief) in records.bpf.h."""
 _BRIEF_STAT_WORDS: Final = 10
 """sizeof(struct brief_stat) ÷ 8."""
-BRIEF_WORDS: Final = _TEXT + 4096 // 8 + 1
+_HEADER_RECORD_WORDS: Final = 14
+"""sizeof(struct header) ÷ 8: a struct brief is written out as one, and behind it a struct brief_stat as an event."""
+BRIEF_WORDS: Final = _HEADER_RECORD_WORDS + _TEXT + 4096 // 8 + 1
 _KERNEL_BITS: Final = -(1 << 48)
 """Set in every kernel address; a struct brief does not carry them."""
 _TEXT_LIMIT: Final = 4 * 4096
@@ -414,6 +417,12 @@ def file_number(h: int, device: int, inode: int, generation: int) -> int:
         if known == 0:
             put(info, F_GENERATION, generation)
             return number
+    return _new_file(h, table, slot, device, inode, generation)
+
+
+@inner
+def _new_file(h: int, table: int, slot: int, device: int, inode: int, generation: int) -> int:
+    """Number of a new file, in the slot of whatever had its inode before."""
     number = _next(h, FILES)
     put(table, 3 * slot + DEVICE, device)
     put(table, 3 * slot + INODE, inode)
@@ -438,6 +447,20 @@ def _file_at(h: int, r: int, at: int) -> int:
         return -1
     device = get(r, at + 2)
     return file_number(h, device & 0xFFFFFFFF, inode, (device >> 32) & 0xFFFFFFFF)
+
+
+@inner
+def _stat_file(h: int, r: int) -> int:
+    """File of a record by what stat found, which tells no generation: another type of file is another file."""
+    file = _file_at(h, r, _FILE)
+    kind = get(r, _ST_MODE) & 0xF000
+    if file == -1 or kind == 0:
+        return file
+    mode = get(_file_info(h, file), F_MODE)
+    if mode == NULL or mode & 0xF000 == kind:
+        return file
+    table, inode, device = get(h, FILE_SLOTS), get(r, _FILE + 1), get(r, _FILE + 2) & 0xFFFFFFFF
+    return _new_file(h, table, find_file(table, get(h, FILE_SLOTS + 1), device, inode), device, inode, 0)
 
 
 @inner
@@ -552,7 +575,9 @@ def _nameless(target: int, kind: int, inode: int) -> int:
 @inner
 def _file_seen(h: int, r: int) -> None:
     info = _file_info(h, _file_at(h, r, _FILE))
-    if get(info, F_MODE) == NULL:
+    if get(r, _RESULT) & 2:
+        put(info, F_ELSEWHERE, 1)
+    elif get(info, F_MODE) == NULL:
         flags, created = get(r, _FLAGS), get(r, _RESULT)
         truncated = (flags >> 31) & 1 != 0 and flags & 0o1000 != 0 and created == 0
         put(info, F_MODE, get(r, _MODE) & 0xFFFF)
@@ -743,19 +768,41 @@ def _stat_seen(h: int, r: int, file: int, path: int, time: int) -> None:
 
 
 @inner
-def _is_beneath(h: int, text: int, length: int) -> bool:
-    """Whether an absolute name lies beneath one of the mount points that the recording is held to."""
+def _is_beneath(h: int, folder: int, folder_length: int, text: int, length: int) -> bool:
+    """Whether an absolute name lies beneath one of the mount points that the recording is held to.
+
+    The name is `text`, or `text` beneath `folder` where `folder_length` is not 0.
+    """
     count = get(h, PREFIXES)
     if count == 0:
         return True
+    if folder_length > 0 and get_byte(folder, folder_length - 1) == 47:
+        folder_length -= 1  # the root folder
+    if folder_length > 0:
+        name_at = folder_length + 1
+    else:
+        name_at = 0
+    whole = name_at + length
     at = get(h, PREFIX_BYTES)
     for _ in range(count):
         size = get(at, 0)
         at += 8
-        if length >= size and (length == size or get_byte(text, size) == 47 or size == 1):
+        if whole >= size:
             same = True
-            for i in range(size):
-                if get_byte(text, i) != get_byte(at, i):
+            for i in range(min(size + 1, whole)):
+                if i < folder_length:
+                    letter = get_byte(folder, i)
+                elif i < name_at:
+                    letter = 47
+                else:
+                    letter = get_byte(text, i - name_at)
+                if i < size:
+                    wanted = get_byte(at, i)
+                elif size == 1:
+                    wanted = letter
+                else:
+                    wanted = 47
+                if letter != wanted:
                     same = False
                     break
             if same:
@@ -765,21 +812,35 @@ def _is_beneath(h: int, text: int, length: int) -> bool:
 
 
 @inner
-def _first_name(h: int, r: int, base: int, found: bool) -> int:
+def _first_name(h: int, r: int, base: int, file: int, found: bool) -> int:
     """Path of a record's first name; NULL when the record is about what a recording leaves out.
 
-    `found`: the call led to a file, and that one is wanted.
+    `found`: the call led to a file, and that one is wanted; `file` is its number, -1 where it is not known yet.
     """
     text, length = r + 8 * _TEXT, ((get(r, _KIND) >> 32) & 0xFFFF) - 1
-    absolute = get_byte(text, 0) == 47
-    if _is_pseudo(text, length) or (not absolute and base == -1):
+    folder, folder_length, where = 0, 0, -1
+    if get_byte(text, 0) != 47:
+        if base == -1:
+            return NULL  # a bad descriptor
+        if get(r, _BASE) == 0:
+            put(_file_info(h, base), F_KEPT, 2)  # a working folder: names go on to begin there in the next chapter
+        where = _where(h, base)
+        if where >= 0:
+            info = get(h, PATH_INFO) + 8 * PATH_FIELDS * where
+            folder, folder_length = get(h, BLOB_BYTES) + get(info, P_BEGIN), get(info, P_LENGTH)
+    if get(h, ALL_FILES) == 0 and (_is_pseudo(text, length) or _is_pseudo(folder, folder_length)):
+        # a file that is reached by way of /proc/self/fd has a name of its own
+        if file == -1 or get(_file_info(h, file), F_MODE) == NULL:
+            return NULL
+        return get(_file_info(h, file), F_PATH)
+    if folder_length > 0 and get_byte(folder, 0) != 47:
+        where_known = False
+    else:
+        where_known = where != NO_BASE
+    if not found and where_known and not _is_beneath(h, folder, folder_length, text, length):
         return NULL
-    if absolute and not found and not _is_beneath(h, text, length):
-        return NULL
-    if not absolute and get(r, _BASE) == 0:
-        put(_file_info(h, base), F_KEPT, 2)  # a working folder: names go on to begin there in the next chapter
     _copy_text(h, text, length)
-    return intern(h, -1 if absolute else _where(h, base), length)
+    return intern(h, where, length)
 
 
 @inner
@@ -815,7 +876,7 @@ def _submit(h: int, r: int) -> None:
     file, base = _file_at(h, r, _FILE), _file_at(h, r, _BASE)
     path, other_path = -1, -1
     if (lengths >> 32) & 0xFFFF > 1:
-        path = _first_name(h, r, base, op == _OP_URING_OPEN)
+        path = _first_name(h, r, base, -1, op == _OP_URING_OPEN and get(r, _MODE) >> 32 == 0)
         if path == NULL:
             put(info, S_WAITS, 0)
             return
@@ -844,6 +905,7 @@ def _submit(h: int, r: int) -> None:
     put(info, S_OFFSET, get(r, _OFFSET))
     put(info, S_OTHER_OFFSET, get(r, _ST_SIZE) if op == _OP_URING_SPLICE else NULL)
     put(info, S_SIZE, get(r, _SIZE))
+    # of an open: the place in the ring's own table
     put(info, S_COUNT, (get(r, _MODE) >> 32) & 0xFFFFFFFF)
     put(info, S_FLAGS, get(r, _FLAGS))
     put(info, S_MODE, get(r, _MODE) & 0xFFFFFFFF)
@@ -885,7 +947,7 @@ def _completed(h: int, info: int, time: int, result: int) -> None:
     put(row_at, _OTHER_OFFSET_C * capacity, get(info, S_OTHER_OFFSET))
     if bits & _TAKES_SIZE:
         put(row_at, _SIZE_C * capacity, get(info, S_SIZE))
-    if get(info, S_COUNT) > 0:
+    if get(info, S_COUNT) > 0 and op != _OP_URING_OPEN:
         put(row_at, _COUNT_C * capacity, get(info, S_COUNT))
     if bits & _TAKES_FLAGS:
         put(row_at, _FLAGS_C * capacity, get(info, S_FLAGS))
@@ -925,8 +987,11 @@ def _complete(h: int, r: int) -> None:
         put(info, S_OPEN, _open_at(h, r, _FILE, file))
         if modes & 1 and get(info, S_OFFSET) == -1:
             put(info, S_OFFSET, get(r, _OFFSET))
+    elif file == -1 and op == _OP_URING_OPEN and result >= 0 and get(info, S_COUNT) == 0:
+        put(info, S_WAITS, 0)  # what it found is not what the recording is about
+        return
     elif get(info, S_FILE) == -1 and get(info, S_PATH) == -1:
-        put(info, S_WAITS, 0)  # a socket, a pipe: not what the recording is about
+        put(info, S_WAITS, 0)  # a socket, a pipe
         return
     _completed(h, info, get(r, _START) - get(h, BASE_NS), result)
 
@@ -961,14 +1026,14 @@ def _event(h: int, r: int, long: bool) -> None:
     info = _thread_info(h, thread)
     put(info, T_FAULT_ROW, -1)  # whatever fault was under way is over
     result = get(r, _RESULT)
-    file = _file_at(h, r, _FILE)
+    file = _stat_file(h, r) if long else _file_at(h, r, _FILE)
     # rows of open descriptions, and numbers of the others
     path, other_path, open_, other_open, other_file = -1, -1, -1, -1, -1
     if long:
         length1, length2 = (lengths >> 32) & 0xFFFF, (lengths >> 48) & 0xFFFF
         base = _file_at(h, r, _BASE)
         if length1 > 1:
-            path = _first_name(h, r, base, file != -1)
+            path = _first_name(h, r, base, file, file != -1)
             if path == NULL:
                 return
         if length2 > 0:
@@ -1082,16 +1147,15 @@ def _brief(h: int, r: int) -> None:
     put(b, _OFFSET, get(r, 5))
     put(b, _SIZE, size)
     put(b, _RESULT, 0 if which == 0 else (size if which == 1 else get(r, 5)))
-    put(b, _FLAGS, 0)  # of a stat, before
     _event(h, b, False)
 
 
 @inner
 def _brief_stat(h: int, r: int) -> None:
     """A struct brief_stat, written out as the record that it stands for."""
-    b = get(h, BRIEF)
+    b = get(h, BRIEF) + 8 * _HEADER_RECORD_WORDS
     times, what, ids, more = get(r, 1), get(r, 4), get(r, 7), get(r, 9)
-    tid, length, mode = (ids >> 32) & 0xFFFFFFFF, (more >> 32) & 0xFFFFFFFF, (what >> 48) & 0xFFFF
+    tid, length, mode = (ids >> 32) & 0xFFFFFFFF, (more >> 32) & 0xFFFF, (what >> 48) & 0xFFFF
     for word in range(_TEXT):
         put(b, word, 0)
     put(b, _START, get(r, 0))
@@ -1102,6 +1166,7 @@ def _brief_stat(h: int, r: int) -> None:
     put(b, _INODE, get(r, 6))
     put(b, _DEVICE, ids & 0xFFFFFFFF)
     put(b, _FLAGS, (what >> 32) & 0xFFFF)
+    put(b, _MODE, (more >> 48) & 0xFFFF)
     put(b, _BASE, get(r, 2))
     put(b, _BASE + 1, get(r, 3))
     put(b, _BASE + 2, get(r, 5))

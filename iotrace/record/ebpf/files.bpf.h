@@ -69,6 +69,26 @@ INLINE int identify_inode(struct inode *inode, struct identity *id)
 	return 1;
 }
 
+/* What report_file is told above the open flags. */
+#define CREATED (1ULL << 32)
+#define IS_BASE (1ULL << 33)
+#define ELSEWHERE (1ULL << 34) /* a folder that is not itself what the recording is about */
+
+/* Identity of the folder that a name starts from, wherever it lies: the name may lead to where the recording looks. Returns
+ * the bits that report_file is to be told, 0 when it is no folder. */
+INLINE u64 identify_folder(struct inode *inode, struct identity *id)
+{
+	if (identify_inode(inode, id))
+		return IS_BASE;
+	if (!inode || (GET(inode, struct inode, i_mode) & S_IFMT) != S_IFDIR)
+		return 0;
+	struct super_block *sb = GET(inode, struct inode, i_sb);
+	id->device = GET(sb, struct super_block, s_dev);
+	id->inode = GET(inode, struct inode, i_ino);
+	id->generation = GET(inode, struct inode, i_generation);
+	return IS_BASE | ELSEWHERE;
+}
+
 INLINE int identify(struct file *file, struct identity *id)
 {
 	struct inode *inode;
@@ -127,19 +147,18 @@ static long step_up_again(u32 turn, struct walk *w)
 
 /* Reports an inode at first sight: its size and state, and its path. A global function of plain numbers, so that the
  * verifier looks at it once and not at each call. `state` holds the open flags, and above them whether this very call created
- * the file, and whether a name starts from it: such a folder is reported again when something was renamed meanwhile. */
-#define CREATED (1ULL << 32)
-#define IS_BASE (1ULL << 33)
+ * the file, and whether a name starts from it: such a folder is reported again when something was renamed meanwhile. Returns
+ * whether user space knows it. */
 __attribute__((noinline)) int report_file(u64 path_address, u64 inode_number, u32 device, u32 generation, u64 state)
 {
 	struct identity key = { .inode = inode_number, .device = device, .generation = generation };
 	struct path *path = (void *)path_address;
 	struct sighting now_at = { .renames = renames, .chapter = chapter };
 	if (settings.tallies)
-		return 0;
+		return 1;
 	struct sighting *seen_at = bpf_map_lookup_elem(&seen, &key);
 	if (seen_at && seen_at->chapter == now_at.chapter && (!(state & IS_BASE) || seen_at->renames == now_at.renames))
-		return 0;
+		return 1;
 	struct scratch *s = scratch_of(1);
 	if (!s)
 		return 0;
@@ -175,7 +194,7 @@ __attribute__((noinline)) int report_file(u64 path_address, u64 inode_number, u3
 	e->h.count = w.whole;
 	e->h.mode = GET(inode, struct inode, i_mode);
 	e->h.flags = state & 0xffffffff;
-	e->h.result = !!(state & CREATED);
+	e->h.result = !!(state & CREATED) | !!(state & ELSEWHERE) << 1;
 	e->st_size = GET(inode, struct inode, i_size);
 	e->st_blocks = GET(inode, struct inode, i_blocks);
 	e->pages = mapping ? GET(mapping, struct address_space, nrpages) : 0;
@@ -185,12 +204,12 @@ __attribute__((noinline)) int report_file(u64 path_address, u64 inode_number, u3
 	return 1;
 }
 
-INLINE void report_path(struct path *path, struct identity *id, u64 state)
+INLINE int report_path(struct path *path, struct identity *id, u64 state)
 {
 	/* a global function takes no kernel pointers: read back, this one is a plain number */
 	u64 address = 0;
 	bpf_probe_read_kernel(&address, sizeof(address), &path);
-	report_file(address, id->inode, id->device, id->generation, state);
+	return report_file(address, id->inode, id->device, id->generation, state);
 }
 
 INLINE void report_open_file(struct file *file, struct identity *id, u32 flags)
@@ -199,33 +218,36 @@ INLINE void report_open_file(struct file *file, struct identity *id, u32 flags)
 	report_path((void *)file + OFFSET_OF(struct file, f_path), id, created | flags);
 }
 
-/* The folder that a relative name starts from. */
+/* The folder that a relative name starts from. One that could not be reported is tried again at the next name. */
 INLINE void find_base(struct task_struct *task, struct thread *t, s32 dirfd, struct identity *base)
 {
 	base->file = 0, base->inode = 0, base->device = 0, base->generation = 0;
 	if (dirfd == AT_FDCWD) {
 		struct fs_struct *fs = task->fs;
 		struct dentry *dentry = fs->pwd.dentry;
-		struct inode *inode = GET(dentry, struct dentry, d_inode);
-		if (!identify_inode(inode, base))
-			return;
+		u64 state = identify_folder(GET(dentry, struct dentry, d_inode), base);
 		u32 mark = ((u32)base->inode * 31 + base->device) * 0x9E3779B1 + base->generation + renames * 40503 + chapter * 7;
-		if (t->base_seen != mark) {
-			report_path(&fs->pwd, base, IS_BASE);
+		if (state && t->base_seen != mark) {
 			t->base_seen = mark;
+			if (!report_path(&fs->pwd, base, state))
+				t->base_seen = 0;
 		}
 		return;
 	}
 	struct file *file = file_of(task, dirfd);
-	if (!identify(file, base)) {
-		base->file = 0, base->inode = 0;
+	u64 state = file ? identify_folder(GET(file, struct file, f_inode), base) : 0;
+	if (!state) {
+		base->inode = 0;
 		return;
 	}
+	/* of the others nobody saw the open, a number would be another's */
+	base->file = state & ELSEWHERE ? 0 : (u64)file;
 	struct identity *last = &t->folder;
 	if (last->inode == base->inode && last->device == base->device && last->generation == base->generation &&
 	    t->folder_renames == renames && t->folder_chapter == chapter)
 		return;
 	*last = *base;
 	t->folder_renames = renames, t->folder_chapter = chapter;
-	report_path((void *)file + OFFSET_OF(struct file, f_path), base, IS_BASE);
+	if (!report_path((void *)file + OFFSET_OF(struct file, f_path), base, state))
+		last->inode = 0;
 }

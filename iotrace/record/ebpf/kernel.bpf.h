@@ -93,12 +93,12 @@ struct bpf_iter__task_vma { struct task_struct *task; struct vm_area_struct *vma
 struct filename { const char *name; };
 struct io_uring_task { struct task_struct *task; };
 struct io_cqe { s32 res; u32 flags; int fd; };
-struct io_kiocb { struct file *file; u8 opcode; struct io_cqe cqe; void *ctx; struct io_uring_task *tctx; };
+struct io_kiocb { struct file *file; u8 opcode; u32 flags; struct io_cqe cqe; void *ctx; struct io_uring_task *tctx; };
 struct open_how { u64 flags, mode; };
 struct kiocb { s64 ki_pos; };
 struct io_rw { struct kiocb kiocb; u64 addr; u32 len; u32 flags; };
-struct io_open { int dfd; struct filename *filename; struct open_how how; };
-struct io_close { int fd; };
+struct io_open { int dfd; u32 file_slot; struct filename *filename; struct open_how how; };
+struct io_close { int fd; u32 file_slot; };
 struct io_sync { s64 len, off; int flags, mode; };
 struct io_statx { int dfd; u32 mask, flags; struct filename *filename; };
 struct io_rename { int old_dfd, new_dfd; struct filename *oldpath, *newpath; int flags; };
@@ -137,4 +137,5 @@ extern void *bpf_rdonly_cast(const void *address, u32 btf_id) __attribute__((sec
 		value_;                                                                                                        \
 	})
 #define KNOWN(type) __builtin_preserve_type_info(*(type *)0, 0)
+#define HAS(type, field) __builtin_preserve_field_info(((type *)0)->field, 2)
 #define OFFSET_OF(type, field) __builtin_preserve_field_info(((type *)0)->field, 0)

@@ -7,6 +7,16 @@
 /* A user-space address alone does not name an iocb: each process has its own. */
 #define IOCB_KEY(tgid, address) ((address) ^ ((u64)(tgid) * 0x9E3779B97F4A7C15ULL | 1))
 
+/* Descriptors of a ring's own table are no descriptors of the process: a number of one kind means nothing in the other. */
+#define REQ_F_FIXED_FILE 1
+#define SPLICE_F_FD_IN_FIXED (1ULL << 31)
+
+/* 1 + the place in the ring's own table that an open asks for; 0: it makes a descriptor. New in 5.15. */
+INLINE u32 slot_asked_for(struct io_kiocb *request)
+{
+	return HAS(struct io_open, file_slot) ? GET(request, struct io_open, file_slot) : 0;
+}
+
 INLINE void begin_submission(struct event *e, struct thread *t, struct task_struct *task, u32 op, u64 key, u64 instance, u64 now)
 {
 	__builtin_memset(e, 0, sizeof(*e));
@@ -40,7 +50,8 @@ INLINE void read_request(struct task_struct *task, struct thread *t, struct scra
 		if (form == RANGE)
 			e->h.mode = GET(request, struct io_sync, mode);
 	} else if (form == CLOSES) {
-		identify(file_of(task, GET(request, struct io_close, fd)), &e->h.at);
+		if (!HAS(struct io_close, file_slot) || !GET(request, struct io_close, file_slot))
+			identify(file_of(task, GET(request, struct io_close, fd)), &e->h.at);
 	} else if (form == ADVISES) {
 		e->h.offset = GET(request, struct io_fadvise, offset);
 		e->h.size = GET(request, struct io_fadvise, len);
@@ -50,7 +61,8 @@ INLINE void read_request(struct task_struct *task, struct thread *t, struct scra
 		e->st_size = GET(request, struct io_splice, off_out);
 		e->h.size = GET(request, struct io_splice, len);
 		e->h.flags = GET(request, struct io_splice, flags);
-		identify(file_of(task, GET(request, struct io_splice, splice_fd_in)), &e->h.at);
+		if (!(e->h.flags & SPLICE_F_FD_IN_FIXED))
+			identify(file_of(task, GET(request, struct io_splice, splice_fd_in)), &e->h.at);
 	} else if (form == CUTS) {
 		e->h.size = GET(request, struct io_ftrunc, len);
 	} else if (form == OPENS) {
@@ -58,6 +70,7 @@ INLINE void read_request(struct task_struct *task, struct thread *t, struct scra
 		name = (void *)GET(request, struct io_open, filename);
 		e->h.flags = GET(request, struct io_open, how.flags);
 		e->h.mode = GET(request, struct io_open, how.mode);
+		e->h.count = slot_asked_for(request);
 	} else if (form == STATS) {
 		dirfd = GET(request, struct io_statx, dfd);
 		name = (void *)GET(request, struct io_statx, filename);
@@ -161,6 +174,20 @@ int uring_complete(u64 *ctx)
 		return 0;
 	s32 result = 0;
 	bpf_probe_read_kernel(&result, sizeof(result), (void *)ctx[2] + 8);
+	u32 tgid = GET(owner, struct task_struct, tgid), form = later->form;
+	struct file *file = 0;
+	struct identity id;
+	if (form == OPENS) {
+		if (result >= 0 && GET(task, struct task_struct, tgid) == tgid && !slot_asked_for(request))
+			file = file_of(task, result);
+	} else if (form == RW || form == VECTORED || form == SYNC || form == RANGE || form == ADVISES || form == CUTS || form == SPLICES)
+		file = GET(request, struct io_kiocb, file);
+	int wanted = identify(file, &id);
+	/* what lies in the ring's own table was opened where nobody could see it */
+	if (wanted && (form == OPENS || GET(request, struct io_kiocb, flags) & REQ_F_FIXED_FILE))
+		report_open_file(file, &id, 0);
+	if (form == RENAMES && !result)
+		__sync_fetch_and_add(&renames, 1);
 	struct header *h = bpf_ringbuf_reserve(&ring, sizeof(*h), 0);
 	if (!h) {
 		count_lost(later->lost);
@@ -170,25 +197,15 @@ int uring_complete(u64 *ctx)
 	h->kind = COMPLETE;
 	h->op = later->op;
 	h->start_ns = bpf_ktime_get_ns();
-	h->tid = t->tid, h->tgid = GET(owner, struct task_struct, tgid);
+	h->tid = t->tid, h->tgid = tgid;
 	h->address = (u64)request;
 	h->result = result;
-	u32 form = later->form;
-	struct file *file = 0;
-	if (form == OPENS) {
-		if (result >= 0 && GET(task, struct task_struct, tgid) == h->tgid)
-			file = file_of(task, result);
-	} else if (form == RW || form == VECTORED || form == SYNC || form == RANGE || form == ADVISES || form == CUTS || form == SPLICES)
-		file = GET(request, struct io_kiocb, file);
-	struct identity id;
-	if (identify(file, &id)) {
+	if (wanted) {
 		h->at = id;
 		h->offset = GET(file, struct file, f_pos) - (result > 0 ? result : 0);
 		h->mode = 1;
 	}
 	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
-	if (form == OPENS && id.inode)
-		report_open_file(file, &id, 0);
 	return 0;
 }
 

@@ -45,16 +45,21 @@ def _compose(
         number = count + row
         at = ends[number - 1] if number > 0 else 0
         raw_at = raw_ends[row - 1] if row > 0 else 0
-        if at + 12288 > len(texts) or base == -2:
+        if base == -2:
             return row
-        absolute = length > 0 and blob[start] == 47
-        here = at
-        if base >= first and not absolute:
+        from_folder, folder_ends = 0, 0
+        if base >= first and not (length > 0 and blob[start] == 47):
             place = base - first
-            for i in range(ends[place - 1] if place > 0 else 0, ends[place]):
+            from_folder, folder_ends = ends[place - 1] if place > 0 else 0, ends[place]
+        # a folder's text may be longer than any path of the kernel's: odd bytes take four letters each
+        if at + folder_ends - from_folder + 1 + length > len(texts):
+            return row
+        here = at
+        if folder_ends > from_folder:
+            for i in range(from_folder, folder_ends):
                 texts[here] = texts[i]
                 here += 1
-            if here > at and texts[here - 1] != 47:  # a folder without a name leaves the name relative
+            if texts[here - 1] != 47:
                 texts[here] = 47
                 here += 1
         for i in range(length):

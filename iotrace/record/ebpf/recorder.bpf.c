@@ -216,43 +216,43 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 /* What stat and statx found: identity, type, size. Generations cannot be seen from user space. */
 struct status { u64 inode, size, blocks; u32 device, mode; };
 
-INLINE int read_stat(struct status *found, u64 address)
+INLINE int read_stat(struct status *found, struct scratch *s, u64 address)
 {
 #if defined(IOTRACE_X86_64)
-	struct { u64 dev, ino, nlink; u32 mode, uid, gid, pad; u64 rdev, size, blksize, blocks; } st;
+	struct { u64 dev, ino, nlink; u32 mode, uid, gid, pad; u64 rdev, size, blksize, blocks; } *st = (void *)s->status;
 #elif defined(IOTRACE_AARCH64)
-	struct { u64 dev, ino; u32 mode, nlink, uid, gid; u64 rdev, pad; u64 size; u32 blksize, pad2; u64 blocks; } st;
+	struct { u64 dev, ino; u32 mode, nlink, uid, gid; u64 rdev, pad; u64 size; u32 blksize, pad2; u64 blocks; } *st = (void *)s->status;
 #endif
-	if (bpf_probe_read_user(&st, sizeof(st), (void *)address))
+	if (bpf_probe_read_user(st, sizeof(*st), (void *)address))
 		return 1;
-	found->mode = st.mode, found->size = st.size, found->blocks = st.blocks;
-	found->inode = st.ino;
-	found->device = ((st.dev & 0xfff00) << 12) | (st.dev & 0xff) | ((st.dev >> 12) & 0xfff00);
-	return is_wanted_mode(st.mode) && is_wanted_device(found->device);
+	found->mode = st->mode, found->size = st->size, found->blocks = st->blocks;
+	found->inode = st->ino;
+	found->device = ((st->dev & 0xfff00) << 12) | (st->dev & 0xff) | ((st->dev >> 12) & 0xfff00);
+	return is_wanted_mode(st->mode) && is_wanted_device(found->device);
 }
 
-INLINE int read_statx(struct status *found, u64 address)
+INLINE int read_statx(struct status *found, struct scratch *s, u64 address)
 {
 	struct {
 		u32 mask, blksize; u64 attributes; u32 nlink, uid, gid; u16 mode, pad; u64 ino, size, blocks, attributes_mask;
 		u64 times[8]; u32 rdev_major, rdev_minor, dev_major, dev_minor;
-	} st;
-	if (bpf_probe_read_user(&st, sizeof(st), (void *)address))
+	} *st = (void *)s->status;
+	if (bpf_probe_read_user(st, sizeof(*st), (void *)address))
 		return 1;
-	found->mode = st.mode, found->size = st.size, found->blocks = st.blocks;
-	found->inode = st.ino;
-	found->device = (st.dev_major << 20) | st.dev_minor;
-	return is_wanted_mode(st.mode) && is_wanted_device(found->device);
+	found->mode = st->mode, found->size = st->size, found->blocks = st->blocks;
+	found->inode = st->ino;
+	found->device = (st->dev_major << 20) | st->dev_minor;
+	return is_wanted_mode(st->mode) && is_wanted_device(found->device);
 }
 
 /* What a call of stat's kind found, 0 when the recording is not about it. */
-INLINE int read_status(const volatile struct spec *spec, u64 a[8], s64 result, struct status *found)
+INLINE int read_status(const volatile struct spec *spec, struct scratch *s, u64 a[8], s64 result, struct status *found)
 {
 	if (result)
 		return 1;
 	if (spec->stat)
-		return read_stat(found, ARG(stat));
-	return !spec->statx || read_statx(found, ARG(statx));
+		return read_stat(found, s, ARG(stat));
+	return !spec->statx || read_statx(found, s, ARG(statx));
 }
 
 #define AT_EMPTY_PATH 0x1000
@@ -263,13 +263,13 @@ INLINE int on_stat(struct task_struct *task, struct thread *t, const volatile st
 	struct scratch *s = scratch_of(0);
 	struct status found = {};
 	struct identity base = {};
-	u64 duration = now - t->start_ns, flags = ARG(flags);
-	if (!s || (duration | t->off_cpu_ns) >> 32 | flags >> 16 | (flags & AT_EMPTY_PATH))
+	u64 duration = now - t->start_ns, flags = ARG(flags), mask = ARG(mode);
+	if (!s || (duration | t->off_cpu_ns) >> 32 | (flags | mask) >> 16 | (flags & AT_EMPTY_PATH))
 		return 0;
 	long n = bpf_probe_read_user_str(s->stat_text, PATH_MAX, (void *)ARG(path));
 	if (n <= 1 || n > PATH_MAX)
 		return 0;
-	if (!read_status(spec, a, result, &found)) {
+	if (!read_status(spec, s, a, result, &found)) {
 		t->call = IDLE;
 		return 1;
 	}
@@ -286,7 +286,7 @@ INLINE int on_stat(struct task_struct *task, struct thread *t, const volatile st
 	b->inode = found.inode, b->device = found.device;
 	b->tid = task->pid;
 	b->size = found.mode ? found.size : (u64)result;
-	b->blocks = found.blocks, b->length = (u32)n;
+	b->blocks = found.blocks, b->length = n, b->mask = mask;
 	if (bpf_ringbuf_output(&ring, s, sizeof(*b) + (u32)n, BPF_RB_NO_WAKEUP))
 		count_lost(spec->lost);
 	t->call = IDLE;
@@ -553,7 +553,7 @@ INLINE int end_names(struct task_struct *task, struct thread *t, const volatile 
 	struct event *e = &s->e;
 	if (settings.tallies) {
 		u32 device = e->h.at.device ? e->h.at.device : e->base.device;
-		if (device || !settings.devices[0])
+		if (!settings.devices[0] || (device && is_wanted_device(device)))
 			tally(t->process, device, spec->op, now - t->start_ns, 0, e->h.result);
 	} else {
 		e->h.length1 = length1;
@@ -604,12 +604,36 @@ int leave_stat(u64 *ctx)
 	struct status found = {};
 	struct event *e = &s->e;
 	if (!e->h.at.file) {
-		if (!read_status(spec, a, result, &found))
+		if (!read_status(spec, s, a, result, &found))
 			return 0;
 		e->st_mode = found.mode, e->st_size = found.size, e->st_blocks = found.blocks;
 		e->h.at.inode = found.inode, e->h.at.device = found.device;
 	}
 	return end_names(task, t, spec, s, now, length1, 0);
+}
+
+/* Whether the first name is /proc/self/fd/N, and which file that is. */
+INLINE int is_own_descriptor(struct task_struct *task, struct scratch *s, struct identity *id)
+{
+	static const char prefix[] = "/proc/self/fd/";
+	for (u32 i = 0; i < sizeof(prefix) - 1; i++)
+		if (s->text[i] != prefix[i])
+			return 0;
+	u32 fd = 0, digits = 0;
+	for (u32 i = 0; i < 7; i++) {
+		u8 letter = s->text[sizeof(prefix) - 1 + i];
+		if (letter < '0' || letter > '9') {
+			if (letter || !digits)
+				return 0;
+			break;
+		}
+		fd = fd * 10 + letter - '0';
+		digits++;
+	}
+	if (identify(file_of(task, fd), id))
+		return 1;
+	__builtin_memset(id, 0, sizeof(*id));
+	return 0;
 }
 
 /* rename, link and symlink; the calls on extended attributes, whose name stands in the place of a second path. */
@@ -618,6 +642,12 @@ int leave_two_names(u64 *ctx)
 {
 	BEGIN_NAMES;
 	u32 length2 = 0;
+	if (spec->quirk == NAMES_A_FILE && is_own_descriptor(task, s, &s->e.h.at)) {
+		/* how a file of O_TMPFILE gets its name; the same call by its descriptor says which file it is */
+		s->e.h.flags |= AT_EMPTY_PATH;
+		s->text[0] = 0;
+		length1 = 1;
+	}
 	if (spec->renames && !result)
 		__sync_fetch_and_add(&renames, 1);
 	long n = bpf_probe_read_user_str(s->text + length1, PATH_MAX, (void *)ARG(path2));

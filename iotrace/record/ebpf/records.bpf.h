@@ -18,8 +18,8 @@
 
 enum shape { NONE, ON_FD, ON_CLOSE, ON_COPY, ON_PATH, ON_OPEN, ON_STAT, ON_TWO_NAMES, ON_MEMORY, ON_MAP, ON_FORK, ON_EXEC, ON_WAIT, ON_FCNTL, ON_BARE, ON_SUBMIT, ON_REAP, ON_ENTER_RING };
 /* What a call needs beyond its roles: dup2 closes another file; the second name of rename and link starts from the working
- * folder too; chdir's name starts from the working folder that it leaves. */
-enum quirk { DUP_CLOSES = 1, SECOND_HAS_BASE, LEAVES_FOLDER };
+ * folder too; chdir's name starts from the working folder that it leaves; linkat may name what a descriptor is. */
+enum quirk { DUP_CLOSES = 1, SECOND_HAS_BASE, LEAVES_FOLDER, NAMES_A_FILE };
 enum record_kind { EVENT = 1, LONG_EVENT, FILE_SEEN, TASK, EXEC, FAULT, FAULT_AROUND, FAULT_END, FAULT_AT, OPEN_FOUND, SUBMIT, COMPLETE, BRIEF_STAT };
 
 /* One system call: its operation number, and 1 + the position of the argument with each role (0: none). */
@@ -83,7 +83,8 @@ struct brief {
 };
 enum { RESULT_ZERO, RESULT_SIZE, RESULT_OFFSET };
 /* What most calls of stat's kind fit into, a third as long as an event: the name follows, and ends the record. `op` and
- * `kind` lie where they do in a header. A mode of 0: nothing was found, and the size is the result. */
+ * `kind` lie where they do in a header. A mode of 0: nothing was found, and the size is the result. `mask`: what statx was asked
+ * for. */
 struct brief_stat {
 	u64 start_ns;
 	u32 duration_ns, off_cpu_ns;
@@ -93,13 +94,15 @@ struct brief_stat {
 	u64 inode;
 	u32 device, tid;
 	u64 size;
-	u32 blocks, length;
+	u32 blocks;
+	u16 length, mask;
 };
 struct scratch {
 	union {
 		struct { struct event e; char text[2 * PATH_MAX + NAME_MAX]; };
 		struct { struct brief_stat stat; char stat_text[PATH_MAX]; };
 	};
+	u64 status[32]; /* struct stat or statx, half of what the stack holds */
 };
 
 struct thread {

@@ -62,7 +62,7 @@ SETTINGS: Final = np.dtype(
 )  # fmt: skip
 LOST_SLOTS: Final = tuple(Kind)
 """Kind of operation of each of the BPF program's first counters of lost records."""
-_DUP_CLOSES, _SECOND_HAS_BASE, _LEAVES_FOLDER = 1, 2, 3
+_DUP_CLOSES, _SECOND_HAS_BASE, _LEAVES_FOLDER, _NAMES_A_FILE = 1, 2, 3, 4
 
 
 def _shape(operation: Operation) -> str:
@@ -120,6 +120,8 @@ def _fill(spec: npt.NDArray[np.void], operation: Operation) -> None:
         spec["quirk"] = _DUP_CLOSES
     elif operation.name in ("rename", "link"):
         spec["quirk"] = _SECOND_HAS_BASE
+    elif operation.name == "linkat":
+        spec["quirk"] = _NAMES_A_FILE
     elif operation.name == "chdir":
         spec["quirk"] = _LEAVES_FOLDER
     elif operation.name == "fcntl":

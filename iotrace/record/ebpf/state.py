@@ -49,9 +49,10 @@ class State:
     ----------
     rows: first matrix for events, shape (columns, capacity), filled with NULL.
     prefixes: mount points that the recording is held to; none: all names count.
+    all_files: whether names in /proc and /sys count too.
     """
 
-    def __init__(self, rows: Ints, prefixes: Sequence[bytes] = ()) -> None:
+    def __init__(self, rows: Ints, prefixes: Sequence[bytes] = (), all_files: bool = False) -> None:
         self.header = np.zeros(d.HEADER_WORDS, np.int64)
         self.address = int(self.header.ctypes.data)
         self._arrays: dict[int, npt.NDArray[np.int64] | npt.NDArray[np.uint8]] = {}
@@ -65,6 +66,7 @@ class State:
         texts = b"".join(len(p).to_bytes(8, "little") + p + bytes(-len(p) % 8) for p in prefixes)
         self._set(d.PREFIX_BYTES, np.frombuffer(texts + bytes(8), np.uint8))
         self.header[d.PREFIXES] = len(prefixes)
+        self.header[d.ALL_FILES] = all_files
         self._brief = np.zeros(d.BRIEF_WORDS, np.int64)
         self.header[d.BRIEF] = self._brief.ctypes.data
         self.use_rows(rows)

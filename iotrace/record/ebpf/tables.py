@@ -137,13 +137,14 @@ class SideTables:
         self._writer.append_rows("processes", list(self._processes.values()))
 
     def _add_files(self, snapshot: Snapshot) -> None:
-        files = snapshot.files
+        about = snapshot.files[:, d.F_ELSEWHERE] != 1
+        files, numbers = snapshot.files[about], snapshot.file_numbers[about]
         if not len(files):
             return
         devices, place = np.unique(files[:, d.F_DEVICE], return_inverse=True)
         mode = files[:, d.F_MODE]
         columns = {
-            "file": pa.array(snapshot.file_numbers.astype(np.int32)),
+            "file": pa.array(numbers.astype(np.int32)),
             "path": _nullable(files[:, d.F_PATH], files[:, d.F_PATH] < 0, pa.int32()),
             "device": pa.array(np.array([device_number(device) for device in devices.tolist()], np.int64)[place]),
             "inode": pa.array(np.ascontiguousarray(files[:, d.F_INODE])),

@@ -84,8 +84,9 @@ INLINE void report_task(struct task_struct *task, struct task_struct *parent, st
 {
 	struct identity base = {};
 	struct fs_struct *fs = task->fs;
-	if (fs && identify_inode(GET(fs->pwd.dentry, struct dentry, d_inode), &base))
-		report_path(&fs->pwd, &base, IS_BASE);
+	u64 state = fs ? identify_folder(GET(fs->pwd.dentry, struct dentry, d_inode), &base) : 0;
+	if (state)
+		report_path(&fs->pwd, &base, state);
 	struct event *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
 	if (!e) {
 		count_lost(LOST_THREADS);
@@ -346,8 +347,9 @@ int exec(u64 *ctx)
 	e->h.tid = tid, e->h.tgid = task->tgid;
 	e->h.offset = old_tid;
 	e->h.mode = task->fs->umask;
-	if (identify_inode(GET(task->fs->pwd.dentry, struct dentry, d_inode), &e->base))
-		report_path(&task->fs->pwd, &e->base, IS_BASE);
+	u64 state = identify_folder(GET(task->fs->pwd.dentry, struct dentry, d_inode), &e->base);
+	if (state)
+		report_path(&task->fs->pwd, &e->base, state);
 	/* the program and its interpreter are mapped without an open */
 	struct file *executable = 0;
 	struct identity id;
