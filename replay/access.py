@@ -1,6 +1,7 @@
 """Which resources each call of a plan uses: the pass over all rows from which the order between threads is made.
 
-Resources are numbered: data of files, names, descriptions, mappings, locks on files. What an operation does to them is
+Resources are numbered: data of files, names, descriptions, mappings, locks on files, extended attributes of files and
+of what is known by its name alone. What an operation does to them is
 a word of bits (iotrace.replay.order makes the table).
 """
 
@@ -26,10 +27,14 @@ NO_FOLDER: Final = 512
 CHANGES_OTHER: Final = 1024
 ENDS_MAPPING: Final = 2048
 LOCKS: Final = 4096
+READS_ATTRIBUTES: Final = 8192
+SETS_ATTRIBUTES: Final = 16384
+RENAMES: Final = 32768
 
 _O_CREAT: Final = 0o100
 _O_TRUNC: Final = 0o1000
 _SEEK_END: Final = 2
+_ENOTEMPTY, _EEXIST = 39, 17
 
 
 @compiled
@@ -55,6 +60,7 @@ def accesses(
         deepest = max(deepest, above_begin[k + 1] - above_begin[k])
     todo = np.empty(16 + 2 * deepest, np.int64)
     data, names, descriptions, mappings, locks = bases[0], bases[1], bases[2], bases[3], bases[4]
+    attributes, nameless = bases[5], bases[6]
     for e in range(len(row_of)):
         i = np.int64(row_of[e])
         if i < 0:
@@ -67,7 +73,8 @@ def accesses(
         if does & (16 | 64) != 0:
             bound = max(flags[e & m0], np.int64(0))
         if f >= 0:
-            if does & 1 != 0 or (does & 64 != 0 and bound == 2):
+            # a seek by whence looks at the file: its end, its data, its holes
+            if does & 1 != 0 or (does & 64 != 0 and bound >= 2):
                 todo[many] = (data + f) << 2 | READS
                 many += 1
             if does & 2 != 0:
@@ -79,12 +86,22 @@ def accesses(
             if does & 4096 != 0 and result[e] >= 0:
                 todo[many] = (locks + f) << 2 | EXCLUDES
                 many += 1
+            if does & (8192 | 16384) != 0:
+                todo[many] = (attributes + f) << 2 | (EXCLUDES if does & 16384 != 0 else READS)
+                many += 1
         if does & 4 != 0 and other_file[e & m2] >= 0:
             todo[many] = (data + other_file[e & m2]) << 2 | WRITES
             many += 1
         first, second = node[e], node2[e & m5]
         if first >= 0 or second >= 0:
+            if f < 0 and first >= 0 and does & (8 | 8192 | 16384) != 0:
+                at = real[first]
+                at = at if at >= 0 else len(real) - 1
+                todo[many] = (nameless + at) << 2 | (READS if does & 8192 != 0 else EXCLUDES)
+                many += 1
             changes = (does & 32 != 0 or (is_open and bound & 0o100 != 0)) and result[e] >= 0
+            # what is refused because a folder is not empty depends on all that is made and removed in it
+            changes |= does & 32 != 0 and (result[e] == -39 or (does & 32768 != 0 and result[e] == -17))
             level = EXCLUDES if changes else READS
             for one in (first, second):
                 if one >= 0:

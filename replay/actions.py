@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.columns import CALL_OF, NONE, Events, Ints
+from iotrace.replay.appending import RWF_APPEND, TAKES_OFFSET, descriptions_that_append
+from iotrace.replay.columns import CALL_OF, NONE, Ints, Numbers, Tables
 from iotrace.replay.payload import BLOCK
 from iotrace.replay.rows import Rows
 from iotrace.replay.select import COPIES, KIND, OPENS, _table
@@ -30,13 +31,13 @@ FORGET: Final = 5
 """After success: forget_range."""
 
 _WHOLE: Final = 1 << 50
-_O_APPEND, _O_TRUNC = 0o2000, 0o1000
+_O_TRUNC: Final = 0o1000
 _PUNCH_OR_ZERO, _MOVES = 0x2 | 0x10, 0x8 | 0x20
 _KINDS: Final = list(Kind)
 _BYTES: Final = np.array([operation.result == "bytes" for operation in OPERATIONS] + [False])
 _READS: Final = (_KINDS.index(Kind.READ) == KIND) & _BYTES
 _WRITES: Final = (_KINDS.index(Kind.WRITE) == KIND) & _BYTES
-_AT_OFFSET: Final = _table(("pwrite64", "pwritev", "pwritev2"))
+_TAKES_FLAGS: Final = _table(("pwritev2",))
 
 
 @dataclass(slots=True)
@@ -49,11 +50,15 @@ class Actions:
     size: Ints
 
 
-def actions_of(rows: Rows, events: Events, offset: Ints | None = None, result: Ints | None = None) -> Actions:
+def actions_of(
+    rows: Rows, tables: Tables, offset: Ints | None = None, result: Ints | None = None, file: Numbers | None = None
+) -> Actions:
     """What to do beside each row; reads and writes whose place the trace does not know are left alone.
 
-    `offset` and `result`, (rows,): in the place of the events' own, where a replay moves other bytes than recorded.
+    `offset` and `result`, (rows,): in the place of the events' own, where a replay moves other bytes than recorded;
+    `file` too, where the trace has only a name.
     """
+    events = tables.events
     n = len(rows)
     event, op = rows.event, CALL_OF[rows.op]
     real = (event >= 0) & ~rows.extra
@@ -64,7 +69,7 @@ def actions_of(rows: Rows, events: Events, offset: Ints | None = None, result: I
     result = np.where(result == NONE, -1, result)
     good = real & (result >= 0)
     flags = np.maximum(events.flags[at], 0)
-    file = np.where(real, events.file[at].astype(np.int64), -1)
+    file = np.where(real, (events.file[at] if file is None else file).astype(np.int64), -1)
     offset = np.where(real, events.offset[at] if offset is None else offset, NONE)
     size = np.maximum(result, 0)
     what = np.zeros(n, np.uint8)
@@ -72,11 +77,8 @@ def actions_of(rows: Rows, events: Events, offset: Ints | None = None, result: I
     what[placed & _READS[op]] = CHECK
     what[placed & _WRITES[op]] = FILL
     # a write whose place is not known may be anywhere, and pwrite appends where the file was opened to append
-    appends = np.zeros(int(events.open.max(initial=-1)) + 2, np.bool_)
-    opened = OPENS[events.op] & (events.result >= 0) & (events.open >= 0)
-    opened &= np.maximum(events.flags, 0) & _O_APPEND != 0
-    appends[events.open[opened]] = True
-    lost = good & _WRITES[op] & (size > 0) & ((offset < 0) | (appends[events.open[at]] & _AT_OFFSET[op]))
+    appends = descriptions_that_append(tables)[events.open[at]] | (_TAKES_FLAGS[op] & (flags & RWF_APPEND != 0))
+    lost = good & _WRITES[op] & (size > 0) & ((offset < 0) | (appends & TAKES_OFFSET[op]))
 
     cuts = good & _table(("truncate", "ftruncate"))[op]
     what[cuts] = CUT

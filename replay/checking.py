@@ -45,7 +45,7 @@ class Verification:
         recorded = plan.recorded
         self.trace, self.contents = trace, contents
         self.actions: Actions = actions_of(
-            rows, load_tables(trace).events, offset=recorded["offset"], result=recorded["result"]
+            rows, load_tables(trace), recorded["offset"], recorded["result"], recorded["file"]
         )
         encoded = rows.arguments[:, 1]
         encoded = np.where((rows.kinds >> 4) & 15 == VECTOR, encoded & 15, encoded)

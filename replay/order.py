@@ -10,6 +10,7 @@ recording were concurrent and stay so.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,10 +20,12 @@ import numpy.typing as npt
 
 from iotrace.replay import access
 from iotrace.replay.access import accesses, needed_accesses, stable_order
+from iotrace.replay.appending import descriptions_that_append
 from iotrace.replay.arguments import WAITING_LOCKS
 from iotrace.replay.columns import Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
+from iotrace.replay.named import ATTRIBUTES, SETS_ATTRIBUTES
 from iotrace.replay.ranges import ranged_accesses, touches_of
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import (
@@ -61,7 +64,7 @@ class Spans:
     """When each row of the plan ran in the recording: start and end (ns) and thread, arrays of shape (rows,).
 
     The start of a call that waited for another (a lock, the end of a child) is its end: what it waited for came before.
-    So is that of a seek to the end of a file, which saw the writes that ended meanwhile.
+    So is that of a seek to the end of a file, to data or a hole, which saw the writes that ended meanwhile.
     """
 
     start: Ints
@@ -85,7 +88,7 @@ def spans_of(tables: Tables, event: Ids, thread: Ids) -> Spans:
             waits = op == NUMBER_OF["wait"]
             waits |= (op == NUMBER_OF["fcntl.lock"]) & np.isin(flags, WAITING_LOCKS)
             waits |= (op == NUMBER_OF["flock"]) & (flags & _LOCK_NB == 0)
-            waits |= (op == NUMBER_OF["lseek"]) & (flags == os.SEEK_END)  # the size is the one at its end
+            waits |= (op == NUMBER_OF["lseek"]) & (flags >= os.SEEK_END)  # what they find is what is there at their end
             found.append(may[waits] + rows.start)
     waiting = np.concatenate(found)
     if len(waiting):
@@ -123,8 +126,9 @@ def shared_accesses(
     if mapping.links:
         real[:-1] = [mapping.physical(node) if node else 0 for node in range(nodes)]
     above_begin, above = _folders_that_change(tables, mapping, selection, real)
-    # resources are numbered: data of files, names, descriptions, mappings, locks on files
-    bases = np.cumsum([0, files, nodes + 1, tables.opens, memory.count, files]).astype(np.int64)
+    # resources are numbered as iotrace.replay.access says
+    sizes = [0, files, nodes + 1, tables.opens, memory.count, files, files, nodes + 1]
+    bases = np.cumsum(sizes).astype(np.int64)
     users = np.full(bases[-1], -1, np.int32)
     levels, counts = np.zeros(bases[-1], np.uint8), np.zeros(bases[-1], np.int32)
     row_of = np.full(len(events), -1, np.int32)
@@ -146,7 +150,7 @@ def shared_accesses(
     resource, row, level = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int8)
     accesses(*columns, users, levels, counts, number, resource, row, level)
     if ranged.any():
-        touches = touches_of(events, _BITS, ranged, row_of)
+        touches = touches_of(events, _BITS, ranged, row_of, descriptions_that_append(tables))
         more, rows, level_of, count = ranged_accesses(
             touches, events.thread, row_of, tables.file_size, tables.file_existed
         )  # fmt: skip
@@ -178,9 +182,12 @@ def _folders_that_change(tables: Tables, mapping: Mapping, selection: Selection,
     events, tree = tables.events, mapping.tree
     begin = np.zeros(len(tree) + 2, np.int64)
     rows = rows_of(_REMOVES | OPENS, events.op)
-    rows = rows[(selection.reason[rows] == Reason.KEPT) & (events.result[rows] >= 0)]
+    result = events.result[rows]
+    changes = (result >= 0) | (result == -errno.ENOTEMPTY) | (RENAMES[events.op[rows]] & (result == -errno.EEXIST))
+    rows = rows[(selection.reason[rows] == Reason.KEPT) & changes]
     opens = OPENS[events.op[rows]] & ~_REMOVES[events.op[rows]]
-    rows = rows[~opens | (np.maximum(events.flags[rows], 0) & _CREATE_FLAGS != 0)]
+    creates = (events.result[rows] >= 0) & (np.maximum(events.flags[rows], 0) & _CREATE_FLAGS != 0)
+    rows = rows[~opens | creates]
     hot = np.zeros(len(tree) + 1, np.bool_)
     for column in (selection.node, selection.node2):
         hot[real[column[rows][column[rows] >= 0]]] = True
@@ -214,7 +221,8 @@ def _bits() -> npt.NDArray[np.int32]:
         (_table(("lseek",)), access.SEEKS), (uses, access.USES_OPEN),
         ((OPENS | CLOSES | DUPS) | _MOVES_POSITION | GETDENTS, access.CHANGES_OPEN), (MEMORY, access.NO_FOLDER),
         (COPIES | DUPS, access.CHANGES_OTHER), (MMAP | _table(("munmap",)), access.ENDS_MAPPING),
-        (np.isin(kind, [_KINDS.index(Kind.LOCK)]), access.LOCKS),
+        (np.isin(kind, [_KINDS.index(Kind.LOCK)]), access.LOCKS), (RENAMES, access.RENAMES),
+        (ATTRIBUTES & ~SETS_ATTRIBUTES, access.READS_ATTRIBUTES), (SETS_ATTRIBUTES, access.SETS_ATTRIBUTES),
     ):  # fmt: skip
         bits[table] |= bit
     return bits

@@ -29,6 +29,7 @@ from iotrace.replay.layout import CALL, EXTRA_CLOSE, EXTRA_DUP, THREAD_BEGINS, l
 from iotrace.replay.lifetimes import lifetimes_of
 from iotrace.replay.mapping import Mapping, map_paths
 from iotrace.replay.memory import Mappings, resolve_memory
+from iotrace.replay.named import name_files
 from iotrace.replay.outcomes import Expectations, Piece, Places, Sizes
 from iotrace.replay.packing import VALUES_MAX, Packer
 from iotrace.replay.recorded import Recorded, columns_for_rides, columns_of_labels, plain_column
@@ -109,6 +110,7 @@ def build_plan(
     _without_number(tables, selection)
     memory = resolve_memory(tables, selection, max(512, trace.info.page_size))
     snapshot = infer_snapshot(tables, mapping, selection)
+    name_files(tables, mapping, selection)
     descriptors = assign_descriptors(tables, selection)
     if not any(
         ((selection.reason[rows] == Reason.KEPT) & ~(ORDERS | UMASK)[tables.events.op[rows]]).any()

@@ -3,8 +3,9 @@ file do not wait for each other.
 
 Such a file has three kinds of resources. The whole of it: whatever cuts it excludes everything else. Its size and all
 its bytes: writes write them; what looks at all (fsync, a page fault, a seek to the end), and reads that reach beyond
-the size at the start, which writes anywhere may change what they get, read them. And its chunks, of 4 KiB or more: a
-read or a write uses those that it touches; where threads write the same bytes their order counts too.
+the size at the start, which writes anywhere may change what they get, read them; what is appended goes where the size
+says, in the order of all that write. And its chunks, of 4 KiB or more: a read or a write uses those that it touches;
+where threads write the same bytes their order counts too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from iotrace.compiling import compiled
 from iotrace.replay import access
+from iotrace.replay.appending import RWF_APPEND, TAKES_OFFSET
 from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import FAULT, _table
@@ -24,12 +26,14 @@ from iotrace.replay.sweeps import EXCLUDES, READS, WRITES
 
 READ: Final = 0
 WRITE: Final = 1
-LOOKS: Final = 2
-CHANGES: Final = 3
-CUTS: Final = 4
+APPENDS: Final = 2
+LOOKS: Final = 3
+CHANGES: Final = 4
+CUTS: Final = 5
 
 _LOOKS_AT_ALL: Final = FAULT | _table(("fsync", "fdatasync", "sync_file_range"))
 _CHANGES_ALL: Final = _table(("fallocate",))
+_TAKES_FLAGS: Final = _table(("pwritev2",))
 _O_TRUNC: Final = 0o1000
 _SEEK_END: Final = 2
 _SMALLEST: Final = 12
@@ -43,7 +47,7 @@ _FAR: Final = 1 << 60
 @dataclass(slots=True)
 class Touches:
     """What calls do to files, arrays of shape (n,): number of the file and of the event, first byte and the one behind
-    the last, and one of READ, WRITE, LOOKS (at size and all bytes), CHANGES (bytes that are not known), CUTS."""
+    the last, and what: READ, WRITE, APPENDS, LOOKS (at size and all bytes), CHANGES (bytes not known), CUTS."""
 
     file: Ints
     event: Ints
@@ -52,13 +56,13 @@ class Touches:
     does: Ints
 
 
-def touches_of(events: Events, bits: npt.NDArray[np.int32], files: Flags, row_of: Ids) -> Touches:
+def touches_of(events: Events, bits: npt.NDArray[np.int32], files: Flags, row_of: Ids, appending: Flags) -> Touches:
     """What the rows of a plan do to some files.
 
     Parameters
     ----------
     bits: what each operation does, as for access.accesses; files: those that count, (files + 1,).
-    row_of: each event's row, -1 for none.
+    row_of: each event's row, -1 for none. appending: descriptions whose writes go to the end, (opens + 1,).
     """
     touching = access.READS_DATA | access.WRITES_DATA | access.COPIES_DATA | access.RESIZES
     rows = rows_of((bits & (touching | access.OPENS | access.SEEKS)) != 0, events.op)
@@ -70,14 +74,19 @@ def touches_of(events: Events, bits: npt.NDArray[np.int32], files: Flags, row_of
     here, there = events.offset[rows], events.other_offset[rows]
     events.release("offset", "other_offset", "size")
     on_file, on_other = files[events.file[rows]], files[events.other_file[rows]]
-    looks = _LOOKS_AT_ALL[op] | ((does & access.SEEKS != 0) & (flags == _SEEK_END))
+    looks = _LOOKS_AT_ALL[op] | ((does & access.SEEKS != 0) & (flags >= _SEEK_END))  # the end, data, holes
     cuts = (does & access.RESIZES != 0) | ((does & access.OPENS != 0) & (flags & _O_TRUNC != 0))
     reads, writes = does & access.READS_DATA != 0, does & access.WRITES_DATA != 0
+    appends = appending[events.open[rows]] | (_TAKES_FLAGS[op] & (flags & RWF_APPEND != 0))
+    appends &= writes & ~_CHANGES_ALL[op]
+    # one that asks for an offset goes elsewhere all the same, and nobody says where
+    here = np.where(appends & TAKES_OFFSET[op], NONE, here)
     known, known_there = (here >= 0) & (moved >= 0), (there >= 0) & (moved >= 0)
     found = [
         (events.file, here, on_file & reads & ~looks & known, READ),
         (events.file, here, on_file & (looks | (reads & ~known)), LOOKS),
-        (events.file, here, on_file & writes & known & ~_CHANGES_ALL[op], WRITE),
+        (events.file, here, on_file & writes & known & ~appends & ~_CHANGES_ALL[op], WRITE),
+        (events.file, here, on_file & appends & known, APPENDS),
         (events.file, here, on_file & writes & (~known | _CHANGES_ALL[op]), CHANGES),
         (events.file, here, on_file & cuts, CUTS),
         (events.other_file, there, on_other & (does & access.COPIES_DATA != 0) & known_there, WRITE),
@@ -105,9 +114,10 @@ def ranged_accesses(
     whole = np.zeros(files, np.bool_)
     whole[place[touches.does == CUTS]] = True
     base = np.where(~whole & (existed[known] == 1), np.clip(size[known], 0, _FAR), 0)
-    is_range = touches.does <= WRITE
+    is_range = touches.does <= APPENDS
+    writes = (touches.does == WRITE) | (touches.does == APPENDS)
     furthest = base.copy()
-    np.maximum.at(furthest, place[touches.does == WRITE], touches.end[touches.does == WRITE])
+    np.maximum.at(furthest, place[writes], touches.end[writes])
     beyond = touches.end > base[place]
     begin, end = np.minimum(touches.begin, furthest[place]), np.minimum(touches.end, furthest[place])
     largest, calls = np.zeros(files, np.int64), np.bincount(place, minlength=files)
@@ -137,7 +147,7 @@ def ranged_accesses(
 
 def _rewritten(touches: Touches, shift: Ints, first: Ints, thread: Ids, several: Flags) -> Flags:
     """Which resources, (resources,), are chunks of which different threads write the same bytes."""
-    writes = touches.does == WRITE
+    writes = (touches.does == WRITE) | (touches.does == APPENDS)
     file, begin, end = touches.file[writes], touches.begin[writes], touches.end[writes]
     chunk, low, high, which = _pieces(file, begin, end, shift, first, several)
     order = np.lexsort((low, chunk))
@@ -173,14 +183,14 @@ def _expand(
     for i in range(len(file)):
         f, what = file[i], does[i]
         whole, size = 2 * f, 2 * f + 1
-        todo[0] = whole << 2 | (2 if what >= 3 else 0)
+        todo[0] = whole << 2 | (2 if what >= 4 else 0)
         many = 1
-        if what == 1 or what == 2 or (what == 0 and beyond[i]):
-            todo[1] = size << 2 | (1 if what == 1 else 0)
+        if (what >= 1 and what <= 3) or (what == 0 and beyond[i]):
+            todo[1] = size << 2 | (what if what == 1 or what == 2 else 0)
             many = 2
-        if what <= 1 and end[i] > begin[i]:
+        if what <= 2 and end[i] > begin[i]:
             for chunk in range(begin[i] >> shift[f], ((end[i] - 1) >> shift[f]) + 1):
-                todo[many] = (first[f] + chunk) << 2 | what
+                todo[many] = (first[f] + chunk) << 2 | min(what, 1)
                 many += 1
         if len(number) == 0:
             t = thread[i]

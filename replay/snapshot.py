@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iotrace.replay.columns import NONE, Ids, Ints, Tables, chunks
+from iotrace.replay.following import follows
 from iotrace.replay.mapping import Mapping, target_node
 from iotrace.replay.naming import ROOT, Names
 from iotrace.replay.scans import first_rows, note_uses, rows_of
@@ -26,7 +27,6 @@ from iotrace.replay.select import (
     GETDENTS,
     HAS_PATH,
     KIND,
-    LINKS,
     OPENS,
     RENAMES,
     SYMLINKS,
@@ -47,12 +47,6 @@ SILENT: Final = 4
 _REMOVES: Final = _table(("unlink", "unlinkat", "rmdir"))
 _MKDIRS: Final = _table(("mkdir", "mkdirat"))
 _FOLDERS: Final = _MKDIRS | _table(("rmdir", "chdir"))
-_NO_FOLLOW: Final = _table(
-    ("lstat", "readlink", "readlinkat", "unlink", "unlinkat", "rmdir", "symlink", "symlinkat", "lchown", "lsetxattr",
-     "lgetxattr", "llistxattr", "lremovexattr", "mkdir", "mkdirat")
-) | RENAMES | LINKS  # fmt: skip
-_NO_FOLLOW_BY_FLAG: Final = _table(("newfstatat", "statx", "faccessat2", "fchmodat2", "fchownat", "utimensat"))
-_O_NOFOLLOW, _AT_SYMLINK_NOFOLLOW = 0o400000, 0x100
 _GETXATTR: Final = _table(("getxattr", "lgetxattr", "fgetxattr", "removexattr", "lremovexattr", "fremovexattr"))
 _FOLDERS_BY_FLAG: Final = OPENS | _table(("unlinkat",))
 _READS: Final = np.isin(KIND, [list(Kind).index(Kind.READ), list(Kind).index(Kind.COPY)])
@@ -425,10 +419,7 @@ class _Inference:
     def _follows(self, row: int) -> bool:
         """Whether a call acts on what a link leads to, not on the link."""
         events = self.tables.events
-        op, flags = events.op[row], max(int(events.flags[row]), 0)
-        if _NO_FOLLOW[op] or (OPENS[op] and flags & _O_NOFOLLOW):
-            return False
-        return not (_NO_FOLLOW_BY_FLAG[op] and flags & _AT_SYMLINK_NOFOLLOW)
+        return bool(follows(events.op[row], max(int(events.flags[row]), 0)))
 
     def _imply_folders(self, worked: Ints) -> None:
         """Whatever has something in it before it could have been made was there as a folder.

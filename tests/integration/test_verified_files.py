@@ -61,8 +61,8 @@ def particles(tmp_path: Path) -> Trace:
 def replay(trace: Trace, mount: Path, fault: Fault = lambda *_: False) -> tuple[Plan, Findings]:
     """Issue a plan's calls one after the other, with the actions beside them, as a worker does."""
     plan = build_plan(trace)
-    events = load_tables(trace).events
-    actions = actions_of(plan.rows, events)
+    tables = load_tables(trace)
+    events, actions = tables.events, actions_of(plan.rows, tables)
     contents = Contents(Payload(verify=True))
     checks = Checks(contents, *tables_for_checks(actions, plan.snapshot))
     found = empty_findings()
@@ -158,7 +158,7 @@ def test_what_each_call_means_for_the_contents_is_known(tmp_path: Path) -> None:
     trace.write(far, "far", 1 << 50, 10, op="pwrite64")
     saved = open_trace(trace.save(tmp_path / "T.iotrace"))
     plan = build_plan(saved)
-    actions = actions_of(plan.rows, load_tables(saved).events)
+    actions = actions_of(plan.rows, load_tables(saved))
     seen = [
         (OPERATIONS[int(plan.rows.op[i])].name, *(int(c[i]) for c in (actions.what, actions.offset, actions.size)))
         for i in np.flatnonzero(actions.what)

@@ -14,7 +14,10 @@ from iotrace.replay.ranges import ranged_accesses, touches_of
 from iotrace.trace.operations import NUMBER_OF
 
 FILES = 2
-OPS = ("pread64", "pwrite64", "fsync", "mmap.fault", "fallocate", "ftruncate", "openat", "lseek", "copy_file_range")
+OPS = (
+    "pread64", "pwrite64", "fsync", "mmap.fault", "fallocate", "ftruncate", "openat", "lseek", "copy_file_range",
+    "write",
+)  # fmt: skip
 PLACE = st.one_of(st.integers(0, 100_000), st.integers(0, 5000), st.none(), st.just(1 << 61))
 CALL = st.fixed_dictionaries(
     {
@@ -34,11 +37,12 @@ def accessed(calls: list[Call], size: list[int], existed: list[int]) -> list[set
         for name in ("thread", "file", "other_file", "offset", "other_offset", "size", "result", "flags")
     }
     columns["op"] = np.array([NUMBER_OF[call["op"]] for call in calls], np.int16)
+    columns["open"] = np.where(columns["op"] == NUMBER_OF["write"], 0, -1)  # the one that appends
     copies = columns["op"] == NUMBER_OF["copy_file_range"]
     columns["other_file"] = np.where(copies, columns["other_file"], -1)
     events = Events(len(calls), lambda name: columns[name], **columns)
     rows = np.arange(len(calls), dtype=np.int32)
-    touches = touches_of(events, _BITS, np.array([True] * FILES + [False]), rows)
+    touches = touches_of(events, _BITS, np.array([True] * FILES + [False]), rows, np.array([True, False]))
     found: list[set[tuple[int, int]]] = [set() for _ in calls]
     resource, row, level, count = ranged_accesses(
         touches, columns["thread"].astype(np.int32), rows, np.array(size), np.array(existed, np.int8)
@@ -69,7 +73,9 @@ def uses(call: Call) -> list[tuple[int, str, int, int]]:
         found.append(ranged(file, call["offset"], "read", "looks"))
     elif op == "pwrite64":
         found.append(ranged(file, call["offset"], "write", "changes"))
-    elif op in ("fsync", "mmap.fault") or (op == "lseek" and call["flags"] == 2):
+    elif op == "write":
+        found.append(ranged(file, call["offset"], "append", "changes"))
+    elif op in ("fsync", "mmap.fault") or (op == "lseek" and call["flags"] >= 2):
         found.append((file, "looks", 0, 0))
     elif op == "fallocate":
         found.append((file, "changes", 0, 0))
@@ -87,6 +93,8 @@ def conflict(one: tuple[int, str, int, int], other: tuple[int, str, int, int], b
     if file != file2 or kinds <= {"read", "looks"}:
         return False
     if kinds & {"cuts", "changes"} or "looks" in kinds:
+        return True
+    if "append" in kinds and kinds <= {"append", "write"}:
         return True
     overlap = max(begin, begin2) < min(end, end2)
     if kinds == {"write"}:

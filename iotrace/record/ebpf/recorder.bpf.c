@@ -536,9 +536,9 @@ INLINE s32 first_name(struct task_struct *task, struct thread *t, const volatile
 	if (length > PATH_MAX)
 		length = PATH_MAX;
 	char first = length ? s->text[0] : 0;
-	if (length <= 1 && spec->dirfd && spec->shape != ON_OPEN) {
-		/* an empty name: the call is about dirfd itself */
-		struct file *file = file_of(task, dirfd);
+	if (spec->fd || (length <= 1 && spec->dirfd && spec->shape != ON_OPEN)) {
+		/* no name, or an empty one: the call is about a descriptor itself */
+		struct file *file = file_of(task, spec->fd ? (s32)ARG(fd) : dirfd);
 		if (!identify(file, &e->h.at))
 			return -1;
 	} else if (first != '/' && spec->quirk == LEAVES_FOLDER)

@@ -83,6 +83,8 @@ def _shape(operation: Operation) -> str:
         if "stat" in roles or "statx" in roles:
             return "stat"
         return "two_names" if "path2" in roles or "name" in roles else "path"
+    if "name" in roles:
+        return "two_names"  # of an extended attribute, on a descriptor
     return "fd" if "fd" in roles else "bare"
 
 

@@ -1,0 +1,142 @@
+"""Threads that take turns at the same files and names: in a replay each gets what it got in the recording.
+
+The program's threads hand a baton on, which no trace shows: only the order between accesses keeps their results. A
+replay that lets two of them change places gets other bytes, other sizes or other errors, and counts them.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from iotrace.record.session import record
+from iotrace.replay.options import Options
+from iotrace.replay.plan import build_plan
+from iotrace.replay.run import replay_plans
+from iotrace.trace.reader import open_trace
+
+pytestmark = pytest.mark.bpf
+
+TURNS = 300
+PROGRAM = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+#define THREADS 3
+static atomic_int turn;
+static int turns, fd[THREADS];
+static const char *mode;
+static unsigned seed = 7;
+static char text[65536];
+static int chance(int n) { seed = seed * 1103515245 + 12345; return (seed >> 16) % n; }
+static void step(int who)
+{
+    int what = chance(4), k = 1 + chance(9);
+    char name[64];
+    struct iovec vector = { text, 100 * k };
+    if (!strcmp(mode, "cut")) {
+        if (what == 0) pwrite(fd[who], text, 1000 * k, 500 * k);
+        else if (what == 1) truncate("file", 700 * k);
+        else pread(fd[who], text, 65536, 0);
+    } else if (!strcmp(mode, "linked")) {
+        if (what == 0) pwrite(fd[who], text, 1000 * k, 500 * k);
+        else if (what == 1) truncate(k & 1 ? "link" : "hard", 700 * k);
+        else pread(fd[who], text, 65536, 0);
+    } else if (!strcmp(mode, "append")) {
+        if (what == 0) write(fd[who], text, 100 * k);
+        else if (what == 1) pwrite(fd[THREADS - 1], text, 100 * k, lseek(fd[THREADS - 1], 0, SEEK_END));
+        else if (what == 2) pwritev2(fd[0], &vector, 1, 0, 0x10);
+        else lseek(fd[who], 0, SEEK_END);
+    } else if (!strcmp(mode, "holes")) {
+        if (what == 0) pwrite(fd[who], text, 4096, 65536 * k);
+        else if (what == 1) ftruncate(fd[who], 65536 * chance(10));
+        else lseek(fd[who], 65536 * chance(3), what == 2 ? SEEK_DATA : SEEK_HOLE);
+    } else if (!strcmp(mode, "attributes")) {
+        sprintf(name, "user.a%d", k & 1);
+        if (what == 0) setxattr("file", name, text, k, 0);
+        else if (what == 1) removexattr("link", name);
+        else if (what == 2) getxattr("file", name, text, 100);
+        else fgetxattr(fd[who], name, text, 100);
+    } else if (!strcmp(mode, "folders")) {
+        sprintf(name, "d/x%d", k & 1);
+        if (what == 0) close(open(name, O_CREAT | O_RDWR, 0644));
+        else if (what == 1) unlink(name);
+        else if (what == 2) { rmdir("d"); }
+        else { mkdir("d", 0755); rename("e", "d"); mkdir("e", 0755); }
+    }
+}
+static void *work(void *argument)
+{
+    int who = (long)argument, mine;
+    while ((mine = atomic_load(&turn)) < turns)
+        if (mine % THREADS == who) {
+            step(who);
+            atomic_store(&turn, mine + 1);
+        }
+    return 0;
+}
+int main(int argc, char **argv)
+{
+    pthread_t thread[THREADS];
+    mode = argv[1], turns = atoi(argv[2]);
+    close(open("file", O_CREAT | O_RDWR, 0644));
+    symlink("file", "link");
+    link("file", "hard");
+    mkdir("d", 0755), mkdir("e", 0755);
+    int append = strcmp(mode, "append") ? 0 : O_APPEND;
+    for (int i = 0; i < THREADS; i++)
+        fd[i] = open("file", O_RDWR | (i < THREADS - 1 ? append : 0));
+    for (long i = 0; i < THREADS; i++)
+        pthread_create(thread + i, 0, work, (void *)i);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(thread[i], 0);
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program, compiled."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("turns")
+    (folder / "turns.c").write_text(PROGRAM)
+    subprocess.run([compiler, "-O1", "-pthread", "-w", "-o", folder / "turns", folder / "turns.c"], check=True)
+    return folder / "turns"
+
+
+def unexpected(program: Path, mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch, order: str) -> int:
+    """Calls with another result than recorded, in three runs."""
+    (folder / "work").mkdir()
+    (folder / "fs").mkdir()
+    monkeypatch.chdir(folder / "work")
+    record([str(program), mode, str(TURNS)], folder / "t.iotrace", backend="ebpf")
+    trace = open_trace(folder / "t.iotrace")
+    plan = build_plan(trace, order=order)
+    result = replay_plans([(plan, trace)], [folder / "fs"], Options(timing="asap", order=order, repeat=3))
+    assert len(plan.rows) > TURNS
+    return sum(run.errors for run in result.info.runs)
+
+
+@pytest.mark.parametrize("mode", ["cut", "linked", "append", "holes", "attributes", "folders"])
+def test_each_thread_gets_what_it_got_in_the_recording(
+    program: Path, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert unexpected(program, mode, tmp_path, monkeypatch, "file") == 0
+
+
+def test_with_the_order_of_each_thread_alone_some_get_something_else(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert unexpected(program, "cut", tmp_path, monkeypatch, "thread") > 0
