@@ -29,6 +29,8 @@ ZERO: Final = 4
 """After success: zero_range."""
 FORGET: Final = 5
 """After success: forget_range."""
+UNCHECKED: Final = 6
+"""After the call: count its result as not checked."""
 
 _WHOLE: Final = 1 << 50
 _O_TRUNC: Final = 0o1000
@@ -120,7 +122,7 @@ def tables_for_checks(actions: Actions, snapshot: Snapshot, sights: Sights | Non
     fills = np.flatnonzero((actions.what == FILL) & (actions.file < len(staged)))
     np.maximum.at(ends, actions.file[fills], np.minimum(actions.offset[fills], 1 << 60) + actions.size[fills])
     np.add.at(written, actions.file[fills], actions.size[fills])
-    others = np.flatnonzero((actions.what > FILL) & (actions.file < len(staged)))
+    others = np.flatnonzero((actions.what > FILL) & (actions.what != UNCHECKED) & (actions.file < len(staged)))
     ends[actions.file[others]] = np.maximum(ends, np.maximum(staged, 1))[actions.file[others]]
     sparse = ends // BLOCK > 16 * ((written + staged) // BLOCK) + (1 << 20)
     return np.where(sparse, -1, staged), np.where(sparse, 0, ends)

@@ -15,6 +15,7 @@ from iotrace.replay.arguments import SCRATCH, VECTOR
 from iotrace.replay.columns import load_tables
 from iotrace.replay.kernels.verify import FOUND_WORDS
 from iotrace.replay.payload import Contents
+from iotrace.replay.racing import without_races
 from iotrace.replay.result import Verified
 from iotrace.replay.rows import Plan
 from iotrace.replay.sharing import shared
@@ -44,9 +45,9 @@ class Verification:
         rows = plan.rows
         recorded = plan.recorded
         self.trace, self.contents = trace, contents
-        self.actions: Actions = actions_of(
-            rows, load_tables(trace), recorded["offset"], recorded["result"], recorded["file"]
-        )
+        tables = load_tables(trace)
+        actions = actions_of(rows, tables, recorded["offset"], recorded["result"], recorded["file"])
+        self.actions: Actions = without_races(actions, tables.events, rows.event)
         encoded = rows.arguments[:, 1]
         encoded = np.where((rows.kinds >> 4) & 15 == VECTOR, encoded & 15, encoded)
         self.buffer = np.clip(encoded, 0, SCRATCH).astype(np.uint8)

@@ -20,6 +20,7 @@ from iotrace.replay.kernels.lane import (
     run_rows,
 )
 from iotrace.replay.kernels.verify import (
+    UNCHECKED_BYTES,
     check_blocks,
     cut_file,
     fill_blocks,
@@ -88,6 +89,8 @@ def run_checked_lane(
                     cut_file(context, file[i], size[i])
                 elif action == 4:
                     zero_range(context, file[i], offset[i], size[i])
+                elif action == 6:
+                    add(found + 8 * UNCHECKED_BYTES, result)
                 else:
                     forget_range(context, file[i], offset[i], size[i])
             if awaited[i]:

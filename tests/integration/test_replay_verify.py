@@ -100,3 +100,19 @@ def test_what_does_not_go_with_verification_is_refused(tmp_path: Path, options: 
         run_replay(stack(tmp_path), tmp_path, verify=True, **options)
     assert "\n" not in str(caught.value)
     assert [one.name for one in tmp_path.iterdir()] == ["T.iotrace"]
+
+
+def test_a_read_that_overlapped_with_a_write_is_left_open_whichever_comes_first(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    other = trace.thread()
+    opened = trace.open("data", os.O_RDWR, size=1 << 20)
+    for number in range(200):
+        offset, at = 4096 * number, 1_000_000 * (number + 1)
+        trace.write(opened, "data", offset, 4096, op="pwrite64", at=at, duration=100_000)
+        trace.read(opened, "data", offset, 4096, op="pread64", thread=other, at=at + 50_000, duration=100_000)
+        trace.read(opened, "data", offset, 4096, op="pread64", at=at + 500_000, duration=1_000)
+    saved = trace.save(tmp_path / "T.iotrace")
+    for run in run_replay(saved, tmp_path, timing="asap", verify=True, repeat=3).info.runs:
+        assert run.verified is not None
+        assert run.verified.wrong == {}
+        assert (run.verified.unchecked_bytes, run.verified.checked_bytes) == (200 * 4096, 200 * 4096)
