@@ -13,7 +13,7 @@ from iotrace.errors import UsageError
 from iotrace.profiles.layout import Class, Layout
 from iotrace.profiles.model import Phase, Profile
 from iotrace.profiles.numbers import Numbers
-from iotrace.profiles.templates import COLUMNS, GAP_NS, Template
+from iotrace.profiles.templates import CALLS_MAX, COLUMNS, GAP_NS, Template
 from iotrace.trace.matrix import NULL
 from iotrace.trace.operations import NUMBER_OF
 
@@ -142,6 +142,8 @@ def boxes_of(
     if a_stack < 1 or stacks.count < 1:
         raise UsageError(f"{at}: {stacks.name} of {stacks.size} bytes hold no box of {box} bytes behind {header}.")
     reads = max(1, numbers.count(action.reads, f"{at}: reads"))
+    if reads > CALLS_MAX:
+        raise UsageError(f"{at}: reads: {reads} boxes for one item; at most {CALLS_MAX}.")
     visits = min(numbers.count(action.stacks, f"{at}: stacks"), reads, stacks.count) if action.stacks else 0
     return Boxes(
         template.boxes_at, reads, box,

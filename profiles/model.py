@@ -271,7 +271,7 @@ def _profile_faults(profile: Profile) -> Iterator[tuple[str, str]]:
     for name, files in profile.files.items():
         for field in ("count", "size", "entries"):
             yield from _sum_faults(f"files.{name}.{field}", getattr(files, field))
-        if files.path.startswith("/") or ".." in files.path.split("/"):
+        if files.path in ("", ".") or files.path.startswith("/") or ".." in files.path.split("/"):
             yield f"files.{name}.path", "a path below the project's folder"
     for number, phase in enumerate(profile.phases):
         at = f"phases[{number}]"

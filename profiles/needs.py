@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from iotrace.profiles.layout import layout_of
 from iotrace.profiles.model import Workload
 from iotrace.profiles.numbers import Numbers
-from iotrace.profiles.steps import LIVE, MICROSCOPE, Step, cached_lanes, microscopes, steps_of
+from iotrace.profiles.steps import LIVE, MICROSCOPE, Step, crowd_of, steps_of
 from iotrace.profiles.totals import Totals, totals_of
 
 
@@ -46,14 +46,14 @@ def needs_of(workload: Workload, given: Mapping[str, float] | None = None, scale
     UsageError: a recipe is wrong, or a number is not known.
     """
     steps, (live, scope), numbers = steps_of(workload, given or {}, scale)
-    users, lanes = max(1, numbers.count("users")), max(1, numbers.count("lanes"))
-    cached = cached_lanes(numbers)
+    crowd = crowd_of(workload, numbers)
+    users, lanes, cached = crowd.users, crowd.lanes, crowd.cached_lanes
     jobs = [
         (step.name, users, totals_of(step.cached[0] if cached and step.cached else step.profile, step.numbers))
         for step in steps
     ]
     most = min(lanes, users * len(steps)) * max((totals.workers for _, _, totals in jobs), default=0)
-    sessions, scopes = numbers.count("live"), microscopes(numbers)
+    sessions, scopes = crowd.live, crowd.microscopes
     totals = totals_of(live.profile, live.numbers)
     if sessions > scopes:
         jobs.append((LIVE, sessions - scopes, totals))

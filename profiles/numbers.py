@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from iotrace.errors import UsageError
 from iotrace.profiles.expressions import Unclear, names_in, value_of
 from iotrace.profiles.model import DataSet, Number, Profile, common_numbers
+
+COUNT_MAX: Final = 1 << 52
+"""So large a number is exact as a float, and a sum of a thousand of them fits into 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,16 @@ class Numbers:
             raise UsageError(f"{key}: {error}.") from None
 
     def count(self, text: str, key: str = "") -> int:
-        """A sum as a whole number of things, at least 0, rounded up."""
-        return max(0, math.ceil(self.of(text, key) - 1e-9))
+        """A sum as a whole number of things, at least 0, rounded up.
+
+        Raises
+        ------
+        UsageError: as `of`, or the number is too large.
+        """
+        value = self.of(text, key)
+        if value > COUNT_MAX:
+            raise UsageError(f"{key or text}: {value:.3g} is too large; at most {COUNT_MAX:.3g}.")
+        return max(0, math.ceil(value - 1e-9))
 
 
 def given_numbers(words: Sequence[str]) -> dict[str, float]:
@@ -56,9 +68,21 @@ def given_numbers(words: Sequence[str]) -> dict[str, float]:
         except ValueError:
             raise UsageError(f"--set {word}: write it as NAME=NUMBER, such as movies=500.") from None
         if not 0 <= value < 1e18:
-            raise UsageError(f"--set {word}: a number from 0 on.")
+            raise UsageError(f"--set {word}: a number from 0 to 1e18.")
         found[name] = value
     return found
+
+
+def checked_seed(seed: int) -> int:
+    """The seed of random numbers.
+
+    Raises
+    ------
+    UsageError: it is negative.
+    """
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: a whole number, 0 or more.")
+    return seed
 
 
 def numbers_of(

@@ -13,6 +13,8 @@ from iotrace.profiles.numbers import Numbers, numbers_of
 
 LIVE: Final = "live"
 MICROSCOPE: Final = "microscope"
+JOBS_MAX: Final = 100_000
+LANES_MAX: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -70,11 +72,42 @@ def _refuse_circles(workload: Workload) -> None:
         done.update(free)
 
 
-def microscopes(numbers: Numbers) -> int:
-    """How many sessions of Live have a microscope that writes their movies."""
-    return min(numbers.count("microscopes"), numbers.count("live")) if "microscopes" in numbers.known else 0
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """How many there are of each: users, lanes, sessions of Live.
+
+    Attributes
+    ----------
+    microscopes: sessions whose movies a microscope writes meanwhile; cached_lanes: lanes on nodes with a disk of their
+    own for particle stacks, the first ones.
+    """
+
+    users: int
+    lanes: int
+    live: int
+    microscopes: int
+    cached_lanes: int
 
 
-def cached_lanes(numbers: Numbers) -> int:
-    """How many lanes run on nodes with a disk of their own for particle stacks: the first ones."""
-    return min(numbers.count("cached_lanes"), numbers.count("lanes")) if "cached_lanes" in numbers.known else 0
+def crowd_of(workload: Workload, numbers: Numbers) -> Crowd:
+    """The workload's own numbers, checked.
+
+    Raises
+    ------
+    UsageError: one is no whole number, or out of its range.
+    """
+
+    def whole(name: str, least: int, most: int, why: str = "") -> int:
+        if name not in numbers.known:
+            return least
+        value = numbers.of(name, name)
+        if value != int(value) or not least <= value <= most:
+            raise UsageError(f"{workload.name}: {name} = {value:g}: a whole number from {least} to {most}{why}.")
+        return int(value)
+
+    users, lanes = whole("users", 1, JOBS_MAX), whole("lanes", 1, LANES_MAX)
+    live = whole("live", 0, LANES_MAX)
+    return Crowd(
+        users, lanes, live, whole("microscopes", 0, live, ", one for each session of live"),
+        whole("cached_lanes", 0, lanes, ", the number of lanes"),
+    )  # fmt: skip

@@ -19,7 +19,7 @@ from iotrace.errors import UsageError
 from iotrace.profiles.boxes import Boxes, boxes_of
 from iotrace.profiles.layout import Layout, layout_of, path_batches
 from iotrace.profiles.model import DataSet, Phase, Profile
-from iotrace.profiles.numbers import Numbers, numbers_of
+from iotrace.profiles.numbers import Numbers, checked_seed, numbers_of
 from iotrace.profiles.templates import BYTES_PER_S, CALL_NS, COLUMNS, Template, template_of
 from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
 from iotrace.trace.matrix import NULL, batch_of_columns
@@ -75,7 +75,7 @@ class Synthesis:
         labels: Mapping[str, Any] | None = None,
         arrivals_ns: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self.profile, self.numbers, self.seed = profile, numbers, seed
+        self.profile, self.numbers, self.seed = profile, numbers, checked_seed(seed)
         self.layout: Layout = layout or layout_of(profile, numbers)
         self.process_number, self._labels = process, dict(labels or {})
         self._arrivals_ns = arrivals_ns

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
+from iotrace.errors import UsageError
 from iotrace.profiles.model import Action, Phase, Profile
 from iotrace.profiles.numbers import Numbers
 from iotrace.trace.matrix import NULL
@@ -31,6 +33,11 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 
+CALLS_MAX: Final = 1 << 20
+"""Most calls of one item: they stand in memory."""
+NS_MAX: Final = 1 << 60
+"""Longest time of a job."""
+
 Order = dict[str, int]
 """Position of each class of files."""
 
@@ -50,6 +57,7 @@ class Template:
     step: of each call, how much further the offset is for each next item (appends); moved: bytes that count.
     turn, turns: which of how many times this is that the item's action is done.
     boxes_at: how many of the calls come before the boxes; before_boxes: time (busy, idle; ns) before the boxes.
+    where: recipe, phase and action, for messages.
     """
 
     rows: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in (*COLUMNS, *EXTRA)})
@@ -60,12 +68,22 @@ class Template:
     before_boxes: tuple[int, int] = (0, 0)
     turn: int = 0
     turns: int = 1
+    where: str = ""
 
     def __len__(self) -> int:
         return len(self.rows["op"])
 
     def call(self, op: str, **columns: Any) -> None:
-        """A call after the time that has gathered since the one before."""
+        """A call after the time that has gathered since the one before.
+
+        Raises
+        ------
+        UsageError: an item has too many.
+        """
+        if len(self) == CALLS_MAX:
+            raise UsageError(
+                f"{self.where}: more than {CALLS_MAX} calls for one item; choose larger chunks or fewer times."
+            )
         numbers = {"busy": self.busy + GAP_NS, "idle": self.idle, "temporary": 0, "step": 0, "result": 0, "moved": 0}
         numbers |= {"turn": self.turn, "turns": self.turns}
         self.busy = self.idle = 0
@@ -94,7 +112,7 @@ def template_of(profile: Profile, phase: Phase, numbers: Numbers, where: str) ->
     result = Template()
     boxes_first = False
     for place, action in enumerate(phase.actions):
-        at = f"{where}: {phase.name}: actions[{place}]"
+        at = result.where = f"{where}: {phase.name}: actions[{place}]"
         if action.do == "think":
             add_think(result, action, numbers, at)
         elif action.do == "boxes":
@@ -119,15 +137,17 @@ def template_of(profile: Profile, phase: Phase, numbers: Numbers, where: str) ->
 def add_think(result: Template, action: Action, numbers: Numbers, at: str) -> None:
     """Time until the next call."""
     ns = numbers.of(action.seconds, f"{at}.seconds") * 1e9
+    if result.busy + result.idle + ns > NS_MAX:
+        raise UsageError(f"{at}.seconds: an item that takes more than {NS_MAX / 3.15e16:.0f} years.")
     busy = min(1.0, max(0.0, numbers.of(action.busy, f"{at}.busy")))
     result.busy += int(ns * busy)
     result.idle += int(ns * (1 - busy))
 
 
-def _pieces(total: int, chunk: int) -> list[tuple[int, int]]:
-    """Offsets and sizes of the calls that move so many bytes; an empty file takes one that gets nothing."""
+def _pieces(total: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """Offsets and sizes of the calls that move so many bytes."""
     chunk = max(1, chunk)
-    return [(at, min(chunk, total - at)) for at in range(0, total, chunk)]
+    return ((at, min(chunk, total - at)) for at in range(0, total, chunk))
 
 
 def _seek(result: Template, action: Action, numbers: Numbers, at: str, on: dict[str, int]) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from iotrace.errors import UsageError
 from iotrace.profiles.boxes import Boxes, boxes_of
 from iotrace.profiles.layout import layout_of
 from iotrace.profiles.model import Profile
 from iotrace.profiles.numbers import Numbers
-from iotrace.profiles.templates import CALL_NS, GAP_NS, template_of
+from iotrace.profiles.templates import CALL_NS, GAP_NS, NS_MAX, template_of
 from iotrace.trace.matrix import NULL
 from iotrace.trace.operations import BY_NAME, OPERATIONS, Kind
 
@@ -84,7 +85,7 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
 
     Raises
     ------
-    UsageError: a number is missing.
+    UsageError: a number is missing, or the job takes longer than times can tell.
     """
     layout = layout_of(profile, numbers)
     there = [one for one in layout.classes if one.exists]
@@ -93,6 +94,7 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
         needed_bytes=sum(one.count * one.size for one in there),
         made_files=sum(one.count for one in layout.classes if not one.exists),
     )
+    took_ns = 0
     for phase in profile.phases:
         at = f"{profile.name}: {phase.name}"
         items = numbers.count(phase.items, f"{at}: items")
@@ -118,6 +120,9 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
         boxes = boxes_of(profile, phase, template, numbers, layout, at)
         if boxes is not None:
             gaps += _add_boxes(one, boxes, items)
+        took_ns += gaps * -(-items // workers)
+        if took_ns > NS_MAX:
+            raise UsageError(f"{at}: a job that takes more than {NS_MAX / 3.15e16:.0f} years.")
         one.think_s = gaps * -(-items // workers) / 1e9
     return result
 

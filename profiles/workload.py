@@ -22,14 +22,14 @@ from iotrace.errors import UsageError
 from iotrace.profiles.caching import CACHED
 from iotrace.profiles.layout import Class, Layout, layout_of, path_batches
 from iotrace.profiles.model import Profile, Workload
-from iotrace.profiles.steps import LIVE, MICROSCOPE, Step, cached_lanes, microscopes, steps_of
+from iotrace.profiles.numbers import checked_seed
+from iotrace.profiles.steps import JOBS_MAX, LIVE, MICROSCOPE, Step, crowd_of, steps_of
 from iotrace.profiles.synthesise import ROUND_ROWS, Counters, Synthesis, info_of
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.matrix import NULL, batch_of_columns
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.writer import TraceWriter
 
-JOBS_MAX: Final = 100_000
 _CALL_NS: Final = 1_000
 
 
@@ -63,14 +63,13 @@ class Composition:
 
     def __init__(self, workload: Workload, given: Mapping[str, float] | None = None, scale: float = 1.0, seed: int = 1):
         steps, (live, scope), numbers = steps_of(workload, given or {}, scale)
-        self.workload, self._seed = workload, seed
-        self.users, self.lanes = max(1, numbers.count("users")), max(1, numbers.count("lanes"))
-        self.sessions = numbers.count("live")
+        self.workload, self._seed = workload, checked_seed(seed)
+        crowd = crowd_of(workload, numbers)
+        self.users, self.lanes, self.sessions = crowd.users, crowd.lanes, crowd.live
         if self.users * len(steps) + self.sessions > JOBS_MAX:
             raise UsageError(f"{workload.name}: more than {JOBS_MAX} jobs; choose fewer users.")
         arrival_ns = int(numbers.of("arrival_seconds") * 1e9)
-        self.scopes = microscopes(numbers)
-        self._cached_lanes = cached_lanes(numbers)
+        self.scopes, self._cached_lanes = crowd.microscopes, crowd.cached_lanes
         self._filled: dict[str, int] = {}
         self._counters = Counters(threads=self.lanes + self.sessions + self.scopes)
         self._jobs: list[_Job] = []

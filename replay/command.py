@@ -169,12 +169,14 @@ def replay(
     if target.exists() and not force:
         raise UsageError(f"{target} exists already: choose another name with -o, or --force to replace it.")
     from iotrace.replay.ground import leftovers
+    from iotrace.replay.options import check_timeout
     from iotrace.replay.result import as_json
     from iotrace.replay.run import run_replay
     from iotrace.replay.show import differences_of, print_result
     from iotrace.replay.stopping import aside
     from iotrace.replay.synthetic import traces_of
 
+    check_timeout(timeout)
     with ExitStack() as ends:
         tell = ends.enter_context(_telling())
         for folder in [] if null else fs or []:

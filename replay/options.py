@@ -67,6 +67,9 @@ class Options:
         return "cold" if self.direct else self.cache
 
 
+TIMEOUT_LEAST_S: Final = 0.1
+
+
 def check_options(options: Options) -> None:
     """Refuse what makes no sense.
 
@@ -94,8 +97,9 @@ def check_options(options: Options) -> None:
         ):
             if wrong:
                 raise UsageError(f"--check with {why}; leave one of the two out.")
-    if options.timeout is not None and not 0 < options.timeout < float("inf"):
-        raise UsageError(f"--timeout {options.timeout}: seconds, above 0.")
+    check_timeout(options.timeout)
+    if options.seed < 0:
+        raise UsageError(f"--seed {options.seed}: a whole number, 0 or more.")
     if not 1 <= options.users <= USERS_MAX:
         raise UsageError(f"--users {options.users}: from 1 to {USERS_MAX}.")
     if not 0 <= options.jitter < float("inf"):
@@ -124,3 +128,14 @@ def check_options(options: Options) -> None:
         raise UsageError("--cache warm: --direct reads past the page cache; leave one of them out.")
     if options.repeat < 1:
         raise UsageError(f"--repeat {options.repeat}: at least 1.")
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Refuse a --timeout that no answer can meet.
+
+    Raises
+    ------
+    UsageError: says what to choose.
+    """
+    if timeout is not None and not TIMEOUT_LEAST_S <= timeout < float("inf"):
+        raise UsageError(f"--timeout {timeout:g}: seconds, at least {TIMEOUT_LEAST_S}.")

@@ -106,6 +106,7 @@ actions = [{ do = "read", file = "f", chunk = "n" }]
         ('do = "read"', 'do = "dance"', r"phases\[0\].actions\[0\].do: Invalid enum value 'dance'"),
         ('chunk = "n"', 'chunk = "n", how = "fast"', r"actions\[0\].how: 'fast' is no way to read: whole, sendfile"),
         ('path = "J1', 'path = "../J1', "files.f.path: a path below the project's folder"),
+        ('path = "J1/{n}.mrc"', 'path = ""', "files.f.path: a path below the project's folder"),
         ('name = "x"', 'nam = "x"', "x.toml: .*"),
         ("[numbers]", "[numbers", "x.toml is no TOML"),
         ('["x"]', "[]", "job_types: at least one"),
@@ -400,6 +401,26 @@ def test_a_workload_says_what_it_needs_and_refuses_what_makes_no_sense() -> None
         needs_of(read(Workload, text, "circle.toml"))
     with pytest.raises(UsageError, match=r"steps.motion.after: there is no step 'imports'"):
         read(Workload, text.replace('after = ["import"]', 'after = ["imports"]'), "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("users", 0, "users = 0: a whole number from 1 to"),
+        ("users", 2.5, "users = 2.5: a whole number"),
+        ("lanes", 1e8, "lanes = 1e.08: a whole number from 1 to"),
+        ("microscopes", 9, "microscopes = 9: a whole number from 0 to 1, one for each session of live"),
+        ("exposures_an_hour", 1e-7, "more than 1048576 calls for one item"),
+        ("exposures_an_hour", 1e-300, "is too large"),
+        ("box", 1e9, "too large|more than 1048576 calls for one item"),
+        ("movies", 1e17, "is too large; at most"),
+    ],
+)
+def test_numbers_that_no_job_could_have_are_refused_before_memory_is_taken(name: str, value: float, said: str) -> None:
+    workload = load(Workload, "reference-architecture")
+    with pytest.raises(UsageError, match=said) as raised:
+        needs_of(workload, {name: value})
+    assert "\n" not in str(raised.value)
 
 
 def test_operations_of_templates_exist_on_all_architectures() -> None:
