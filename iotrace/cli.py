@@ -52,6 +52,10 @@ COMMANDS: Final = {
         "Say which storage served a replay better, and how sure that is.",
     ),
     "cost": ("iotrace.analysis.commands.cost:cost", "Say what queue runs and storages cost."),
+    "size": (
+        "iotrace.analysis.commands.size:size",
+        "Say by a model how much storage a workload needs, and how long its users wait.",
+    ),
     "report": ("iotrace.analysis.commands.report:report", "Write traces and results as one HTML page."),
     "doctor": ("iotrace.doctor:doctor", "Say what this machine can and cannot do, and what mends each lack."),
     "demo": ("iotrace.demo:demo", "Record, replay, compare and report a small real program."),

@@ -20,7 +20,14 @@ from iotrace.trace.operations import BY_NAME, OPERATIONS, Kind
 
 @dataclass(slots=True)
 class PhaseTotals:
-    """One phase: items and workers, calls by operation, bytes, and think time of one worker in s."""
+    """One phase.
+
+    Attributes
+    ----------
+    items, workers: how many; calls: by operation; bytes_read, bytes_written; think_s: time of one worker, in s.
+    local_calls, local_read, local_written: of these, what is on the node's own disk.
+    bytes_touched: bytes of the files that it reads from, each counted once; scattered: reads at random places.
+    """
 
     name: str
     items: int
@@ -29,6 +36,11 @@ class PhaseTotals:
     bytes_read: int = 0
     bytes_written: int = 0
     think_s: float = 0.0
+    local_calls: Counter[str] = field(default_factory=Counter)
+    local_read: int = 0
+    local_written: int = 0
+    bytes_touched: int = 0
+    scattered: int = 0
 
 
 @dataclass(slots=True)
@@ -107,19 +119,33 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
             one.calls["fork"] += workers
         template = template_of(profile, phase, numbers, at)
         columns = template.columns()
-        kinds = [OPERATIONS[op].kind for op in columns["op"].tolist()]
-        for kind, op, moved, target in zip(
-            kinds, columns["op"].tolist(), columns["moved"].tolist(), columns["other"].tolist(), strict=True
+        local = [files.place == "cache" for files in profile.files.values()]
+        touched: Counter[int] = Counter()
+        for op, moved, file, target in zip(
+            *(columns[name].tolist() for name in ("op", "moved", "file", "other")), strict=True
         ):
-            one.calls[OPERATIONS[op].name] += items
+            kind, name = OPERATIONS[op].kind, OPERATIONS[op].name
+            one.calls[name] += items
+            is_local = file != NULL and local[file]
+            one.local_calls[name] += items * is_local
             if kind in (Kind.READ, Kind.COPY):
                 one.bytes_read += moved * items
+                one.local_read += moved * items * is_local
+                touched[file] += moved * items * (not is_local)
             if kind is Kind.WRITE or (kind is Kind.COPY and target != NULL):
                 one.bytes_written += moved * items
+                one.local_written += moved * items * local[target if kind is Kind.COPY else file]
         gaps = int(columns["busy"].sum() + columns["idle"].sum()) + CALL_NS * len(columns["op"])
         boxes = boxes_of(profile, phase, template, numbers, layout, at)
         if boxes is not None:
-            gaps += _add_boxes(one, boxes, items)
+            gaps += _add_boxes(one, boxes, items, local[layout.classes.index(boxes.stacks)])
+            if not local[layout.classes.index(boxes.stacks)]:
+                touched[layout.classes.index(boxes.stacks)] += one.scattered * boxes.box
+        # what a job makes itself has no size beforehand: each of its bytes is new
+        sizes = [files.count * files.size for files in layout.classes]
+        one.bytes_touched = sum(
+            min(moved, sizes[file]) if file != NULL and sizes[file] else moved for file, moved in touched.items()
+        )
         took_ns += gaps * -(-items // workers)
         if took_ns > NS_MAX:
             raise UsageError(f"{at}: a job that takes more than {NS_MAX / 3.15e16:.0f} years.")
@@ -127,17 +153,23 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
     return result
 
 
-def _add_boxes(one: PhaseTotals, boxes: Boxes, items: int) -> int:
+def _add_boxes(one: PhaseTotals, boxes: Boxes, items: int, local: bool) -> int:
     """Take in random reads; gives their think time (ns) for each item."""
     opened = boxes.opens_mean
     visits = round(opened * items)
-    one.calls["openat"] += visits
-    one.calls["close"] += visits
-    one.calls["read"] += visits + (boxes.reads * items if boxes.by_position else 0)
+    calls_of: Counter[str] = Counter(openat=visits, close=visits, read=visits)
     if boxes.by_position:
-        one.calls["lseek"] += boxes.reads * items
+        calls_of["read"] += boxes.reads * items
+        calls_of["lseek"] += boxes.reads * items
     else:
-        one.calls["pread64"] += boxes.reads * items
-    one.bytes_read += boxes.reads * items * boxes.box + visits * boxes.header
+        calls_of["pread64"] += boxes.reads * items
+    moved = boxes.reads * items * boxes.box + visits * boxes.header
+    one.calls += calls_of
+    one.bytes_read += moved
+    if local:
+        one.local_calls += calls_of
+        one.local_read += moved
+    else:
+        one.scattered += boxes.reads * items
     calls = boxes.reads * (1 + boxes.by_position) + 3 * opened
     return round(calls * (GAP_NS + CALL_NS)) + sum(boxes.before)

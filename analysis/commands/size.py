@@ -1,0 +1,135 @@
+"""`iotrace size`: how much storage a workload needs, by a model."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from iotrace.errors import UsageError
+from iotrace.terminal import Column, console, paragraph, printable, show, table
+
+_MANY: Final[dict[str, Any]] = {"negative": (), "consume_multiple": False}
+_MONTHS_MAX: Final = 1200
+
+
+def size(
+    workload: str = "reference-architecture",
+    *,
+    storage: Annotated[list[str] | None, Parameter(**_MANY)] = None,
+    node: Annotated[list[str] | None, Parameter(**_MANY)] = None,
+    units: int | None = None,
+    set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
+    scale: float = 1.0,
+    datasets: float | None = None,
+    retention: int = 3,
+    archive: int = 0,
+    storages: Path | None = None,
+    list: Annotated[bool, Parameter(negative=())] = False,
+    table_1: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Say by a model how much storage a workload needs, and how long its users wait.
+
+    The jobs are those of a workload (iotrace profile), on one kind of node, on one storage. Every figure is modelled.
+
+    ```
+    iotrace size reference-architecture --storage fsx-lustre-500 --storage weka-i3en
+    iotrace size live-facility --node g5.24xlarge --storage weka-i3en --set users=40 --set lanes=20 --json
+    ```
+
+    Parameters
+    ----------
+    workload
+        A workload that iotrace profile list names, or the path of a .toml.
+    storage
+        A storage of --list; may be given again. By default fsx-lustre-500 and weka-i3en.
+    node
+        The nodes that run jobs, one for each lane; may be given again. By default reference.
+    units
+        So many units (servers, TiB) of each storage; by default as many as the workload needs.
+    set
+        Another value for a number, as in users=40, box=448 or cached_lanes=5; may be given again.
+    scale
+        Multiply counts (movies, particles, …) by this.
+    datasets
+        Data sets that come each month; by default one for each user.
+    retention
+        Months for which a data set and what was made of it stays on the storage.
+    archive
+        Months for which it is kept elsewhere after that.
+    storages
+        Storages and nodes of your own (.toml), on top of the shipped ones.
+    list
+        Print the storages and nodes with their figures and sources, and do nothing else.
+    table_1
+        Hold the model against Table 1 of the WEKA reference architecture: fitted to its rows of one and four GPUs,
+        what does it say of eight?
+    json
+        Print one JSON object: s, bytes, bytes/s, operations/s, shares of 1.
+    """
+    from iotrace.analysis.sizing.storages import load_catalogue
+
+    catalogue = load_catalogue(storages)
+    out = console()
+    if list:
+        _list(catalogue, json)
+        return
+    if table_1:
+        from iotrace.analysis.sizing.table_1 import held_out, print_held_out
+
+        found = held_out(catalogue)
+        if json:
+            print(json_module.dumps(found.to_json(), allow_nan=False))
+        else:
+            print_held_out(found, out)
+        return
+    from iotrace.analysis.sizing.answer import answer
+    from iotrace.analysis.sizing.questions import UNITS_MAX, Case, Keeping
+    from iotrace.analysis.sizing.show import print_answers
+    from iotrace.profiles.model import Workload, is_workload, load
+    from iotrace.profiles.numbers import given_numbers
+
+    if units is not None and not 1 <= units <= UNITS_MAX:
+        raise UsageError(f"--units {units}: from 1 to {UNITS_MAX}.")
+    for name, months in (("--retention", retention), ("--archive", archive)):
+        if not (1 if name == "--retention" else 0) <= months <= _MONTHS_MAX:
+            raise UsageError(f"{name} {months}: months, up to {_MONTHS_MAX}.")
+    if datasets is not None and not 0 < datasets <= 1e9:
+        raise UsageError(f"--datasets {datasets}: how many a month, above 0.")
+    if not is_workload(workload):
+        raise UsageError(f"{workload} is no workload: `iotrace profile list` names them, or give the path of a .toml.")
+    chosen, given = load(Workload, workload), given_numbers(set or [])
+    answers = []
+    for one in node or ["reference"]:
+        for name in storage or ["fsx-lustre-500", "weka-i3en"]:
+            case = Case(chosen, one, catalogue.node(one), name, catalogue.storage(name), given, scale)
+            users = case.demand(1).crowd.users
+            answers.append(answer(case, units, Keeping(datasets or users, retention, archive)))
+    if json:
+        print(json_module.dumps({"answers": [one.to_json() for one in answers]}, allow_nan=False))
+    else:
+        print_answers(answers, out)
+
+
+def _list(catalogue: Any, json: bool) -> None:
+    import msgspec
+
+    if json:
+        print(json_module.dumps(msgspec.to_builtins(catalogue)).replace("Infinity", "null"))
+        return
+    out = console()
+    for title, entries in (("Storages", catalogue.storages), ("Nodes", catalogue.nodes)):
+        rows = [[printable(name), printable(one.title)] for name, one in entries.items()]
+        show(out, table([Column("name", "left"), Column("", "left", stretch=True)], rows, out.width, title))
+        for name, one in entries.items():
+            figures = ", ".join(
+                f"{key} {getattr(one, key)}"
+                for key in one.__struct_fields__
+                if key not in ("title", "source", "inferred") and getattr(one, key) not in ("", False, float("inf"))
+            )
+            guessed = f" Guessed: {one.inferred}." if one.inferred else ""
+            paragraph(out, printable(f"{name}: {figures}. Source: {one.source}.{guessed}"), "dim", indent=2)
+        show(out, "")

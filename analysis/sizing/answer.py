@@ -1,0 +1,128 @@
+"""The whole answer for one storage and one kind of node: a run, what is needed, the knee, what matters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from iotrace.analysis.sizing.kernels import events as e
+from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.analysis.sizing.questions import (
+    Case,
+    Effect,
+    Keeping,
+    Knee,
+    Month,
+    Needed,
+    effects_of,
+    knee_of,
+    months_of,
+    needed_units,
+)
+from iotrace.analysis.sizing.simulation import PART_NAMES, Simulated
+
+SHARES = (0.5, 0.95, 0.99)
+RATES = (
+    ("read", e.READ_RATE), ("write", e.WRITE_RATE), ("operations", e.DATA_RATE), ("metadata", e.META_RATE),
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Answer:
+    """All is modelled. `asked` says that the user chose the units; `needed` is what they would be otherwise."""
+
+    case: Case
+    units: int
+    asked: bool
+    run: Simulated
+    needed: Needed
+    months: list[Month]
+    knee: Knee | None
+    effects: list[Effect]
+
+    def to_json(self) -> dict[str, Any]:
+        """Seconds, bytes, bytes/s, operations/s, shares of 1."""
+        run, demand = self.run, self.run.demand
+        return {
+            "provenance": "modelled",
+            "workload": self.case.workload.name,
+            "node": self.case.node_name,
+            "storage": self.case.storage_name,
+            "unit": self.case.storage.unit,
+            "units": self.units,
+            "units_asked": self.asked,
+            "needed_units": {name: getattr(self.needed, name) for name in self.needed.__slots__},
+            "needed_for": self.needed.binding,
+            "users": demand.crowd.users,
+            "lanes": demand.crowd.lanes,
+            "structure_s": {"mean": float(run.structure_s.mean()), "longest": float(run.structure_s.max())},
+            "gpu_idle": run.gpu_idle,
+            "rates": {
+                name: {f"p{100 * share:.0f}": run.percentile(column, share) for share in SHARES}
+                | {"peak": run.peak(column)}
+                for name, column in RATES
+            },
+            "steps": [self.step_json(number) for number in range(len(demand.steps))],
+            "dataset_bytes": {"movies": demand.raw_bytes, "made": demand.made_bytes},
+            "dataset_files": demand.files,
+            "months": [{"month": one.month, "hot_bytes": one.hot, "cold_bytes": one.cold} for one in self.months],
+            "knee": None
+            if self.knee is None
+            else {
+                "users": self.knee.users,
+                "or_more": self.knee.more,
+                "curve": [
+                    {"users": users, "job_hours": hours, "gpu_idle": idle} for users, hours, idle in self.knee.curve
+                ],
+            },
+            "sensitivity": [{"input": one.name, "change": one.change, "factor": one.factor} for one in self.effects],
+        }
+
+    def step_json(self, step: int) -> dict[str, Any]:
+        """One step, all its jobs together."""
+        run, sums = self.run, self.run.sums[step]
+        seconds = max(float(sums[e.JOB_SECONDS]), 1e-300)
+        parts = run.parts_of(step)
+        return {
+            "step": run.demand.steps[step],
+            "job_s": seconds / self.jobs_of(step),
+            "compute": float(parts[r.COMPUTE]),
+            "binding": run.binding(step),
+            "parts": dict(zip(PART_NAMES, parts.tolist(), strict=True)),
+            "read_bytes": float(sums[e.BYTES_READ]),
+            "written_bytes": float(sums[e.BYTES_WRITTEN]),
+            "operations_a_job_s": float(sums[e.DATA_OPS_DONE]) / seconds,
+            "metadata_a_job_s": float(sums[e.META_OPS_DONE]) / seconds,
+            "peak_read_a_job": float(sums[e.PEAK_READ]),
+            "peak_write_a_job": float(sums[e.PEAK_WRITE]),
+            "peak_metadata_a_job": float(sums[e.PEAK_META]),
+        }
+
+    def jobs_of(self, step: int) -> int:
+        """How many jobs of a step there are."""
+        demand = self.run.demand
+        if step < len(demand.before):
+            return demand.crowd.users
+        return int((demand.beside == step).sum())
+
+
+def answer(case: Case, units: int | None, keeping: Keeping, *, search: bool = True) -> Answer:
+    """Ask all questions.
+
+    Parameters
+    ----------
+    units: how many of the storage there are; None: as many as are needed.
+    search: also look for the knee and for what matters most.
+
+    Raises
+    ------
+    UsageError: numbers make no sense. Unsettled: the model found no rates.
+    """
+    months = months_of(case.demand(units or 1), keeping)
+    needed = needed_units(case, max(month.hot for month in months))
+    chosen = needed.units if units is None else units
+    run = case.run(chosen)
+    knee = knee_of(case, chosen) if search and not case.storage.local else None
+    return Answer(
+        case, chosen, units is not None, run, needed, months, knee, effects_of(case, chosen) if search else []
+    )  # fmt: skip

@@ -1,0 +1,168 @@
+"""What a workload asks for, phase by phase, as the kernels take it: from the same recipes as `iotrace profile plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.analysis.sizing.storages import Node, Storage
+from iotrace.profiles.layout import layout_of
+from iotrace.profiles.model import Workload
+from iotrace.profiles.numbers import Numbers
+from iotrace.profiles.steps import LIVE, MICROSCOPE, Crowd, Step, crowd_of, steps_of
+from iotrace.profiles.templates import CALL_NS
+from iotrace.profiles.totals import PhaseTotals, Totals, totals_of
+from iotrace.trace.operations import BY_NAME, Kind
+from iotrace.units import parse_bytes
+
+Floats = npt.NDArray[np.float64]
+_SYNCS: Final = ("fsync", "fdatasync")
+_BY_DESCRIPTOR: Final = ("getdents", "getdents64", "ftruncate", "fallocate", "fcntl.lock", "flock")
+"""Metadata operations that go to the storage though they name no file; stat of an open file does not."""
+_MOVES: Final = (Kind.READ, Kind.WRITE, Kind.COPY)
+
+
+@dataclass(slots=True)
+class Demand:
+    """A workload's jobs.
+
+    Attributes
+    ----------
+    steps: names of the steps of a user, then "live" and "microscope" where there are such.
+    gpu: whether a step computes for longer than it lists and links: (steps,).
+    phase: (phases, PHASE_FIELDS). first, step_of, cached, before, beside: as for kernels.events.run.
+    totals: of each step, without caches, for what it needs and makes.
+    crowd: users, lanes, sessions. arrival_s: between users. numbers: the workload's own.
+    phase_names: (step, phase) of each row.
+    raw_bytes, made_bytes, files: of one data set: its movies, what the jobs write, how many files there are in all.
+    """
+
+    steps: list[str]
+    phase: Floats
+    first: npt.NDArray[np.int64]
+    step_of: npt.NDArray[np.int64]
+    cached: npt.NDArray[np.int64]
+    before: npt.NDArray[np.bool_]
+    beside: npt.NDArray[np.int64]
+    totals: list[Totals]
+    crowd: Crowd
+    arrival_s: float
+    numbers: Numbers
+    phase_names: list[tuple[str, str]]
+    raw_bytes: int
+    made_bytes: int
+    files: int
+
+
+def demand_of(
+    workload: Workload, node: Node, storage: Storage, units: int, given: Mapping[str, float] | None = None,
+    scale: float = 1.0,
+) -> Demand:  # fmt: skip
+    """What the jobs of a workload ask for on such nodes.
+
+    Raises
+    ------
+    UsageError: a recipe is wrong, a number is not known or makes no sense.
+    """
+    chosen = {"gpus": float(max(node.gpus, 1))} | dict(given or {})
+    steps, (live, scope), numbers = steps_of(workload, chosen, scale)
+    crowd = crowd_of(workload, numbers)
+    local = crowd.cached_lanes if node.local_read else 0
+    crowd = Crowd(crowd.users, crowd.lanes, crowd.live, crowd.microscopes, local)
+    names = [step.name for step in steps]
+    extra = ([live] if crowd.live else []) + ([scope] if crowd.microscopes else [])
+    rows: list[Floats] = []
+    named: list[tuple[str, str]] = []
+    first, step_of = [0], []
+
+    def add(step: Step, number: int, profile: Any) -> Totals:
+        totals = totals_of(profile, step.numbers)
+        for one in totals.phases:
+            if one.items:
+                rows.append(_phase(one, node))
+                named.append((step.name, one.name))
+        first.append(len(rows))
+        step_of.append(number)
+        return totals
+
+    totals = [add(step, number, step.profile) for number, step in enumerate([*steps, *extra])]
+    cached = np.full((len(steps), 2), -1, np.int64)
+    for number, step in enumerate(steps):
+        if step.cached and crowd.cached_lanes:
+            for k, profile in enumerate(step.cached):
+                cached[number, k] = len(step_of)
+                add(step, number, profile)
+    raw, movies = max(_raw_of(step) for step in steps)
+    beside = [len(steps)] * crowd.live + [len(steps) + 1] * crowd.microscopes
+    phase = np.array(rows).reshape(-1, r.PHASE_FIELDS + 2)
+    _serve_again(phase, node, storage, units, crowd.lanes + crowd.live)
+    return Demand(
+        names + [step.name for step in extra], np.ascontiguousarray(phase[:, : r.PHASE_FIELDS]), np.array(first),
+        np.array(step_of), cached, np.array([[one in step.after for one in names] for step in steps], np.bool_),
+        np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, named, raw,
+        sum(one.bytes_written for one in totals[: len(steps)]),
+        movies + sum(one.made_files for one in totals[: len(steps)]),
+    )  # fmt: skip
+
+
+def _raw_of(step: Step) -> tuple[int, int]:
+    """Bytes and files that a microscope made and that a step asks for."""
+    classes = layout_of(step.profile, step.numbers).classes
+    raw = [one for one, files in zip(classes, step.profile.files.values(), strict=True) if files.place == "raw"]
+    return sum(one.count * one.size for one in raw if one.exists), sum(one.count for one in raw if one.exists)
+
+
+def _phase(one: PhaseTotals, node: Node) -> Floats:
+    """A phase's row, and two columns more: bytes that it reads again, and bytes that it reads from, each once."""
+    row = np.zeros(r.PHASE_FIELDS + 2)
+    items, workers = one.items, one.workers
+    calls = {name: count - one.local_calls[name] for name, count in one.calls.items()}
+    turns = -(-items // workers)
+    row[r.WORKERS], row[r.ITEMS] = workers, items
+    # the recipes' times have a short call each, which here the storage takes
+    row[r.THINK] = max(0.0, one.think_s / turns - sum(one.calls.values()) * CALL_NS / 1e9 / items) / node.speed
+    if node.local_read:
+        seconds = one.local_read / parse_bytes(node.local_read)
+        seconds += one.local_written / parse_bytes(node.local_write or node.local_read)
+        row[r.LOCAL] = seconds * workers / items
+    meta = sum(count for name, count in calls.items() if _is_metadata(name))
+    opens = sum(count for name, count in calls.items() if name in ("open", "openat"))
+    read, written = one.bytes_read - one.local_read, one.bytes_written - one.local_written
+    row[r.META] = meta / items
+    # whoever reads in sequence waits once for each file, for then the kernel reads ahead
+    row[r.LATENT_READS] = (one.scattered + min(opens, _count(calls, Kind.READ, Kind.COPY))) / items
+    row[r.LATENT_WRITES] = sum(calls.get(name, 0) for name in _SYNCS) / items
+    row[r.DATA_OPS] = _count(calls, *_MOVES) / items
+    row[r.READ], row[r.READ_DISK], row[r.WRITE] = read / items, read / items, written / items
+    row[-2], row[-1] = max(0, read - one.bytes_touched) / items, one.bytes_touched
+    return row
+
+
+def _is_metadata(name: str) -> bool:
+    operation = BY_NAME[name]
+    return "path" in operation.arguments or name in _BY_DESCRIPTOR or name in _SYNCS
+
+
+def _count(calls: Mapping[str, int], *kinds: Kind) -> int:
+    return sum(count for name, count in calls.items() if BY_NAME[name].kind in kinds and name != "mmap")
+
+
+def _serve_again(phase: Floats, node: Node, storage: Storage, units: int, jobs: int) -> None:
+    """What is read again and fits into a node's memory does not leave it; into the servers', not their disks.
+
+    A cache that holds a part of what is gone round serves that part of it.
+    """
+    again, touched = phase[:, -2], np.maximum(phase[:, -1], 1.0)
+    kept = np.minimum(1.0, parse_bytes(node.memory) * node.page_cache / touched)
+    phase[:, r.READ] -= again * kept
+    again = again * (1 - kept)
+    served = np.minimum(1.0, storage.cache_bytes(units) / (touched * max(jobs, 1)))
+    phase[:, r.READ_DISK] = np.maximum(0.0, phase[:, r.READ] - again * served)
+
+
+__all__ = ["LIVE", "MICROSCOPE", "Demand", "demand_of"]

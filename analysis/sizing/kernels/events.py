@@ -1,0 +1,158 @@
+"""Jobs through lanes, from event to event: at each a phase ends or a job begins, and in between rates stand still.
+
+As in Slurm a lane runs one job at a time, on a node of its own; jobs that are ready wait in one queue, first come,
+first served. Sessions of Live and microscopes run beside the lanes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from iotrace.analysis.sizing.kernels.rates import solve
+from iotrace.compiling import compiled
+
+# columns of a row of the timeline
+START, LENGTH, READ_RATE, WRITE_RATE, DATA_RATE, META_RATE, RUNNING, WAITING = range(8)
+TIMELINE_FIELDS: Final = 8
+# columns of a step's sums; the parts of iotrace.analysis.sizing.kernels.rates follow
+JOB_SECONDS, BYTES_READ, BYTES_WRITTEN, DATA_OPS_DONE, META_OPS_DONE, PEAK_READ, PEAK_WRITE, PEAK_META = range(8)
+STEP_FIELDS: Final = 8
+PARTS_FROM: Final = STEP_FIELDS
+_NEVER: Final = 1e300
+
+
+@compiled
+def run(
+    phase: Any, storage: Any, first: Any, step_of: Any, cached: Any, before: Any, users: int, arrival: float,
+    lanes: int, cached_lanes: int, beside: Any, state: Any, start: Any, end: Any, timeline: Any, sums: Any, queued: Any,
+) -> Any:  # fmt: skip
+    """Run all jobs to their end.
+
+    Parameters
+    ----------
+    phase, storage: as for rates.solve. first: (variants + 1,), where each variant's phases begin. step_of: (variants,),
+    the step whose figures it counts for.
+    cached: (steps, 2), variants of a step that fills a node's cache, and that finds it filled; -1 for none. Variant s
+    is step s without a cache.
+    before: (steps, steps), whether the second must have ended before the first begins.
+    beside: (n,), variants that run from the start, each on a node of its own.
+    state: as for rates.solve. start, end: (users * steps + n,), s, of each job.
+    timeline: (rows, TIMELINE_FIELDS). sums: (steps of step_of, STEP_FIELDS + PARTS). queued: (users * steps,), when
+    each became ready.
+
+    Returns
+    -------
+    Rows of the timeline, and at how many events the rates did not come to rest.
+    """
+    steps = len(before)
+    jobs = users * steps
+    slots = lanes + len(beside)
+    at, rest, left = np.full(slots, -1, np.int64), np.zeros(slots, np.int64), np.zeros(slots)
+    job_of, variant_of = np.full(slots, -1, np.int64), np.full(slots, -1, np.int64)
+    needs = np.zeros(jobs, np.int64)
+    queue, head, tail = np.empty(jobs, np.int64), 0, 0
+    filled = np.zeros((max(cached_lanes, 1), users), np.bool_)
+    busy = np.zeros(len(phase))
+    parts = np.zeros((len(phase), 12))
+    for user in range(users):
+        for s in range(steps):
+            for other in range(steps):
+                needs[user * steps + s] += before[s, other]
+    for k in range(len(beside)):
+        slot = lanes + k
+        at[slot], rest[slot] = first[beside[k]], first[beside[k] + 1]
+        variant_of[slot], job_of[slot], start[jobs + k] = beside[k], jobs + k, 0.0
+        left[slot] = phase[at[slot], 1]
+    now, rows, unsettled, arrived = 0.0, 0, 0, 0
+    while True:
+        while arrived < users and arrived * arrival <= now + 1e-9:
+            for s in range(steps):
+                if needs[arrived * steps + s] == 0:
+                    queue[tail] = arrived * steps + s
+                    queued[queue[tail]] = now
+                    tail += 1
+            arrived += 1
+        for lane in range(lanes):
+            if head == tail:
+                break
+            if at[lane] >= 0:
+                continue
+            job = queue[head]
+            head += 1
+            user, s = job // steps, job % steps
+            variant = s
+            if lane < cached_lanes and cached[s, 0] >= 0:
+                variant = cached[s, 1] if filled[lane, user] else cached[s, 0]
+                filled[lane, user] = True
+            at[lane], rest[lane], job_of[lane], variant_of[lane] = first[variant], first[variant + 1], job, variant
+            left[lane] = phase[at[lane], 1]
+            start[job] = now
+        busy[:] = 0.0
+        running = 0
+        for slot in range(slots):
+            if at[slot] >= 0:
+                busy[at[slot]] += 1.0
+                running += 1
+        if running == 0 and arrived == users:
+            return rows, unsettled
+        if not solve(busy, phase, storage, state, parts):
+            unsettled += 1
+        length = arrived * arrival - now if arrived < users else 1e300
+        for slot in range(slots):
+            if at[slot] >= 0:
+                length = min(length, left[slot] / state[at[slot], 0])
+        length = max(length, 0.0)
+        read = write = data = meta = 0.0
+        for k in range(len(busy)):
+            x = busy[k] * state[k, 0]
+            if x > 0.0:
+                read += x * phase[k, 8]
+                write += x * phase[k, 10]
+                data += x * phase[k, 7]
+                meta += x * phase[k, 4]
+        if length > 0.0:
+            row = timeline[rows]
+            row[0], row[1], row[2], row[3], row[4], row[5] = now, length, read, write, data, meta
+            row[6], row[7] = running, tail - head
+            rows += 1
+        for slot in range(slots):
+            k = at[slot]
+            if k < 0:
+                continue
+            x = state[k, 0]
+            left[slot] -= x * length
+            into = sums[step_of[variant_of[slot]]]
+            into[0] += length
+            into[1] += x * length * phase[k, 8]
+            into[2] += x * length * phase[k, 10]
+            into[3] += x * length * phase[k, 7]
+            into[4] += x * length * phase[k, 4]
+            into[5] = max(into[5], x * phase[k, 8])
+            into[6] = max(into[6], x * phase[k, 10])
+            into[7] = max(into[7], x * phase[k, 4])
+            share = x * length / phase[k, 0]
+            for part in range(12):
+                into[8 + part] += share * parts[k, part]
+        now += length
+        for slot in range(slots):
+            k = at[slot]
+            if k < 0 or left[slot] > 1e-9 * phase[k, 1]:
+                continue
+            if k + 1 < rest[slot]:
+                at[slot] = k + 1
+                left[slot] = phase[k + 1, 1]
+                continue
+            job = job_of[slot]
+            end[job] = now
+            at[slot] = -1
+            if job < jobs:
+                user = job // steps
+                for s in range(steps):
+                    if before[s, job % steps]:
+                        needs[user * steps + s] -= 1
+                        if needs[user * steps + s] == 0:
+                            queue[tail] = user * steps + s
+                            queued[queue[tail]] = now
+                            tail += 1

@@ -1,0 +1,129 @@
+"""How fast jobs go beside each other on one storage: mean values of a closed queueing network.
+
+A job's phase is a loop that `workers` threads go round: an item takes time to compute, and asks the storage for
+metadata operations, for reads and writes and their bytes. Metadata and data operations are stations that serve so many
+a second; bytes flow in streams, each held to what one stream, its node, and its part of the whole storage can do. How
+many others a newcomer finds at a station is what Schweitzer's approximation of mean value analysis says: the mean
+number that is there, less its own share in it (Schweitzer 1979; Bard 1979). With one customer there is no wait, with
+many a station is never asked for more than it can do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from iotrace.compiling import compiled
+
+# columns of a storage's row
+(
+    STREAM_READ, STREAM_WRITE, CLIENT_READ, CLIENT_WRITE, NETWORK_READ, DISK_READ, TOTAL_WRITE, READ_LATENCY,
+    WRITE_LATENCY, META_LATENCY, OPERATIONS, METADATA,
+) = range(12)  # fmt: skip
+STORAGE_FIELDS: Final = 12
+"""bytes/s; s; operations/s. What is unlimited is infinite."""
+
+# columns of a phase's row, of one item but for the first two
+(
+    WORKERS, ITEMS, THINK, LOCAL, META, LATENT_READS, LATENT_WRITES, DATA_OPS, READ, READ_DISK, WRITE,
+) = range(11)  # fmt: skip
+PHASE_FIELDS: Final = 11
+"""THINK, LOCAL: s; META … DATA_OPS: operations; READ: bytes that leave the storage, READ_DISK: of these from its
+disks; WRITE: bytes."""
+
+# where the time of an item goes
+(
+    COMPUTE, LOCAL_DISK, META_WAY, META_QUEUE, DATA_WAY, DATA_QUEUE, READ_BY_STREAM, READ_BY_CLIENT, READ_BY_STORAGE,
+    WRITE_BY_STREAM, WRITE_BY_CLIENT, WRITE_BY_STORAGE,
+) = range(12)  # fmt: skip
+PARTS: Final = 12
+
+# columns of the state that one solution hands to the next: items/s of a job, and residence times of an item (s)
+_RATE, _META, _OPS, _READ, _WRITE = range(5)
+STATE_FIELDS: Final = 5
+_TURNS: Final = 2000
+_CLOSE: Final = 1e-7
+
+
+@compiled
+def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
+    """Items a second of each phase's jobs while so many are at it.
+
+    Parameters
+    ----------
+    jobs: how many jobs are at each phase, (phases,). phase: (phases, PHASE_FIELDS). storage: (STORAGE_FIELDS,).
+    state: (phases, STATE_FIELDS); items/s of one job in column 0. What it holds is where the search begins.
+    parts: time of an item by where it goes, (phases, PARTS), s; rows without jobs stay.
+
+    Returns
+    -------
+    Whether the search came to rest.
+    """
+    for _ in range(2000):
+        meta = ops = read = write = 0.0
+        for k in range(len(jobs)):
+            if jobs[k] > 0:
+                x = jobs[k] * state[k, 0]
+                meta += x * state[k, 1]
+                ops += x * state[k, 2]
+                read += x * state[k, 3]
+                write += x * state[k, 4]
+        furthest = 0.0
+        for k in range(len(jobs)):
+            if jobs[k] <= 0:
+                continue
+            workers = phase[k, 0]
+            mine = state[k, 0] / workers  # of one worker
+            m, o, r, w = state[k, 1], state[k, 2], state[k, 3], state[k, 4]
+            m_way = phase[k, 4] * storage[9]
+            m_queue = phase[k, 4] * (1.0 + max(meta - mine * m, 0.0)) / storage[11]
+            o_way = phase[k, 5] * storage[7] + phase[k, 6] * storage[8]
+            o_queue = phase[k, 7] * (1.0 + max(ops - mine * o, 0.0)) / storage[10]
+            others = (workers - 1.0) * mine
+            r_stream, r_client = phase[k, 8] / storage[0], phase[k, 8] * (1.0 + others * r) / storage[2]
+            found = 1.0 + max(read - mine * r, 0.0)
+            r_storage = max(phase[k, 8] * found / storage[4], phase[k, 9] * found / storage[5])
+            w_stream, w_client = phase[k, 10] / storage[1], phase[k, 10] * (1.0 + others * w) / storage[3]
+            w_storage = phase[k, 10] * (1.0 + max(write - mine * w, 0.0)) / storage[6]
+            reads, writes = max(r_stream, r_client, r_storage), max(w_stream, w_client, w_storage)
+            # the queue of metadata is of what waits there, the way to it is nobody's queue
+            state[k, 1] += 0.5 * (m_queue - m)
+            state[k, 2] += 0.5 * (o_queue - o)
+            state[k, 3] += 0.5 * (reads - r)
+            state[k, 4] += 0.5 * (writes - w)
+            took = phase[k, 2] + phase[k, 3] + m_way + o_way
+            took += state[k, 1] + state[k, 2] + state[k, 3] + state[k, 4]
+            x = workers / max(took, 1e-9)
+            furthest = max(furthest, abs(x - state[k, 0]) / x)
+            # what takes next to none of the time need not be known as well as the rest
+            least = 1e-6 * took + 1e-15
+            furthest = max(furthest, abs(reads - r) / max(reads, least), abs(writes - w) / max(writes, least))
+            furthest = max(furthest, abs(m_queue - m) / max(m_queue, least), abs(o_queue - o) / max(o_queue, least))
+            state[k, 0] = x
+            parts[k, 0], parts[k, 1], parts[k, 2], parts[k, 3] = phase[k, 2], phase[k, 3], m_way, state[k, 1]
+            parts[k, 4], parts[k, 5] = o_way, state[k, 2]
+            parts[k, 6:12] = 0.0
+            # of what is equal the nearer to the program binds
+            if reads <= r_stream:
+                parts[k, 6] = state[k, 3]
+            elif reads <= r_client:
+                parts[k, 7] = state[k, 3]
+            else:
+                parts[k, 8] = state[k, 3]
+            if writes <= w_stream:
+                parts[k, 9] = state[k, 4]
+            elif writes <= w_client:
+                parts[k, 10] = state[k, 4]
+            else:
+                parts[k, 11] = state[k, 4]
+        if furthest < 1e-7:
+            return True
+    return False
+
+
+def fresh_state(phase: Any) -> Any:
+    """Where a first search begins: nobody waits. (phases, STATE_FIELDS)."""
+    state = np.zeros((len(phase), STATE_FIELDS))
+    state[:, _RATE] = 1e-9
+    return state

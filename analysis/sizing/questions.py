@@ -1,0 +1,270 @@
+"""Questions to the model: how much storage is needed, up to how many users it does, and what matters most.
+
+All of them run the simulation; none takes longer than some hundred runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+
+from iotrace.analysis.sizing.demand import Demand, demand_of
+from iotrace.analysis.sizing.kernels import events as e
+from iotrace.analysis.sizing.simulation import Simulated, simulate, with_crowd
+from iotrace.analysis.sizing.storages import UNITS_MAX, Node, Storage
+from iotrace.errors import UsageError
+from iotrace.profiles.model import Workload
+from iotrace.units import parse_bytes
+
+SLOWER: Final = 0.10
+"""A storage is large enough while jobs take at most so much longer than on one that only its latencies and the limits
+of a stream and of a node hold back."""
+USERS_MAX: Final = 4096
+MONTHS: Final = 12
+
+
+@dataclass(slots=True)
+class Case:
+    """A workload on nodes and a storage, before the question how many units it takes."""
+
+    workload: Workload
+    node_name: str
+    node: Node
+    storage_name: str
+    storage: Storage
+    given: Mapping[str, float]
+    scale: float = 1.0
+
+    def demand(self, units: int) -> Demand:
+        """What is asked of so many units (their caches serve a part)."""
+        return demand_of(self.workload, self.node, self.storage, units, self.given, self.scale)
+
+    def run(self, units: int, demand: Demand | None = None) -> Simulated:
+        """A run on so many units."""
+        return simulate(demand or self.demand(units), self.storage, self.node, units)
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """Bytes at the end of a month, counted from 1: on the storage, and on what keeps the rest."""
+
+    month: int
+    hot: int
+    cold: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What stays how long.
+
+    Attributes
+    ----------
+    datasets: that come each month. retention: months on the storage; archive: months after that on something cheaper.
+    """
+
+    datasets: float
+    retention: int = 3
+    archive: int = 0
+
+
+def months_of(demand: Demand, keeping: Keeping) -> list[Month]:
+    """Capacity by month, when nothing is there at first; a data set is its movies and all that its jobs write."""
+    each = keeping.datasets * (demand.raw_bytes + demand.made_bytes)
+    return [
+        Month(
+            month, math.ceil(each * min(month, keeping.retention)),
+            math.ceil(each * max(0, min(month, keeping.retention + keeping.archive) - keeping.retention)),
+        )
+        for month in range(1, MONTHS + 1)
+    ]  # fmt: skip
+
+
+@dataclass(slots=True)
+class Needed:
+    """Units of a storage by what asks for them, spare ones included; each is the fewest that can be bought.
+
+    Attributes
+    ----------
+    capacity, throughput, operations, metadata: units. slowdown: that jobs are at most SLOWER longer.
+    """
+
+    capacity: int
+    throughput: int
+    operations: int
+    metadata: int
+    slowdown: int
+
+    @property
+    def units(self) -> int:
+        """The most of them."""
+        return max(self.capacity, self.throughput, self.operations, self.metadata, self.slowdown)
+
+    @property
+    def binding(self) -> str:
+        """What asks for the most."""
+        return max(self.__slots__, key=lambda name: int(getattr(self, name)))
+
+
+def needed_units(case: Case, hot_bytes: int, share: float = 0.95) -> Needed:
+    """How many units a workload needs.
+
+    Rates are those that it would ask of a storage without limits of its own, in all but a part of the time (`share`).
+
+    Raises
+    ------
+    UsageError: more than any storage has.
+    """
+    storage = case.storage
+    if storage.local:
+        each = hot_bytes / max(1, case.demand(1).crowd.lanes)
+        return Needed(_bought(storage, each / storage.capacity_bytes(1)), 1, 1, 1, 1)
+    free = case.run(UNITS_MAX)
+    read, write = free.percentile(e.READ_RATE, share), free.percentile(e.WRITE_RATE, share)
+    # what the cache of the servers serves does not come from their disks
+    throughput = max(
+        read / parse_bytes(storage.network_read or storage.disk_read), _from_disks(free, share) / _rate(storage),
+        write / parse_bytes(storage.write),
+    )  # fmt: skip
+    operations = free.percentile(e.DATA_RATE, share) / storage.operations
+    metadata = free.percentile(e.META_RATE, share) / storage.metadata
+    capacity = hot_bytes / storage.capacity_bytes(1)
+    return Needed(
+        *(_bought(storage, one) for one in (capacity, throughput, operations, metadata)),
+        _enough_for_time(case, float(free.structure_s.mean())),
+    )  # fmt: skip
+
+
+def _rate(storage: Storage) -> int:
+    return parse_bytes(storage.disk_read)
+
+
+def _from_disks(free: Simulated, share: float) -> float:
+    demand = free.demand
+    read, disk = demand.phase[:, 8].sum(), demand.phase[:, 9].sum()
+    return free.percentile(e.READ_RATE, share) * (disk / read if read else 1.0)
+
+
+def _bought(storage: Storage, units: float) -> int:
+    bought = storage.bought(math.ceil(units - 1e-9) + storage.spare)
+    if bought > UNITS_MAX:
+        raise UsageError(f"{storage.title}: {bought} of a {storage.unit} are more than any storage has.")
+    return bought
+
+
+def _enough_for_time(case: Case, ideal_s: float) -> int:
+    """The fewest units with which users wait at most SLOWER longer, spare ones apart."""
+
+    def fits(units: int) -> bool:
+        return float(case.run(units).structure_s.mean()) <= ideal_s * (1 + SLOWER)
+
+    low, high = 0, 1
+    while not fits(high):
+        low, high = high, 2 * high
+        if high > UNITS_MAX:
+            raise UsageError(f"{case.storage.title}: no number of units serves this workload without a queue.")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return _bought(case.storage, high)
+
+
+@dataclass(frozen=True, slots=True)
+class Knee:
+    """Up to how many users a storage does; `more`: the search ended there. curve: (users, mean hours, GPU idle)."""
+
+    users: int
+    more: bool
+    curve: list[tuple[int, float, float]]
+
+
+def knee_of(case: Case, units: int) -> Knee:
+    """The most users whose jobs take at most SLOWER longer than one user's on the same storage.
+
+    Lanes grow with the users, as many for each as there are now; sessions of Live stay.
+    """
+    demand = case.demand(units)
+    a_user = demand.crowd.lanes / demand.crowd.users
+    curve: dict[int, tuple[float, float]] = {}
+
+    def hours(users: int) -> float:
+        if users not in curve:
+            lanes = max(1, math.ceil(users * a_user))
+            cached = round(lanes * demand.crowd.cached_lanes / demand.crowd.lanes)
+            run = case.run(units, with_crowd(demand, users=users, lanes=lanes, cached_lanes=cached))
+            # a queue for lanes is no fault of the storage
+            busy = run.sums[: len(demand.before), e.JOB_SECONDS].sum() / users
+            curve[users] = float(busy) / 3600, run.gpu_idle
+        return curve[users][0]
+
+    alone = hours(1)
+    low, high = 1, 2
+    while high <= USERS_MAX and hours(high) <= alone * (1 + SLOWER):
+        low, high = high, 2 * high
+    more = high > USERS_MAX
+    while not more and high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if hours(middle) <= alone * (1 + SLOWER) else (low, middle)
+    return Knee(low, more, [(users, *curve[users]) for users in sorted(curve)])
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What another value of an input does to the mean time to structure, as a factor."""
+
+    name: str
+    change: str
+    factor: float
+
+
+_NUMBERS: Final = (
+    ("users", 2.0), ("lanes", 2.0), ("movies", 2.0), ("box", 1.5), ("particles", 2.0), ("gpus", 2.0), ("live", 2.0),
+    ("cached_lanes", 2.0),
+)  # fmt: skip
+
+
+def effects_of(case: Case, units: int) -> list[Effect]:
+    """How much each input matters, the strongest first: each is changed by itself."""
+    before = float(case.run(units).structure_s.mean())
+    found: list[Effect] = []
+
+    def note(name: str, change: str, other: Case, other_units: int = units) -> None:
+        after = float(other.run(other_units).structure_s.mean())
+        found.append(Effect(name, change, after / before))
+
+    demand = case.demand(units)
+    crowd = demand.crowd
+    now = {
+        "users": crowd.users, "lanes": crowd.lanes, "live": crowd.live, "cached_lanes": crowd.cached_lanes,
+        "gpus": max(1, case.node.gpus),
+    }  # fmt: skip
+    known = {**demand.numbers.values, **now, **case.given}
+    for name, times in _NUMBERS:
+        value = known.get(name)
+        if value is None or value == 0:
+            continue
+        other = min(float(math.ceil(value * times)), float(crowd.lanes) if name == "cached_lanes" else math.inf)
+        if other != value:
+            note(name, f"× {other / value:g}", replace(case, given={**case.given, name: other}))
+    storage = case.storage
+    if not storage.local:
+        note(f"{storage.unit}s", "÷ 2", case, max(1, units // 2))
+    slow = msgspec.structs.replace(
+        storage, read_latency_us=2 * storage.read_latency_us, write_latency_us=2 * storage.write_latency_us,
+        metadata_latency_us=2 * storage.metadata_latency_us,
+    )  # fmt: skip
+    note("latency", "× 2", replace(case, storage=slow))
+    note("metadata rate", "÷ 2", replace(case, storage=msgspec.structs.replace(storage, metadata=storage.metadata / 2)))
+    for name in ("stream", "client"):
+        if getattr(storage, f"{name}_read"):
+            halved = {
+                f"{name}_{way}": f"{parse_bytes(getattr(storage, f'{name}_{way}')) / 2:.0f}"
+                for way in ("read", "write")
+            }
+            what = "throughput of one stream" if name == "stream" else "throughput of a node"
+            note(what, "÷ 2", replace(case, storage=msgspec.structs.replace(storage, **halved)))
+    note("GPU speed", "× 2", replace(case, node=msgspec.structs.replace(case.node, speed=2 * case.node.speed)))
+    return sorted(found, key=lambda one: -abs(math.log(one.factor)))

@@ -1,0 +1,132 @@
+"""Answers of the model for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from iotrace.analysis.sizing.answer import RATES, Answer
+from iotrace.analysis.sizing.kernels import events as e
+from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.analysis.sizing.questions import MONTHS, SLOWER
+from iotrace.terminal import Cell, Column, paragraph, show, table
+from iotrace.units import bytes_text, count_text, duration_text, rate_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_NOTE: Final = (
+    "All figures are modelled: jobs are loops of computing and I/O from the recipes (iotrace profile), the storage's "
+    "figures are those of its entry (iotrace size --list). docs/model.md says what the model leaves out."
+)
+
+
+def print_answers(answers: Sequence[Answer], out: Console) -> None:
+    """The choices beside each other, then each by itself."""
+    first = answers[0].run.demand
+    crowd = first.crowd
+    show(
+        out,
+        f"{answers[0].case.workload.title}: {crowd.users} users, {crowd.lanes} lanes, {crowd.live} sessions of Live; "
+        f"{bytes_text(first.raw_bytes)} of movies and {bytes_text(first.made_bytes)} made of them a data set",
+    )
+    show(out, "")
+    show(out, _choices(answers, out.width))
+    for one in answers:
+        _print_one(one, out)
+    show(out, "")
+    paragraph(out, _NOTE, "dim")
+
+
+def _choices(answers: Sequence[Answer], width: int) -> Text:
+    columns = [
+        Column("node", "left", stretch=True), Column("storage", "left"), Column("units"), Column("to structure"),
+        Column("GPU idle"), Column("read p95"), Column("peak"),
+    ]  # fmt: skip
+    rows: list[list[str | Cell]] = [
+        [
+            one.case.node_name, one.case.storage_name, str(one.units),
+            duration_of(float(one.run.structure_s.mean())), f"{one.run.gpu_idle:.0%}",
+            rate_text(one.run.percentile(e.READ_RATE, 0.95)), rate_text(one.run.peak(e.READ_RATE)),
+        ]
+        for one in answers
+    ]  # fmt: skip
+    units = dict.fromkeys(f"{one.case.storage_name} in units of a {one.case.storage.unit}" for one in answers)
+    return table(columns, rows, width, f"Nodes and storages, modelled ({'; '.join(units)})")
+
+
+def _print_one(one: Answer, out: Console) -> None:
+    storage, needed = one.case.storage, one.needed
+    show(out, "")
+    show(out, _steps(one, out.width))
+    rates = "; ".join(
+        f"{name} {_rate(name, one.run.percentile(column, 0.5))} / {_rate(name, one.run.percentile(column, 0.95))} / "
+        f"{_rate(name, one.run.percentile(column, 0.99))} / {_rate(name, one.run.peak(column))}"
+        for name, column in RATES
+    )
+    paragraph(out, f"Rates of the whole mix, p50 / p95 / p99 / peak of the time: {rates}.", indent=2)
+    if storage.local:
+        paragraph(out, f"Capacity: {needed.units} in each node for {MONTHS} months.", indent=2)
+    else:
+        paragraph(
+            out,
+            f"Needed: {needed.units} × {storage.unit}, for {needed.binding}: capacity {needed.capacity}, throughput "
+            f"{needed.throughput}, operations {needed.operations}, metadata {needed.metadata}, jobs at most "
+            f"{SLOWER:.0%} slower {needed.slowdown}"
+            + (f"; {storage.spare} of each may fail." if storage.spare else "."),
+            indent=2,
+        )
+    last = one.months[-1]
+    quarters = ", ".join(f"month {month.month} {bytes_text(month.hot)}" for month in one.months[:3])
+    cold = f", and {bytes_text(last.cold)} archived" if last.cold else ""
+    paragraph(out, f"Capacity: {quarters}, month {last.month} {bytes_text(last.hot)}{cold}.", indent=2)
+    if one.knee is not None:
+        knee = one.knee
+        count = f"{knee.users} users or more" if knee.more else f"{knee.users} users"
+        paragraph(
+            out,
+            f"Knee: up to {count} jobs take at most {SLOWER:.0%} longer than one user's (lanes grow with the users, "
+            "and all begin at once).",
+            indent=2,
+        )
+    if one.effects:
+        strongest = "; ".join(f"{x.name} {x.change}: × {x.factor:.2f}" for x in one.effects[:6])
+        paragraph(out, f"What matters most for the time to structure: {strongest}.", indent=2)
+    if storage.inferred:
+        paragraph(out, f"Guessed of {one.case.storage_name}: {storage.inferred}.", "dim", indent=2)
+
+
+def _steps(one: Answer, width: int) -> Text:
+    columns = [
+        Column("step", "left"), Column("a job"), Column("compute"), Column("read"), Column("written"),
+        Column("peak read"), Column("metadata/s"), Column("bound by", "left", stretch=True),
+    ]  # fmt: skip
+    rows: list[list[str | Cell]] = []
+    for number, name in enumerate(one.run.demand.steps):
+        sums, jobs = one.run.sums[number], one.jobs_of(number)
+        seconds = max(float(sums[e.JOB_SECONDS]), 1e-300)
+        binding = one.run.binding(number)
+        rows.append(
+            [
+                name, duration_of(seconds / jobs), f"{one.run.parts_of(number)[r.COMPUTE]:.0%}",
+                bytes_text(float(sums[e.BYTES_READ]) / jobs), bytes_text(float(sums[e.BYTES_WRITTEN]) / jobs),
+                rate_text(float(sums[e.PEAK_READ])), _per_second(float(sums[e.META_OPS_DONE]) / seconds),
+                Cell(binding, "dim" if binding == "compute" else "yellow"),
+            ]
+        )  # fmt: skip
+    units = f"{one.units} × {one.case.storage.unit}"
+    return table(columns, rows, width, f"Steps on {one.case.storage_name} ({units}), {one.case.node_name}: one job")
+
+
+def duration_of(seconds: float) -> str:
+    """Hours where it takes hours."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else duration_text(seconds * 1e9)
+
+
+def _per_second(rate: float) -> str:
+    return f"{count_text(rate)}/s" if rate >= 10 else f"{rate:.1f}/s"
+
+
+def _rate(name: str, value: float) -> str:
+    return rate_text(value) if name in ("read", "write") else _per_second(value)

@@ -1,0 +1,119 @@
+"""A run of the model: a demand on a storage in, times and rates out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from iotrace.analysis.sizing.demand import Demand, Floats
+from iotrace.analysis.sizing.kernels import events as e
+from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.analysis.sizing.storages import Node, Storage
+from iotrace.errors import IotraceError
+from iotrace.units import parse_bytes
+
+PART_NAMES: Final = (
+    "compute", "own disk", "metadata latency", "metadata rate", "latency", "operation rate",
+    "reading, one stream", "reading, the node", "reading, the storage",
+    "writing, one stream", "writing, the node", "writing, the storage",
+)  # fmt: skip
+
+
+class Unsettled(IotraceError):
+    """The rates of a moment did not come to rest, so that what follows would be made up."""
+
+
+@dataclass(slots=True)
+class Simulated:
+    """What a run gave.
+
+    Attributes
+    ----------
+    structure_s: of each user, from arrival to the end of the last step, (users,). start_s, end_s: of each job.
+    waited_s: in the queue, of each job of a user, (users, steps).
+    timeline: (rows, TIMELINE_FIELDS). sums: (steps, STEP_FIELDS + PARTS).
+    """
+
+    demand: Demand
+    structure_s: Floats
+    start_s: Floats
+    end_s: Floats
+    waited_s: Floats
+    timeline: Floats
+    sums: Floats
+
+    @property
+    def length_s(self) -> float:
+        """From the first arrival to the end of the last job of a user."""
+        jobs = self.demand.crowd.users * len(self.demand.before)
+        return float(self.end_s[:jobs].max())
+
+    def percentile(self, column: int, share: float) -> float:
+        """The rate that the storage sees at most for this share of the time until `length_s`."""
+        rows = self.timeline[self.timeline[:, e.START] < self.length_s]
+        order = np.argsort(rows[:, column])
+        time = np.cumsum(rows[order, e.LENGTH])
+        return float(rows[order[np.searchsorted(time, share * time[-1] * (1 - 1e-12))], column]) if len(rows) else 0.0
+
+    def peak(self, column: int) -> float:
+        """The highest rate."""
+        return float(self.timeline[:, column].max(initial=0.0))
+
+    def parts_of(self, step: int) -> npt.NDArray[np.float64]:
+        """Shares of a step's time by where it goes, (PARTS,), of 1 in all."""
+        parts = self.sums[step, e.PARTS_FROM :]
+        return np.asarray(parts / max(parts.sum(), 1e-300))
+
+    def binding(self, step: int) -> str:
+        """What decides how long a step takes: the largest of its parts."""
+        return PART_NAMES[int(np.argmax(self.parts_of(step)))]
+
+    @property
+    def gpu_idle(self) -> float:
+        """Share of the jobs' time in which they do not compute; steps beside the lanes are left out."""
+        parts = self.sums[: len(self.demand.before), e.PARTS_FROM :]
+        return float(1 - parts[:, r.COMPUTE].sum() / max(parts.sum(), 1e-300))
+
+
+def simulate(demand: Demand, storage: Storage, node: Node, units: float) -> Simulated:
+    """Run the jobs of a workload.
+
+    Raises
+    ------
+    Unsettled: the rates at some event did not come to rest.
+    """
+    row = storage.row(units * (demand.crowd.lanes + len(demand.beside)) if storage.local else units)
+    network = parse_bytes(node.network)
+    for column in (r.CLIENT_READ, r.CLIENT_WRITE):
+        row[column] = min(row[column], np.inf if storage.local else network)
+    return run_rows(demand, row)
+
+
+def run_rows(demand: Demand, row: Floats) -> Simulated:
+    """As `simulate`, with a storage's row in the place of the storage."""
+    users, steps = demand.crowd.users, len(demand.before)
+    jobs = users * steps + len(demand.beside)
+    start, end = np.zeros(jobs), np.zeros(jobs)
+    queued = np.zeros(users * steps)
+    longest = int(np.diff(demand.first).max(initial=1))
+    timeline = np.zeros((jobs * (longest + 2) + users + 8, e.TIMELINE_FIELDS))
+    sums = np.zeros((len(demand.steps), e.STEP_FIELDS + r.PARTS))
+    rows, unsettled = e.run(
+        demand.phase, row, demand.first, demand.step_of, demand.cached, demand.before, users, demand.arrival_s,
+        demand.crowd.lanes, demand.crowd.cached_lanes, demand.beside, r.fresh_state(demand.phase), start, end,
+        timeline, sums, queued,
+    )  # fmt: skip
+    if unsettled:
+        raise Unsettled(f"the model found no rates at {unsettled} of {rows} moments: please report the numbers.")
+    ends = end[: users * steps].reshape(users, steps)
+    arrived = np.arange(users) * demand.arrival_s
+    waited = (start[: users * steps] - queued).reshape(users, steps)
+    return Simulated(demand, ends.max(axis=1) - arrived, start, end, waited, timeline[:rows].copy(), sums)
+
+
+def with_crowd(demand: Demand, **changes: int) -> Demand:
+    """The same jobs for other users, lanes or sessions."""
+    return replace(demand, crowd=replace(demand.crowd, **changes))

@@ -1,0 +1,210 @@
+"""Storages and nodes of the model: TOML in, checked; out comes what the kernels take.
+
+A storage is so many units (TiB, servers) with so much of each thing a unit; a user's file stands on top of the shipped
+one. Figures have a source, or `inferred` says that they are guesses.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.errors import UsageError
+from iotrace.units import parse_bytes
+
+SHIPPED: Final = "storages.toml"
+_MOST_BYTES: Final = 1_000_000
+UNITS_MAX: Final = 100_000
+
+
+class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A storage.
+
+    Attributes
+    ----------
+    title, unit: for people ("server", "TiB"); source: where the figures come from; inferred: what it does not say.
+    least, step: units that can be bought: `least`, then `step` more at a time. spare: units that may fail at a time.
+    disk_read, network_read, write: of each unit, such as "500 MB"; a second. operations, metadata: a unit and second.
+    client_read, client_write: of each node; stream_read, stream_write: of each open file that is read or written.
+    read_latency_us, write_latency_us, metadata_latency_us: of one operation on an idle storage.
+    cache: of each unit, on servers; capacity: net, of each unit.
+    local: each node has one of its own, which nobody shares.
+    """
+
+    title: str
+    unit: str
+    source: str
+    disk_read: str
+    write: str
+    read_latency_us: float
+    write_latency_us: float
+    metadata_latency_us: float
+    metadata: float
+    capacity: str
+    network_read: str = ""
+    operations: float = math.inf
+    client_read: str = ""
+    client_write: str = ""
+    stream_read: str = ""
+    stream_write: str = ""
+    cache: str = "0 B"
+    least: int = 1
+    step: int = 1
+    spare: int = 0
+    local: bool = False
+    inferred: str = ""
+
+    def row(self, units: float) -> npt.NDArray[np.float64]:
+        """What so many units can do, as iotrace.analysis.sizing.kernels.rates wants it."""
+        row = np.full(r.STORAGE_FIELDS, np.inf)
+        for column, text, times in (
+            (r.STREAM_READ, self.stream_read, 1.0), (r.STREAM_WRITE, self.stream_write, 1.0),
+            (r.CLIENT_READ, self.client_read, 1.0), (r.CLIENT_WRITE, self.client_write, 1.0),
+            (r.NETWORK_READ, self.network_read, units), (r.DISK_READ, self.disk_read, units),
+            (r.TOTAL_WRITE, self.write, units),
+        ):  # fmt: skip
+            if text:
+                row[column] = parse_bytes(text) * times
+        row[r.READ_LATENCY], row[r.WRITE_LATENCY] = self.read_latency_us / 1e6, self.write_latency_us / 1e6
+        row[r.META_LATENCY] = self.metadata_latency_us / 1e6
+        row[r.OPERATIONS], row[r.METADATA] = self.operations * units, self.metadata * units
+        return row
+
+    def capacity_bytes(self, units: int) -> int:
+        """Net bytes of so many units."""
+        return parse_bytes(self.capacity) * units
+
+    def cache_bytes(self, units: int) -> int:
+        """Bytes of the servers' caches."""
+        return parse_bytes(self.cache) * units
+
+    def bought(self, units: float) -> int:
+        """The fewest units on sale that are at least so many."""
+        return self.least + max(0, math.ceil((units - self.least) / self.step - 1e-9)) * self.step
+
+
+class Node(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A node that runs jobs.
+
+    Attributes
+    ----------
+    gpus: of which a job uses as many as it can; speed: of a GPU, 1 for that of the profiles' think times.
+    network: bytes a second; memory: of which `page_cache` is left for files that are read again.
+    local_read, local_write: of its own disk, "" for none.
+    """
+
+    title: str
+    source: str
+    gpus: int
+    network: str
+    memory: str
+    speed: float = 1.0
+    page_cache: float = 0.5
+    local_read: str = ""
+    local_write: str = ""
+    inferred: str = ""
+
+
+class Catalogue(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """All storages and nodes by name."""
+
+    storages: dict[str, Storage] = {}
+    nodes: dict[str, Node] = {}
+
+    def storage(self, name: str) -> Storage:
+        """A storage.
+
+        Raises
+        ------
+        UsageError: there is none of that name.
+        """
+        if name not in self.storages:
+            raise UsageError(f"--storage {name}: choose {', '.join(sorted(self.storages))}, or give --storages FILE.")
+        return self.storages[name]
+
+    def node(self, name: str) -> Node:
+        """A node.
+
+        Raises
+        ------
+        UsageError: there is none of that name.
+        """
+        if name not in self.nodes:
+            raise UsageError(f"--node {name}: choose {', '.join(sorted(self.nodes))}, or give --storages FILE.")
+        return self.nodes[name]
+
+
+def load_catalogue(own: Path | None = None) -> Catalogue:
+    """The shipped storages and nodes, with those of a user's file on top.
+
+    Raises
+    ------
+    UsageError: a file cannot be read, or is wrong; says where.
+    """
+    shipped = _shipped()
+    if own is None:
+        return shipped
+    more = _checked(_text_of(own), str(own))
+    return Catalogue(shipped.storages | more.storages, shipped.nodes | more.nodes)
+
+
+@cache
+def _shipped() -> Catalogue:
+    return _checked((resources.files("iotrace.data") / "storages" / SHIPPED).read_text(encoding="utf-8"), SHIPPED)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        if not file.is_file() or file.stat().st_size > _MOST_BYTES:
+            raise UsageError(f"--storages {file}: no TOML file of less than 1 MB.")
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is no text.") from None
+
+
+def _checked(text: str, file: str) -> Catalogue:
+    try:
+        found = msgspec.toml.decode(text, type=Catalogue)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{file}: {str(error).splitlines()[0]}.") from None
+    for name, one in {**found.storages, **found.nodes}.items():
+        for key in one.__struct_fields__:
+            _check(f"{file}: {name}.{key}", key, getattr(one, key))
+    return found
+
+
+_AMOUNTS: Final = (
+    "disk_read", "network_read", "write", "client_read", "client_write", "stream_read", "stream_write", "capacity",
+    "cache", "network", "memory", "local_read", "local_write",
+)  # fmt: skip
+_ABOVE_ZERO: Final = ("metadata", "operations", "speed", "least", "step")
+
+
+def _check(where: str, key: str, value: Any) -> None:
+    if key in _AMOUNTS and value:
+        try:
+            amount = parse_bytes(value)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+        if amount <= 0 and key != "cache":
+            raise UsageError(f"{where} = {value!r}: an amount above 0.")
+    if key in ("disk_read", "write", "capacity", "network", "memory") and not value:
+        raise UsageError(f"{where}: an amount with its unit, such as '500 MB'.")
+    if key in _ABOVE_ZERO and not value > 0:
+        raise UsageError(f"{where} = {value}: a number above 0.")
+    if key in ("read_latency_us", "write_latency_us", "metadata_latency_us", "spare", "gpus") and not 0 <= value < 1e9:
+        raise UsageError(f"{where} = {value}: a number from 0 on.")
+    if key == "page_cache" and not 0 <= value <= 1:
+        raise UsageError(f"{where} = {value}: a share from 0 to 1.")
+    if key in ("title", "source", "unit") and not value.strip():
+        raise UsageError(f"{where}: may not be empty.")
