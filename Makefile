@@ -54,6 +54,10 @@ recordings: setup ## record every step of RELION anew (root, relion from apt; 3 
 steps: setup ## write docs/steps anew: a page and a picture for each step
 	$(BIN)/python -m iotrace.analysis.steps.pages docs/steps
 
+.PHONY: bench-size
+bench-size: setup ## how long the sizing model takes
+	$(BIN)/python tests/bench/bench_size.py
+
 .PHONY: bench-record
 bench-record: setup ## what recording costs, beside strace, bpftrace and perf
 	$(BIN)/python tests/bench/bench_record.py

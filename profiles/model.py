@@ -8,6 +8,7 @@ source.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -196,8 +197,9 @@ def load(kind: type[Recipe], name: str | Path) -> Recipe:
     ------
     UsageError: there is none, or it is wrong; names file, key and reason.
     """
-    if str(name) in names_of(kind):
-        return read(kind, (_shipped(kind) / f"{name}.toml").read_text(), f"{name}.toml")
+    if str(name) in _names(kind):
+        shipped: Recipe = _read_shipped(kind, str(name))
+        return shipped
     path = Path(name)
     if path.suffix != ".toml":
         known = ", ".join(names_of(kind))
@@ -208,6 +210,16 @@ def load(kind: type[Recipe], name: str | Path) -> Recipe:
         raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is no text.") from None
+
+
+@cache
+def _read_shipped(kind: type[Recipe], name: str) -> Recipe:
+    return read(kind, (_shipped(kind) / f"{name}.toml").read_text(), f"{name}.toml")
+
+
+@cache
+def _names(kind: type[Recipe]) -> frozenset[str]:
+    return frozenset(names_of(kind))
 
 
 def is_workload(name: str | Path) -> bool:
@@ -221,14 +233,15 @@ def is_workload(name: str | Path) -> bool:
         return False
 
 
+@cache
 def common_numbers() -> dict[str, Number]:
-    """Numbers that all profiles may use."""
+    """Numbers that all profiles may use; nobody changes them."""
     text = (resources.files("iotrace.profiles") / COMMON).read_text()
     return msgspec.toml.decode(text, type=dict[str, Number])
 
 
 def read(kind: type[Recipe], text: str, where: str) -> Recipe:
-    """A recipe from its text; `where` names it in messages.
+    """A recipe from its text; `where` names it in messages. Nobody changes it.
 
     Raises
     ------

@@ -87,8 +87,9 @@ def size(
             print_held_out(found, out)
         return
     from iotrace.analysis.sizing.answer import answer
-    from iotrace.analysis.sizing.questions import UNITS_MAX, Case, Keeping
+    from iotrace.analysis.sizing.questions import Case, Keeping
     from iotrace.analysis.sizing.show import print_answers
+    from iotrace.analysis.sizing.storages import UNITS_MAX
     from iotrace.profiles.model import Workload, is_workload, load
     from iotrace.profiles.numbers import given_numbers
 

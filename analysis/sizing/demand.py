@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -34,8 +34,8 @@ class Demand:
     Attributes
     ----------
     steps: names of the steps of a user, then "live" and "microscope" where there are such.
-    gpu: whether a step computes for longer than it lists and links: (steps,).
-    phase: (phases, PHASE_FIELDS). first, step_of, cached, before, beside: as for kernels.events.run.
+    phase: (phases, PHASE_FIELDS); again, touched: (phases,), bytes that an item reads again, and those of the files
+    that a phase reads from, each counted once. first, step_of, cached, before, beside: as for kernels.events.run.
     totals: of each step, without caches, for what it needs and makes.
     crowd: users, lanes, sessions. arrival_s: between users. numbers: the workload's own.
     phase_names: (step, phase) of each row.
@@ -44,6 +44,8 @@ class Demand:
 
     steps: list[str]
     phase: Floats
+    again: Floats
+    touched: Floats
     first: npt.NDArray[np.int64]
     step_of: npt.NDArray[np.int64]
     cached: npt.NDArray[np.int64]
@@ -59,11 +61,8 @@ class Demand:
     files: int
 
 
-def demand_of(
-    workload: Workload, node: Node, storage: Storage, units: int, given: Mapping[str, float] | None = None,
-    scale: float = 1.0,
-) -> Demand:  # fmt: skip
-    """What the jobs of a workload ask for on such nodes.
+def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None = None, scale: float = 1.0) -> Demand:
+    """What the jobs of a workload ask for on such nodes, nothing of it served by caches of memory.
 
     Raises
     ------
@@ -100,9 +99,9 @@ def demand_of(
     raw, movies = max(_raw_of(step) for step in steps)
     beside = [len(steps)] * crowd.live + [len(steps) + 1] * crowd.microscopes
     phase = np.array(rows).reshape(-1, r.PHASE_FIELDS + 2)
-    _serve_again(phase, node, storage, units, crowd.lanes + crowd.live)
     return Demand(
-        names + [step.name for step in extra], np.ascontiguousarray(phase[:, : r.PHASE_FIELDS]), np.array(first),
+        names + [step.name for step in extra], np.ascontiguousarray(phase[:, : r.PHASE_FIELDS]),
+        phase[:, -2], phase[:, -1], np.array(first),
         np.array(step_of), cached, np.array([[one in step.after for one in names] for step in steps], np.bool_),
         np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, named, raw,
         sum(one.bytes_written for one in totals[: len(steps)]),
@@ -152,17 +151,18 @@ def _count(calls: Mapping[str, int], *kinds: Kind) -> int:
     return sum(count for name, count in calls.items() if BY_NAME[name].kind in kinds and name != "mmap")
 
 
-def _serve_again(phase: Floats, node: Node, storage: Storage, units: int, jobs: int) -> None:
+def with_caches(demand: Demand, node: Node, storage: Storage, units: int) -> Demand:
     """What is read again and fits into a node's memory does not leave it; into the servers', not their disks.
 
     A cache that holds a part of what is gone round serves that part of it.
     """
-    again, touched = phase[:, -2], np.maximum(phase[:, -1], 1.0)
+    touched, phase = np.maximum(demand.touched, 1.0), demand.phase.copy()
     kept = np.minimum(1.0, parse_bytes(node.memory) * node.page_cache / touched)
-    phase[:, r.READ] -= again * kept
-    again = again * (1 - kept)
-    served = np.minimum(1.0, storage.cache_bytes(units) / (touched * max(jobs, 1)))
-    phase[:, r.READ_DISK] = np.maximum(0.0, phase[:, r.READ] - again * served)
+    phase[:, r.READ] -= demand.again * kept
+    jobs = max(demand.crowd.lanes + demand.crowd.live, 1)
+    served = np.minimum(1.0, storage.cache_bytes(units) / (touched * jobs))
+    phase[:, r.READ_DISK] = np.maximum(0.0, phase[:, r.READ] - demand.again * (1 - kept) * served)
+    return replace(demand, phase=phase)
 
 
-__all__ = ["LIVE", "MICROSCOPE", "Demand", "demand_of"]
+__all__ = ["LIVE", "MICROSCOPE", "Demand", "demand_of", "with_caches"]

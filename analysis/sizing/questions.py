@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import msgspec
 
-from iotrace.analysis.sizing.demand import Demand, demand_of
+from iotrace.analysis.sizing.demand import Demand, demand_of, with_caches
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.simulation import Simulated, simulate, with_crowd
 from iotrace.analysis.sizing.storages import UNITS_MAX, Node, Storage
@@ -38,10 +38,15 @@ class Case:
     storage: Storage
     given: Mapping[str, float]
     scale: float = 1.0
+    known: dict[Any, Demand] = field(default_factory=dict)
+    """Demands by what they depend on: like cases share it."""
 
     def demand(self, units: int) -> Demand:
         """What is asked of so many units (their caches serve a part)."""
-        return demand_of(self.workload, self.node, self.storage, units, self.given, self.scale)
+        key = self.node, tuple(sorted(self.given.items())), self.scale
+        if key not in self.known:
+            self.known[key] = demand_of(self.workload, self.node, self.given, self.scale)
+        return with_caches(self.known[key], self.node, self.storage, units)
 
     def run(self, units: int, demand: Demand | None = None) -> Simulated:
         """A run on so many units."""
@@ -124,28 +129,15 @@ def needed_units(case: Case, hot_bytes: int, share: float = 0.95) -> Needed:
         return Needed(_bought(storage, each / storage.capacity_bytes(1)), 1, 1, 1, 1)
     free = case.run(UNITS_MAX)
     read, write = free.percentile(e.READ_RATE, share), free.percentile(e.WRITE_RATE, share)
-    # what the cache of the servers serves does not come from their disks
-    throughput = max(
-        read / parse_bytes(storage.network_read or storage.disk_read), _from_disks(free, share) / _rate(storage),
-        write / parse_bytes(storage.write),
-    )  # fmt: skip
+    # nobody should count on the servers' caches
+    throughput = max(read / parse_bytes(storage.disk_read), write / parse_bytes(storage.write))
     operations = free.percentile(e.DATA_RATE, share) / storage.operations
     metadata = free.percentile(e.META_RATE, share) / storage.metadata
     capacity = hot_bytes / storage.capacity_bytes(1)
     return Needed(
-        *(_bought(storage, one) for one in (capacity, throughput, operations, metadata)),
-        _enough_for_time(case, float(free.structure_s.mean())),
+        _bought(storage, capacity), _bought(storage, throughput), _bought(storage, operations),
+        _bought(storage, metadata), _enough_for_time(case, float(free.structure_s.mean())),
     )  # fmt: skip
-
-
-def _rate(storage: Storage) -> int:
-    return parse_bytes(storage.disk_read)
-
-
-def _from_disks(free: Simulated, share: float) -> float:
-    demand = free.demand
-    read, disk = demand.phase[:, 8].sum(), demand.phase[:, 9].sum()
-    return free.percentile(e.READ_RATE, share) * (disk / read if read else 1.0)
 
 
 def _bought(storage: Storage, units: float) -> int:
@@ -241,9 +233,9 @@ def effects_of(case: Case, units: int) -> list[Effect]:
         "users": crowd.users, "lanes": crowd.lanes, "live": crowd.live, "cached_lanes": crowd.cached_lanes,
         "gpus": max(1, case.node.gpus),
     }  # fmt: skip
-    known = {**demand.numbers.values, **now, **case.given}
+    values = {**demand.numbers.values, **now, **case.given}
     for name, times in _NUMBERS:
-        value = known.get(name)
+        value = values.get(name)
         if value is None or value == 0:
             continue
         other = min(float(math.ceil(value * times)), float(crowd.lanes) if name == "cached_lanes" else math.inf)
@@ -259,11 +251,9 @@ def effects_of(case: Case, units: int) -> list[Effect]:
     note("latency", "× 2", replace(case, storage=slow))
     note("metadata rate", "÷ 2", replace(case, storage=msgspec.structs.replace(storage, metadata=storage.metadata / 2)))
     for name in ("stream", "client"):
-        if getattr(storage, f"{name}_read"):
-            halved = {
-                f"{name}_{way}": f"{parse_bytes(getattr(storage, f'{name}_{way}')) / 2:.0f}"
-                for way in ("read", "write")
-            }
+        known = [f"{name}_{way}" for way in ("read", "write") if getattr(storage, f"{name}_{way}")]
+        if known:
+            halved = {key: f"{parse_bytes(getattr(storage, key)) / 2:.0f}" for key in known}
             what = "throughput of one stream" if name == "stream" else "throughput of a node"
             note(what, "÷ 2", replace(case, storage=msgspec.structs.replace(storage, **halved)))
     note("GPU speed", "× 2", replace(case, node=msgspec.structs.replace(case.node, speed=2 * case.node.speed)))

@@ -8,14 +8,15 @@ of one user take beside the others'.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 
 from iotrace.analysis.cost.source_text import load_printed
-from iotrace.analysis.sizing.demand import Demand, demand_of
+from iotrace.analysis.sizing.demand import Demand, demand_of, with_caches
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.simulation import simulate
@@ -101,14 +102,14 @@ def held_out(catalogue: Catalogue) -> HeldOut:
         for number, (name, units) in enumerate(STORAGES):
             # a node's GPUs are counted, not their speed: that is fitted
             plain = msgspec.structs.replace(catalogue.node(node), speed=1.0)
-            demands[node, number] = demand_of(workload, plain, catalogue.storage(name), units)
+            demands[node, number] = with_caches(demand_of(workload, plain), plain, catalogue.storage(name), units)
 
     def modelled(node: str, number: int, speed: float, io: float) -> float:
         demand = demands[node, number]
         phase = demand.phase.copy()
         phase[:, r.THINK] /= speed
         phase[:, r.META :] *= io
-        changed = Demand(**{name: getattr(demand, name) for name in Demand.__slots__} | {"phase": phase})
+        changed = replace(demand, phase=phase)
         name, units = STORAGES[number]
         run = simulate(changed, catalogue.storage(name), catalogue.node(node), units)
         steps = len(demand.before)
@@ -117,7 +118,7 @@ def held_out(catalogue: Catalogue) -> HeldOut:
     def miss(point: tuple[float, float]) -> float:
         speed, io = np.exp(point)
         return sum(
-            np.log(modelled(node, number, float(speed), float(io)) / printed[node][number]) ** 2
+            math.log(modelled(node, number, float(speed), float(io)) / printed[node][number]) ** 2
             for node in FITTED
             for number in range(len(STORAGES))
         )

@@ -1,0 +1,258 @@
+"""The model of jobs on a storage: jobs through lanes, what a workload asks for, and the questions that it answers."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from iotrace.analysis.commands.size import size
+from iotrace.analysis.sizing.answer import answer
+from iotrace.analysis.sizing.demand import Demand, demand_of
+from iotrace.analysis.sizing.kernels import events as e
+from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.analysis.sizing.questions import SLOWER, Case, Keeping, knee_of, months_of, needed_units
+from iotrace.analysis.sizing.simulation import run_rows, simulate, with_crowd
+from iotrace.analysis.sizing.storages import Catalogue, load_catalogue
+from iotrace.analysis.sizing.table_1 import held_out
+from iotrace.errors import UsageError
+from iotrace.profiles.model import DataSet, Workload, load
+from iotrace.profiles.numbers import numbers_of
+from iotrace.profiles.steps import Crowd
+
+FREE = np.full(r.STORAGE_FIELDS, 1e15)
+FREE[[r.READ_LATENCY, r.WRITE_LATENCY, r.META_LATENCY]] = 0
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    """The shipped storages and nodes."""
+    return load_catalogue()
+
+
+def case_of(catalogue: Catalogue, storage: str = "weka-i3en", node: str = "reference", **given: float) -> Case:
+    """The reference architecture."""
+    workload = load(Workload, "reference-architecture")
+    return Case(workload, node, catalogue.node(node), storage, catalogue.storage(storage), given)
+
+
+def thinking(seconds: list[list[float]], before: list[list[bool]], *, users: int, lanes: int, arrival: float = 0.0,
+             beside: list[int] | None = None) -> Demand:  # fmt: skip
+    """Jobs that only compute: of each step its phases' times (s)."""
+    phases = [one for step in seconds for one in step]
+    phase = np.zeros((len(phases), r.PHASE_FIELDS))
+    phase[:, r.WORKERS] = phase[:, r.ITEMS] = 1
+    phase[:, r.THINK] = phases
+    first = np.cumsum([0] + [len(step) for step in seconds])
+    steps = len(before)
+    numbers = numbers_of(None, load(DataSet, "empiar-10288"))
+    return Demand(
+        [f"s{k}" for k in range(len(seconds))], phase, np.zeros(len(phase)), np.zeros(len(phase)),
+        first, np.arange(len(seconds)),
+        np.full((steps, 2), -1, np.int64), np.array(before), np.array(beside or [], np.int64), [],
+        Crowd(users, lanes, len(beside or []), 0, 0), arrival, numbers, [], 0, 0, 0,
+    )  # fmt: skip
+
+
+def test_jobs_wait_for_a_lane_in_the_order_in_which_they_became_ready() -> None:
+    chain = [[False, False], [True, False]]
+    run = run_rows(thinking([[2.0, 1.0], [4.0]], chain, users=3, lanes=1), FREE)
+    # all first jobs are ready at once, then each second one when its first has ended
+    assert run.start_s.tolist() == pytest.approx([0, 9, 3, 13, 6, 17])
+    assert run.end_s.tolist() == pytest.approx([3, 13, 6, 17, 9, 21])
+    assert run.structure_s.tolist() == pytest.approx([13, 17, 21])
+    assert run.waited_s.tolist() == pytest.approx(np.array([[0, 6], [3, 7], [6, 8]]))
+
+
+def test_two_lanes_and_users_who_come_one_after_another() -> None:
+    run = run_rows(thinking([[4.0]], [[False]], users=4, lanes=2, arrival=1.0), FREE)
+    assert run.start_s.tolist() == pytest.approx([0, 1, 4, 5])
+    assert run.structure_s.tolist() == pytest.approx([4, 4, 6, 6])
+    timeline = run.timeline
+    assert (timeline[:, e.RUNNING] * timeline[:, e.LENGTH]).sum() == pytest.approx(16)
+    assert timeline[:, e.WAITING].max() == 2
+
+
+def test_what_runs_beside_the_lanes_takes_none_of_them() -> None:
+    run = run_rows(thinking([[4.0], [9.0]], [[False]], users=2, lanes=1, beside=[1]), FREE)
+    assert run.end_s.tolist() == pytest.approx([4, 8, 9])
+    assert run.length_s == pytest.approx(8)
+
+
+def test_what_is_read_and_written_is_what_the_arithmetic_of_the_recipes_says(catalogue: Catalogue) -> None:
+    case = case_of(catalogue)
+    demand = case.demand(10)
+    run = case.run(10, demand)
+    for number, totals in enumerate(demand.totals):
+        jobs = demand.crowd.users if number < len(demand.before) else 1
+        assert run.sums[number, e.BYTES_WRITTEN] == pytest.approx(jobs * totals.bytes_written, rel=1e-6)
+        # what is read again and fits into the node's memory does not reach the storage
+        assert run.sums[number, e.BYTES_READ] <= jobs * totals.bytes_read * (1 + 1e-6)
+        touched = sum(phase.bytes_touched for phase in totals.phases)
+        assert run.sums[number, e.BYTES_READ] >= jobs * touched * (1 - 1e-6)
+    read = (run.timeline[:, e.READ_RATE] * run.timeline[:, e.LENGTH]).sum()
+    assert read == pytest.approx(run.sums[:, e.BYTES_READ].sum(), rel=1e-6)
+
+
+def test_without_a_storage_in_the_way_a_job_takes_its_think_time(catalogue: Catalogue) -> None:
+    case = case_of(catalogue)
+    demand = case.demand(1)
+    run = run_rows(demand, FREE)
+    for number, totals in enumerate(demand.totals[: len(demand.before)]):
+        assert run.sums[number, e.JOB_SECONDS] / 10 == pytest.approx(totals.think_s, rel=0.02)
+
+
+def test_parts_of_a_step_are_all_of_its_time(catalogue: Catalogue) -> None:
+    run = case_of(catalogue, "nfs-server", users=60, lanes=30).run(1)
+    for number in range(len(run.demand.steps)):
+        assert run.sums[number, e.PARTS_FROM :].sum() == pytest.approx(run.sums[number, e.JOB_SECONDS], rel=1e-3)
+
+
+@pytest.mark.parametrize("storage", ["fsx-lustre-500", "weka-i3en", "nfs-server"])
+def test_more_of_a_storage_is_never_slower_and_more_users_are_never_faster(catalogue: Catalogue, storage: str) -> None:
+    case = case_of(catalogue, storage, "g5.24xlarge", users=200, lanes=100)
+    times = [float(case.run(units).structure_s.mean()) for units in (1, 2, 4, 8, 16, 64)]
+    assert all(later <= earlier * 1.001 for earlier, later in pairwise(times))
+    demand = case.demand(8)
+    steps = len(demand.before)
+    hours = [
+        case.run(8, with_crowd(demand, users=users, lanes=users)).sums[:steps, e.JOB_SECONDS].sum() / users
+        for users in (1, 20, 400)
+    ]
+    assert hours[0] <= hours[1] * 1.001 <= hours[2] * 1.002
+
+
+def test_a_cache_in_the_nodes_takes_reads_from_the_storage(catalogue: Catalogue) -> None:
+    plain = case_of(catalogue, "nfs-server", "g5.4xlarge").run(1)
+    cached = case_of(catalogue, "nfs-server", "g5.4xlarge", cached_lanes=5).run(1)
+    assert cached.sums[:, e.BYTES_READ].sum() < 0.8 * plain.sums[:, e.BYTES_READ].sum()
+    assert cached.sums[:, e.PARTS_FROM + r.LOCAL_DISK].sum() > 0
+    # a node without a disk has none to cache on
+    bare = case_of(catalogue, "nfs-server", "reference", cached_lanes=5).run(1)
+    assert bare.sums[:, e.PARTS_FROM + r.LOCAL_DISK].sum() == 0
+
+
+def test_units_are_the_most_that_anything_asks_for_and_what_is_on_sale(catalogue: Catalogue) -> None:
+    case = case_of(catalogue, "fsx-lustre-500", users=20)
+    demand = case.demand(1)
+    months = months_of(demand, Keeping(20, 3, 2))
+    each = 20 * (demand.raw_bytes + demand.made_bytes)
+    assert [month.hot for month in months[:4]] == [each, 2 * each, 3 * each, 3 * each]
+    assert [month.cold for month in months[2:6]] == [0, each, 2 * each, 2 * each]
+    needed = needed_units(case, months[-1].hot)
+    assert needed.units == needed.capacity >= months[-1].hot / case.storage.capacity_bytes(1)
+    assert needed.binding == "capacity"
+    assert all(getattr(needed, name) % 2 == 0 for name in needed.__slots__)
+    small = needed_units(case, 1)
+    assert (small.capacity, small.units) == (2, max(small.throughput, small.operations, small.metadata, small.slowdown))
+    ideal = case.run(100_000).structure_s.mean()
+    assert case.run(small.slowdown).structure_s.mean() <= ideal * (1 + SLOWER)
+
+
+def test_a_spare_server_is_bought_on_top(catalogue: Catalogue) -> None:
+    case = case_of(catalogue, "weka-i3en")
+    hot = 40 * case.storage.capacity_bytes(1)
+    assert needed_units(case, hot).capacity == 41
+
+
+def test_the_knee_is_where_one_more_user_makes_all_wait_longer(catalogue: Catalogue) -> None:
+    case = case_of(catalogue, "nfs-server", "g5.24xlarge")
+    knee = knee_of(case, 1)
+    hours = {users: hour for users, hour, _ in knee.curve}
+    assert not knee.more
+    assert hours[knee.users] <= hours[1] * (1 + SLOWER) < hours[knee.users + 1]
+
+
+def test_a_thousand_users_and_many_cases_are_quick_enough_to_try_out(catalogue: Catalogue) -> None:
+    """No time is asserted: the test would not end in the time that pytest gives it were the model slow."""
+    for users in (1000, *range(1, 60)):
+        run = case_of(catalogue, "fsx-lustre-500", users=users, lanes=max(1, users // 2)).run(30)
+        assert len(run.structure_s) == users
+
+
+def test_table_1_is_held_against_the_model_with_its_rows_of_eight_gpus_left_out(catalogue: Catalogue) -> None:
+    found = held_out(catalogue)
+    assert [row.fitted for row in found.rows] == [True] * 4 + [False] * 2
+    assert [row.printed_s for row in found.rows] == [30340, 24787, 13840, 10906, 11660, 9754]
+    assert found.order_kept
+    assert max(abs(row.error) for row in found.rows if row.fitted) < 0.15
+
+
+def test_an_answer_in_json_says_that_it_is_modelled(capsys: pytest.CaptureFixture[str]) -> None:
+    size("single-user", storage=["nfs-server"], set=["movies=100"], json=True)
+    (found,) = json.loads(capsys.readouterr().out)["answers"]
+    assert found["provenance"] == "modelled"
+    assert found["rates"]["read"]["p50"] <= found["rates"]["read"]["p99"] <= found["rates"]["read"]["peak"]
+    assert sum(step["parts"]["compute"] for step in found["steps"]) > 0
+    assert found["units"] == max(found["needed_units"].values())
+    assert found["sensitivity"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"storage": ["tape"]}, "--storage tape: choose"),
+        ({"node": ["abacus"]}, "--node abacus: choose"),
+        ({"units": 0}, "--units 0"),
+        ({"retention": 0}, "--retention 0"),
+        ({"datasets": -1.0}, "--datasets -1"),
+        ({"workload": "class-2d"}, "class-2d is no workload"),
+        ({"set": ["users=0"]}, "users = 0"),
+        ({"storages": Path("nowhere.toml")}, "--storages nowhere.toml"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as raised:
+        size(**options)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('disk_read = "1 GB"', 'disk_read = "fast"', "mine.disk_read: 'fast' is not a size"),
+        ('disk_read = "1 GB"', 'disk_read = "0 GB"', "mine.disk_read = '0 GB': an amount above 0"),
+        ("metadata = 100", "metadata = 0", "mine.metadata = 0"),
+        ("metadata = 100", "metadat = 100", "metadat"),
+        ('source = "me"', 'source = " "', "mine.source: may not be empty"),
+        ("[storages", "[storages.", "TOML|toml|key"),
+    ],
+)
+def test_a_wrong_storage_is_refused_with_file_key_and_reason(tmp_path: Path, old: str, new: str, said: str) -> None:
+    text = """
+[storages.mine]
+title = "Mine"
+unit = "server"
+disk_read = "1 GB"
+write = "1 GB"
+read_latency_us = 100
+write_latency_us = 100
+metadata_latency_us = 100
+metadata = 100
+capacity = "10 TB"
+source = "me"
+"""
+    file = tmp_path / "own.toml"
+    file.write_text(text)
+    assert load_catalogue(file).storage("mine").capacity_bytes(2) == 20 * 10**12
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(UsageError, match=said) as raised:
+        load_catalogue(file)
+    assert "\n" not in str(raised.value)
+    assert "own.toml" in str(raised.value)
+
+
+def test_every_shipped_figure_has_a_source(catalogue: Catalogue) -> None:
+    sources = {name: one.source for name, one in catalogue.storages.items()}
+    sources |= {name: one.source for name, one in catalogue.nodes.items()}
+    assert all(source.strip() for source in sources.values())
+    run = simulate(
+        demand_of(load(Workload, "single-user"), catalogue.node("reference")),
+        catalogue.storage("local-nvme"), catalogue.node("reference"), 1,
+    )  # fmt: skip
+    assert run.structure_s[0] > 0
+    assert answer(case_of(catalogue, "local-nvme"), None, Keeping(1), search=False).knee is None
