@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -29,6 +30,10 @@ def size(
     storages: Path | None = None,
     list: Annotated[bool, Parameter(negative=())] = False,
     table_1: Annotated[bool, Parameter(negative=())] = False,
+    fit: Annotated[list[Path] | None, Parameter(**_MANY)] = None,
+    capacity: str | None = None,
+    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Say by a model how much storage a workload needs, and how long its users wait.
@@ -67,6 +72,15 @@ def size(
     table_1
         Hold the model against Table 1 of the WEKA reference architecture: fitted to its rows of one and four GPUs,
         what does it say of eight?
+    fit
+        Fit a storage to results of one trace, or of several, replayed with different --users on it; each result with
+        a --fit of its own. Prints an entry for --storages, and how well the model explains the replays.
+    capacity
+        With --fit: what the storage holds, such as 35TB, which no replay tells.
+    output
+        With --fit: write the entry to a file; its name without .toml is the storage's.
+    force
+        Let -o replace a file.
     json
         Print one JSON object: s, bytes, bytes/s, operations/s, shares of 1.
     """
@@ -77,6 +91,11 @@ def size(
     if list:
         _list(catalogue, json)
         return
+    if fit:
+        _fit(fit, capacity, output, force, json)
+        return
+    if capacity is not None or output is not None or force:
+        raise UsageError("--capacity, -o and --force go with --fit: give the results (NAME.ioresult) to fit to.")
     if table_1:
         from iotrace.analysis.sizing.table_1 import held_out, print_held_out
 
@@ -113,6 +132,27 @@ def size(
         print(json_module.dumps({"answers": [one.to_json() for one in answers]}, allow_nan=False))
     else:
         print_answers(answers, out)
+
+
+def _fit(folders: Sequence[Path], capacity: str | None, output: Path | None, force: bool, json: bool) -> None:
+    from iotrace.analysis.sizing import fitted_storage as shown
+    from iotrace.analysis.sizing.fitting import fit, points_of
+    from iotrace.units import parse_capacity
+
+    if capacity is None:
+        raise UsageError("--fit: say with --capacity what the storage holds, such as 35TB: no replay tells.")
+    if parse_capacity(capacity) <= 0:
+        raise UsageError(f"--capacity {capacity}: above 0, such as 35TB.")
+    if output is not None and output.exists() and not force:
+        raise UsageError(f"-o {output} exists already: choose another name, or --force to replace it.")
+    found = fit(points_of(folders))
+    entry = shown.entry_of(found, output.stem if output else "fitted", capacity, folders)
+    if output is not None:
+        shown.write_entry(entry, output, force)
+    if json:
+        print(json_module.dumps(shown.to_json(found, entry), allow_nan=False))
+    else:
+        shown.print_fit(found, entry, console())
 
 
 def _list(catalogue: Any, json: bool) -> None:

@@ -129,7 +129,7 @@ def _phase(one: PhaseTotals, node: Node) -> Floats:
         seconds = one.local_read / parse_bytes(node.local_read)
         seconds += one.local_written / parse_bytes(node.local_write or node.local_read)
         row[r.LOCAL] = seconds * workers / items
-    meta = sum(count for name, count in calls.items() if _is_metadata(name))
+    meta = sum(count for name, count in calls.items() if is_metadata(name))
     opens = sum(count for name, count in calls.items() if name in ("open", "openat"))
     read, written = one.bytes_read - one.local_read, one.bytes_written - one.local_written
     row[r.META] = meta / items
@@ -142,7 +142,8 @@ def _phase(one: PhaseTotals, node: Node) -> Floats:
     return row
 
 
-def _is_metadata(name: str) -> bool:
+def is_metadata(name: str) -> bool:
+    """Whether an operation goes to a metadata server."""
     operation = BY_NAME[name]
     return "path" in operation.arguments or name in _BY_DESCRIPTOR or name in _SYNCS
 

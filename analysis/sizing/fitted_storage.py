@@ -1,0 +1,109 @@
+"""A fitted storage as an entry for --storages, and its fit as a table: what was replayed beside what the model says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from iotrace.analysis.sizing.fitting import Fitted
+from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.errors import StorageError, UsageError
+from iotrace.terminal import Column, paragraph, printable, show, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_RATES: Final = (
+    ("disk_read", r.DISK_READ), ("write", r.TOTAL_WRITE), ("stream_read", r.STREAM_READ),
+    ("stream_write", r.STREAM_WRITE),
+)  # fmt: skip
+_LATENCIES: Final = (
+    ("read_latency_us", r.READ_LATENCY), ("write_latency_us", r.WRITE_LATENCY), ("metadata_latency_us", r.META_LATENCY),
+)  # fmt: skip
+
+
+def entry_of(found: Fitted, name: str, capacity: str, folders: Sequence[Path]) -> str:
+    """The entry in TOML: one unit is the whole storage as it was replayed.
+
+    Raises
+    ------
+    UsageError: the replays read or wrote nothing, so that there is no such limit.
+    """
+    for column, what in ((r.DISK_READ, "read"), (r.TOTAL_WRITE, "wrote"), (r.METADATA, "asked for metadata")):
+        if not np.isfinite(found.row[column]):
+            raise UsageError(f"--fit: no replay {what}, so that its limit is not known: add a result of one that does.")
+    # a JSON string is a TOML string too
+    lines = [
+        f"[storages.{json.dumps(name)}]", f"title = {json.dumps(f'{name}, fitted from replays')}",
+        'unit = "storage as replayed"', f"capacity = {json.dumps(capacity)}",
+    ]  # fmt: skip
+    lines += [f'{key} = "{found.row[at]:.0f} B"' for key, at in _RATES if np.isfinite(found.row[at])]
+    lines += [f"{key} = {found.row[at] * 1e6:.4g}" for key, at in _LATENCIES]
+    lines.append(f"metadata = {found.row[r.METADATA]:.6g}")
+    if np.isfinite(found.row[r.OPERATIONS]):
+        lines.append(f"operations = {found.row[r.OPERATIONS]:.6g}")
+    source = "iotrace size --fit " + " ".join(folder.name for folder in folders)
+    lines.append(f"source = {json.dumps(source)}")
+    guessed = ["the replays ran on one node: its limits and the storage's are one figure", *found.unseen]
+    lines.append(f"inferred = {json.dumps('; '.join(guessed))}")
+    return "\n".join(lines) + "\n"
+
+
+def to_json(found: Fitted, entry: str) -> dict[str, Any]:
+    """The entry, and each replay measured and modelled, in s."""
+    return {
+        "entry": entry,
+        "points": [
+            {
+                "source": point.work.source, "users": point.users, "replayed_s": point.wall_s, "modelled_s": seconds,
+                "error_percent": error,
+            }
+            for point, seconds, error in zip(found.points, found.modelled_s, found.errors, strict=True)
+        ],
+        "mean_error_percent": float(np.mean(np.abs(found.errors))),
+        "worst_error_percent": max(found.errors, key=abs),
+        "unseen": found.unseen,
+    }  # fmt: skip
+
+
+def print_fit(found: Fitted, entry: str, out: Console) -> None:
+    """The table of the fit, and the entry."""
+    columns = [
+        Column("replay", "left", stretch=True), Column("users"), Column("replayed s"), Column("modelled s"),
+        Column("error"),
+    ]  # fmt: skip
+    rows = [
+        [point.work.source, str(point.users), f"{point.wall_s:.3f}", f"{seconds:.3f}", f"{error:+.1f} %"]
+        for point, seconds, error in zip(found.points, found.modelled_s, found.errors, strict=True)
+    ]
+    show(out, table(columns, rows, out.width, "Replays that the storage was fitted to"))
+    mean = float(np.mean(np.abs(found.errors)))
+    paragraph(
+        out,
+        f"Mean error {mean:.1f} %, worst {max(found.errors, key=abs):+.1f} %. These are the replays that it was fitted "
+        "to: how well it predicts others is another question (docs/model.md).",
+    )
+    for sentence in found.unseen:
+        paragraph(out, f"Not seen: {sentence}.", "yellow")
+    show(out, "")
+    for line in entry.splitlines():
+        show(out, printable(line))
+
+
+def write_entry(entry: str, path: Path, force: bool) -> None:
+    """Write the entry as a file for --storages.
+
+    Raises
+    ------
+    UsageError: it exists already. StorageError: it cannot be written.
+    """
+    if path.exists() and not force:
+        raise UsageError(f"-o {path} exists already: choose another name, or --force to replace it.")
+    try:
+        path.write_text(entry, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}.") from None

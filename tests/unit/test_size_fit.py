@@ -1,0 +1,127 @@
+"""`iotrace size --fit`: a fitted storage predicts what it was not shown, and what cannot be fitted is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made import made_result
+
+from iotrace.analysis.sizing.demand import Floats
+from iotrace.analysis.sizing.fitting import Point, Work, ends_s, fit, modelled
+from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.analysis.sizing.storages import load_catalogue
+from iotrace.cli import main
+
+
+def a_storage(read: float = 2e9, write: float = 1e9, metadata: float = 5000.0) -> Floats:
+    row = np.full(r.STORAGE_FIELDS, np.inf)
+    row[r.DISK_READ], row[r.TOTAL_WRITE], row[r.METADATA], row[r.OPERATIONS] = read, write, metadata, 1e6
+    row[r.STREAM_READ], row[r.STREAM_WRITE] = 6e8, 4e8
+    row[r.READ_LATENCY], row[r.WRITE_LATENCY], row[r.META_LATENCY] = 5e-4, 1e-3, 3e-4
+    return row
+
+
+def a_work(name: str, workers: int, **asked: float) -> Work:
+    row = np.zeros(r.PHASE_FIELDS)
+    row[r.WORKERS] = row[r.ITEMS] = workers
+    for key, value in asked.items():
+        row[getattr(r, key)] = value
+    row[r.READ_DISK] = row[r.READ]
+    return Work(name, "", row, row[r.DATA_OPS] * workers / 2)
+
+
+STREAMS = a_work("streams", 4, META=20, LATENT_READS=10, LATENT_WRITES=2, DATA_OPS=600, READ=4e8, WRITE=2e8)
+BOXES = a_work("boxes", 1, META=300, LATENT_READS=2000, LATENT_WRITES=1, DATA_OPS=2100, READ=5e8, WRITE=1e7)
+
+
+def ramp(storage: Floats, works: tuple[Work, ...], users: tuple[int, ...]) -> list[Point]:
+    """What the model itself says of such replays."""
+    found = []
+    for work in works:
+        for count in users:
+            point = Point(work, count, 1.0, (0.0, 0.0, 0.0))
+            wall, classes = modelled(storage, point)
+            found.append(replace(point, wall_s=wall, classes_s=classes))
+    return found
+
+
+@given(st.floats(5e8, 5e9), st.floats(3e8, 3e9), st.floats(1000, 20000))
+@settings(deadline=None, max_examples=8)
+def test_a_storage_that_made_the_ramps_is_predicted_for_users_and_mixes_that_were_not_shown(
+    read: float, write: float, metadata: float
+) -> None:
+    storage = a_storage(read, write, metadata)
+    found = fit(ramp(storage, (STREAMS, BOXES), (1, 2, 4, 8)))
+    assert max(map(abs, found.errors)) < 3
+    for users in ((3, 3), (6, 1), (1, 6)):
+        ends, _ = ends_s(found.row, (STREAMS, BOXES), users)
+        real, _ = ends_s(storage, (STREAMS, BOXES), users)
+        assert ends == pytest.approx(real, rel=0.1)
+
+
+def test_users_who_are_left_alone_go_faster_than_before() -> None:
+    storage = a_storage()
+    (together, _), (first,) = ends_s(storage, (STREAMS, BOXES), (4, 1))[0], ends_s(storage, (STREAMS,), (4,))[0]
+    assert together >= first
+    short, long = replace(BOXES, row=BOXES.row * 1.0), replace(STREAMS, row=STREAMS.row * 1.0)
+    long.row[r.ITEMS] *= 10
+    ends, _ = ends_s(storage, (long, short), (2, 4))
+    assert ends[0] < 10 * ends_s(storage, (STREAMS, BOXES), (2, 4))[0][0] * 1.001
+
+
+def results(folder: Path, users: tuple[int, ...]) -> list[Path]:
+    """Results of a made replay that takes longer the more users there are."""
+    made = []
+    for count in users:
+        path = folder / f"u{count}.ioresult"
+        result = made_result(path, {"/mnt/a": 1.0}, 1, options={"timing": "asap", "users": count})
+        run = result.info.runs[0]
+        for total in run.by_op.values():
+            total.calls *= count
+            total.bytes *= count
+            total.time_s = total.calls * 1e-4 * (1 + 0.2 * count)
+        run.io_s = sum(total.time_s for total in run.by_op.values())
+        run.wall_s = run.io_s / count
+        result.save(path, force=True)
+        made.append(path)
+    return made
+
+
+def test_a_fit_prints_an_entry_that_size_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [word for path in results(tmp_path, (1, 2, 4)) for word in ("--fit", str(path))]
+    mine = tmp_path / "mine.toml"
+    assert main(["size", *folders, "--capacity", "35TB", "-o", str(mine), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [point["users"] for point in printed["points"]] == [1, 2, 4]
+    assert mine.read_text() == printed["entry"]
+    storage = load_catalogue(mine).storage("mine")
+    assert storage.capacity_bytes(1) == 35 * 10**12
+    assert main(["size", "--storages", str(mine), "--storage", "mine", "--set", "movies=20", "--json"]) == 0
+    assert main(["size", *folders, "--capacity", "35TB", "-o", str(mine)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("users", "more", "line"),
+    [
+        ((2,), ["--capacity", "1TB"], "same number of users"),
+        ((1, 2), [], "--capacity"),
+        ((1, 2), ["--capacity", "1T"], "is not a capacity"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_in_one_line(
+    users: tuple[int, ...], more: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [word for path in results(tmp_path, users) for word in ("--fit", str(path))]
+    assert main(["size", *folders, *more]) == 2
+    assert line in capsys.readouterr().err
+
+
+def test_a_result_of_several_mounts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_result(tmp_path / "two.ioresult", {"/mnt/a": 1.0, "/mnt/b": 1.0}, 1)
+    assert main(["size", "--fit", str(tmp_path / "two.ioresult"), "--capacity", "1TB"]) == 2
+    assert "one mount" in capsys.readouterr().err
