@@ -58,6 +58,10 @@ steps: setup ## write docs/steps anew: a page and a picture for each step
 bench-size: setup ## how long the sizing model takes
 	$(BIN)/python tests/bench/bench_size.py
 
+.PHONY: bench-size-replays
+bench-size-replays: setup ## how well a fitted storage predicts mixes that are replayed (SIZE_REPLAYS='--kinds xfs')
+	PYTHONPATH=tests $(BIN)/python tests/bench/bench_size_replays.py $(SIZE_REPLAYS)
+
 .PHONY: bench-record
 bench-record: setup ## what recording costs, beside strace, bpftrace and perf
 	$(BIN)/python tests/bench/bench_record.py

@@ -104,6 +104,15 @@ def write_comparison(
     return _write(_page("Storage comparison: " + names, sections, origins, verdicts, warnings), target)
 
 
+def write_sections(
+    title: str, sections: list[Section], origins: list[Origin], warnings: list[str], output: str | Path, force: bool
+) -> Path:
+    """Write a page of chapters that another module made; see write_report for what is raised."""
+    target = Path(output)
+    _check_target(target, force)
+    return _write(_page(title, sections, origins, [], warnings), target)
+
+
 def _file_name(result: Result | FioFile) -> str:
     path = result.path if isinstance(result, FioFile) else result.folder
     return path.name if path else result.info.source
@@ -205,7 +214,7 @@ def _check_target(target: Path, force: bool) -> None:
         )
 
 
-def _picture(picture: plots.Picture) -> Any:
+def picture_block(picture: plots.Picture) -> Any:
     """A picture for the template, its SVG marked as HTML of our own making."""
     return {
         "svg": _safe(picture.svg),
@@ -261,7 +270,7 @@ def _comparison_sections(
             f"comparison-{plan}-{number}", printable(f"{side.label} compared with {table.sides[0].label}")
         )
         section.lead = _comparison_lead(table, side)
-        section.blocks += [_picture(p) for p in plots.pictures([comparison_plots.ratios(table, side.label)])]
+        section.blocks += [picture_block(p) for p in plots.pictures([comparison_plots.ratios(table, side.label)])]
         section.blocks += comparison_grids(table, side.label)
         section.notes = [printable(note) for note in table.footnotes]
         sections.append(section)
@@ -279,7 +288,7 @@ def _comparison_sections(
         comparison_plots.runs_in_order(table),
         comparison_plots.progress(intervals),
     ]
-    runs.blocks = [_picture(picture) for picture in plots.pictures(made)]
+    runs.blocks = [picture_block(picture) for picture in plots.pictures(made)]
     runs.blocks += [operations_grid(side) for side in table.sides]
     sections.append(runs)
     return sections, verdicts, table.warnings
@@ -338,7 +347,7 @@ def _trace_section(trace: Trace, number: int) -> tuple[Section, Origin]:
                 plots.positions(tables.positions(12_000)),
             ]
         )
-    section.blocks = [_picture(picture) for picture in pictures]
+    section.blocks = [picture_block(picture) for picture in pictures]
     for key in keys:
         if key in ("step", "job") and not has_labels(made.tables[key]):
             continue

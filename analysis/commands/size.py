@@ -33,6 +33,7 @@ def size(
     fit: Annotated[list[Path] | None, Parameter(**_MANY)] = None,
     capacity: str | None = None,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    html: Path | None = None,
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -79,8 +80,10 @@ def size(
         With --fit: what the storage holds, such as 35TB, which no replay tells.
     output
         With --fit: write the entry to a file; its name without .toml is the storage's.
+    html
+        Write the answers as a page too: tables and pictures in one file that loads nothing.
     force
-        Let -o replace a file.
+        Let -o or --html replace a file.
     json
         Print one JSON object: s, bytes, bytes/s, operations/s, shares of 1.
     """
@@ -94,8 +97,8 @@ def size(
     if fit:
         _fit(fit, capacity, output, force, json)
         return
-    if capacity is not None or output is not None or force:
-        raise UsageError("--capacity, -o and --force go with --fit: give the results (NAME.ioresult) to fit to.")
+    if capacity is not None or output is not None:
+        raise UsageError("--capacity and -o go with --fit: give the results (NAME.ioresult) to fit to.")
     if table_1:
         from iotrace.analysis.sizing.table_1 import held_out, print_held_out
 
@@ -132,6 +135,12 @@ def size(
         print(json_module.dumps({"answers": [one.to_json() for one in answers]}, allow_nan=False))
     else:
         print_answers(answers, out)
+    if html is not None:
+        from iotrace.analysis.sizing.page import write_page
+
+        write_page(answers, html, force)
+        if not json:
+            paragraph(out, f"wrote {printable(str(html))}")
 
 
 def _fit(folders: Sequence[Path], capacity: str | None, output: Path | None, force: bool, json: bool) -> None:

@@ -23,7 +23,9 @@ from iotrace.profiles.model import DataSet, Profile, load
 from iotrace.profiles.synthesise import synthesise
 from iotrace.replay.run import run_replay
 
-WORKS = {"class-2d": 0.001, "patch-motion-correction": 0.002}
+WORKS = {"class-2d": 0.0005, "patch-motion-correction": 0.0006}
+GIVEN = {"class-2d": {"classes": 20.0}, "patch-motion-correction": {"width": 2000.0, "height": 2000.0}}
+"""Smaller pictures, so that four users have room on a small mount."""
 RAMP = (1, 2, 4)
 MIXES = ((1, 1), (2, 1), (1, 2), (2, 2))
 MEMORY = Path("/dev/shm")
@@ -63,7 +65,9 @@ def main() -> None:
         traces = []
         for name, scale in WORKS.items():
             traces.append(work / f"{name}.iotrace")
-            synthesise(load(Profile, name), load(DataSet, "empiar-10288"), traces[-1], scale=scale)
+            synthesise(
+                load(Profile, name), load(DataSet, "empiar-10288"), traces[-1], given=GIVEN.get(name), scale=scale
+            )
         for kind in options.kinds:
             if kind != "tmpfs" and (reason := lab.missing(kind)):
                 print(f"| {kind} | left out: {reason} | | | | |")

@@ -1,0 +1,162 @@
+"""`iotrace size --html`: the answers as one page, with the pieces of iotrace.analysis.report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from iotrace.analysis.report import Origin, Section, picture_block, write_sections
+from iotrace.analysis.report_tables import Fact, Grid, GridCell, Head
+from iotrace.analysis.sizing import plots
+from iotrace.analysis.sizing.answer import RATES, SHARES, Answer
+from iotrace.analysis.sizing.kernels import events as e
+from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.analysis.sizing.show import duration_of
+from iotrace.terminal import printable
+from iotrace.units import bytes_text, count_text, rate_text
+
+NOTE: Final = (
+    "All figures are modelled and were measured nowhere: jobs are loops of computing and I/O from the recipes, the "
+    "storage's figures are those of its entry. docs/model.md says what the model leaves out."
+)
+
+
+def write_page(answers: Sequence[Answer], output: Path, force: bool) -> Path:
+    """Write the page; see iotrace.analysis.report.write_report for what is raised."""
+    sections = [
+        Section(
+            "choices", "The choices beside each other",
+            lead=printable(f"{answers[0].case.workload.title}: what each storage and node makes of it."),
+            blocks=[_choices(answers)],
+        ),
+        *(_section(one, number) for number, one in enumerate(answers, 1)),
+    ]  # fmt: skip
+    title = "Storage size: " + printable(answers[0].case.workload.name)
+    return write_sections(title, sections, _origins(answers), [NOTE], output, force)
+
+
+def _choices(answers: Sequence[Answer]) -> Grid:
+    heads = [
+        Head("storage", text=True), Head("node", text=True), Head("units", "of what it is bought by"),
+        Head("to structure", "mean, from a user's arrival to the end of the last step"),
+        Head("GPU idle", "share of the jobs' time in which they do not compute"), Head("read p95"), Head("read peak"),
+    ]  # fmt: skip
+    rows = []
+    for one in answers:
+        mean = float(one.run.structure_s.mean())
+        read, peak = one.run.percentile(e.READ_RATE, 0.95), one.run.peak(e.READ_RATE)
+        rows.append(
+            [
+                _name(one.case.storage_name), _name(one.case.node_name), GridCell(str(one.units), str(one.units)),
+                GridCell(duration_of(mean), repr(mean)), GridCell(f"{one.run.gpu_idle:.0%}", repr(one.run.gpu_idle)),
+                GridCell(rate_text(read), repr(read)), GridCell(rate_text(peak), repr(peak)),
+            ]
+        )  # fmt: skip
+    return Grid("Nodes and storages", heads, rows, "modelled")
+
+
+def _name(text: str) -> GridCell:
+    return GridCell(printable(text), printable(text))
+
+
+def _section(one: Answer, number: int) -> Section:
+    needed, crowd = one.needed, one.run.demand.crowd
+    facts = [
+        Fact("units", f"{one.units} × {printable(one.case.storage.unit)}"),
+        Fact("needed", f"{needed.units}, for {needed.binding}"),
+        Fact("time to structure", duration_of(float(one.run.structure_s.mean()))),
+        Fact("GPU idle", f"{one.run.gpu_idle:.1%}"),
+        Fact("users, lanes", f"{crowd.users}, {crowd.lanes}"),
+    ]
+    if one.knee is not None:
+        facts.append(Fact("knee", f"{one.knee.users} users{' or more' if one.knee.more else ''}"))
+    drawn = [plots.throughput(one), plots.lanes(one), plots.constraints(one), plots.knee(one)]
+    blocks = [picture_block(picture) for picture in drawn if picture is not None]
+    title = printable(f"{one.case.storage_name}, {one.case.node_name}")
+    return Section(
+        f"choice-{number}", title, facts=facts,
+        blocks=[*blocks, _steps(one), _rates(one), _needed(one), _months(one), _effects(one)],
+    )  # fmt: skip
+
+
+def _steps(one: Answer) -> Grid:
+    heads = [
+        Head("step", text=True), Head("a job"), Head("compute"), Head("read", "bytes of a job"),
+        Head("written", "bytes of a job"), Head("peak read", "of a job"), Head("operations/s", "of a job"),
+        Head("metadata/s", "of a job"), Head("bound by", "the largest part of its time", text=True),
+    ]  # fmt: skip
+    rows = []
+    for number, name in enumerate(one.run.demand.steps):
+        sums, jobs = one.run.sums[number], one.jobs_of(number)
+        seconds = max(float(sums[e.JOB_SECONDS]), 1e-300)
+        compute, read = float(one.run.parts_of(number)[r.COMPUTE]), float(sums[e.BYTES_READ]) / jobs
+        written, peak = float(sums[e.BYTES_WRITTEN]) / jobs, float(sums[e.PEAK_READ])
+        operations = float(sums[e.DATA_OPS_DONE]) / seconds
+        metadata = float(sums[e.META_OPS_DONE]) / seconds
+        rows.append(
+            [
+                _name(name), GridCell(duration_of(seconds / jobs), repr(seconds / jobs)),
+                GridCell(f"{compute:.0%}", repr(compute)), GridCell(bytes_text(read), repr(read)),
+                GridCell(bytes_text(written), repr(written)), GridCell(rate_text(peak), repr(peak)),
+                GridCell(_count(operations), repr(operations)), GridCell(_count(metadata), repr(metadata)),
+                _name(one.run.binding(number)),
+            ]
+        )  # fmt: skip
+    return Grid("Steps: one job", heads, rows, "modelled")
+
+
+def _count(rate: float) -> str:
+    return count_text(rate) if rate >= 10 else f"{rate:.1f}"
+
+
+def _rates(one: Answer) -> Grid:
+    heads = [Head("rate", text=True), *(Head(f"p{share * 100:.0f}", "of the time") for share in SHARES), Head("peak")]
+    rows = []
+    for name, column in RATES:
+        values = [*(one.run.percentile(column, share) for share in SHARES), one.run.peak(column)]
+        text = rate_text if name in ("read", "write") else _count
+        rows.append([_name(f"{name}, a second"), *(GridCell(text(value), repr(value)) for value in values)])
+    return Grid("Rates of the whole mix", heads, rows, "modelled")
+
+
+def _needed(one: Answer) -> Grid:
+    heads = [Head("what asks for it", text=True), Head("units", "spare ones included")]
+    rows = [
+        [_name(name), GridCell(str(getattr(one.needed, name)), str(getattr(one.needed, name)))]
+        for name in one.needed.__slots__
+    ]
+    spare = f"{one.case.storage.spare} of them may fail." if one.case.storage.spare else "None of them may fail."
+    return Grid("Units needed: the most of these", heads, rows, "modelled", spare)
+
+
+def _months(one: Answer) -> Grid:
+    heads = [Head("month", text=True), Head("on the storage"), Head("archived")]
+    rows = [
+        [
+            GridCell(str(month.month), str(month.month)), GridCell(bytes_text(month.hot), str(month.hot)),
+            GridCell(bytes_text(month.cold), str(month.cold)),
+        ]
+        for month in one.months
+    ]  # fmt: skip
+    return Grid("Capacity at the end of each month", heads, rows, "modelled")
+
+
+def _effects(one: Answer) -> Grid:
+    heads = [Head("input", text=True), Head("change", text=True), Head("time to structure", "as a factor")]
+    rows = [
+        [_name(effect.name), _name(effect.change), GridCell(f"× {effect.factor:.2f}", repr(effect.factor))]
+        for effect in one.effects
+    ]
+    return Grid("What matters: each input changed by itself", heads, rows, "modelled")
+
+
+def _origins(answers: Sequence[Answer]) -> list[Origin]:
+    found: dict[str, Origin] = {}
+    for one in answers:
+        for name, entry in ((one.case.storage_name, one.case.storage), (one.case.node_name, one.case.node)):
+            facts = [Fact("what", printable(entry.title)), Fact("source", printable(entry.source))]
+            if entry.inferred:
+                facts.append(Fact("guessed", printable(entry.inferred)))
+            found[name] = Origin(printable(name), "modelled", facts)
+    return list(found.values())

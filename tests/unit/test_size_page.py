@@ -1,0 +1,92 @@
+"""`iotrace size --html`: the page holds the figures of --json, says that they are modelled, and runs nothing."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made import HOSTILE
+
+from iotrace.cli import main
+
+OWN = """
+[storages.%s]
+title = %s
+unit = "server"
+disk_read = "2 GB"
+write = "1 GB"
+read_latency_us = 300
+write_latency_us = 300
+metadata_latency_us = 300
+metadata = 5000
+capacity = "50 TB"
+source = %s
+"""
+
+
+class Page(HTMLParser):
+    """Texts of cells, in order, and names of elements."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.elements: list[str] = []
+        self._inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self._inside = tag in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.cells.append(data)
+            self._inside = False
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A page about a storage whose names are hostile, and what --json printed with it."""
+    folder = tmp_path_factory.mktemp("page")
+    name = json.dumps(HOSTILE.replace("\x1b", ""))
+    (folder / "own.toml").write_text(OWN % (name, name, name))
+    return folder, HOSTILE.replace("\x1b", "")
+
+
+def test_the_page_holds_the_figures_of_json_and_says_that_they_are_modelled(
+    made: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, name = made
+    few = ["--set", "movies=30", "--set", "users=3"]
+    words = ["--storages", str(folder / "own.toml"), "--storage", name, *few]
+    assert main(["size", *words, "--html", str(folder / "size.html"), "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)["answers"]
+    text = (folder / "size.html").read_text()
+    page = Page(text)
+    assert "modelled and were measured nowhere" in text
+    assert answer["provenance"] == "modelled"
+    for step in answer["steps"]:
+        row = page.cells.index(step["step"])
+        assert step["binding"] in page.cells[row : row + 9]
+    for what, units in answer["needed_units"].items():
+        assert page.cells[page.cells.index(what) + 1] == str(units)
+    assert page.elements.count("svg") == 4
+    # what a stranger wrote is text
+    assert page.elements.count("script") == 1
+    assert "<script>alert" not in text
+    assert re.search(r"default-src 'none'", text)
+
+
+def test_another_file_is_not_replaced_and_a_page_is(made: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, _ = made
+    target = folder / "mine.html"
+    target.write_text("mine")
+    words = ["size", "--storage", "local-nvme", "--set", "movies=30", "--html", str(target)]
+    assert main(words) == 1
+    assert "--force" in capsys.readouterr().err
+    assert target.read_text() == "mine"
+    assert main([*words, "--force"]) == 0
+    assert main(words) == 0
+    # a storage that nobody shares has no knee: three pictures
+    assert Page(target.read_text()).elements.count("svg") == 3
