@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -19,6 +19,9 @@ from iotrace.errors import UsageError
 from iotrace.replay.telling import Tell
 from iotrace.terminal import console, printable, show
 from iotrace.units import parse_bytes
+
+if TYPE_CHECKING:
+    from iotrace.replay.fleet import Fleet
 
 _MANY = {"negative": (), "consume_multiple": False}
 
@@ -47,6 +50,7 @@ def replay(
     null: Annotated[bool, Parameter(negative=())] = False,
     verify: Annotated[bool, Parameter(negative=())] = False,
     users: int | None = None,
+    ranks: int | None = None,
     share_inputs: Annotated[bool, Parameter(negative=())] = False,
     jitter: float = 0.0,
     seed: int = 1,
@@ -130,7 +134,11 @@ def replay(
         Files hold blocks that say which they are; what reads get is compared, and what is wrong, stale or in the wrong
         place is counted and named.
     users
-        How many replay at the same time, each in processes and on a tree of its own; by default one for each trace.
+        How many replay at the same time, each in processes and on a tree of its own; by default one for each trace, or
+        for each rank.
+    ranks
+        How many ranks of this command mpirun or srun has started; they share the users out and make one result. By
+        default what the launcher says.
     share_inputs
         Files that no run changes are there once for all users of a trace (as hard links).
     jitter
@@ -166,8 +174,7 @@ def replay(
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
     limit = parse_bytes(max_bytes) if max_bytes is not None else None
     target = output or _default_output(traces[0])
-    if target.exists() and not force:
-        raise UsageError(f"{target} exists already: choose another name with -o, or --force to replace it.")
+    from iotrace.replay.fleet import joined
     from iotrace.replay.ground import leftovers
     from iotrace.replay.options import check_timeout
     from iotrace.replay.result import as_json
@@ -177,32 +184,41 @@ def replay(
     from iotrace.replay.synthetic import traces_of
 
     check_timeout(timeout)
-    with ExitStack() as ends:
-        tell = ends.enter_context(_telling())
-        for folder in [] if null else fs or []:
-            look = partial(leftovers, folder)
-            for left in aside(look, f"looking at {folder}", timeout_s=timeout, tell=tell.notice):
-                tell.notice(
-                    f"{left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
-                )
-        made = ends.enter_context(traces_of(traces, dataset, set or [], scale, seed))
-        result = run_replay(
-            made, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order, repeat=repeat,
-            max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct, compress=compress,
-            duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, null=null, verify=verify,
-            users=users, share_inputs=share_inputs, jitter=jitter, seed=seed, think_scale=think_scale,
-            timeout=timeout, check=check, tell=tell,
-        )  # fmt: skip
-    saved = result.save(target, force=force)
-    errors = sum(run.errors + len(differences_of(run)) for run in result.info.runs)
-    if json:
-        print(json_module.dumps(as_json(result.info), allow_nan=False))
-    else:
-        out = console()
-        print_result(result.info, out)
-        show(out, "")
-        show(out, printable(f"Result: {saved}"))
-    return 1 if errors else 0
+
+    def here(fleet: Fleet | None) -> int:
+        first = fleet is None or fleet.rank == 0
+        if first and target.exists() and not force:
+            raise UsageError(f"{target} exists already: choose another name with -o, or --force to replace it.")
+        with ExitStack() as ends:
+            tell = ends.enter_context(_telling()) if first else Tell()
+            for folder in [] if null or not first else fs or []:
+                look = partial(leftovers, folder)
+                for left in aside(look, f"looking at {folder}", timeout_s=timeout, tell=tell.notice):
+                    tell.notice(
+                        f"{left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
+                    )
+            made = ends.enter_context(traces_of(traces, dataset, set or [], scale, seed))
+            result = run_replay(
+                made, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
+                repeat=repeat, max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct,
+                compress=compress, duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, null=null,
+                verify=verify, users=users, share_inputs=share_inputs, jitter=jitter, seed=seed,
+                think_scale=think_scale, timeout=timeout, check=check, fleet=fleet, tell=tell,
+            )  # fmt: skip
+        errors = sum(run.errors + len(differences_of(run)) for run in result.info.runs)
+        if first:
+            saved = result.save(target, force=force)
+            if json:
+                print(json_module.dumps(as_json(result.info), allow_nan=False))
+            else:
+                out = console()
+                print_result(result.info, out)
+                show(out, "")
+                show(out, printable(f"Result: {saved}"))
+        return 1 if (fleet.exchange(errors)[0] if fleet else errors) else 0
+
+    with joined(ranks) as fleet:
+        return here(fleet)
 
 
 def _clean(folder: Path) -> int:

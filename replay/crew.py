@@ -89,13 +89,15 @@ class Outcome:
 
 
 def run_clones(
-    clones: Sequence[Clone], options: Options, asked: Asked, tell: Callable[[str], None] = lambda _: None
-) -> list[Outcome]:
+    clones: Sequence[Clone], options: Options, asked: Asked, tell: Callable[[str], None] = lambda _: None,
+    start: Callable[[], int] = time.monotonic_ns,
+) -> list[Outcome]:  # fmt: skip
     """Run plans once, all at the same time, each row in the process and on the lane that its plan says.
 
     Parameters
     ----------
     tell: gets sentences about calls that wait for long.
+    start: called when all lanes are at the start; gives the moment (CLOCK_MONOTONIC, ns) from which times count.
 
     Raises
     ------
@@ -120,7 +122,7 @@ def run_clones(
             crew.await_ready(sum(part.plan.lanes for part in parts))
             for part in parts:
                 part.refuse_what_failed()
-            begin = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+            begin = start()
             control[kernel.START_NS] = begin
             control[kernel.GO] = 1
             crew.await_end(Watch(parts, options.timeout, tell))
@@ -398,7 +400,8 @@ class _Crew:
             wake(worker.pid, worker.threads())
 
     def _look(self, wait_ms: int) -> None:
-        """Take note of workers that have ended."""
+        """Take note of workers that have ended, and of other reasons to stop."""
+        self._asked.look()
         for watch, _ in self._poll.poll(wait_ms):
             worker = self._alive.pop(watch)
             self._poll.unregister(watch)

@@ -104,6 +104,28 @@ class UserTotals(msgspec.Struct, frozen=True):
     io_s: float = 0.0
 
 
+class RankTotals(msgspec.Struct, frozen=True):
+    """One rank of a fleet in one run; times are on rank 0's clock.
+
+    Attributes
+    ----------
+    node: name of the machine; users: how many it ran.
+    first_done_s, last_done_s: when the first and the last of its threads ended, since the start.
+    start_late_us: how much later than agreed it let its threads go.
+    clock_offset_ms: its UTC less that of rank 0; clock_uncertainty_us: how exactly the two clocks are known.
+    """
+
+    rank: int
+    node: str
+    users: int
+    ops: int
+    first_done_s: float
+    last_done_s: float
+    start_late_us: float
+    clock_offset_ms: float
+    clock_uncertainty_us: float
+
+
 class NullFigures(msgspec.Struct, frozen=True):
     """The plan without its I/O.
 

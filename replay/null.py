@@ -9,7 +9,8 @@ take as long as the program.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -69,13 +70,16 @@ def distinct(plans: Sequence[Plan]) -> dict[int, Plan]:
     return {id(plan): plan for plan in plans}
 
 
-def run_null(plans: Sequence[Plan], delays_ns: Sequence[int], options: Options, asked: Asked) -> list[Outcome]:
+def run_null(
+    plans: Sequence[Plan], delays_ns: Sequence[int], options: Options, asked: Asked,
+    start: Callable[[], int] = time.monotonic_ns,
+) -> list[Outcome]:  # fmt: skip
     """Run all rows of a plan for each user without I/O; every result is the recorded one."""
     nulls = {number: null_plan(plan) for number, plan in distinct(plans).items()}
     clones = [
         Clone(nulls[id(plan)], None, _Nowhere(), delay) for plan, delay in zip(plans, delays_ns, strict=True)
     ]  # fmt: skip
-    outcomes = run_clones(clones, options, asked)
+    outcomes = run_clones(clones, options, asked, start=start)
     for plan, outcome in zip(plans, outcomes, strict=True):
         outcome.result = np.where(outcome.result == kernel.NOT_RUN, kernel.NOT_RUN, expected(plan, outcome.root_bytes))
     return outcomes

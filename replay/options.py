@@ -20,7 +20,7 @@ USERS_MAX: Final = 4096
 
 @dataclass(slots=True)
 class Options:
-    """How to replay; see run_replay."""
+    """How to replay; see run_replay. Of `ranks` of a fleet this is `rank`; `users` are those of all ranks."""
 
     prefixes: list[str] = field(default_factory=list)
     engine: str = "psync"
@@ -48,6 +48,8 @@ class Options:
     think_scale: float = 1.0
     timeout: float | None = None
     check: bool = False
+    rank: int = 0
+    ranks: int = 1
 
     @property
     def pace(self) -> float:
@@ -55,11 +57,11 @@ class Options:
         return self.speed / self.think_scale
 
     def delays_ns(self) -> list[int]:
-        """How much later each user begins, in ns: spread evenly at random, the first at once."""
+        """How much later each user of this rank begins, in ns: spread evenly at random, the first of all at once."""
         random = np.random.default_rng(self.seed)
         later = random.uniform(0, self.jitter * 1e9, self.users).astype(np.int64)
         later[0] = 0
-        return [int(one) for one in later]
+        return [int(one) for one in later[self.rank :: self.ranks]]
 
     @property
     def cache_state(self) -> str:
@@ -102,6 +104,8 @@ def check_options(options: Options) -> None:
         raise UsageError(f"--seed {options.seed}: a whole number, 0 or more.")
     if not 1 <= options.users <= USERS_MAX:
         raise UsageError(f"--users {options.users}: from 1 to {USERS_MAX}.")
+    if options.users < options.ranks:
+        raise UsageError(f"--users {options.users} on {options.ranks} ranks: at least one user for each rank.")
     if not 0 <= options.jitter < float("inf"):
         raise UsageError(f"--jitter {options.jitter}: seconds, 0 or more.")
     if options.users > 1 and (options.keep or options.staged):

@@ -63,7 +63,7 @@ def result_info(plans: Sequence[tuple[Plan, Trace]], folders: Sequence[Path], op
             "drop_caches": options.drop_caches, "null": options.null, "verify": options.verify,
             "users": options.users, "share_inputs": options.share_inputs, "jitter": options.jitter,
             "seed": options.seed, "think_scale": options.think_scale, "timeout": options.timeout,
-            "check": options.check,
+            "check": options.check, "ranks": options.ranks,
         },
         not_replayed=dict(not_replayed),
         warnings=warnings,

@@ -13,7 +13,7 @@ from typing import TypeVar
 from iotrace.replay.cache import read_files_of, set_cache
 from iotrace.replay.flushing import sync_file_system
 from iotrace.replay.options import Options
-from iotrace.replay.stage import check_room
+from iotrace.replay.stage import Needs, check_room
 from iotrace.replay.stopping import Asked, aside
 from iotrace.replay.telling import Tell
 from iotrace.replay.trees import PreparedTree, prepare_tree, restore_tree
@@ -45,17 +45,17 @@ class Trees:
         self._read_files = {number: read_files_of(work.plan) for number, work in works.items()}
         self._changes = any(work.changes for work in users)
 
-    def check_room(self, folder: Path) -> None:
-        """Refuse what the file system has no room for.
+    def check_room(self, folder: Path, needs: Needs) -> None:
+        """Refuse what the file system has no room for; `needs`: of all ranks of a fleet.
 
         Raises
         ------
         StorageError: with what is needed and what there is. MountHangs: the mount does not answer.
         """
-        self._aside(f"looking at {folder}", lambda: self._check_room(folder))
+        self._aside(f"looking at {folder}", lambda: self._check_room(folder, needs))
 
-    def _check_room(self, folder: Path) -> None:
-        check_room(self.needs, folder, self._options.max_bytes, self.needs.staged_bytes if self._options.staged else 0)
+    def _check_room(self, folder: Path, needs: Needs) -> None:
+        check_room(needs, folder, self._options.max_bytes, needs.staged_bytes if self._options.staged else 0)
 
     def ready(self, folder: Path) -> list[PreparedTree]:
         """The users' trees on a mount, as they were recorded: for the next run.
@@ -74,7 +74,7 @@ class Trees:
                 restore_tree(tree, step, self._asked.event)
                 self._asked.check()
             return self.made[folder]
-        self._check_room(folder)
+        self._check_room(folder, self.needs)
         trees = self.made[folder] = []
         first: dict[int, Path] = {}
         for work in self._users:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from iotrace import histogram
 from iotrace.errors import StorageError, TraceError
-from iotrace.replay.figures import IssueError, JobTotals, NullFigures, OpenTimes, StepTotals, UserTotals
+from iotrace.replay.figures import IssueError, JobTotals, NullFigures, OpenTimes, RankTotals, StepTotals, UserTotals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,6 +130,7 @@ class Run(msgspec.Struct, kw_only=True):
     by_step: by label `step` of the recorded process, "" for none; empty where no process has one.
     limit: why the generator, not the storage, was the limit; empty when it was not.
     jobs: by labels of the recorded processes, in the order of their starts; empty where no process has one.
+    ranks: of a fleet; empty for a replay of one process.
     users: where there are several; the other figures are of all of them together.
     """
 
@@ -171,6 +172,7 @@ class Run(msgspec.Struct, kw_only=True):
     limit: str = ""
     users: list[UserTotals] = []
     jobs: list[JobTotals] = []
+    ranks: list[RankTotals] = []
 
 
 class ResultInfo(msgspec.Struct, kw_only=True):

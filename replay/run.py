@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,8 @@ from iotrace.replay.checking import verified
 from iotrace.replay.crew import Clone, Outcome, run_clones
 from iotrace.replay.direct import alignment_of
 from iotrace.replay.fidelity import compare_recording
+from iotrace.replay.fleet import Fleet
+from iotrace.replay.gathering import Share
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.kernels.checked_lane import run_checked_lane
 from iotrace.replay.kernels.ring_lane import run_ring_lane
@@ -64,6 +67,7 @@ def run_replay(
     think_scale: float = 1.0,
     timeout: float | None = None,
     check: bool = False,
+    fleet: Fleet | None = None,
     tell: Tell | None = None,
 ) -> Result:
     """Replay a trace on one mount or several.
@@ -93,17 +97,19 @@ def run_replay(
     drop_caches: with "cold": empty the caches of the whole machine; needs root.
     null: issue nothing: waits, gaps and order as always, results as recorded; `fs` is not touched and may be left out.
     verify: files hold blocks that say which they are; what reads get is compared.
-    users: how many replay at the same time, each in processes and on a tree of its own; by default one for each trace.
+    users: how many replay at the same time, each in processes and on a tree of its own; by default one for each trace,
+    or for each rank of a fleet.
     share_inputs: files that no run changes are there once for all users of a trace.
     jitter: users begin up to so many seconds after the first, spread evenly at random; seed: of that.
     think_scale: with "think": gaps are multiplied by this.
     timeout: a call, or work on a tree, may wait so many seconds; then the replay ends.
     check: record the replay itself with eBPF, and compare the recording with the plan: see Run.fidelity.
+    fleet: the ranks that replay together, each called with the same arguments: see iotrace.replay.fleet.joined.
     tell: who is told what goes on.
 
     Returns
     -------
-    Result, not yet saved.
+    Result, not yet saved; of a fleet on rank 0 that of all ranks, elsewhere that of the rank's own users.
 
     Raises
     ------
@@ -116,7 +122,8 @@ def run_replay(
     options = Options(
         list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, depth, batch, fixed, direct, compress,
         duplicate, Path(staged) if staged is not None else None, cache, drop_caches, null, verify,
-        len(traces) if users is None else users, share_inputs, jitter, seed, think_scale, timeout, check,
+        max(len(traces), fleet.size if fleet else 1) if users is None else users, share_inputs, jitter, seed,
+        think_scale, timeout, check, *((fleet.rank, fleet.size) if fleet else ()),
     )  # fmt: skip
     check_options(options)
     if options.users < len(traces):
@@ -128,12 +135,13 @@ def run_replay(
     alignment = alignment_of(folders) if direct else 0
     by_folder = {one.folder: one for one in traces}
     plans = {folder: (plan_of(one, options, alignment), one) for folder, one in by_folder.items()}
-    return replay_plans([plans[one.folder] for one in traces], folders, options, tell)
+    return replay_plans([plans[one.folder] for one in traces], folders, options, tell, fleet)
 
 
 def replay_plans(
-    plans: Sequence[tuple[Plan, Trace]], folders: Sequence[Path], options: Options, tell: Tell | None = None
-) -> Result:
+    plans: Sequence[tuple[Plan, Trace]], folders: Sequence[Path], options: Options, tell: Tell | None = None,
+    fleet: Fleet | None = None,
+) -> Result:  # fmt: skip
     """Run plans, dealt out to the users, at the same time on each folder, as often as the options say."""
     tell = tell or Tell()
     info = result_info(plans, folders, options)
@@ -142,14 +150,20 @@ def replay_plans(
         number: work_of(plan, trace, options, info.warnings) for number, (plan, trace) in by_plan.items()
     }  # fmt: skip
     users = [works[id(plans[number % len(plans)][0])] for number in range(options.users)]
-    prepare([work.plan for work in users])
+    share = Share(users, fleet)
+    if fleet:
+        fleet.agree({"plan": info.plan_hash, "version": info.version} | info.options)
+    prepare([work.plan for work in share.own])
     with stop_signals() as asked:
+        if fleet:
+            fleet.asked, asked.look = asked, fleet.look
         _say_compiling(list(works.values()), tell)
-        info.without_io = null_figures([work.plan for work in users], options, asked)
+        cpus = share.cpus()
+        info.without_io = share.null_figures(null_figures([work.plan for work in share.own], options, asked))
         run_all = _without_io if options.null else _on_mounts
         with ExitStack() as ends:
             witness = ends.enter_context(Witness()) if options.check else None
-            measured = run_all(users, folders, options, info, asked, tell)
+            measured = run_all(share, cpus, folders, options, info, asked, tell)
             if witness:
                 tell.progress("comparing the recording with the plan", 0, 0)
                 _check(users[0].plan, witness.testimony(), info.runs)
@@ -170,21 +184,24 @@ def look_at(folders: Sequence[Path], options: Options, tell: Tell) -> None:
 
 
 def _on_mounts(
-    users: Sequence[Work], folders: Sequence[Path], options: Options, info: ResultInfo, asked: Asked,
+    share: Share, cpus: int, folders: Sequence[Path], options: Options, info: ResultInfo, asked: Asked,
     tell: Tell,
 ) -> list[Measured]:  # fmt: skip
     """All runs; fills `info`."""
     measured: list[Measured] = []
+    users, fleet = share.own, share.fleet
     overlap = any(work.overlap for work in users)
+    start = fleet.start if fleet else time.monotonic_ns
     with ExitStack() as ends:
         trees = Trees(users, options, asked, ends, tell)
         for folder in folders:
-            trees.check_room(folder)
+            trees.check_room(folder, share.needs)
+        share.wait()
         for turn in range(options.repeat):
             for folder in list(folders) if turn % 2 == 0 else list(reversed(folders)):
                 run = Run(
                     run=len(info.runs), round=turn, fs=str(folder), mount=mount_info(folder), started_utc=utc(),
-                    staged_files=trees.needs.staged_entries, staged_bytes=trees.needs.staged_bytes,
+                    staged_files=share.needs.staged_entries, staged_bytes=share.needs.staged_bytes,
                 )  # fmt: skip
                 grounds = [tree.ground for tree in trees.ready(folder)]
                 notes = trees.cache(folder, run.mount.type)
@@ -196,8 +213,9 @@ def _on_mounts(
                     Clone(work.plan, work.rides, ground, delay, check)
                     for work, ground, delay, check in zip(users, grounds, options.delays_ns(), checks, strict=True)
                 ]
-                outcomes = run_clones(clones, options, asked, tell.notice)
+                outcomes = run_clones(clones, options, asked, tell.notice, start)
                 asked.check()
+                share.wait()
                 if any(outcome.full for outcome in outcomes):
                     done = sum(outcome.ops for outcome in outcomes)
                     raise StorageError(
@@ -206,7 +224,8 @@ def _on_mounts(
                     )
                 run.sync_s = trees.flush(folder)
                 run.verified = verified([check for check in checks if check])
-                measured.append(_note(users, outcomes, run, options, info, overlap))
+                noted = share.gather(outcomes, run)
+                measured.append(_note(*noted, run, options, info, overlap, cpus))
         info.warnings += trees.kept()
     return measured
 
@@ -218,27 +237,30 @@ def _check(plan: Plan, recording: Trace, runs: Sequence[Run]) -> None:
 
 
 def _without_io(
-    users: Sequence[Work], _: Sequence[Path], options: Options, info: ResultInfo, asked: Asked,
+    share: Share, cpus: int, _: Sequence[Path], options: Options, info: ResultInfo, asked: Asked,
     tell: Tell,
 ) -> list[Measured]:  # fmt: skip
     """As _on_mounts, for --null."""
+    users, fleet = share.own, share.fleet
+    start = fleet.start if fleet else time.monotonic_ns
     measured: list[Measured] = []
     for turn in range(options.repeat):
         run = Run(run=turn, round=turn, fs=NOWHERE, mount=MountInfo(), started_utc=utc())
         tell.progress("replaying without I/O", 0, 0)
-        outcomes = run_null([work.plan for work in users], options.delays_ns(), options, asked)
+        outcomes = run_null([work.plan for work in users], options.delays_ns(), options, asked, start)
         asked.check()
-        measured.append(_note(users, outcomes, run, options, info, overlap=False))
+        measured.append(_note(*share.gather(outcomes, run), run, options, info, False, cpus))
     return measured
 
 
 def _note(
-    users: Sequence[Work], outcomes: Sequence[Outcome], run: Run, options: Options, info: ResultInfo, overlap: bool
-) -> Measured:
+    users: Sequence[Work], outcomes: Sequence[Outcome], run: Run, options: Options, info: ResultInfo, overlap: bool,
+    cpus: int,
+) -> Measured:  # fmt: skip
     """Fill a run's figures, and put it among the result's."""
     ran = [(work.plan, outcome) for work, outcome in zip(users, outcomes, strict=True)]
     measured = measure(ran, run, options.null, [work.trace.folder.name for work in users])
-    note_times(ran, run, options, None if options.null else info.without_io, overlap)
+    note_times(ran, run, options, None if options.null else info.without_io, overlap, cpus)
     info.runs.append(run)
     return measured
 

@@ -56,10 +56,17 @@ def be_a_worker() -> None:
 
 
 class Asked:
-    """Whether the user asked to stop: set by signal handlers, read by all."""
+    """Whether the user asked to stop: set by signal handlers, read by all.
+
+    Attributes
+    ----------
+    look: called now and then by whoever waits in the main thread; may find another reason to stop.
+    """
 
     def __init__(self) -> None:
         self.number = self.times = 0
+        self.look: Callable[[], None] = lambda: None
+        self._why: IotraceError | None = None
         self.event = threading.Event()
         self._control: Any = None
 
@@ -70,12 +77,19 @@ class Asked:
         if self._control is not None and not self._control[kernel.STOP]:
             self._control[kernel.STOP] = kernel.STOP_ASKED
 
+    def fail(self, why: IotraceError) -> None:
+        """Stop for another reason than a signal, which is then what `check` raises."""
+        self._why = self._why or why
+        self.stop(int(signal.SIGTERM))
+
     def watch(self, control: Any) -> None:
         self._control = control
         if self.number and control is not None:
             control[kernel.STOP] = kernel.STOP_ASKED
 
     def check(self) -> None:
+        if self._why:
+            raise self._why
         if self.number:
             raise Interrupted(self.number)
 
@@ -128,6 +142,8 @@ def aside(
     last, since, said_s, asked_at = progress(), time.monotonic(), SAY_AFTER_S, 0.0
     while thread.is_alive():
         thread.join(0.02)
+        if asked:
+            asked.look()
         moment = time.monotonic()
         if progress() != last:
             last, since, said_s = progress(), moment, SAY_AFTER_S

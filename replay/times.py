@@ -5,7 +5,6 @@ Also says when the generator, not the storage, was the limit.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,8 +31,9 @@ BUSY_SHARE: Final = 0.9
 
 
 def note_times(
-    users: Sequence[tuple[Plan, Outcome]], run: Run, options: Options, null: NullFigures | None, overlap: bool
-) -> None:
+    users: Sequence[tuple[Plan, Outcome]], run: Run, options: Options, null: NullFigures | None, overlap: bool,
+    cpus: int,
+) -> None:  # fmt: skip
     """Fill a run's figures about time; its totals are already there (iotrace.replay.measure).
 
     Parameters
@@ -41,6 +41,7 @@ def note_times(
     users: the plan of each user, and what its kernels wrote.
     null: the plans without I/O; None for a run that is such a pass itself.
     overlap: requests of one thread may have been in flight together, so that none is due after another.
+    cpus: that all users together may use.
     """
     begin = min(ran.start_ns for _, ran in users)
     ends = [
@@ -68,7 +69,7 @@ def note_times(
         run.added_s = run.added_least_s = run.wall_s - null.makespan_s
         if options.timing != "asap":
             run.added_least_s = run.wall_s - _with_lateness(users, late, options, begin) if known else None
-        run.limit = limit_of(run, null, options, sum(plan.lanes for plan, _ in users))
+        run.limit = limit_of(run, null, options, sum(plan.lanes for plan, _ in users), cpus)
 
 
 def _with_lateness(
@@ -84,9 +85,8 @@ def _with_lateness(
     return longest / 1e9
 
 
-def limit_of(run: Run, null: NullFigures, options: Options, lanes: int) -> str:
+def limit_of(run: Run, null: NullFigures, options: Options, lanes: int, cpus: int) -> str:
     """Why the generator was the limit of a run, as a sentence; empty when it was not."""
-    cpus = len(os.sched_getaffinity(0))
     head = f"The generator, not the storage, was the limit of run {run.run + 1}"
     wall = duration_text(run.wall_s * 1e9)
     if options.timing == "asap":

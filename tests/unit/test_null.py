@@ -199,7 +199,7 @@ NULL = NullFigures(makespan_s=1.0, source="modelled", generator_s=1.0, generator
     ],
 )
 def test_the_generator_is_said_to_be_the_limit_only_when_it_was(timing: str, run: Run, words: str) -> None:
-    said = limit_of(run, NULL, Options(timing=timing), lanes=4096)
+    said = limit_of(run, NULL, Options(timing=timing), lanes=4096, cpus=len(os.sched_getaffinity(0)))
     assert words in said
     assert bool(said) == bool(words)
     assert not said or said.startswith("The generator, not the storage, ")

@@ -1,0 +1,129 @@
+"""What the ranks of a fleet share out before a run, and how what they measured becomes one result after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from iotrace.replay.crew import Outcome
+from iotrace.replay.figures import NullFigures, RankTotals
+from iotrace.replay.fleet import Clock, Fleet
+from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.result import Run, Verified
+from iotrace.replay.stage import Needs
+from iotrace.replay.work import Work, needs_of_users
+
+_NAMED_MAX = 10
+
+
+@dataclass(slots=True)
+class _Report:
+    """What a rank measured in a run."""
+
+    host: str
+    outcomes: list[Outcome]
+    clock: Clock
+    verified: Verified | None
+    sync_s: float | None
+
+
+class Share:
+    """The users that this process runs, of all there are.
+
+    Attributes
+    ----------
+    users: all; own: those of this rank, every `size`-th; fleet: None for a replay of one process.
+    needs: what the trees of all ranks take together.
+    """
+
+    def __init__(self, users: Sequence[Work], fleet: Fleet | None) -> None:
+        rank, size = (fleet.rank, fleet.size) if fleet else (0, 1)
+        self.fleet, self.users, self.own = fleet, list(users), list(users[rank::size])
+        # files that users share are there once for each rank
+        ranks = [needs_of_users(users[one::size]) for one in range(size)]
+        self.needs = Needs(
+            sum(one.staged_bytes for one in ranks), sum(one.staged_entries for one in ranks),
+            sum(one.growth_bytes for one in ranks), sum(one.growth_entries for one in ranks),
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        """Wait for the other ranks."""
+        if self.fleet:
+            self.fleet.exchange(None)
+
+    def cpus(self) -> int:
+        """CPUs that all ranks together may use; ranks of one node may share theirs."""
+        own = _boot_id(), os.sched_getaffinity(0)
+        nodes: dict[str, set[int]] = {}
+        for node, cpus in self.fleet.exchange(own) if self.fleet else [own]:
+            nodes.setdefault(node, set()).update(cpus)
+        return sum(len(cpus) for cpus in nodes.values())
+
+    def null_figures(self, own: NullFigures) -> NullFigures:
+        """The plan without its I/O, of all ranks: they work at the same time."""
+        if not self.fleet:
+            return own
+        every = self.fleet.exchange(own)
+        return NullFigures(
+            max(one.makespan_s for one in every), own.source, max(one.generator_s for one in every),
+            sum(one.generator_ops_per_s for one in every),
+            sum(one.generator_cpu_us for one in every) / len(every),
+        )  # fmt: skip
+
+    def gather(self, outcomes: list[Outcome], run: Run) -> tuple[list[Work], list[Outcome]]:
+        """On rank 0 all users and what their kernels wrote, on its clock, elsewhere the rank's own; fills `run`."""
+        fleet = self.fleet
+        if not fleet:
+            return self.own, outcomes
+        reports = fleet.collect(_Report(fleet.host, outcomes, fleet.clock, run.verified, run.sync_s))
+        if not reports:
+            return self.own, outcomes
+        for one in reports:
+            for outcome in one.outcomes:
+                _shift(outcome, one.clock.offset_ns)
+        begin = min(outcome.start_ns for one in reports for outcome in one.outcomes)
+        run.ranks = [_totals(rank, one, self.users[rank :: fleet.size], begin) for rank, one in enumerate(reports)]
+        run.verified = _all_verified([one.verified for one in reports if one.verified])
+        run.sync_s = max((one.sync_s for one in reports if one.sync_s is not None), default=None)
+        return self.users, [
+            reports[user % fleet.size].outcomes[user // fleet.size] for user in range(len(self.users))
+        ]  # fmt: skip
+
+
+def _shift(outcome: Outcome, offset_ns: int) -> None:
+    outcome.started = np.where(outcome.result == kernel.NOT_RUN, outcome.started, outcome.started + offset_ns)
+    outcome.start_ns += offset_ns
+    outcome.lane_ended_ns = outcome.lane_ended_ns + offset_ns
+
+
+def _totals(rank: int, report: _Report, users: Sequence[Work], begin: int) -> RankTotals:
+    ended = np.concatenate([outcome.lane_ended_ns for outcome in report.outcomes]) - begin
+    ran = [outcome.result != kernel.NOT_RUN for outcome in report.outcomes]
+    ops = sum(int((work.plan.counted & done).sum()) for work, done in zip(users, ran, strict=True))
+    clock = report.clock
+    return RankTotals(
+        rank, report.host, len(users), ops, max(0, int(ended.min())) / 1e9, max(0, int(ended.max())) / 1e9,
+        clock.late_ns / 1e3, clock.utc_ns / 1e6, clock.uncertainty_ns / 1e3,
+    )  # fmt: skip
+
+
+def _all_verified(found: Sequence[Verified]) -> Verified | None:
+    if not found:
+        return None
+    wrong: dict[str, int] = {}
+    for one in found:
+        for kind, count in one.wrong.items():
+            wrong[kind] = wrong.get(kind, 0) + count
+    return Verified(
+        wrong, sum(one.checked_bytes for one in found), sum(one.unchecked_bytes for one in found),
+        [name for one in found for name in one.named][:_NAMED_MAX],
+    )  # fmt: skip
+
+
+def _boot_id() -> str:
+    """Tells nodes apart, also where they have one name."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text()

@@ -1,0 +1,125 @@
+"""A replay by several ranks of MPI: one result of all, one start, one end; needs mpi4py and mpich."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_replay_users import SIZE, job
+
+from iotrace.replay.result import open_result
+
+pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install 'iotrace[mpi]'")
+MPIRUN = Path(sys.executable).parent / "mpirun"
+pytestmark = pytest.mark.skipif(not MPIRUN.exists(), reason="mpich is not installed: pip install 'iotrace[mpi]'")
+ROOT = Path(__file__).parent.parent.parent
+MAIN = "import sys; from iotrace.cli import main; sys.exit(main())"
+
+
+def command(ranks: int, *words: str | Path, launcher: bool = True) -> list[str]:
+    head = [str(MPIRUN), "-n", str(ranks)] if launcher else []
+    return [*head, sys.executable, "-c", MAIN, "replay", *map(str, words)]
+
+
+def run(ranks: int, *words: str | Path, launcher: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command(ranks, *words, launcher=launcher), env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_four_ranks_share_six_users_and_give_one_result(tmp_path: Path) -> None:
+    trace, mount = job(tmp_path), tmp_path / "mnt"
+    mount.mkdir()
+    alone = run(1, trace, "--fs", mount, "--timing", "asap", "--json", "-o", tmp_path / "one.ioresult", launcher=False)
+    assert alone.returncode == 0, alone.stderr
+    one = json.loads(alone.stdout)
+    target = tmp_path / "R.ioresult"
+    words = ["--fs", mount, "--timing", "asap", "--users", "6", "--repeat", "2", "--verify", "--json", "-o", target]
+    done = run(4, trace, *map(str, words))
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert len(printed["runs"]) == 2
+    result = open_result(target)
+    for found in result.info.runs:
+        assert (found.ops, found.errors) == (6 * one["ops"], 0)
+        assert found.staged_bytes == 12 * SIZE
+        assert found.verified is not None
+        assert found.verified.checked_bytes == 6 * (2 * SIZE + 5000)
+        assert [rank.users for rank in found.ranks] == [2, 2, 1, 1]
+        assert [rank.ops for rank in found.ranks] == [users * one["ops"] for users in (2, 2, 1, 1)]
+        assert max(rank.last_done_s for rank in found.ranks) == found.last_done_s <= found.wall_s + 1e-6
+        assert min(rank.first_done_s for rank in found.ranks) == found.first_done_s
+        # one machine has one clock: what is found of it must be within what is said to be known
+        for rank in found.ranks:
+            assert abs(rank.clock_offset_ms) * 1e3 <= rank.clock_uncertainty_us + 200
+    frame = result.histograms()
+    assert frame.groupby(["run", "user"])["count"].sum().tolist() == [one["ops"]] * 12
+    assert result.intervals()["ops"].sum() == 12 * one["ops"]
+    assert result.info.options["ranks"] == 4
+    assert list(mount.iterdir()) == []
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_a_world_of_another_size_is_refused(tmp_path: Path, launched: bool) -> None:
+    words: list[str | Path] = [job(tmp_path), "--fs", tmp_path, "--ranks", "3", "-o", tmp_path / "R.ioresult"]
+    done = run(2, *words, launcher=launched)
+    assert done.returncode == 2
+    size = 2 if launched else 1
+    assert done.stderr.count(f"3 ranks were to replay together, and MPI's world has {size}") == 1
+    assert not (tmp_path / "R.ioresult").exists()
+
+
+def test_ranks_that_do_not_replay_the_same_are_refused_by_name(tmp_path: Path) -> None:
+    first, second = job(tmp_path), job(tmp_path, "S", at=5)
+    tail = command(0, "--fs", tmp_path, "-o", tmp_path / "R.ioresult", launcher=False)
+    line = [str(MPIRUN), "-n", "1", *tail, str(first), ":", "-n", "1", *tail, str(second)]
+    done = subprocess.run(
+        line, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("ranks do not replay the same: plan is ") == 1
+    assert not list(tmp_path.glob("iotrace-*"))
+
+
+def test_fewer_users_than_ranks_are_refused_once(tmp_path: Path) -> None:
+    done = run(2, job(tmp_path), "--fs", tmp_path, "--users", "1", "-o", tmp_path / "R.ioresult")
+    assert done.returncode == 2
+    assert done.stderr.count("at least one user for each rank") == 1
+
+
+def test_all_ranks_end_and_clean_up_when_one_is_told_to(tmp_path: Path) -> None:
+    from builders import TraceBuilder
+
+    trace = TraceBuilder()
+    trace.named("stat", "x", at=0)
+    trace.named("stat", "x", at=100_000_000_000)
+    source, mount = trace.save(tmp_path / "T.iotrace"), tmp_path / "mnt"
+    mount.mkdir()
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    # each rank says which process it is, so that one can be told to end
+    program = f"import os; open(r'{marks}/' + os.environ['PMI_RANK'] + '.' + str(os.getpid()), 'w'); {MAIN}"
+    line = [str(MPIRUN), "-n", "3", sys.executable, "-c", program, "replay", str(source), "--fs", str(mount)]
+    with subprocess.Popen(
+        [*line, "-o", str(tmp_path / "R.ioresult")], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        until = time.monotonic() + 60
+        while len(list(mount.glob("iotrace-*"))) < 3 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert len(list(mount.glob("iotrace-*"))) == 3
+        (second,) = marks.glob("2.*")
+        os.kill(int(second.suffix[1:]), signal.SIGTERM)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert said.count("iotrace: rank 2 on ") == 1
+    assert "interrupted by SIGTERM" in said
+    assert list(mount.iterdir()) == []
+    assert not (tmp_path / "R.ioresult").exists()
