@@ -140,7 +140,7 @@ class Fleet:
             for rank in range(1, self.size):
                 self._comm.send(None, rank, _PONG)
                 for _ in range(_PINGS):
-                    self._comm.recv(None, rank, _PING)
+                    self._receive(rank, _PING, at_once=True)
                     self._comm.send((time.monotonic_ns(), _utc_ahead_ns()), rank, _PONG)
             return Clock()
         self._receive(0, _PONG)
@@ -148,14 +148,15 @@ class Fleet:
         for _ in range(_PINGS):
             asked = time.monotonic_ns()
             self._comm.send(None, 0, _PING)
-            there, ahead = self._comm.recv(None, 0, _PONG)
+            there, ahead = self._receive(0, _PONG, at_once=True)
             took = time.monotonic_ns() - asked
             if took // 2 < best.uncertainty_ns:
                 offset = there - asked - took // 2
                 best = Clock(offset, took // 2, _utc_ahead_ns() - ahead - offset)
         return best
 
-    def _receive(self, rank: int, tag: int) -> Any:
+    def _receive(self, rank: int, tag: int, at_once: bool = False) -> Any:
+        """A message; `at_once`: looked for without pauses."""
         found: list[Any] = []
 
         def came() -> bool:
@@ -164,12 +165,11 @@ class Fleet:
                 found.append(message.recv())
             return bool(found)
 
-        self._await(came)
+        self._await(came, 0.0 if at_once else 20e-6)
         return found[0]
 
-    def _await(self, done: Callable[[], bool]) -> None:
-        """Wait without burning a CPU that others may need, and not longer than all ranks are well."""
-        pause = 20e-6
+    def _await(self, done: Callable[[], bool], pause: float = 20e-6) -> None:
+        """Wait, with pauses that grow (others may need the CPU), and not longer than all ranks are well."""
         while not done():
             stopped = self._stopped()
             if stopped:

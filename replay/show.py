@@ -126,6 +126,16 @@ def times_lines(run: Run, info: ResultInfo) -> list[str]:
     """A run's figures about time, a line each."""
     lines = []
     null = info.without_io
+    if run.ranks:
+        first = min(run.ranks, key=lambda one: one.last_done_s)
+        last = max(run.ranks, key=lambda one: one.last_done_s)
+        unsure = max(one.clock_uncertainty_us for one in run.ranks)
+        late = max(one.start_late_us for one in run.ranks)
+        lines.append(
+            f"{len(run.ranks)} ranks: rank {first.rank} ({first.node}) was done first, after "
+            f"{_seconds(first.last_done_s)}, rank {last.rank} ({last.node}) last, after {_seconds(last.last_done_s)}; "
+            f"they started within {_seconds(late / 1e6)} of the agreed moment, clocks known to {_seconds(unsure / 1e6)}"
+        )
     if run.users:
         times = sorted(user.wall_s for user in run.users)
         later = max(user.delay_s for user in run.users)

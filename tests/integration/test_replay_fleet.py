@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from test_replay_users import SIZE, job
 
+from iotrace.errors import UsageError
+from iotrace.replay.options import Options, check_options
 from iotrace.replay.result import open_result
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install 'iotrace[mpi]'")
@@ -88,10 +90,38 @@ def test_ranks_that_do_not_replay_the_same_are_refused_by_name(tmp_path: Path) -
     assert not list(tmp_path.glob("iotrace-*"))
 
 
-def test_fewer_users_than_ranks_are_refused_once(tmp_path: Path) -> None:
-    done = run(2, job(tmp_path), "--fs", tmp_path, "--users", "1", "-o", tmp_path / "R.ioresult")
-    assert done.returncode == 2
-    assert done.stderr.count("at least one user for each rank") == 1
+def test_fewer_users_than_ranks_are_refused() -> None:
+    with pytest.raises(UsageError, match="at least one user for each rank"):
+        check_options(Options(users=1, ranks=2))
+
+
+LEAVES = """
+import sys
+from iotrace.errors import ReplayError
+from iotrace.replay.fleet import joined
+from iotrace.replay.stopping import Asked
+with joined(3) as fleet:
+    fleet.asked = Asked()
+    if fleet.rank == 2:
+        fleet.asked.fail(ReplayError("no more"))
+    try:
+        fleet.start()
+    except ReplayError as error:
+        print(fleet.rank, error, flush=True)
+        raise
+"""
+
+
+def test_a_rank_that_leaves_while_the_others_pass_the_barrier_ends_them_too() -> None:
+    done = subprocess.run(
+        [str(MPIRUN), "-n", "3", sys.executable, "-c", LEAVES], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    said = sorted(done.stdout.splitlines())
+    assert [line[:1] for line in said] == ["0", "1", "2"], done.stderr
+    assert said[2] == "2 no more"
+    assert all(line.endswith(": no more") and "rank 2 on " in line for line in said[:2])
+    assert done.returncode == 1
 
 
 def test_all_ranks_end_and_clean_up_when_one_is_told_to(tmp_path: Path) -> None:
