@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import secrets
 import signal
 import stat
@@ -27,6 +28,7 @@ from iotrace.errors import MountHangs, StorageError
 
 MARKER: Final = "iotrace-replay.json"
 PREFIX: Final = "iotrace-"
+_NAME: Final = re.compile(r"iotrace-[0-9a-f]{12}")
 TREE: Final = "t"
 HEARTBEAT_S: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1
@@ -214,9 +216,22 @@ def leftovers(parent: str | Path) -> list[Path]:
         if entry.is_symlink() or not entry.is_dir():
             continue
         marker = read_marker(entry)
-        if marker is not None and is_dead(marker) and not marker.kept:
+        if (marker is None and _is_rest(entry)) or (marker is not None and is_dead(marker) and not marker.kept):
             result.append(entry)
     return result
+
+
+def _is_rest(folder: Path) -> bool:
+    """Whether a folder is what a removal left beside a heartbeat that came late, from a mount that did not answer.
+
+    It has a name of ours and holds nothing but a marker that was never finished; one that is just being made is young.
+    """
+    try:
+        names, status = os.listdir(folder), folder.lstat()
+    except OSError:
+        return False
+    ours = _NAME.fullmatch(folder.name) is not None and status.st_uid == os.getuid()
+    return ours and names == [f"_{MARKER}"] and time.time() - status.st_mtime > PATIENCE_S
 
 
 def clean(parent: str | Path) -> list[Path]:

@@ -338,6 +338,20 @@ def test_only_folders_of_dead_replays_are_found_and_removed(tmp_path: Path) -> N
         )
 
 
+def test_what_a_late_heartbeat_leaves_in_a_removed_folder_is_found_and_nothing_else(tmp_path: Path) -> None:
+    names = ["iotrace-0123456789ab", "iotrace-0123456789ac", "iotrace-0123456789ad", "iotrace-of-mine"]
+    rest, young, used, foreign = (tmp_path / name for name in names)
+    for folder in (rest, young, used, foreign):
+        folder.mkdir()
+        (folder / f"_{MARKER}").touch()
+    (used / "data").touch()
+    for folder in (rest, used, foreign):
+        os.utime(folder, (0, 0))
+    assert leftovers(tmp_path) == [rest]
+    assert clean(tmp_path) == [rest]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+
+
 def test_removal_follows_no_link_and_takes_closed_folders_too(tmp_path: Path) -> None:
     (tmp_path / "keep").mkdir()
     (tmp_path / "keep" / "file").write_text("x")
