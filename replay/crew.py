@@ -49,9 +49,9 @@ _DRAIN_S: Final = 0.02
 _KILL_AFTER_S: Final = 0.5
 """A worker that was asked to end and does not come back from a system call is killed."""
 _GIVE_UP_S: Final = 30.0
-_ASKED_S: Final = 5.0
-"""The same after Ctrl-C: a killed worker that is still there waits for a mount that does not answer."""
 """One that is not dead so long after that waits for its mount, which nothing can end; a second Ctrl-C ends the wait."""
+_ASKED_S: Final = 5.0
+"""The same after a first Ctrl-C."""
 _PATIENCE: Final = struct.pack("ll", 0, 50_000)
 """After so long (s, µs) a worker that waits for descriptors looks at the stop flag."""
 
