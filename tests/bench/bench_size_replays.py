@@ -23,9 +23,12 @@ from iotrace.profiles.model import DataSet, Profile, load
 from iotrace.profiles.synthesise import synthesise
 from iotrace.replay.run import run_replay
 
-WORKS = {"class-2d": 0.0005, "patch-motion-correction": 0.0006}
-GIVEN = {"class-2d": {"classes": 20.0}, "patch-motion-correction": {"width": 2000.0, "height": 2000.0}}
-"""Smaller pictures, so that four users have room on a small mount."""
+WORKS = {"class-2d": 0.0005, "patch-motion-correction": 0.01}
+GIVEN = {
+    "class-2d": {"classes": 20.0, "full_passes": 5.0},
+    "patch-motion-correction": {"movie_bytes": 8e6, "width": 1000.0, "height": 1000.0},
+}
+"""Small files and several passes, so that four users have room on a small mount and yet take a while."""
 RAMP = (1, 2, 4)
 MIXES = ((1, 1), (2, 1), (1, 2), (2, 2))
 MEMORY = Path("/dev/shm")
