@@ -53,6 +53,10 @@ COMMANDS: Final = {
     ),
     "cost": ("iotrace.analysis.commands.cost:cost", "Say what queue runs and storages cost."),
     "report": ("iotrace.analysis.commands.report:report", "Write traces and results as one HTML page."),
+    "mounts": (
+        "iotrace.mounts.command:mounts",
+        "Say which storage each mount is, which of its options change a measurement, and what to do before a run.",
+    ),
     "doctor": ("iotrace.doctor:doctor", "Say what this machine can and cannot do, and what mends each lack."),
     "demo": ("iotrace.demo:demo", "Record, replay, compare and report a small real program."),
 }
