@@ -72,6 +72,13 @@ def test_the_value_of_an_option_decides_where_it_must(type: str) -> None:
     assert "marked" in notes_of(mount(type, "rw,dax=inode"))[0].meaning
 
 
+@pytest.mark.parametrize("option", ["volatile", "fsync=volatile"])
+def test_an_overlay_without_fsync_is_said_to_be_so_in_both_spellings_of_the_kernel(option: str) -> None:
+    (note,) = notes_of(mount("overlay", f"rw,upperdir=/u,uuid=on,{option}"))
+    assert note.option == option
+    assert "fsync does nothing" in note.meaning
+
+
 def test_a_mode_of_weka_that_is_not_named_is_advice() -> None:
     silent = advice_for(mount("wekafs", "rw,relatime"))
     named = advice_for(mount("wekafs", "rw,writecache"))

@@ -9,6 +9,8 @@ FAMILY: Final = Family(
     kind="layered",
     types=("overlay",),
     options={
+        # newer kernels (6.18 does) show the mount option `volatile` so
+        "fsync=volatile": "fsync does nothing: its time is not a storage's",
         "volatile": "fsync does nothing: its time is not a storage's",
         "metacopy=on": "a change of mode or owner copies no data",
     },
