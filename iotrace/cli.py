@@ -57,6 +57,10 @@ COMMANDS: Final = {
         "Say by a model how much storage a workload needs, and how long its users wait.",
     ),
     "report": ("iotrace.analysis.commands.report:report", "Write traces and results as one HTML page."),
+    "mounts": (
+        "iotrace.mounts.command:mounts",
+        "Say which storage each mount is, which of its options change a measurement, and what to do before a run.",
+    ),
     "doctor": ("iotrace.doctor:doctor", "Say what this machine can and cannot do, and what mends each lack."),
     "demo": ("iotrace.demo:demo", "Record, replay, compare and report a small real program."),
 }

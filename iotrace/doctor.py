@@ -16,7 +16,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,7 +58,6 @@ _PACKAGES: Final = {
 }
 _IO_URING_SETUP: Final = 425
 """The same number on every architecture; its parameters are 120 bytes (io_uring.h)."""
-_MOUNT_ANSWERS_S: Final = 2.0
 
 
 def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> int:
@@ -239,21 +237,22 @@ def _limits() -> Iterator[Check]:
 
 def _storage() -> Iterator[Check]:
     from iotrace.mounts.mountinfo import is_system_mount, mounts_of_this_machine
+    from iotrace.mounts.space import ANSWERS_S, space_of
 
     shown = {mount.point: mount for mount in mounts_of_this_machine() if not is_system_mount(mount)}
     points = {"/": "the system's own"} | {point: f"{mount.type}, {mount.source}" for point, mount in shown.items()}
     for point, kind in points.items():
-        answer = _space(point)
+        answer = space_of(point)
         if answer is None:
             yield Check(
                 "storage",
                 point,
                 "warn",
-                f"{kind}; does not answer within {_MOUNT_ANSWERS_S:.0f} s",
+                f"{kind}; does not answer within {ANSWERS_S:.0f} s",
                 f"umount -l {point}",
             )
             continue
-        free, total, writable = answer
+        free, total, writable = answer.free, answer.total, answer.writable
         full = total > 0 and free < total / 10
         room = f"{bytes_text(free)} free of {bytes_text(total)}"
         yield Check(
@@ -298,24 +297,6 @@ def _io_uring() -> Check:
         else "allow io_uring_setup in the container's seccomp profile"
     )
     return Check("replay", "io_uring", "warn", f"not allowed: {reason}", mend)
-
-
-def _space(point: str) -> tuple[int, int, bool] | None:
-    """(free bytes, all bytes, writable); None for a mount whose server does not answer in time."""
-    answer: list[tuple[int, int, bool]] = []
-
-    def ask() -> None:
-        try:
-            said = os.statvfs(point)
-            answer.append((said.f_bavail * said.f_frsize, said.f_blocks * said.f_frsize, os.access(point, os.W_OK)))
-        except OSError:
-            answer.append((0, 0, False))
-
-    # statvfs on a dead network mount hangs in the kernel: a thread may hang in our place
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_MOUNT_ANSWERS_S)
-    return answer[0] if answer else None
 
 
 def _package_folder() -> Path:

@@ -1,0 +1,1 @@
+"""The families of file systems: a file each, which holds a `FAMILY`."""

@@ -1,0 +1,21 @@
+"""Btrfs."""
+
+from typing import Final
+
+from iotrace.mounts.family import Family
+
+FAMILY: Final = Family(
+    name="Btrfs",
+    kind="local",
+    types=("btrfs",),
+    options={
+        "compress": "data are compressed: contents that compress look like a fast device",
+        "compress-force": "data are compressed: contents that compress look like a fast device",
+        "nodatacow": "data are overwritten in place, without checksums",
+        "nodatasum": "data have no checksums",
+        "autodefrag": "small random writes are written again in the background",
+        "commit": "seconds between two commits",
+        "nobarrier": "fsync does not wait for the device's cache: unsafe, and faster than other mounts",
+    },
+    advice=("Reads of what this client wrote or read before come from its memory: replay with --cache cold.",),
+)

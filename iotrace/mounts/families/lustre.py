@@ -1,0 +1,21 @@
+"""Lustre, FSx for Lustre included."""
+
+from typing import Final
+
+from iotrace.mounts.family import Family
+
+FAMILY: Final = Family(
+    name="Lustre",
+    kind="network",
+    types=("lustre",),
+    options={
+        "flock": "file locks hold across clients; each costs a request to a server",
+        "localflock": "file locks hold on this client only: jobs on several nodes do not see each other's",
+        "noflock": "flock and fcntl locks fail",
+        "lazystatfs": "statfs answers also while a server is away",
+    },
+    advice=(
+        "Stripe count and size decide the bandwidth of a file, and are its folder's: `lfs getstripe -d DIR`.",
+        "Reads of what this client wrote or read before come from its memory: replay with --cache cold.",
+    ),
+)

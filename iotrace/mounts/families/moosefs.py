@@ -1,0 +1,18 @@
+"""MooseFS."""
+
+from typing import Final
+
+from iotrace.mounts.family import Family
+
+FAMILY: Final = Family(
+    name="MooseFS",
+    kind="network",
+    types=("fuse.mfs", "fuse.mfsmount"),
+    sources=("mfs#",),
+    options={
+        "max_read": "largest read in one request of FUSE",
+    },
+    advice=(
+        "mfsmount caches attributes, names and writes in its own process; its options are not shown among the mount's.",
+    ),
+)

@@ -1,0 +1,23 @@
+"""SMB, by the kernel's client."""
+
+from typing import Final
+
+from iotrace.mounts.family import Family
+
+FAMILY: Final = Family(
+    name="SMB",
+    kind="network",
+    types=("cifs", "smb3"),
+    options={
+        "rsize": "largest read in one request to the server",
+        "wsize": "largest write in one request to the server",
+        "cache=none": "no page cache: every read and write goes to the server",
+        "cache=strict": "the page cache is used while the server grants it",
+        "cache=loose": "the page cache is used without the server's leave",
+        "actimeo": "how long attributes are trusted, in seconds",
+        "multichannel": "several connections to the server",
+        "vers": "version of the protocol",
+        "soft": "a server that does not answer gives an error in place of a wait",
+    },
+    advice=("Reads of what this client wrote or read before come from its memory: replay with --cache cold.",),
+)

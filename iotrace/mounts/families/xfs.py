@@ -1,0 +1,21 @@
+"""XFS."""
+
+from typing import Final
+
+from iotrace.mounts.family import Family
+
+FAMILY: Final = Family(
+    name="XFS",
+    kind="local",
+    types=("xfs",),
+    options={
+        "allocsize": "how much is set aside behind a file that grows",
+        "dax": "no page cache: reads and writes go to persistent memory",
+        "dax=never": "",
+        "dax=inode": "files that are marked for it bypass the page cache",
+        "dax=always": "no page cache: reads and writes go to persistent memory",
+        "wsync": "changes of folders wait until they are stored",
+        "discard": "blocks that get free are told to the device at once",
+    },
+    advice=("Reads of what this client wrote or read before come from its memory: replay with --cache cold.",),
+)

@@ -1,0 +1,101 @@
+"""What is known of a kind of file system: how mountinfo names it, and what its options do to a measurement.
+
+A family is one file in `families/` that holds a `FAMILY`; it is found by being there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final, Literal
+
+from iotrace.mounts.mountinfo import Mount
+
+Kind = Literal["network", "local", "memory", "layered", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of file system.
+
+    Attributes
+    ----------
+    name: as its users call it. kind: where its data lie. types: mountinfo's types. sources: beginnings of mountinfo's
+        source, for file systems whose type is plain `fuse`.
+    options: option, or `option=value` where the value decides → what it does to a measurement
+        (empty: nothing).
+    advice: what to do or know before a run, whatever the options.
+    one_of: options of which one is expected; `unnamed` is the advice where none is there.
+    """
+
+    name: str
+    kind: Kind
+    types: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    advice: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
+    unnamed: str = ""
+
+    def has(self, mount: Mount) -> bool:
+        """Whether a mount is of this family."""
+        return mount.type in self.types or (mount.type == "fuse" and mount.source.startswith(self.sources or ("\0",)))
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An option as the mount has it, and what it does to a measurement."""
+
+    option: str
+    meaning: str
+
+
+UNKNOWN: Final = Family("unknown", "unknown", ())
+
+EVERYWHERE: Final = {
+    "ro": "read only: nothing can be staged or replayed here",
+    "sync": "every write waits until it is stored",
+    "dirsync": "every change of a folder waits until it is stored",
+    "strictatime": "every read changes the file's time of access, which is a write to its inode",
+}
+
+
+@cache
+def families() -> tuple[Family, ...]:
+    """All families, by the name of their file."""
+    package = importlib.import_module("iotrace.mounts.families")
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return tuple(importlib.import_module(f"{package.__name__}.{name}").FAMILY for name in names)
+
+
+def family_of(mount: Mount) -> Family:
+    """The family of a mount; UNKNOWN where no file knows its type."""
+    return next((family for family in families() if family.has(mount)), UNKNOWN)
+
+
+def notes_of(mount: Mount) -> list[Note]:
+    """The options of a mount that change what is measured on it, in the mount's order."""
+    meanings = {**EVERYWHERE, **family_of(mount).options}
+    notes = []
+    for option in mount.options.split(","):
+        meaning = meanings[option] if option in meanings else meanings.get(option.partition("=")[0])
+        if meaning:
+            notes.append(Note(option, meaning))
+    return notes
+
+
+def advice_for(mount: Mount) -> list[str]:
+    """What to do or know before a run on a mount."""
+    family = family_of(mount)
+    names = {option.partition("=")[0] for option in mount.options.split(",")}
+    advice = list(family.advice)
+    if family.one_of and names.isdisjoint(family.one_of):
+        advice.insert(0, family.unnamed)
+    if family is UNKNOWN:
+        advice.append(
+            f"iotrace does not know {mount.type}: whether it caches, and what its options do, is for you to find out."
+        )
+    return advice
