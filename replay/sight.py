@@ -63,6 +63,10 @@ def load_sights(trace: Trace) -> Sights:
     # of what was written just before, some file systems have not allocated anything yet
     settled = np.array([known is True for known in existed], np.bool_)
     known = (blocks >= 0) & (size >= 0) & on_trusted & settled
+    # nor of what was written earlier and lies in the page cache alone: only what that cannot hold is a hole
+    missing = np.where(known, size - np.clip(blocks, 0, 1 << 50) * 512, 0)
+    in_cache = np.clip(pages, 0, 1 << 40) * max(512, trace.info.page_size)
+    known &= (missing < HOLE_BYTES_MIN) | (in_cache + HOLE_BYTES_MIN <= missing)
     allocated = np.where(known, np.clip(blocks, 0, 1 << 50) * 512, NONE)
     pages = np.where(pages >= 0, pages, NONE)
     _, rows = ids_and_rows(number)

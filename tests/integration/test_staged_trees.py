@@ -142,6 +142,29 @@ def test_a_sparse_file_gets_its_hole_and_takes_no_more_room(tmp_path: Path) -> N
     assert needs_of(plan, load_sights(zfs)) == needs_of(plan)
 
 
+@pytest.mark.bpf
+def test_what_was_written_just_before_and_has_no_blocks_yet_is_no_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that allocates late says 0 blocks of what lies in the page cache alone."""
+    from iotrace.record.session import record
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "late").write_bytes(os.urandom(8 << 20))
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 8 << 20)
+    record(["/bin/sh", "-c", "cat late >/dev/null; head -c 1 sparse"], tmp_path / "T.iotrace", backend="ebpf")
+    trace = open_trace(tmp_path / "T.iotrace")
+    sights, tables = load_sights(trace), trace.files().reset_index()
+    data = {
+        Path(path).name: sights.data_bytes(number, 8 << 20)
+        for number, path in enumerate(tables.path_text.fillna(""))
+        if Path(path).name in ("late", "sparse")
+    }
+    assert data["late"] == 8 << 20
+    assert data["sparse"] < 1 << 20
+
+
 class Vandal:
     """Changes a tree at random, as programs do."""
 
