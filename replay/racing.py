@@ -67,7 +67,8 @@ def _races(file: Any, thread: Any, start: Any, end: Any, low: Any, high: Any, re
                 continue
             under_way[kept] = j
             kept += 1
-            if thread[j] != thread[i] and low[j] < high[i] and low[i] < high[j]:
+            # one that took no time may have ended as the other began
+            if thread[j] != thread[i] and low[j] < high[i] and low[i] < high[j] and end[i] > start[j]:
                 found[i] |= not reads[j]
                 found[j] |= not reads[i]
         under_way[kept] = i

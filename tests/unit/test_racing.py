@@ -18,7 +18,7 @@ CALL = st.tuples(
 )  # fmt: skip
 
 
-@settings(deadline=None)  # the first call compiles
+@settings(max_examples=300)
 @given(st.lists(CALL, max_size=14))
 def test_only_calls_that_overlap_with_a_change_of_their_bytes_are_left_open(calls: list[tuple[int, ...]]) -> None:
     table: Any = np.array(calls, np.int64).reshape(-1, 7)
