@@ -106,13 +106,13 @@ def template_of(profile: Profile, phase: Phase, numbers: Numbers, where: str) ->
 
     Raises
     ------
-    UsageError: a number is missing; `where` says in which recipe.
+    UsageError: a number is missing; `where` says in which recipe and phase.
     """
     order = {name: place for place, name in enumerate(profile.files)}
     result = Template()
     boxes_first = False
     for place, action in enumerate(phase.actions):
-        at = result.where = f"{where}: {phase.name}: actions[{place}]"
+        at = result.where = f"{where}: actions[{place}]"
         if action.do == "think":
             add_think(result, action, numbers, at)
         elif action.do == "boxes":

@@ -138,9 +138,9 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
         gaps = int(columns["busy"].sum() + columns["idle"].sum()) + CALL_NS * len(columns["op"])
         boxes = boxes_of(profile, phase, template, numbers, layout, at)
         if boxes is not None:
-            gaps += _add_boxes(one, boxes, items, local[layout.classes.index(boxes.stacks)])
-            if not local[layout.classes.index(boxes.stacks)]:
-                touched[layout.classes.index(boxes.stacks)] += one.scattered * boxes.box
+            stacks = layout.classes.index(boxes.stacks)
+            gaps += _add_boxes(one, boxes, items, local[stacks])
+            touched[stacks] += one.scattered * boxes.box
         # what a job makes itself has no size beforehand: each of its bytes is new
         sizes = [files.count * files.size for files in layout.classes]
         one.bytes_touched = sum(

@@ -1,8 +1,8 @@
 """Which resources each call of a plan uses: the pass over all rows from which the order between threads is made.
 
 Resources are numbered: data of files, names, descriptions, mappings, locks on files, extended attributes of files and
-of what is known by its name alone. What an operation does to them is
-a word of bits (iotrace.replay.order makes the table).
+of what is known by its name alone. What an operation does to them is a word of bits (iotrace.replay.order makes the
+table).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ NO_FOLDER: Final = 512
 CHANGES_OTHER: Final = 1024
 ENDS_MAPPING: Final = 2048
 LOCKS: Final = 4096
-READS_ATTRIBUTES: Final = 8192
-SETS_ATTRIBUTES: Final = 16384
+READS_XATTRS: Final = 8192
+SETS_XATTRS: Final = 16384
 RENAMES: Final = 32768
 
 _O_CREAT: Final = 0o100
@@ -86,22 +86,23 @@ def accesses(
             if does & 4096 != 0 and result[e] >= 0:
                 todo[many] = (locks + f) << 2 | EXCLUDES
                 many += 1
-            if does & (8192 | 16384) != 0:
-                todo[many] = (attributes + f) << 2 | (EXCLUDES if does & 16384 != 0 else READS)
+            if does & (READS_XATTRS | SETS_XATTRS) != 0:
+                todo[many] = (attributes + f) << 2 | (EXCLUDES if does & SETS_XATTRS != 0 else READS)
                 many += 1
         if does & 4 != 0 and other_file[e & m2] >= 0:
             todo[many] = (data + other_file[e & m2]) << 2 | WRITES
             many += 1
         first, second = node[e], node2[e & m5]
         if first >= 0 or second >= 0:
-            if f < 0 and first >= 0 and does & (8 | 8192 | 16384) != 0:
+            if f < 0 and first >= 0 and does & (RESIZES | READS_XATTRS | SETS_XATTRS) != 0:
                 at = real[first]
                 at = at if at >= 0 else len(real) - 1
-                todo[many] = (nameless + at) << 2 | (READS if does & 8192 != 0 else EXCLUDES)
+                todo[many] = (nameless + at) << 2 | (READS if does & READS_XATTRS != 0 else EXCLUDES)
                 many += 1
             changes = (does & 32 != 0 or (is_open and bound & 0o100 != 0)) and result[e] >= 0
             # what is refused because a folder is not empty depends on all that is made and removed in it
-            changes |= does & 32 != 0 and (result[e] == -39 or (does & 32768 != 0 and result[e] == -17))
+            changes |= does & CHANGES_NAME != 0 and result[e] == -_ENOTEMPTY
+            changes |= does & RENAMES != 0 and result[e] == -_EEXIST
             level = EXCLUDES if changes else READS
             for one in (first, second):
                 if one >= 0:

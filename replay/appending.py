@@ -13,15 +13,13 @@ from iotrace.replay.select import OPENS, _table
 TAKES_OFFSET: Final = _table(("pwrite64", "pwritev", "pwritev2"))
 """Writes that ask for an offset, and append all the same where the description says so."""
 RWF_APPEND: Final = 0x10
-_FCNTL: Final = _table(("fcntl",))
-_F_SETFL: Final = 4
 _O_APPEND: Final = 0o2000
 
 
 def descriptions_that_append(tables: Tables) -> Flags:
-    """Descriptions with O_APPEND by their open, from before the recording, or at any time by fcntl; (opens + 1,).
+    """Descriptions with O_APPEND by their open, or from before the recording; (opens + 1,).
 
-    The last entry stands for none.
+    The last entry stands for none. What fcntl (F_SETFL) changes later no trace tells.
     """
     events = tables.events
     appends = np.zeros(tables.opens + 1, np.bool_)
@@ -37,8 +35,5 @@ def descriptions_that_append(tables: Tables) -> Flags:
         ours = np.flatnonzero(found & (first < len(events)))
         file = events.file[first[ours]]
         appends[ours[(file >= 0) & np.append(inherited, False)[file]]] = True
-    told = rows_of(_FCNTL, events.op)
-    told = told[(events.flags[told] == _F_SETFL) & (events.result[told] >= 0) & (events.open[told] >= 0)]
-    appends[events.open[told[np.maximum(events.mode[told], 0) & _O_APPEND != 0]]] = True
     appends[-1] = False
     return appends

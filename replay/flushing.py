@@ -15,12 +15,11 @@ import numpy as np
 
 from iotrace.errors import StorageError
 from iotrace.replay.rows import Plan
-from iotrace.replay.select import KIND, LINKS, RENAMES, SYMLINKS, TAKES_NAME, _table
+from iotrace.replay.select import KIND, LINKS, RENAMES, SETS_XATTRS, SYMLINKS, _table
 from iotrace.trace.operations import Kind
 
-_SETS = TAKES_NAME & ~_table(("getxattr", "lgetxattr", "fgetxattr"))
 SETS_ATTRIBUTES = (
-    _table(("chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat", "utimes", "futimesat", "utime")) | _SETS
+    _table(("chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat", "utimes", "futimesat", "utime")) | SETS_XATTRS
 )
 """Operations that change what an inode says of a file."""
 _CHANGES = (

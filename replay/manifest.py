@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 
 from iotrace.replay.columns import CALL_OF, Ints
+from iotrace.replay.named import CUTS_BY_NAME
 from iotrace.replay.payload import Payload
 from iotrace.replay.rows import CLOSE, OPEN, Plan
-from iotrace.replay.select import DUPS, OPENS, RENAMES, TAKES_NAME, _table
+from iotrace.replay.select import DUPS, OPENS, RENAMES, SETS_XATTRS
 from iotrace.replay.sight import Sights
 from iotrace.replay.snapshot import Snapshot
 from iotrace.replay.stage import content_number, data_bytes
@@ -24,8 +25,6 @@ from iotrace.trace.operations import NUMBER_OF, OPERATIONS
 
 MANIFEST: Final = "iotrace-tree.msgpack"
 FORMAT: Final = 1
-_TRUNCATES: Final = _table(("truncate",))
-_SETS: Final = TAKES_NAME & ~_table(("getxattr", "lgetxattr", "fgetxattr"))
 _O_TRUNC: Final = 0o1000
 
 
@@ -101,7 +100,7 @@ def changes_of(plan: Plan) -> Changes:
     opens = (rows.special == OPEN) & OPENS[op] & ~DUPS[op]
     writes = opens & ((flags & (os.O_ACCMODE | _O_TRUNC)) != 0)
     writes |= opens & (op == NUMBER_OF["creat"])
-    writes |= (_TRUNCATES | _SETS)[op] & (rows.special != CLOSE)
+    writes |= (CUTS_BY_NAME | SETS_XATTRS)[op] & (rows.special != CLOSE)
     by_number = {file.file: i for i, file in enumerate(plan.snapshot.files) if file.file >= 0}
     by_path = {file.path: i for i, file in enumerate(plan.snapshot.files)}
     at = np.flatnonzero(writes)
@@ -110,4 +109,4 @@ def changes_of(plan: Plan) -> Changes:
     paths |= {one.path for one in plan.inherited if one.flags & os.O_ACCMODE}
     found = {by_number[number] for number in numbers if number in by_number}
     found |= {by_path[path] for path in paths if path in by_path}
-    return Changes(sorted(found), bool(RENAMES[op].any()), bool(_SETS[op].any()))
+    return Changes(sorted(found), bool(RENAMES[op].any()), bool(SETS_XATTRS[op].any()))

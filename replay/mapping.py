@@ -122,6 +122,12 @@ class Mapping:
                 return -1
         return -1 if self.links else node
 
+    def all_physical(self, follow: bool = False) -> Ints:
+        """`physical` of every node, int64, (nodes,); those that the tree gets by asking lie where they are."""
+        before = len(self.tree) if self.links else 0
+        found = [self.physical(node, follow) if node else ROOT for node in range(before)]
+        return np.append(np.array(found, np.int64), np.arange(before, len(self.tree)))
+
 
 def map_paths(tables: Tables, info: TraceInfo, chosen: Sequence[str]) -> Mapping:
     """Find the node of every path.

@@ -13,40 +13,37 @@ from typing import Any, Final
 import numpy as np
 
 from iotrace.compiling import compiled
-from iotrace.replay.columns import Tables, chunks
+from iotrace.replay.columns import Ids, Ints, Tables, chunks
 from iotrace.replay.following import follows
 from iotrace.replay.mapping import Mapping, target_node
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import HAS_PATH, LINKS, OPENS, RENAMES, SYMLINKS, TAKES_NAME, Reason, Selection, _table
 
 CUTS_BY_NAME: Final = _table(("truncate",))
-SETS_ATTRIBUTES: Final = _table(("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"))
-ATTRIBUTES: Final = TAKES_NAME | _table(("listxattr", "llistxattr", "flistxattr"))
+XATTRS: Final = TAKES_NAME | _table(("listxattr", "llistxattr", "flistxattr"))
 _REMOVALS: Final = _table(("unlink", "unlinkat", "rmdir"))
-_WANTED: Final = CUTS_BY_NAME | (ATTRIBUTES & HAS_PATH)
+_WANTED: Final = CUTS_BY_NAME | (XATTRS & HAS_PATH)
 
 _NOTHING, _ASKS, _SHOWS, _MAKES, _REMOVES, _RENAMES, _EXCHANGES, _LINKS, _POINTS = range(9)
 _EXCHANGE: Final = 2
 _O_CREAT, _O_EXCL = 0o100, 0o200
 
 
-def name_files(tables: Tables, mapping: Mapping, selection: Selection) -> None:
-    """Give each replayed call by name that needs it the number of its file, in `tables.events.file`."""
+def name_files(tables: Tables, mapping: Mapping, selection: Selection) -> tuple[Ints, Ids]:
+    """Give each replayed call by name that needs it the number of its file, in `tables.events.file`.
+
+    Returns
+    -------
+    The events, in order, that got one, and their files; shape (n,) each.
+    """
     events = tables.events
     asking = rows_of(_WANTED, events.op)
     asking = asking[(selection.reason[asking] == Reason.KEPT) & (events.file[asking] < 0)]
     asking = asking[selection.node[asking] >= 0]
     if len(asking) == 0:
-        return
-    nodes = len(mapping.tree)
-    lies, leads = np.arange(nodes + 1, dtype=np.int32), np.arange(nodes + 1, dtype=np.int32)
-    lies[-1] = leads[-1] = -1
-    if mapping.links:
-        lies[:-1] = [mapping.physical(node) if node else 0 for node in range(nodes)]
-        leads[:-1] = [mapping.physical(node, follow=True) if node else 0 for node in range(nodes)]
-        count = max(nodes, int(lies.max()) + 1, int(leads.max()) + 1)
-    else:
-        count = nodes
+        return asking, np.zeros(0, np.int32)
+    lies, leads = (np.append(mapping.all_physical(follow), -1).astype(np.int32) for follow in (False, True))
+    count = len(mapping.tree)
     does = np.full(len(events), _NOTHING, np.int8)
     first, second = np.full(len(events), -1, np.int32), np.full(len(events), -1, np.int32)
     following = np.zeros(len(events), np.bool_)
@@ -79,6 +76,8 @@ def name_files(tables: Tables, mapping: Mapping, selection: Selection) -> None:
     _look_back(does, first, second, following, file, none.copy(), none.copy())
     _look_ahead(does, first, second, file, none)
     events.change("file", file)
+    named = asking[file[asking] >= 0]
+    return named, file[named]
 
 
 @compiled

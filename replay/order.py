@@ -25,7 +25,7 @@ from iotrace.replay.arguments import WAITING_LOCKS
 from iotrace.replay.columns import Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
-from iotrace.replay.named import ATTRIBUTES, SETS_ATTRIBUTES
+from iotrace.replay.named import XATTRS
 from iotrace.replay.ranges import ranged_accesses, touches_of
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import (
@@ -41,6 +41,7 @@ from iotrace.replay.select import (
     MMAP,
     OPENS,
     RENAMES,
+    SETS_XATTRS,
     SYMLINKS,
     Reason,
     Selection,
@@ -121,10 +122,9 @@ def shared_accesses(
     writes, and reads between others of the same thread for which they stand.
     """
     events = tables.events
-    files, nodes = len(tables.file_type), len(mapping.tree)
-    real = np.arange(nodes + 1, dtype=np.int64)
-    if mapping.links:
-        real[:-1] = [mapping.physical(node) if node else 0 for node in range(nodes)]
+    places = mapping.all_physical()
+    files, nodes = len(tables.file_type), len(places)
+    real = np.append(places, nodes)
     above_begin, above = _folders_that_change(tables, mapping, selection, real)
     # resources are numbered as iotrace.replay.access says
     sizes = [0, files, nodes + 1, tables.opens, memory.count, files, files, nodes + 1]
@@ -222,7 +222,7 @@ def _bits() -> npt.NDArray[np.int32]:
         ((OPENS | CLOSES | DUPS) | _MOVES_POSITION | GETDENTS, access.CHANGES_OPEN), (MEMORY, access.NO_FOLDER),
         (COPIES | DUPS, access.CHANGES_OTHER), (MMAP | _table(("munmap",)), access.ENDS_MAPPING),
         (np.isin(kind, [_KINDS.index(Kind.LOCK)]), access.LOCKS), (RENAMES, access.RENAMES),
-        (ATTRIBUTES & ~SETS_ATTRIBUTES, access.READS_ATTRIBUTES), (SETS_ATTRIBUTES, access.SETS_ATTRIBUTES),
+        (XATTRS & ~SETS_XATTRS, access.READS_XATTRS), (SETS_XATTRS, access.SETS_XATTRS),
     ):  # fmt: skip
         bits[table] |= bit
     return bits

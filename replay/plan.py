@@ -22,7 +22,7 @@ from iotrace.replay.arguments import (
     Strings,
     call_numbers,
 )
-from iotrace.replay.columns import CHUNK_ROWS, NONE, Flags, Ids, Tables, chunks, load_tables
+from iotrace.replay.columns import CHUNK_ROWS, NONE, Flags, Ids, Ints, Tables, chunks, load_tables
 from iotrace.replay.descriptors import Descriptors, assign_descriptors
 from iotrace.replay.direct import Rounded, round_out
 from iotrace.replay.layout import CALL, EXTRA_CLOSE, EXTRA_DUP, THREAD_BEGINS, lay_out
@@ -110,7 +110,7 @@ def build_plan(
     _without_number(tables, selection)
     memory = resolve_memory(tables, selection, max(512, trace.info.page_size))
     snapshot = infer_snapshot(tables, mapping, selection)
-    name_files(tables, mapping, selection)
+    named = name_files(tables, mapping, selection)
     descriptors = assign_descriptors(tables, selection)
     if not any(
         ((selection.reason[rows] == Reason.KEPT) & ~(ORDERS | UMASK)[tables.events.op[rows]]).any()
@@ -119,7 +119,7 @@ def build_plan(
         shown = ", ".join(_prefix_text(prefix) for prefix in mapping.prefixes)
         raise ReplayError(f"nothing to replay: no operation under {shown} can be replayed; choose with --map PREFIX.")
     rounded = round_out(tables, selection, alignment) if alignment else None
-    assembly = _Assembly(trace, tables, mapping, selection, memory, snapshot, descriptors, order, rounded, rides)
+    assembly = _Assembly(trace, tables, mapping, selection, memory, snapshot, descriptors, order, rounded, rides, named)
     return assembly.plan()
 
 
@@ -138,13 +138,14 @@ class _Assembly:
     def __init__(
         self, trace: Trace, tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings,
         snapshot: Snapshot, descriptors: Descriptors, order: str, rounded: Rounded | None, rides: bool,
+        named: tuple[Ints, Ids],
     ) -> None:  # fmt: skip
         self.trace, self.tables, self.mapping, self.selection = trace, tables, mapping, selection
         self.memory, self.snapshot, self.descriptors, self.order = memory, snapshot, descriptors, order
         events = tables.events
         # where nothing was a request there is no column of them
         self.requests = bool(events.asynchronous.strides[0]) and bool((events.asynchronous & selection.kept).any())
-        self.rounded, self.rides = rounded, rides or self.requests
+        self.rounded, self.rides, self.named = rounded, rides or self.requests, named
 
     def plan(self) -> Plan:
         events = self.tables.events
@@ -247,7 +248,8 @@ class _Assembly:
         tree = self.mapping.tree
         paths = [tree.path(one) for one in range(len(tree))]
         more = columns_of_labels(self.tables, layout.event) | (self._rounded_columns() if self.rounded else {})
-        return rows_, Recorded(self.trace, layout.event, node, np.concatenate(substituted), paths, more), sizes
+        apart = np.concatenate(substituted)
+        return rows_, Recorded(self.trace, layout.event, node, apart, paths, more, self.named), sizes
 
     def _rounded_columns(self) -> dict[str, Any]:
         """What rows are to find in the place of what was recorded."""

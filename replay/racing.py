@@ -11,7 +11,8 @@ import numpy as np
 
 from iotrace.compiling import compiled
 from iotrace.replay.actions import CHECK, CUT, FORGET, UNCHECKED, Actions
-from iotrace.replay.columns import Events, Ids, Ints
+from iotrace.replay.columns import Events, Ids
+from iotrace.replay.scans import note_owners
 
 _FAR: Final = 1 << 62
 
@@ -22,9 +23,11 @@ def without_races(actions: Actions, events: Events, event: Ids) -> Actions:
     Reads become UNCHECKED, of the others nothing is known afterwards (FORGET). `event`: each row's event, (rows,).
     """
     rows = np.flatnonzero(actions.what)
-    rows = rows[_files_of_several(actions.file[rows], events.thread[event[rows]])]
     if len(rows) == 0:
         return actions
+    owner = np.full(int(actions.file[rows].max()) + 1, -1, np.int64)
+    note_owners(actions.file[rows], events.thread[event[rows]], owner)
+    rows = rows[owner[actions.file[rows]] == -2]  # of several threads
     start = events.time_ns[event[rows]]
     end = start + np.maximum(events.duration_ns[event[rows]], 0)
     order = np.lexsort((start, actions.file[rows]))
@@ -40,17 +43,6 @@ def without_races(actions: Actions, events: Events, event: Ids) -> Actions:
     result.what[rows[others]] = FORGET
     result.offset[rows[others]], result.size[rows[others]] = low[others], np.minimum(high - low, _FAR >> 1)[others]
     return result
-
-
-def _files_of_several(file: Ints, thread: Any) -> Any:
-    """Which rows are of a file that several threads use, bool."""
-    if len(file) == 0:
-        return np.zeros(0, np.bool_)
-    known, place = np.unique(file, return_inverse=True)
-    least, most = np.full(len(known), np.iinfo(np.int64).max), np.full(len(known), -1)
-    np.minimum.at(least, place, thread)
-    np.maximum.at(most, place, thread)
-    return (least != most)[place]
 
 
 @compiled

@@ -33,13 +33,15 @@ class Recorded:
     step and job, (rows,), int32: which of the labels `steps`, and which of `jobs` (tuples of
     iotrace.replay.columns.LABELS), the row's process carries, -1 for none.
 
-    `known` holds columns that are to differ from the trace.
+    `known` holds columns that are to differ from the trace; `named` are events of which it does not say the file, and
+    their files.
     """
 
     def __init__(
-        self, trace: Trace, event: Ids, node: Ids, substituted: Ints, paths: list[bytes], known: dict[str, Any]
+        self, trace: Trace, event: Ids, node: Ids, substituted: Ints, paths: list[bytes], known: dict[str, Any],
+        named: tuple[Ints, Ids],
     ) -> None:  # fmt: skip
-        self._trace, self._event = trace, event
+        self._trace, self._event, self._named = trace, event, named
         self._substituted = substituted
         self._known: dict[str, Any] = {"node": node, "paths": paths} | known
         self._read_again: dict[str, Any] = {}
@@ -78,7 +80,12 @@ class Recorded:
             return columns_for_rides(self._tables(), self._event)
         if name not in PLAIN:
             raise KeyError(name)
-        return {name: plain_column(self._tables(), self._event, name)}
+        column = plain_column(self._tables(), self._event, name)
+        if name == "file":
+            events, files = self._named
+            at = np.flatnonzero(np.isin(self._event, events))
+            column[at] = files[np.searchsorted(events, self._event[at])]
+        return {name: column}
 
     def _tables(self) -> Tables:
         tables = load_tables(self._trace)

@@ -168,7 +168,8 @@ def _list(catalogue: Any, json: bool) -> None:
     import msgspec
 
     if json:
-        print(json_module.dumps(msgspec.to_builtins(catalogue)).replace("Infinity", "null"))
+        # what is unlimited is infinite, which JSON cannot say: msgspec writes null
+        print(msgspec.json.encode(catalogue).decode())
         return
     out = console()
     for title, entries in (("Storages", catalogue.storages), ("Nodes", catalogue.nodes)):

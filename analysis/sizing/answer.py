@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from iotrace.analysis.sizing.kernels import events as e
@@ -25,6 +25,31 @@ SHARES = (0.5, 0.95, 0.99)
 RATES = (
     ("read", e.READ_RATE), ("write", e.WRITE_RATE), ("operations", e.DATA_RATE), ("metadata", e.META_RATE),
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StepFigures:
+    """One job of a step, the mean of all.
+
+    Attributes
+    ----------
+    job_s: how long it takes. compute: share of that; parts: shares by what holds it; binding: the largest.
+    read_bytes, written_bytes: of the storage. operations_s, metadata_s: operations a second. peak_*: highest rates of a
+    moment, bytes/s and operations/s.
+    """
+
+    step: str
+    job_s: float
+    compute: float
+    binding: str
+    parts: dict[str, float]
+    read_bytes: float
+    written_bytes: float
+    operations_s: float
+    metadata_s: float
+    peak_read: float
+    peak_write: float
+    peak_metadata: float
 
 
 @dataclass(slots=True)
@@ -62,7 +87,7 @@ class Answer:
                 | {"peak": run.peak(column)}
                 for name, column in RATES
             },
-            "steps": [self.step_json(number) for number in range(len(demand.steps))],
+            "steps": [asdict(step) for step in self.steps()],
             "dataset_bytes": {"movies": demand.raw_bytes, "made": demand.made_bytes},
             "dataset_files": demand.files,
             "months": [{"month": one.month, "hot_bytes": one.hot, "cold_bytes": one.cold} for one in self.months],
@@ -78,32 +103,23 @@ class Answer:
             "sensitivity": [{"input": one.name, "change": one.change, "factor": one.factor} for one in self.effects],
         }
 
-    def step_json(self, step: int) -> dict[str, Any]:
-        """One step, all its jobs together."""
-        run, sums = self.run, self.run.sums[step]
-        seconds = max(float(sums[e.JOB_SECONDS]), 1e-300)
-        parts = run.parts_of(step)
-        return {
-            "step": run.demand.steps[step],
-            "job_s": seconds / self.jobs_of(step),
-            "compute": float(parts[r.COMPUTE]),
-            "binding": run.binding(step),
-            "parts": dict(zip(PART_NAMES, parts.tolist(), strict=True)),
-            "read_bytes": float(sums[e.BYTES_READ]),
-            "written_bytes": float(sums[e.BYTES_WRITTEN]),
-            "operations_a_job_s": float(sums[e.DATA_OPS_DONE]) / seconds,
-            "metadata_a_job_s": float(sums[e.META_OPS_DONE]) / seconds,
-            "peak_read_a_job": float(sums[e.PEAK_READ]),
-            "peak_write_a_job": float(sums[e.PEAK_WRITE]),
-            "peak_metadata_a_job": float(sums[e.PEAK_META]),
-        }
-
-    def jobs_of(self, step: int) -> int:
-        """How many jobs of a step there are."""
-        demand = self.run.demand
-        if step < len(demand.before):
-            return demand.crowd.users
-        return int((demand.beside == step).sum())
+    def steps(self) -> list[StepFigures]:
+        """What one job of each step does."""
+        run, demand = self.run, self.run.demand
+        found = []
+        for step, name in enumerate(demand.steps):
+            sums, parts = run.sums[step].tolist(), run.parts_of(step)
+            jobs = demand.crowd.users if step < len(demand.before) else int((demand.beside == step).sum())
+            seconds = max(sums[e.JOB_SECONDS], 1e-300)
+            found.append(
+                StepFigures(
+                    name, seconds / jobs, float(parts[r.COMPUTE]), run.binding(step),
+                    dict(zip(PART_NAMES, parts.tolist(), strict=True)), sums[e.BYTES_READ] / jobs,
+                    sums[e.BYTES_WRITTEN] / jobs, sums[e.DATA_OPS_DONE] / seconds, sums[e.META_OPS_DONE] / seconds,
+                    sums[e.PEAK_READ], sums[e.PEAK_WRITE], sums[e.PEAK_META],
+                )
+            )  # fmt: skip
+        return found
 
 
 def answer(case: Case, units: int | None, keeping: Keeping, *, search: bool = True) -> Answer:

@@ -14,7 +14,7 @@ from iotrace.analysis.sizing.storages import Node, Storage
 from iotrace.profiles.layout import layout_of
 from iotrace.profiles.model import Workload
 from iotrace.profiles.numbers import Numbers
-from iotrace.profiles.steps import LIVE, MICROSCOPE, Crowd, Step, crowd_of, steps_of
+from iotrace.profiles.steps import Crowd, Step, crowd_of, steps_of
 from iotrace.profiles.templates import CALL_NS
 from iotrace.profiles.totals import PhaseTotals, Totals, totals_of
 from iotrace.trace.operations import BY_NAME, Kind
@@ -38,7 +38,6 @@ class Demand:
     that a phase reads from, each counted once. first, step_of, cached, before, beside: as for kernels.events.run.
     totals: of each step, without caches, for what it needs and makes.
     crowd: users, lanes, sessions. arrival_s: between users. numbers: the workload's own.
-    phase_names: (step, phase) of each row.
     raw_bytes, made_bytes, files: of one data set: its movies, what the jobs write, how many files there are in all.
     """
 
@@ -55,7 +54,6 @@ class Demand:
     crowd: Crowd
     arrival_s: float
     numbers: Numbers
-    phase_names: list[tuple[str, str]]
     raw_bytes: int
     made_bytes: int
     files: int
@@ -76,7 +74,6 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
     names = [step.name for step in steps]
     extra = ([live] if crowd.live else []) + ([scope] if crowd.microscopes else [])
     rows: list[Floats] = []
-    named: list[tuple[str, str]] = []
     first, step_of = [0], []
 
     def add(step: Step, number: int, profile: Any) -> Totals:
@@ -84,7 +81,6 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
         for one in totals.phases:
             if one.items:
                 rows.append(_phase(one, node))
-                named.append((step.name, one.name))
         first.append(len(rows))
         step_of.append(number)
         return totals
@@ -103,7 +99,7 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
         names + [step.name for step in extra], np.ascontiguousarray(phase[:, : r.PHASE_FIELDS]),
         phase[:, -2], phase[:, -1], np.array(first),
         np.array(step_of), cached, np.array([[one in step.after for one in names] for step in steps], np.bool_),
-        np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, named, raw,
+        np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, raw,
         sum(one.bytes_written for one in totals[: len(steps)]),
         movies + sum(one.made_files for one in totals[: len(steps)]),
     )  # fmt: skip
@@ -166,4 +162,6 @@ def with_caches(demand: Demand, node: Node, storage: Storage, units: int) -> Dem
     return replace(demand, phase=phase)
 
 
-__all__ = ["LIVE", "MICROSCOPE", "Demand", "demand_of", "with_caches"]
+def with_crowd(demand: Demand, **changes: int) -> Demand:
+    """The same jobs for other users, lanes or sessions."""
+    return replace(demand, crowd=replace(demand.crowd, **changes))

@@ -11,7 +11,6 @@ from iotrace.analysis.report_tables import Fact, Grid, GridCell, Head
 from iotrace.analysis.sizing import plots
 from iotrace.analysis.sizing.answer import RATES, SHARES, Answer
 from iotrace.analysis.sizing.kernels import events as e
-from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.show import duration_of
 from iotrace.terminal import printable
 from iotrace.units import bytes_text, count_text, rate_text
@@ -86,23 +85,18 @@ def _steps(one: Answer) -> Grid:
         Head("written", "bytes of a job"), Head("peak read", "of a job"), Head("operations/s", "of a job"),
         Head("metadata/s", "of a job"), Head("bound by", "the largest part of its time", text=True),
     ]  # fmt: skip
-    rows = []
-    for number, name in enumerate(one.run.demand.steps):
-        sums, jobs = one.run.sums[number], one.jobs_of(number)
-        seconds = max(float(sums[e.JOB_SECONDS]), 1e-300)
-        compute, read = float(one.run.parts_of(number)[r.COMPUTE]), float(sums[e.BYTES_READ]) / jobs
-        written, peak = float(sums[e.BYTES_WRITTEN]) / jobs, float(sums[e.PEAK_READ])
-        operations = float(sums[e.DATA_OPS_DONE]) / seconds
-        metadata = float(sums[e.META_OPS_DONE]) / seconds
-        rows.append(
-            [
-                _name(name), GridCell(duration_of(seconds / jobs), repr(seconds / jobs)),
-                GridCell(f"{compute:.0%}", repr(compute)), GridCell(bytes_text(read), repr(read)),
-                GridCell(bytes_text(written), repr(written)), GridCell(rate_text(peak), repr(peak)),
-                GridCell(_count(operations), repr(operations)), GridCell(_count(metadata), repr(metadata)),
-                _name(one.run.binding(number)),
-            ]
-        )  # fmt: skip
+    rows = [
+        [
+            _name(step.step), GridCell(duration_of(step.job_s), repr(step.job_s)),
+            GridCell(f"{step.compute:.0%}", repr(step.compute)),
+            GridCell(bytes_text(step.read_bytes), repr(step.read_bytes)),
+            GridCell(bytes_text(step.written_bytes), repr(step.written_bytes)),
+            GridCell(rate_text(step.peak_read), repr(step.peak_read)),
+            GridCell(_count(step.operations_s), repr(step.operations_s)),
+            GridCell(_count(step.metadata_s), repr(step.metadata_s)), _name(step.binding),
+        ]
+        for step in one.steps()
+    ]  # fmt: skip
     return Grid("Steps: one job", heads, rows, "modelled")
 
 

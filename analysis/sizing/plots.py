@@ -5,6 +5,7 @@ Answers in, inline SVG out (iotrace.analysis.plots). All of it is modelled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -29,27 +30,34 @@ def _hours(timeline: Floats) -> Floats:
     return np.append(timeline[:, e.START], timeline[-1, e.START] + timeline[-1, e.LENGTH]) / _HOUR
 
 
-def throughput(answer: Answer) -> Picture:
-    """Bytes per second of reads and writes over the run."""
-    rows = answer.run.timeline
+def _over_time(rows: Floats, lines: Sequence[tuple[int, str, str]], quantity: str, ticked: bool, height: float) -> str:
+    """SVG of columns of the timeline, each with its colour and name, as steps over the hours."""
     edges = _hours(rows)
     with styled():
-        figure = Figure(figsize=(9, 2.8), layout="constrained")
+        figure = Figure(figsize=(9, height), layout="constrained")
         axes = figure.subplots()
-        for column, name in ((e.READ_RATE, "read"), (e.WRITE_RATE, "write")):
-            axes.step(
-                edges, np.append(rows[:, column], rows[-1, column]), where="post", linewidth=1.2,
-                color=CLASS_COLOURS[name], label="bytes read" if name == "read" else "bytes written",
-            )  # fmt: skip
+        for column, colour, label in lines:
+            values = np.append(rows[:, column], rows[-1, column])
+            axes.step(edges, values, where="post", color=colour, linewidth=1.2, label=label)
         axes.set_xlabel("hours since the first user began")
-        axes.set_ylabel("bytes per second")
-        axes.yaxis.set_major_formatter(ticks(rate_text))
+        axes.set_ylabel(quantity)
+        if ticked:
+            axes.yaxis.set_major_formatter(ticks(rate_text))
         axes.set_ylim(bottom=0)
         axes.set_xlim(0, float(edges[-1]))
-        legend(axes, 2)
-        svg = svg_of(figure)
-    peaks = rate_text(answer.run.peak(e.READ_RATE)), rate_text(answer.run.peak(e.WRITE_RATE))
-    text = f"Throughput over {edges[-1]:.1f} hours: reads peak at {peaks[0]}, writes at {peaks[1]}."
+        legend(axes, len(lines))
+        return svg_of(figure)
+
+
+def throughput(answer: Answer) -> Picture:
+    """Bytes per second of reads and writes over the run."""
+    rows, run = answer.run.timeline, answer.run
+    lines = (
+        (e.READ_RATE, CLASS_COLOURS["read"], "bytes read"), (e.WRITE_RATE, CLASS_COLOURS["write"], "bytes written"),
+    )  # fmt: skip
+    svg = _over_time(rows, lines, "bytes per second", True, 2.8)
+    peaks = rate_text(run.peak(e.READ_RATE)), rate_text(run.peak(e.WRITE_RATE))
+    text = f"Throughput over {_hours(rows)[-1]:.1f} hours: reads peak at {peaks[0]}, writes at {peaks[1]}."
     caption = "Throughput over time. Between two events of jobs the rates are means: bursts within a step are not seen."
     return Picture(svg, caption, text, "modelled")
 
@@ -57,22 +65,8 @@ def throughput(answer: Answer) -> Picture:
 def lanes(answer: Answer) -> Picture:
     """Jobs that run and jobs that wait for a lane, over time."""
     rows = answer.run.timeline
-    edges = _hours(rows)
-    with styled():
-        figure = Figure(figsize=(9, 2.4), layout="constrained")
-        axes = figure.subplots()
-        for column, colour, label in (
-            (e.RUNNING, "#79a33a", "jobs that run"),
-            (e.WAITING, "#cf5590", "jobs that wait"),
-        ):
-            values = np.append(rows[:, column], rows[-1, column])
-            axes.step(edges, values, where="post", color=colour, linewidth=1.2, label=label)
-        axes.set_xlabel("hours since the first user began")
-        axes.set_ylabel("jobs")
-        axes.set_ylim(bottom=0)
-        axes.set_xlim(0, float(edges[-1]))
-        legend(axes, 2)
-        svg = svg_of(figure)
+    lines = (e.RUNNING, "#79a33a", "jobs that run"), (e.WAITING, "#cf5590", "jobs that wait")
+    svg = _over_time(rows, lines, "jobs", False, 2.4)
     crowd = answer.run.demand.crowd
     text = f"{crowd.lanes} lanes; at most {rows[:, e.WAITING].max():.0f} jobs wait for one at a time."
     caption = "Jobs that run, in lanes and beside them, and jobs that are ready and wait for a lane."

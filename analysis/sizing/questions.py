@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from iotrace.analysis.sizing.demand import Demand, demand_of, with_caches
+from iotrace.analysis.sizing.demand import Demand, demand_of, with_caches, with_crowd
 from iotrace.analysis.sizing.kernels import events as e
-from iotrace.analysis.sizing.simulation import Simulated, simulate, with_crowd
+from iotrace.analysis.sizing.simulation import Simulated, simulate
 from iotrace.analysis.sizing.storages import UNITS_MAX, Node, Storage
 from iotrace.errors import UsageError
 from iotrace.profiles.model import Workload
@@ -41,12 +41,12 @@ class Case:
     known: dict[Any, Demand] = field(default_factory=dict)
     """Demands by what they depend on: like cases share it."""
 
-    def demand(self, units: int) -> Demand:
-        """What is asked of so many units (their caches serve a part)."""
+    def demand(self, units: int, **crowd: int) -> Demand:
+        """What is asked of so many units (their caches serve a part), by other users, lanes or sessions if given."""
         key = self.node, tuple(sorted(self.given.items())), self.scale
         if key not in self.known:
             self.known[key] = demand_of(self.workload, self.node, self.given, self.scale)
-        return with_caches(self.known[key], self.node, self.storage, units)
+        return with_caches(with_crowd(self.known[key], **crowd), self.node, self.storage, units)
 
     def run(self, units: int, demand: Demand | None = None) -> Simulated:
         """A run on so many units."""
@@ -186,7 +186,7 @@ def knee_of(case: Case, units: int) -> Knee:
         if users not in curve:
             lanes = max(1, math.ceil(users * a_user))
             cached = round(lanes * demand.crowd.cached_lanes / demand.crowd.lanes)
-            run = case.run(units, with_crowd(demand, users=users, lanes=lanes, cached_lanes=cached))
+            run = case.run(units, case.demand(units, users=users, lanes=lanes, cached_lanes=cached))
             # a queue for lanes is no fault of the storage
             busy = run.sums[: len(demand.before), e.JOB_SECONDS].sum() / users
             curve[users] = float(busy) / 3600, run.gpu_idle
@@ -243,7 +243,7 @@ def effects_of(case: Case, units: int) -> list[Effect]:
             note(name, f"× {other / value:g}", replace(case, given={**case.given, name: other}))
     storage = case.storage
     if not storage.local:
-        note(f"{storage.unit}s", "÷ 2", case, max(1, units // 2))
+        note("units", "÷ 2", case, max(1, units // 2))
     slow = msgspec.structs.replace(
         storage, read_latency_us=2 * storage.read_latency_us, write_latency_us=2 * storage.write_latency_us,
         metadata_latency_us=2 * storage.metadata_latency_us,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from iotrace.analysis.sizing.answer import RATES, Answer
 from iotrace.analysis.sizing.kernels import events as e
-from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.questions import MONTHS, SLOWER
 from iotrace.terminal import Cell, Column, paragraph, show, table
 from iotrace.units import bytes_text, count_text, duration_text, rate_text
@@ -78,9 +77,9 @@ def _print_one(one: Answer, out: Console) -> None:
             indent=2,
         )
     last = one.months[-1]
-    quarters = ", ".join(f"month {month.month} {bytes_text(month.hot)}" for month in one.months[:3])
+    first = ", ".join(f"month {month.month} {bytes_text(month.hot)}" for month in one.months[:3])
     cold = f", and {bytes_text(last.cold)} archived" if last.cold else ""
-    paragraph(out, f"Capacity: {quarters}, month {last.month} {bytes_text(last.hot)}{cold}.", indent=2)
+    paragraph(out, f"Capacity: {first}, month {last.month} {bytes_text(last.hot)}{cold}.", indent=2)
     if one.knee is not None:
         knee = one.knee
         count = f"{knee.users} users or more" if knee.more else f"{knee.users} users"
@@ -102,19 +101,14 @@ def _steps(one: Answer, width: int) -> Text:
         Column("step", "left"), Column("a job"), Column("compute"), Column("read"), Column("written"),
         Column("peak read"), Column("metadata/s"), Column("bound by", "left", stretch=True),
     ]  # fmt: skip
-    rows: list[list[str | Cell]] = []
-    for number, name in enumerate(one.run.demand.steps):
-        sums, jobs = one.run.sums[number], one.jobs_of(number)
-        seconds = max(float(sums[e.JOB_SECONDS]), 1e-300)
-        binding = one.run.binding(number)
-        rows.append(
-            [
-                name, duration_of(seconds / jobs), f"{one.run.parts_of(number)[r.COMPUTE]:.0%}",
-                bytes_text(float(sums[e.BYTES_READ]) / jobs), bytes_text(float(sums[e.BYTES_WRITTEN]) / jobs),
-                rate_text(float(sums[e.PEAK_READ])), _per_second(float(sums[e.META_OPS_DONE]) / seconds),
-                Cell(binding, "dim" if binding == "compute" else "yellow"),
-            ]
-        )  # fmt: skip
+    rows: list[list[str | Cell]] = [
+        [
+            step.step, duration_of(step.job_s), f"{step.compute:.0%}", bytes_text(step.read_bytes),
+            bytes_text(step.written_bytes), rate_text(step.peak_read), _per_second(step.metadata_s),
+            Cell(step.binding, "dim" if step.binding == "compute" else "yellow"),
+        ]
+        for step in one.steps()
+    ]  # fmt: skip
     units = f"{one.units} × {one.case.storage.unit}"
     return table(columns, rows, width, f"Steps on {one.case.storage_name} ({units}), {one.case.node_name}: one job")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -112,8 +112,3 @@ def run_rows(demand: Demand, row: Floats) -> Simulated:
     arrived = np.arange(users) * demand.arrival_s
     waited = (start[: users * steps] - queued).reshape(users, steps)
     return Simulated(demand, ends.max(axis=1) - arrived, start, end, waited, timeline[:rows].copy(), sums)
-
-
-def with_crowd(demand: Demand, **changes: int) -> Demand:
-    """The same jobs for other users, lanes or sessions."""
-    return replace(demand, crowd=replace(demand.crowd, **changes))

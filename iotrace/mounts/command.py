@@ -15,7 +15,7 @@ from iotrace.errors import MountHangs, StorageError
 from iotrace.mounts.family import Note, advice_for, family_of, notes_of
 from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine
 from iotrace.mounts.space import ANSWERS_S, Space, space_of, within
-from iotrace.terminal import console, paragraph
+from iotrace.terminal import console, paragraph, show
 from iotrace.units import bytes_text
 
 
@@ -72,7 +72,7 @@ def mounts(*paths: Path, all: bool = False, json: Annotated[bool, Parameter(nega
         paragraph(out, "No mount but the system's own; --all shows those, a path the one it is on.")
     for number, report in enumerate(reports):
         if number:
-            print()
+            show(out, "")
         _show(report)
 
 

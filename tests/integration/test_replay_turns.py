@@ -116,17 +116,22 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "turns"
 
 
-def unexpected(program: Path, mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch, order: str) -> int:
-    """Calls with another result than recorded, in three runs."""
+def unexpected(
+    program: Path, mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch, order: str, verify: bool = False
+) -> int:
+    """Calls with another result than recorded, in three runs; verified, also the wrong blocks that they read."""
     (folder / "work").mkdir()
     (folder / "fs").mkdir()
     monkeypatch.chdir(folder / "work")
     record([str(program), mode, str(TURNS)], folder / "t.iotrace", backend="ebpf")
     trace = open_trace(folder / "t.iotrace")
     plan = build_plan(trace, order=order)
-    result = replay_plans([(plan, trace)], [folder / "fs"], Options(timing="asap", order=order, repeat=3))
+    result = replay_plans(
+        [(plan, trace)], [folder / "fs"], Options(timing="asap", order=order, repeat=3, verify=verify)
+    )
     assert len(plan.rows) > TURNS
-    return sum(run.errors for run in result.info.runs)
+    wrong = sum(sum(run.verified.wrong.values()) for run in result.info.runs if run.verified)
+    return wrong + sum(run.errors for run in result.info.runs)
 
 
 @pytest.mark.parametrize("mode", ["cut", "linked", "append", "holes", "attributes", "folders"])
@@ -134,6 +139,13 @@ def test_each_thread_gets_what_it_got_in_the_recording(
     program: Path, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert unexpected(program, mode, tmp_path, monkeypatch, "file") == 0
+
+
+@pytest.mark.parametrize("mode", ["cut", "linked"])
+def test_what_a_cut_by_name_leaves_is_what_verification_expects(
+    program: Path, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert unexpected(program, mode, tmp_path, monkeypatch, "file", verify=True) == 0
 
 
 def test_with_the_order_of_each_thread_alone_some_get_something_else(

@@ -23,8 +23,11 @@ from iotrace.errors import ReplayError, UsageError
 from iotrace.replay import limits
 from iotrace.replay import run as running
 from iotrace.replay.crew import Clone, run_clones
+from iotrace.replay.inputs import shared_files
+from iotrace.replay.plan import build_plan
 from iotrace.replay.run import run_replay
 from iotrace.replay.work import plan_of
+from iotrace.trace.reader import open_trace
 
 SIZE = 300_000
 Seen = list[list[tuple[Path, int, int]]]
@@ -91,6 +94,18 @@ def test_shared_inputs_are_there_once_also_after_a_run_took_them_away(
         assert {size for _, _, size in run} == {SIZE}
         assert len({inode for _, inode, _ in run}) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["T.iotrace"]
+
+
+def test_what_a_run_changes_by_another_name_is_not_shared(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    for name in ("cut", "kept"):
+        trace.read(trace.open(name, size=9000), name, 0, 9000)
+    trace.named("symlink", "alias", "cut", seen=False)
+    trace.named("truncate", "alias", seen=False, size=100)
+    trace.named("rename", "kept", "moved", seen=False)
+    plan = build_plan(open_trace(trace.save(tmp_path / "T.iotrace")))
+    names = {file.file: position for position, file in enumerate(plan.snapshot.files)}
+    assert shared_files(plan) == {names[1]}
 
 
 def test_users_begin_within_the_jitter_and_the_same_seed_gives_the_same_delays(tmp_path: Path) -> None:

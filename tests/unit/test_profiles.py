@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -412,15 +413,29 @@ def test_a_workload_says_what_it_needs_and_refuses_what_makes_no_sense() -> None
         ("microscopes", 9, "microscopes = 9: a whole number from 0 to 1, one for each session of live"),
         ("exposures_an_hour", 1e-7, "more than 1048576 calls for one item"),
         ("exposures_an_hour", 1e-300, "is too large"),
-        ("box", 1e9, "too large|more than 1048576 calls for one item"),
+        ("box", 1e5, r"each micrograph: actions\[2\]: more than 1048576 calls for one item"),
+        ("box", 1e9, r"actions\[2\].bytes: 3.18e\+21 is too large"),
+        ("seconds", 1e12, r"actions\[1\].seconds: an item that takes more than 37 years"),
+        ("seconds", 1e10, "look at exposures: a job that takes more than 37 years"),
         ("movies", 1e17, "is too large; at most"),
     ],
 )
 def test_numbers_that_no_job_could_have_are_refused_before_memory_is_taken(name: str, value: float, said: str) -> None:
     workload = load(Workload, "reference-architecture")
-    with pytest.raises(UsageError, match=said) as raised:
-        needs_of(workload, {name: value})
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match=said) as raised:
+            needs_of(workload, {name: value})
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1 << 30
     assert "\n" not in str(raised.value)
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(UsageError, match="--seed -1: a whole number, 0 or more"):
+        Composition(load(Workload, "single-user"), seed=-1)
 
 
 def test_operations_of_templates_exist_on_all_architectures() -> None:

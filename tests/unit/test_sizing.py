@@ -12,11 +12,11 @@ import pytest
 
 from iotrace.analysis.commands.size import size
 from iotrace.analysis.sizing.answer import answer
-from iotrace.analysis.sizing.demand import Demand, demand_of
+from iotrace.analysis.sizing.demand import Demand, demand_of, with_crowd
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.questions import SLOWER, Case, Keeping, knee_of, months_of, needed_units
-from iotrace.analysis.sizing.simulation import run_rows, simulate, with_crowd
+from iotrace.analysis.sizing.simulation import run_rows, simulate
 from iotrace.analysis.sizing.storages import Catalogue, load_catalogue
 from iotrace.analysis.sizing.table_1 import held_out
 from iotrace.errors import UsageError
@@ -54,7 +54,7 @@ def thinking(seconds: list[list[float]], before: list[list[bool]], *, users: int
         [f"s{k}" for k in range(len(seconds))], phase, np.zeros(len(phase)), np.zeros(len(phase)),
         first, np.arange(len(seconds)),
         np.full((steps, 2), -1, np.int64), np.array(before), np.array(beside or [], np.int64), [],
-        Crowd(users, lanes, len(beside or []), 0, 0), arrival, numbers, [], 0, 0, 0,
+        Crowd(users, lanes, len(beside or []), 0, 0), arrival, numbers, 0, 0, 0,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from iotrace.analysis.sizing.kernels.rates import solve
+from iotrace.analysis.sizing.kernels.rates import DATA_OPS, ITEMS, META, PARTS, RATE, READ, WORKERS, WRITE, solve
 from iotrace.compiling import compiled
 
 # columns of a row of the timeline
@@ -55,7 +55,7 @@ def run(
     queue, head, tail = np.empty(jobs, np.int64), 0, 0
     filled = np.zeros((max(cached_lanes, 1), users), np.bool_)
     busy = np.zeros(len(phase))
-    parts = np.zeros((len(phase), 12))
+    parts = np.zeros((len(phase), PARTS))
     for user in range(users):
         for s in range(steps):
             for other in range(steps):
@@ -64,7 +64,7 @@ def run(
         slot = lanes + k
         at[slot], rest[slot] = first[beside[k]], first[beside[k] + 1]
         variant_of[slot], job_of[slot], start[jobs + k] = beside[k], jobs + k, 0.0
-        left[slot] = phase[at[slot], 1]
+        left[slot] = phase[at[slot], ITEMS]
     now, rows, unsettled, arrived = 0.0, 0, 0, 0
     while True:
         while arrived < users and arrived * arrival <= now + 1e-9:
@@ -87,7 +87,7 @@ def run(
                 variant = cached[s, 1] if filled[lane, user] else cached[s, 0]
                 filled[lane, user] = True
             at[lane], rest[lane], job_of[lane], variant_of[lane] = first[variant], first[variant + 1], job, variant
-            left[lane] = phase[at[lane], 1]
+            left[lane] = phase[at[lane], ITEMS]
             start[job] = now
         busy[:] = 0.0
         running = 0
@@ -99,50 +99,50 @@ def run(
             return rows, unsettled
         if not solve(busy, phase, storage, state, parts):
             unsettled += 1
-        length = arrived * arrival - now if arrived < users else 1e300
+        length = arrived * arrival - now if arrived < users else _NEVER
         for slot in range(slots):
             if at[slot] >= 0:
-                length = min(length, left[slot] / state[at[slot], 0])
+                length = min(length, left[slot] / state[at[slot], RATE])
         length = max(length, 0.0)
         read = write = data = meta = 0.0
         for k in range(len(busy)):
-            x = busy[k] * state[k, 0]
+            x = busy[k] * state[k, RATE]
             if x > 0.0:
-                read += x * phase[k, 8]
-                write += x * phase[k, 10]
-                data += x * phase[k, 7]
-                meta += x * phase[k, 4]
+                read += x * phase[k, READ]
+                write += x * phase[k, WRITE]
+                data += x * phase[k, DATA_OPS]
+                meta += x * phase[k, META]
         if length > 0.0:
             row = timeline[rows]
-            row[0], row[1], row[2], row[3], row[4], row[5] = now, length, read, write, data, meta
-            row[6], row[7] = running, tail - head
+            row[START], row[LENGTH], row[RUNNING], row[WAITING] = now, length, running, tail - head
+            row[READ_RATE], row[WRITE_RATE], row[DATA_RATE], row[META_RATE] = read, write, data, meta
             rows += 1
         for slot in range(slots):
             k = at[slot]
             if k < 0:
                 continue
-            x = state[k, 0]
+            x = state[k, RATE]
             left[slot] -= x * length
             into = sums[step_of[variant_of[slot]]]
-            into[0] += length
-            into[1] += x * length * phase[k, 8]
-            into[2] += x * length * phase[k, 10]
-            into[3] += x * length * phase[k, 7]
-            into[4] += x * length * phase[k, 4]
-            into[5] = max(into[5], x * phase[k, 8])
-            into[6] = max(into[6], x * phase[k, 10])
-            into[7] = max(into[7], x * phase[k, 4])
-            share = x * length / phase[k, 0]
-            for part in range(12):
-                into[8 + part] += share * parts[k, part]
+            into[JOB_SECONDS] += length
+            into[BYTES_READ] += x * length * phase[k, READ]
+            into[BYTES_WRITTEN] += x * length * phase[k, WRITE]
+            into[DATA_OPS_DONE] += x * length * phase[k, DATA_OPS]
+            into[META_OPS_DONE] += x * length * phase[k, META]
+            into[PEAK_READ] = max(into[PEAK_READ], x * phase[k, READ])
+            into[PEAK_WRITE] = max(into[PEAK_WRITE], x * phase[k, WRITE])
+            into[PEAK_META] = max(into[PEAK_META], x * phase[k, META])
+            share = x * length / phase[k, WORKERS]
+            for part in range(PARTS):
+                into[PARTS_FROM + part] += share * parts[k, part]
         now += length
         for slot in range(slots):
             k = at[slot]
-            if k < 0 or left[slot] > 1e-9 * phase[k, 1]:
+            if k < 0 or left[slot] > 1e-9 * phase[k, ITEMS]:
                 continue
             if k + 1 < rest[slot]:
                 at[slot] = k + 1
-                left[slot] = phase[k + 1, 1]
+                left[slot] = phase[k + 1, ITEMS]
                 continue
             job = job_of[slot]
             end[job] = now

@@ -40,7 +40,7 @@ disks; WRITE: bytes."""
 PARTS: Final = 12
 
 # columns of the state that one solution hands to the next: items/s of a job, and residence times of an item (s)
-_RATE, _META, _OPS, _READ, _WRITE = range(5)
+RATE, _META, _OPS, _READ, _WRITE = range(5)
 STATE_FIELDS: Final = 5
 
 
@@ -64,59 +64,57 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
         meta = ops = read = write = 0.0
         for k in range(len(jobs)):
             if jobs[k] > 0:
-                x = jobs[k] * state[k, 0]
-                meta += x * state[k, 1]
-                ops += x * state[k, 2]
-                read += x * state[k, 3]
-                write += x * state[k, 4]
+                x = jobs[k] * state[k, RATE]
+                meta += x * state[k, _META]
+                ops += x * state[k, _OPS]
+                read += x * state[k, _READ]
+                write += x * state[k, _WRITE]
         furthest = moved = 0.0
         for k in range(len(jobs)):
             if jobs[k] <= 0:
                 continue
-            workers = phase[k, 0]
-            mine = state[k, 0] / workers  # of one worker
-            m, o, r, w = state[k, 1], state[k, 2], state[k, 3], state[k, 4]
-            m_way = phase[k, 4] * storage[9]
-            m_queue = phase[k, 4] * (1.0 + max(meta - mine * m, 0.0)) / storage[11]
-            o_way = phase[k, 5] * storage[7] + phase[k, 6] * storage[8]
-            o_queue = phase[k, 7] * (1.0 + max(ops - mine * o, 0.0)) / storage[10]
+            workers = phase[k, WORKERS]
+            mine = state[k, RATE] / workers  # of one worker
+            m, o, r, w = state[k, _META], state[k, _OPS], state[k, _READ], state[k, _WRITE]
+            m_way = phase[k, META] * storage[META_LATENCY]
+            m_queue = phase[k, META] * (1.0 + max(meta - mine * m, 0.0)) / storage[METADATA]
+            o_way = phase[k, LATENT_READS] * storage[READ_LATENCY] + phase[k, LATENT_WRITES] * storage[WRITE_LATENCY]
+            o_queue = phase[k, DATA_OPS] * (1.0 + max(ops - mine * o, 0.0)) / storage[OPERATIONS]
             others = (workers - 1.0) * mine
-            r_stream, r_client = phase[k, 8] / storage[0], phase[k, 8] * (1.0 + others * r) / storage[2]
+            r_stream = phase[k, READ] / storage[STREAM_READ]
+            r_client = phase[k, READ] * (1.0 + others * r) / storage[CLIENT_READ]
             found = 1.0 + max(read - mine * r, 0.0)
-            r_storage = max(phase[k, 8] * found / storage[4], phase[k, 9] * found / storage[5])
-            w_stream, w_client = phase[k, 10] / storage[1], phase[k, 10] * (1.0 + others * w) / storage[3]
-            w_storage = phase[k, 10] * (1.0 + max(write - mine * w, 0.0)) / storage[6]
+            r_storage = max(
+                phase[k, READ] * found / storage[NETWORK_READ], phase[k, READ_DISK] * found / storage[DISK_READ]
+            )
+            w_stream = phase[k, WRITE] / storage[STREAM_WRITE]
+            w_client = phase[k, WRITE] * (1.0 + others * w) / storage[CLIENT_WRITE]
+            w_storage = phase[k, WRITE] * (1.0 + max(write - mine * w, 0.0)) / storage[TOTAL_WRITE]
             reads, writes = max(r_stream, r_client, r_storage), max(w_stream, w_client, w_storage)
             # the queue of metadata is of what waits there, the way to it is nobody's queue
-            state[k, 1] += step * (m_queue - m)
-            state[k, 2] += step * (o_queue - o)
-            state[k, 3] += step * (reads - r)
-            state[k, 4] += step * (writes - w)
-            took = phase[k, 2] + phase[k, 3] + m_way + o_way
-            took += state[k, 1] + state[k, 2] + state[k, 3] + state[k, 4]
+            state[k, _META] += step * (m_queue - m)
+            state[k, _OPS] += step * (o_queue - o)
+            state[k, _READ] += step * (reads - r)
+            state[k, _WRITE] += step * (writes - w)
+            took = phase[k, THINK] + phase[k, LOCAL] + m_way + o_way
+            took += state[k, _META] + state[k, _OPS] + state[k, _READ] + state[k, _WRITE]
             x = workers / max(took, 1e-9)
-            moved = max(moved, abs(x - state[k, 0]) / (x * step))
+            moved = max(moved, abs(x - state[k, RATE]) / (x * step))
             # what takes next to none of the time need not be known as well as the rest
             least = 1e-6 * took + 1e-15
             furthest = max(furthest, abs(reads - r) / max(reads, least), abs(writes - w) / max(writes, least))
             furthest = max(furthest, abs(m_queue - m) / max(m_queue, least), abs(o_queue - o) / max(o_queue, least))
-            state[k, 0] = x
-            parts[k, 0], parts[k, 1], parts[k, 2], parts[k, 3] = phase[k, 2], phase[k, 3], m_way, state[k, 1]
-            parts[k, 4], parts[k, 5] = o_way, state[k, 2]
-            parts[k, 6:12] = 0.0
+            state[k, RATE] = x
+            parts[k, :] = 0.0
+            parts[k, COMPUTE], parts[k, LOCAL_DISK] = phase[k, THINK], phase[k, LOCAL]
+            parts[k, META_WAY], parts[k, META_QUEUE] = m_way, state[k, _META]
+            parts[k, DATA_WAY], parts[k, DATA_QUEUE] = o_way, state[k, _OPS]
             # of what is equal the nearer to the program binds
-            if reads <= r_stream:
-                parts[k, 6] = state[k, 3]
-            elif reads <= r_client:
-                parts[k, 7] = state[k, 3]
-            else:
-                parts[k, 8] = state[k, 3]
-            if writes <= w_stream:
-                parts[k, 9] = state[k, 4]
-            elif writes <= w_client:
-                parts[k, 10] = state[k, 4]
-            else:
-                parts[k, 11] = state[k, 4]
+            by_read = READ_BY_STREAM if reads <= r_stream else READ_BY_CLIENT if reads <= r_client else READ_BY_STORAGE
+            by_write = (
+                WRITE_BY_STREAM if writes <= w_stream else WRITE_BY_CLIENT if writes <= w_client else WRITE_BY_STORAGE
+            )
+            parts[k, by_read], parts[k, by_write] = state[k, _READ], state[k, _WRITE]
         # two stations that are equally full hand their queue to and fro for long, which changes no rate
         if furthest < 1e-6 or (turn >= 2000 and moved < 1e-6):
             return True
@@ -126,5 +124,5 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
 def fresh_state(phase: Any) -> Any:
     """Where a first search begins: nobody waits. (phases, STATE_FIELDS)."""
     state = np.zeros((len(phase), STATE_FIELDS))
-    state[:, _RATE] = 1e-9
+    state[:, RATE] = 1e-9
     return state

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from iotrace.mounts.family import Family
+from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
     name="Btrfs",
@@ -17,5 +17,5 @@ FAMILY: Final = Family(
         "commit": "seconds between two commits",
         "nobarrier": "fsync does not wait for the device's cache: unsafe, and faster than other mounts",
     },
-    advice=("Reads of what this client wrote or read before come from its memory: replay with --cache cold.",),
+    advice=(CACHED,),
 )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from iotrace.mounts.family import Family
+from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
     name="CephFS",
@@ -16,5 +16,5 @@ FAMILY: Final = Family(
         "nowsync": "creating and removing files may return before the MDS answered",
         "fsc": "reads may come from a cache on a local disk (fscache), which dropping the page cache does not empty",
     },
-    advice=("Reads of what this client wrote or read before come from its memory: replay with --cache cold.",),
+    advice=(CACHED,),
 )

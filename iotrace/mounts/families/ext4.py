@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from iotrace.mounts.family import Family
+from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
     name="ext4",
@@ -20,5 +20,5 @@ FAMILY: Final = Family(
         "dax": "no page cache: reads and writes go to persistent memory",
         "discard": "blocks that get free are told to the device at once",
     },
-    advice=("Reads of what this client wrote or read before come from its memory: replay with --cache cold.",),
+    advice=(CACHED,),
 )

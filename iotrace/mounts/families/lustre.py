@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from iotrace.mounts.family import Family
+from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
     name="Lustre",
@@ -16,6 +16,6 @@ FAMILY: Final = Family(
     },
     advice=(
         "Stripe count and size decide the bandwidth of a file, and are its folder's: `lfs getstripe -d DIR`.",
-        "Reads of what this client wrote or read before come from its memory: replay with --cache cold.",
+        CACHED,
     ),
 )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from iotrace.mounts.family import Family
+from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
     name="NFS",
@@ -23,5 +23,5 @@ FAMILY: Final = Family(
         "vers": "version of the protocol",
         "proto": "transport to the server",
     },
-    advice=("Reads of what this client wrote or read before come from its memory: replay with --cache cold.",),
+    advice=(CACHED,),
 )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from iotrace.mounts.family import Family
+from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
     name="SMB",
@@ -19,5 +19,5 @@ FAMILY: Final = Family(
         "vers": "version of the protocol",
         "soft": "a server that does not answer gives an error in place of a wait",
     },
-    advice=("Reads of what this client wrote or read before come from its memory: replay with --cache cold.",),
+    advice=(CACHED,),
 )

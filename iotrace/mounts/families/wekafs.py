@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from iotrace.mounts.family import Family
+from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
     name="WEKA",
@@ -17,7 +17,7 @@ FAMILY: Final = Family(
         "dentry_max_age_positive": "how long the client trusts a name that it knows",
         "dentry_max_age_negative": "how long the client trusts that a name does not exist",
     },
-    advice=("Reads of what this client wrote or read before come from its memory: replay with --cache cold.",),
+    advice=(CACHED,),
     one_of=("writecache", "readcache", "forcedirect", "coherent"),
     unnamed="The options name no cache mode, and its default differs between versions of WEKA: ask `weka version`.",
 )

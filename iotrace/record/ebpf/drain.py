@@ -778,34 +778,25 @@ def _is_beneath(h: int, folder: int, folder_length: int, text: int, length: int)
         return True
     if folder_length > 0 and get_byte(folder, folder_length - 1) == 47:
         folder_length -= 1  # the root folder
-    if folder_length > 0:
-        name_at = folder_length + 1
-    else:
-        name_at = 0
+    name_at = folder_length + 1 if folder_length > 0 else 0
     whole = name_at + length
     at = get(h, PREFIX_BYTES)
     for _ in range(count):
         size = get(at, 0)
         at += 8
         if whole >= size:
-            same = True
-            for i in range(min(size + 1, whole)):
+            # the point's own letters, and behind them a slash or the end; behind the root folder whatever comes
+            checked = size if size == 1 else min(size + 1, whole)
+            i = 0
+            while i < checked:
                 if i < folder_length:
                     letter = get_byte(folder, i)
-                elif i < name_at:
-                    letter = 47
                 else:
-                    letter = get_byte(text, i - name_at)
-                if i < size:
-                    wanted = get_byte(at, i)
-                elif size == 1:
-                    wanted = letter
-                else:
-                    wanted = 47
-                if letter != wanted:
-                    same = False
+                    letter = 47 if i < name_at else get_byte(text, i - name_at)
+                if letter != (get_byte(at, i) if i < size else 47):
                     break
-            if same:
+                i += 1
+            if i == checked:
                 return True
         at += (size + 7) & ~7
     return False
@@ -833,11 +824,8 @@ def _first_name(h: int, r: int, base: int, file: int, found: bool) -> int:
         if file == -1 or get(_file_info(h, file), F_MODE) == NULL:
             return NULL
         return get(_file_info(h, file), F_PATH)
-    if folder_length > 0 and get_byte(folder, 0) != 47:
-        where_known = False
-    else:
-        where_known = where != NO_BASE
-    if not found and where_known and not _is_beneath(h, folder, folder_length, text, length):
+    known = where != NO_BASE and (folder_length == 0 or get_byte(folder, 0) == 47)
+    if not found and known and not _is_beneath(h, folder, folder_length, text, length):
         return NULL
     _copy_text(h, text, length)
     return intern(h, where, length)
