@@ -1,8 +1,9 @@
 """Compiling kernels with Numba, once for all processes.
 
 Numba keeps machine code beside a kernel's source and looks only at that one file for changes; what the kernel calls in
-another file would go stale. Here the files that a kernel may call are looked at too: those of its folder, where that is
-called `kernels`, and those of the ground that kernels use.
+another file, and the constants that it takes from there, would go stale. Here the files that a kernel may use are
+looked at too: those of its folder, where that is called `kernels`, those of the ground that kernels use, and the tables
+of operations and columns, whose numbers many kernels hold.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ def is_compiled(kernel: Any) -> bool:
 
 @cache
 def stamps(source: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, time of change (ns) and size of the files that kernels in `source` may call."""
+    """Name, time of change (ns) and size of the files that kernels in `source` may use."""
     ground = Path(__file__).parent
-    files = [ground / "compiling.py", ground / "machine.py"]
+    files = [ground / name for name in ("compiling.py", "machine.py", "trace/operations.py", "trace/schema.py")]
     if source.parent.name == "kernels":
         files += source.parent.glob("*.py")
     found = [(str(file), file.stat()) for file in sorted(files) if file.is_file()]

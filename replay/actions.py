@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.appending import RWF_APPEND, TAKES_OFFSET, descriptions_that_append
 from iotrace.replay.columns import CALL_OF, NONE, Ints, Numbers, Tables
 from iotrace.replay.payload import BLOCK
 from iotrace.replay.rows import Rows
@@ -16,6 +15,7 @@ from iotrace.replay.select import COPIES, KIND, OPENS, _table
 from iotrace.replay.sight import Sights
 from iotrace.replay.snapshot import Snapshot
 from iotrace.replay.stage import data_bytes
+from iotrace.replay.status import TAKES_OFFSET, Status
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind
 
 NOTHING: Final = 0
@@ -39,7 +39,6 @@ _KINDS: Final = list(Kind)
 _BYTES: Final = np.array([operation.result == "bytes" for operation in OPERATIONS] + [False])
 _READS: Final = (_KINDS.index(Kind.READ) == KIND) & _BYTES
 _WRITES: Final = (_KINDS.index(Kind.WRITE) == KIND) & _BYTES
-_TAKES_FLAGS: Final = _table(("pwritev2",))
 
 
 @dataclass(slots=True)
@@ -79,7 +78,7 @@ def actions_of(
     what[placed & _READS[op]] = CHECK
     what[placed & _WRITES[op]] = FILL
     # a write whose place is not known may be anywhere, and pwrite appends where the file was opened to append
-    appends = descriptions_that_append(tables)[events.open[at]] | (_TAKES_FLAGS[op] & (flags & RWF_APPEND != 0))
+    appends = Status(tables).appends(at)
     lost = good & _WRITES[op] & (size > 0) & ((offset < 0) | (appends & TAKES_OFFSET[op]))
 
     cuts = good & _table(("truncate", "ftruncate"))[op]

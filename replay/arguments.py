@@ -31,9 +31,9 @@ from iotrace.replay.select import (
     SYMLINKS,
     Reason,
     Selection,
-    opening_rows,
 )
 from iotrace.replay.snapshot import attribute_name, link_target
+from iotrace.replay.status import SETTABLE, open_flags
 from iotrace.trace.operations import BY_NAME, NUMBER_OF, OPERATIONS, Kind
 
 # how the kernel turns a value into an argument; four bits each
@@ -69,7 +69,6 @@ _OPEN_FLAGS: Final = 0o37777777 & ~0o20000
 """All but O_ASYNC, which would send signals."""
 _MAP_FLAGS: Final = 0x1 | 0x2 | 0x4000 | 0x8000 | 0x10000 | 0x80000
 """MAP_SHARED, PRIVATE, NORESERVE, POPULATE, NONBLOCK, SYNC. Never FIXED: the replay maps where the kernel puts it."""
-_SETFL_FLAGS: Final = 0o2000 | 0o4000 | 0o40000 | 0o1000000
 
 
 def call_numbers(architecture: str | None = None) -> Ints:
@@ -435,9 +434,11 @@ class Builder:
         if name == "fcntl.dupfd":
             self._set(at, 2, 3)
         elif name == "fcntl":
-            value = self.open_flags[self.tables.events.open[event]] & _SETFL_FLAGS
-            command = self.tables.events.flags[event]
-            self._set(at, 2, np.where(command == 4, value, np.where(command == 2, 1, 0)))
+            events = self.tables.events
+            command, said = events.flags[event], events.mode[event]
+            # older recorders do not say what is set
+            status = np.where(said == NONE, self.open_flags[events.open[event]], said) & SETTABLE
+            self._set(at, 2, np.select([command == 4, command == 2], [status, np.where(said == NONE, 1, said & 1)], 0))
 
     def _copies(self, number: int, at: Ints, event: Numbers) -> None:
         """Copies inside the kernel; where one end is not replayed, the other moves the same bytes alone."""
@@ -489,19 +490,6 @@ def link_text(link: bytes, target: bytes) -> tuple[bytes, bool]:
 
 def _or_zero(values: Ints) -> Ints:
     return np.where(values == NONE, 0, values)
-
-
-def open_flags(tables: Tables) -> Ints:
-    """Flags of each description, shape (opens,)."""
-    events = tables.events
-    flags = np.zeros(tables.opens + 1, np.int64)
-    if (tables.file_inherited_flags != NONE).any():
-        inherited = np.flatnonzero((events.open >= 0) & (events.file >= 0))[::-1]
-        known = tables.file_inherited_flags[events.file[inherited]]
-        flags[events.open[inherited]] = np.where(known == NONE, 0, known)
-    opening = opening_rows(tables)
-    flags[events.open[opening]] = _or_zero(events.flags[opening])
-    return flags[:-1]
 
 
 __all__ = ["DUP_ONTO", "Builder", "Calls", "Strings", "call_numbers", "link_text"]

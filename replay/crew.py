@@ -156,8 +156,6 @@ class _Part:
         self.places = self.rides.place_of_slot.copy() if self.rides else None
         self.openings = Openings(plan, clone.ground.tree, spare)
         self.memory = LaneMemory(plan, 0)
-        of = os.stat(clone.ground.tree)
-        self._owner = of.st_uid, of.st_gid
         self._sockets: list[tuple[socket.socket, socket.socket] | None] = []
 
     def __enter__(self) -> _Part:
@@ -240,7 +238,7 @@ class _Part:
         self.rings[:] = 0
 
     def _lane_memory(self, lanes: int) -> LaneMemory:
-        return LaneMemory(self.plan, lanes, self.memory.writes, self.clone.check is not None, self._owner)
+        return LaneMemory(self.plan, lanes, self.memory.writes, self.clone.check is not None, self.clone.ground.owner)
 
     def run(self, worker: int) -> None:
         """Called in a worker: run its lanes to their ends."""

@@ -22,9 +22,9 @@ from typing import Final
 import numpy as np
 
 from iotrace.errors import StorageError
-from iotrace.replay.arguments import open_flags
 from iotrace.replay.columns import NONE, SIZE_MAX, Flags, Tables
 from iotrace.replay.select import COPIES, OPENS, Selection, _table
+from iotrace.replay.status import F_SETFL, open_flags
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.units import bytes_text
 
@@ -150,6 +150,8 @@ def round_out(tables: Tables, selection: Selection, alignment: int) -> Rounded:
     events.change("size", np.where(moves, rounded, events.size))
     events.change("result", np.where(whole, rounded, events.result))
     events.change("flags", np.where(seeks, _SEEK_SET, flags))
+    sets = mine & (op == NUMBER_OF["fcntl"]) & (events.flags == F_SETFL) & (events.mode != NONE)
+    events.change("mode", np.where(sets, (events.mode & ~_O_APPEND) | os.O_DIRECT, events.mode))
     grown = np.zeros(len(tables.file_size) + 1, np.bool_)
     grown[events.file[changed & _WRITES[op]]] = True
     grown[-1] = True

@@ -78,7 +78,8 @@ class Ground:
 
     Attributes
     ----------
-    folder: DIR/iotrace-<id>; tree: the folder in it that the generated names lie in.
+    folder: DIR/iotrace-<id>; tree: the folder in it that the generated names lie in. owner: user and group of what is
+    made there, as the mount says them.
 
     Raises
     ------
@@ -100,6 +101,8 @@ class Ground:
                 self.folder.mkdir(mode=0o700)
             self._write_marker()
             self.tree.mkdir(mode=0o700, exist_ok=self.reused)
+            of = os.stat(self.tree)
+            self.owner = of.st_uid, of.st_gid
         except BaseException as error:
             if not self.reused:
                 remove(self.folder)

@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from iotrace.replay import access
 from iotrace.replay.access import accesses, needed_accesses, stable_order
-from iotrace.replay.appending import descriptions_that_append
 from iotrace.replay.arguments import WAITING_LOCKS
 from iotrace.replay.columns import Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
@@ -47,6 +46,7 @@ from iotrace.replay.select import (
     Selection,
     _table,
 )  # fmt: skip
+from iotrace.replay.status import Status
 from iotrace.replay.sweeps import EXCLUDES, READS, WRITES, find_edges
 from iotrace.trace.operations import NUMBER_OF, Kind
 
@@ -150,7 +150,7 @@ def shared_accesses(
     resource, row, level = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int8)
     accesses(*columns, users, levels, counts, number, resource, row, level)
     if ranged.any():
-        touches = touches_of(events, _BITS, ranged, row_of, descriptions_that_append(tables))
+        touches = touches_of(events, _BITS, ranged, row_of, Status(tables).appends)
         more, rows, level_of, count = ranged_accesses(
             touches, events.thread, row_of, tables.file_size, tables.file_existed
         )  # fmt: skip

@@ -10,6 +10,7 @@ where threads write the same bytes their order counts too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,10 +19,10 @@ import numpy.typing as npt
 
 from iotrace.compiling import compiled
 from iotrace.replay import access
-from iotrace.replay.appending import RWF_APPEND, TAKES_OFFSET
 from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import FAULT, _table
+from iotrace.replay.status import TAKES_OFFSET
 from iotrace.replay.sweeps import EXCLUDES, READS, WRITES
 
 READ: Final = 0
@@ -33,7 +34,6 @@ CUTS: Final = 5
 
 _LOOKS_AT_ALL: Final = FAULT | _table(("fsync", "fdatasync", "sync_file_range"))
 _CHANGES_ALL: Final = _table(("fallocate",))
-_TAKES_FLAGS: Final = _table(("pwritev2",))
 _O_TRUNC: Final = 0o1000
 _SEEK_END: Final = 2
 _SMALLEST: Final = 12
@@ -56,13 +56,15 @@ class Touches:
     does: Ints
 
 
-def touches_of(events: Events, bits: npt.NDArray[np.int32], files: Flags, row_of: Ids, appending: Flags) -> Touches:
+def touches_of(
+    events: Events, bits: npt.NDArray[np.int32], files: Flags, row_of: Ids, appending: Callable[[Ints], Flags]
+) -> Touches:
     """What the rows of a plan do to some files.
 
     Parameters
     ----------
     bits: what each operation does, as for access.accesses; files: those that count, (files + 1,).
-    row_of: each event's row, -1 for none. appending: descriptions whose writes go to the end, (opens + 1,).
+    row_of: each event's row, -1 for none. appending: which of some rows, if they write, do so at the end.
     """
     touching = access.READS_DATA | access.WRITES_DATA | access.COPIES_DATA | access.RESIZES
     rows = rows_of((bits & (touching | access.OPENS | access.SEEKS)) != 0, events.op)
@@ -77,8 +79,7 @@ def touches_of(events: Events, bits: npt.NDArray[np.int32], files: Flags, row_of
     looks = _LOOKS_AT_ALL[op] | ((does & access.SEEKS != 0) & (flags >= _SEEK_END))  # the end, data, holes
     cuts = (does & access.RESIZES != 0) | ((does & access.OPENS != 0) & (flags & _O_TRUNC != 0))
     reads, writes = does & access.READS_DATA != 0, does & access.WRITES_DATA != 0
-    appends = appending[events.open[rows]] | (_TAKES_FLAGS[op] & (flags & RWF_APPEND != 0))
-    appends &= writes & ~_CHANGES_ALL[op]
+    appends = appending(rows) & writes & ~_CHANGES_ALL[op]
     # one that asks for an offset goes elsewhere all the same, and nobody says where
     here = np.where(appends & TAKES_OFFSET[op], NONE, here)
     known, known_there = (here >= 0) & (moved >= 0), (there >= 0) & (moved >= 0)

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from iotrace.errors import TraceError
-from iotrace.replay.arguments import open_flags
 from iotrace.replay.columns import NONE, Ids, Ints, Tables, load_tables
+from iotrace.replay.status import Status
 from iotrace.trace.reader import Trace
 
 PLAIN: Final = ("size", "offset", "count", "result", "file")
@@ -27,7 +27,7 @@ class Recorded:
     of each node; substituted, (rows,), says which rows are issued as other calls, or on other bytes, than recorded.
 
     What iotrace.replay.rides needs, all read at once: call, asynchronous, open, other_open, other_file, flags,
-    start_ns, end_ns, ring and batch as in Events (call is its `op`), open_flags of the row's description; file_size,
+    start_ns, end_ns, ring and batch as in Events (call is its `op`), open_flags of the description then; file_size,
     (files,).
 
     step and job, (rows,), int32: which of the labels `steps`, and which of `jobs` (tuples of
@@ -122,11 +122,10 @@ def columns_for_rides(tables: Tables, event: Ids) -> dict[str, Any]:
     def of(column: Any, none: int) -> Any:
         return np.where(known, column[event], none).astype(column.dtype)
 
-    opens = of(events.open, -1)
     return {
         "call": of(events.op, -1), "asynchronous": known & events.asynchronous[event],
-        "open": opens, "other_open": of(events.other_open, -1), "other_file": of(events.other_file, -1),
-        "open_flags": np.append(open_flags(tables).astype(np.int32), np.int32(0))[opens],
+        "open": of(events.open, -1), "other_open": of(events.other_open, -1), "other_file": of(events.other_file, -1),
+        "open_flags": np.where(known, Status(tables).flags(np.where(known, event, 0)), 0).astype(np.int32),
         "flags": of(events.flags, 0), "start_ns": of(events.time_ns, 0), "end_ns": of(events.end_ns, 0),
         "ring": of(events.ring, NONE), "batch": of(events.batch, NONE), "file_size": tables.file_size,
     }  # fmt: skip

@@ -12,7 +12,7 @@ that nobody needs. Roles:
     size  offset        bytes asked for; position in the file
     offset_at           address of the position in `fd` (NULL: the file's own position)
     offset2_at          address of the position in `fd2`
-    flags  mode         flags, command or advice; permission bits, protection
+    flags  mode         flags, command or advice; permission bits, protection, argument of F_SETFD and F_SETFL
     address             memory address (mmap, munmap, msync, madvise)
     iovec  count        address and number of vectors
     buffer              memory that the call fills or takes
@@ -125,7 +125,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _row("dup", _M, "fd", 32, 23, "fd"),
     _row("dup2", _M, "fd fd2", 33, None, "fd"),
     _row("dup3", _M, "fd fd2 flags", 292, 24, "fd"),
-    _row("fcntl", _M, "fd flags -", 72, 25),
+    _row("fcntl", _M, "fd flags mode", 72, 25),
     _row("fcntl.dupfd", _M, "fd flags -", None, None, "fd", calls="fcntl"),
     # reading
     _row("read", _R, "fd buffer size", 0, 63, "bytes"),
@@ -310,6 +310,8 @@ FCNTL_LOCK_COMMANDS: Final = (5, 6, 7, 36, 37, 38)
 """F_GETLK, F_SETLK, F_SETLKW and their open-file-description forms (fcntl.h)."""
 FCNTL_DUP_COMMANDS: Final = (0, 1030)
 """F_DUPFD, F_DUPFD_CLOEXEC."""
+FCNTL_SETS: Final = (2, 4)
+"""F_SETFD and F_SETFL, whose argument a trace keeps."""
 
 
 def fcntl_operation(command: int) -> str:

@@ -73,7 +73,7 @@ EVENT_COLUMNS: Final = (
     Column("flags", _I64, "bits", "takes no flags", "flags, command (fcntl), whence (lseek), advice, clone flags"),
     Column(
         "mode", _I32, "bits", "takes no mode",
-        "permission bits, access mode, mmap's protection, lock type, umask, statx mask",
+        "permission bits, access mode, mmap's protection, lock type, umask, statx mask; flags that fcntl sets",
     ),
     Column("ring", _I32, "", "not io_uring or libaio", "io_uring instance or libaio context"),
     Column("batch", _I32, "", "not io_uring or libaio", "submission that the operation came with"),

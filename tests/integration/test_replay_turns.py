@@ -56,6 +56,11 @@ static void step(int who)
         else if (what == 1) pwrite(fd[THREADS - 1], text, 100 * k, lseek(fd[THREADS - 1], 0, SEEK_END));
         else if (what == 2) pwritev2(fd[0], &vector, 1, 0, 0x10);
         else lseek(fd[who], 0, SEEK_END);
+    } else if (!strcmp(mode, "status")) {
+        if (what == 0) fcntl(fd[who], F_SETFL, k & 1 ? O_APPEND : 0);
+        else if (what == 1) write(fd[who], text, 100 * k);
+        else if (what == 2) pwrite(fd[who], text, 100 * k, 500 * k);
+        else lseek(fd[who], 0, k & 1 ? SEEK_END : SEEK_CUR);
     } else if (!strcmp(mode, "holes")) {
         if (what == 0) pwrite(fd[who], text, 4096, 65536 * k);
         else if (what == 1) ftruncate(fd[who], 65536 * chance(10));
@@ -134,7 +139,7 @@ def unexpected(
     return wrong + sum(run.errors for run in result.info.runs)
 
 
-@pytest.mark.parametrize("mode", ["cut", "linked", "append", "holes", "attributes", "folders"])
+@pytest.mark.parametrize("mode", ["cut", "linked", "append", "status", "holes", "attributes", "folders"])
 def test_each_thread_gets_what_it_got_in_the_recording(
     program: Path, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

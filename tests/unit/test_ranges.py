@@ -42,7 +42,7 @@ def accessed(calls: list[Call], size: list[int], existed: list[int]) -> list[set
     columns["other_file"] = np.where(copies, columns["other_file"], -1)
     events = Events(len(calls), lambda name: columns[name], **columns)
     rows = np.arange(len(calls), dtype=np.int32)
-    touches = touches_of(events, _BITS, np.array([True] * FILES + [False]), rows, np.array([True, False]))
+    touches = touches_of(events, _BITS, np.array([True] * FILES + [False]), rows, lambda of: columns["open"][of] == 0)
     found: list[set[tuple[int, int]]] = [set() for _ in calls]
     resource, row, level, count = ranged_accesses(
         touches, columns["thread"].astype(np.int32), rows, np.array(size), np.array(existed, np.int8)

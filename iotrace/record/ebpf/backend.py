@@ -40,8 +40,10 @@ _BASE_BYTES: Final = 210 << 20
 """Python, NumPy, Numba, Arrow."""
 _FLUSH_SECONDS: Final = 2.0
 _PRIORITY: Final = -20
-_FEW: Final = 16
-"""Records after which the ring is looked at again soon."""
+_REST_SECONDS: Final = 0.3
+_REST_SHARE: Final = 4
+"""The ring is left alone for so long, or until so small a share of it is full: a short burst (find over 100,000 files
+takes 0.1 s) then has the machine to itself, and its names are worked on when it is over."""
 
 
 class EbpfBackend:
@@ -76,7 +78,7 @@ class EbpfBackend:
         self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
         self._chapter, self._chapter_wanted, self._chapter_begun = 0, False, False
         self._flush_s = _FLUSH_SECONDS
-        self._shipped = self._flushed = time.monotonic()
+        self._shipped = self._flushed = self._drained = time.monotonic()
         _warm_up(self._state)
         writer.prepare()
         self._tables.names.prepare()
@@ -173,6 +175,11 @@ class EbpfBackend:
         -------
         Whether there is much to do: the next poll should come soon.
         """
+        now, held = time.monotonic(), self._held_bytes()
+        due = now - self._shipped > self._flush_s
+        if not due and held < self._ring_bytes // _REST_SHARE and now - self._drained < _REST_SECONDS:
+            return held > 0
+        self._drained = now
         read = self._drain()
         if self._state.count(d.LOOK):
             self._state.header[d.LOOK] = 0
@@ -181,9 +188,13 @@ class EbpfBackend:
         if self._failure:
             raise self._failure
         self._begin_chapter_if_due()
-        if time.monotonic() - self._shipped > self._flush_s:
+        if due:
             self._ship()
-        return read > _FEW
+        return read > 0
+
+    def _held_bytes(self) -> int:
+        """How much of the ring waits to be read."""
+        return d.load_position(self._producer) - d.load_position(self._consumer)
 
     def _begin_chapter_if_due(self) -> None:
         """Begin a chapter when the tables, or the trace, have grown."""

@@ -18,6 +18,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from iotrace.compiling import compiled
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind, Operation
 from iotrace.trace.schema import EVENT_COLUMNS
 
@@ -162,7 +163,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def entry(function: F) -> F:
     """A kernel that Python calls: cached on disk, runs without the GIL."""
-    return cast(F, njit(cache=True, nogil=True)(function))
+    return cast(F, compiled(function))
 
 
 def inner(function: F) -> F:

@@ -455,7 +455,8 @@ int leave_rest(u64 *ctx)
 			lock.start += GET(inode, struct inode, i_size);
 		}
 		h->mode = lock.type, h->offset = lock.start, h->size = lock.length;
-	}
+	} else if (shape == ON_FCNTL) /* no other command's argument is kept, and most have none */
+		h->mode = h->flags == F_SETFD || h->flags == F_SETFL ? h->mode & 0x7fffffff : 0;
 	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
 	goto done;
 no_room:

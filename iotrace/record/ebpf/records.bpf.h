@@ -12,6 +12,8 @@
 #define S_IFLNK 0120000
 #define AT_FDCWD -100
 #define MAP_ANONYMOUS 0x20
+#define F_SETFD 2
+#define F_SETFL 4
 #define PF_EXITING 0x4
 #define PF_KTHREAD 0x00200000
 #define EBUSY 16

@@ -11,7 +11,7 @@ from iotrace.trace.assembly.calls import Call, is_recorded
 from iotrace.trace.assembly.family import Family
 from iotrace.trace.assembly.identity import File, Stat
 from iotrace.trace.assembly.tasks import Description, Region, Thread
-from iotrace.trace.operations import OPERATIONS, Kind
+from iotrace.trace.operations import FCNTL_SETS, OPERATIONS, Kind
 from iotrace.trace.writer import TraceWriter
 
 _F_SETFD, _F_SETFL, _F_DUPFD_CLOEXEC = 2, 4, 1030
@@ -232,6 +232,7 @@ class OnDescriptors(Family):
 
     def _fcntl(self, thread: Thread, call: Call) -> None:
         value, call.size = call.size, None
+        call.mode = value & 0x7FFFFFFF if value is not None and call.flags in FCNTL_SETS else 0
         if call.result == 0 and call.fd is not None and value is not None:
             description = thread.descriptors.open.get(call.fd)
             if call.flags == _F_SETFD:

@@ -21,6 +21,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from iotrace.compiling import compiled
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS
 from iotrace.trace.schema import EVENT_COLUMNS
 
@@ -211,7 +212,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def entry(function: F) -> F:
     """A kernel that Python calls: cached on disk, runs without the GIL."""
-    return cast(F, njit(cache=True, nogil=True)(function))
+    return cast(F, compiled(function))
 
 
 def inner(function: F) -> F:
@@ -1685,6 +1686,7 @@ def _fcntl(h: int, c: int) -> bool:
     if command in (_DUPFD, _DUPFD_CLOEXEC):
         put(c, C_OP, _OP_DUPFD)
         return _dup(h, c, row)
+    put(c, C_MODE, value & 0x7FFFFFFF if command in (_SETFD, _SETFL) and value != NULL else 0)
     _accept_call(h, c)
     if get(c, C_RESULT) == 0 and value != NULL and fd >= 0:
         there = _at_fd(h, c, fd)
