@@ -39,6 +39,10 @@ COMMANDS: Final = {
         "iotrace.analysis.commands.summary:summary",
         "Say what a trace holds: calls, bytes, latencies and sizes.",
     ),
+    "findings": (
+        "iotrace.analysis.commands.findings:findings",
+        "Say what in a trace hurts a shared storage, why, what to do, and what that could gain.",
+    ),
     "replay": (
         "iotrace.replay.command:replay",
         "Replay a trace, or several at the same time, on one or more mounts.",

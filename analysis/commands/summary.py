@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise, timing_notes
 from iotrace.errors import UsageError
 from iotrace.terminal import Cell, Column, console, paragraph, printable, shorten, show, table
-from iotrace.trace.reader import open_trace
+from iotrace.trace.reader import Trace, open_trace
 from iotrace.trace.tables import records
 from iotrace.units import bytes_text, count_text, duration_text, significant, size_text
 
@@ -39,6 +39,9 @@ _ALWAYS: Final = {
 }
 _WHEN_WIDE: Final = ("errors", "p50", "size")
 _WIDE: Final = 110
+_FINDINGS: Final = 3
+_FINDINGS_MOST: Final = 2_000_000
+"""Events up to which a summary looks for findings, for a second or three."""
 
 
 def summary(
@@ -92,6 +95,30 @@ def summary(
         show(out, table_text(made, key, out.width))
         for note in timing_notes(made, key):
             paragraph(out, note, "dim")
+    if not by and opened.info.detail == "events":
+        _findings(opened, made)
+
+
+def _findings(trace: Trace, made: Summary) -> None:
+    """The costliest findings in a line each; of a large trace only where to ask for them."""
+    from rich.text import Text
+
+    from iotrace.analysis.findings.search import search
+
+    out = console()
+    command = shlex.join(["iotrace", "findings", str(trace.folder)])
+    show(out, "")
+    if made.events > _FINDINGS_MOST:
+        paragraph(out, f"What hurts a shared storage, and why: {command}", "dim")
+        return
+    found = search(trace, with_reuse=False).findings
+    if not found:
+        return
+    show(out, Text(f"Findings ({command})", style="bold"))
+    columns = [Column("", stretch=True, align="left"), Column("gain at most"), Column("calls")]
+    rows = [[f.rule.title, duration_text(f.evidence.gain_ns) if f.evidence.gain_ns else "not known",
+             count_text(f.evidence.spared or f.evidence.calls)] for f in found[:_FINDINGS]]  # fmt: skip
+    show(out, table(columns, rows, out.width))
 
 
 def header(made: Summary, width: int) -> Text:

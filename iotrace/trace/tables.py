@@ -102,6 +102,15 @@ class Tables:
         except duckdb.Error as error:
             raise self._damage(error) from None
 
+    def query(self, text: str) -> duckdb.DuckDBPyConnection:
+        """Run SQL of iotrace's own over the trace's views.
+
+        Raises
+        ------
+        TraceError: a part of the trace is damaged.
+        """
+        return self._execute(text)
+
     def _damage(self, error: Exception) -> TraceError:
         """The part that is not as the format has it; DuckDB's own words where all are."""
         import pyarrow as pa

@@ -1,0 +1,128 @@
+"""`iotrace findings`: what in a trace, or at a replay's storage, hurts, why, and what to do about it."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from iotrace.analysis.findings.prices import Mounted, mounts_of, source_of
+from iotrace.analysis.findings.search import Found, search
+from iotrace.analysis.findings.show import finding_text, reuse_text
+from iotrace.errors import UsageError
+from iotrace.terminal import console, paragraph, printable, show
+from iotrace.trace.reader import Trace, open_trace
+from iotrace.trace.tables import records
+from iotrace.units import count_text, duration_text, significant
+
+_SMALL: Final = 0.05
+"""Of the wall time: where calls take less, findings hardly matter to this recording, whatever they do to others."""
+
+
+def findings(
+    of: Path,
+    /,
+    *,
+    trace: Path | None = None,
+    under: Path | None = None,
+    top: int = 0,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Say what in a trace hurts a shared storage, why, what to do, and what that could gain.
+
+    Findings are ranked by the time that could be spared at most; gains of two findings may be about the same calls, so
+    they do not add up. Of a result the latencies are those of its mounts, the calls those of the replayed trace.
+
+    ```
+    iotrace findings T.iotrace
+    iotrace findings R.ioresult --trace T.iotrace
+    ```
+
+    Parameters
+    ----------
+    of
+        A trace (NAME.iotrace), or a result of a replay (NAME.ioresult).
+    trace
+        With a result: the trace that was replayed, where it lies neither beside the result nor here.
+    under
+        Look only at files below this folder (absolute, as the recorded program saw it): the storage in question.
+    top
+        How many findings to print, the costliest first; 0 for all.
+    json
+        Print one JSON object with everything found (times in seconds).
+    """
+    if top < 0:
+        raise UsageError(f"--top {top}: a number of findings, or 0 for all.")
+    is_result = (of / "result.json").is_file()
+    if trace and not is_result:
+        raise UsageError(f"--trace goes with a result of a replay, and {of} is none.")
+    mounted = mounts_of(of) if is_result else []
+    opened = open_trace(source_of(of, trace) if is_result else of)
+    found = search(opened, under)
+    if json:
+        print(json_module.dumps(_as_json(opened, found, mounted), ensure_ascii=True, allow_nan=False))
+        return
+    out = console()
+    if not mounted:
+        families = [mount.type for number, mount in enumerate(opened.info.mounts) if number in found.mounts]
+        _print(opened.folder.name, found, families, top)
+    for one in mounted:
+        _print(f"{opened.folder.name} on {one.point} ({one.type})", one.found(found), [one.type], top)
+    if found.reuse is not None and any(f.rule.name in ("rereads", "cache-too-small") for f in found.findings):
+        text = reuse_text(found.reuse, out.width)
+        if text is not None:
+            show(out, "")
+            show(out, text)
+            if found.reuse.share < 1:
+                paragraph(out, f"Worked out from {found.reuse.share:.2%} of the blocks, picked by a hash.", "dim")
+
+
+def _print(title: str, found: Found, families: list[str], top: int) -> None:
+    out = console()
+    totals, chosen = found.totals, found.findings
+    show(out, "")
+    paragraph(
+        out,
+        f"{printable(title)}: {count_text(len(chosen))} finding{'' if len(chosen) == 1 else 's'}; "
+        f"{count_text(totals.calls)} calls, {duration_text(totals.time_ns)} in them, all threads together; recorded in "
+        f"{duration_text(totals.wall_ns)}",
+        "bold",
+    )
+    if found.incomplete:
+        paragraph(out, found.incomplete, "bold red")
+    if 0 < totals.time_ns < _SMALL * totals.wall_ns:
+        paragraph(
+            out,
+            f"Its calls took {significant(100 * totals.time_ns / totals.wall_ns, 2)}% of that time: no storage can "
+            "make this recording shorter by more.",
+            "yellow",
+        )
+    if not chosen:
+        paragraph(out, f"Nothing that iotrace looks for: {', '.join(title.lower() for title in found.looked_for)}.")
+    for number, finding in enumerate(chosen[: top or None], start=1):
+        show(out, "")
+        show(out, finding_text(number, finding, out.width, families))
+    if chosen:
+        show(out, "")
+        paragraph(out, "Gains are bounds, and may be about the same calls: they do not add up.", "dim")
+
+
+def _as_json(trace: Trace, found: Found, mounted: list[Mounted]) -> dict[str, Any]:
+    totals = found.totals
+    result: dict[str, Any] = {
+        "trace": trace.folder.name, "calls": totals.calls, "time_s": totals.time_ns / 1e9,
+        "wall_s": totals.wall_ns / 1e9, "incomplete": found.incomplete,
+        "looked_for": found.looked_for, "findings": [f.to_json() for f in found.findings],
+    }  # fmt: skip
+    if mounted:
+        result["mounts"] = [
+            {"fs": one.point, "type": one.type, "findings": [f.to_json() for f in one.found(found).findings]}
+            for one in mounted
+        ]
+    if found.reuse is not None:
+        result["reuse"] = {
+            "share": found.reuse.share, "by_step": records(found.reuse.by_step), "curve": records(found.reuse.curve),
+        }  # fmt: skip
+    return result

@@ -1,0 +1,228 @@
+"""What a rule's query finds in a trace: how many calls, their time, which files, when.
+
+DuckDB scans the parts and may spill to disk; what is kept is one row for each operation, file and process concerned,
+never the calls themselves.
+
+The views that rules are written for, beside those of the trace's own tables:
+
+- io: the columns of events, and kind (class of the operation), opens (it opens a file by name), looks (a call of
+  stat's kind, access or readlink), copies_files (from a file to a file).
+- moves: of these reads and writes at a known position, with in_sequence: it begins where the last one on the same open
+  description ended.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from iotrace.analysis.findings.rules import Rule
+from iotrace.trace.operations import OPERATIONS, Kind
+from iotrace.trace.tables import Tables
+
+EXAMPLES: Final = 3
+_WHOLE: Final = (
+    "calls", "spared", "files", "processes", "bytes", "time_ns", "gain_ns", "first_ns", "last_ns"
+)  # fmt: skip
+_LOOKS: Final = ("access", "faccessat", "faccessat2", "readlink", "readlinkat", "uring.statx")
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Of the whole trace: calls, time in them (ns, all threads together; processes' own calls do not count), and from
+    the first start to the last end (ns)."""
+
+    calls: int
+    time_ns: int
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Figures of the calls that a rule is about.
+
+    Attributes
+    ----------
+    calls, spared: all, and those that would fall away if the advice were followed.
+    files, processes: how many are concerned (files: those with spared calls, where there are any). bytes: moved by
+    the calls.
+    time_ns: in the calls, threads added up; gain_ns: of it, what the advice could spare at most.
+    first_ns, last_ns: when they were made, since the start of the recording.
+    spared_share: of all calls of the trace. time_share, gain_share: of the time in all its calls. gain_wall_share: of
+    its wall time, which can exceed 1 where threads wait at the same time.
+    by_op: columns op, calls, spared, time_ns, gain_ns. examples: columns path, calls, spared, time_ns, gain_ns, of the
+    files with most gain. by_step: columns step, calls, gain_ns.
+    numbers: the rule's own, by name.
+    """
+
+    calls: int
+    spared: int
+    files: int
+    processes: int
+    bytes: int
+    time_ns: int
+    gain_ns: int
+    first_ns: int
+    last_ns: int
+    totals: Totals
+    by_op: pd.DataFrame = field(repr=False)
+    examples: pd.DataFrame = field(repr=False)
+    by_step: pd.DataFrame = field(repr=False)
+    numbers: dict[str, float]
+
+    @property
+    def spared_share(self) -> float:
+        """0 to 1; see above."""
+        return self.spared / max(1, self.totals.calls)
+
+    @property
+    def time_share(self) -> float:
+        """0 to 1; see above."""
+        return self.time_ns / max(1, self.totals.time_ns)
+
+    @property
+    def gain_share(self) -> float:
+        """0 to 1; see above."""
+        return self.gain_ns / max(1, self.totals.time_ns)
+
+    @property
+    def gain_wall_share(self) -> float:
+        """From 0; see above."""
+        return self.gain_ns / max(1, self.totals.wall_ns)
+
+    def triggers(self, rule: Rule) -> bool:
+        """Whether the rule's limits are reached."""
+        reached = {name: getattr(self, name) >= least for name, least in (rule.least | rule.either).items()}
+        # a limit may stand in both, with different values
+        all_of = all(getattr(self, name) >= least for name, least in rule.least.items())
+        one_of = not rule.either or any(getattr(self, name) >= least for name, least in rule.either.items())
+        return bool(reached) and self.calls > 0 and all_of and one_of
+
+
+class Witness:
+    """Asks a trace; a context manager that lets go of it.
+
+    Parameters
+    ----------
+    tables: of the trace, open. under: look only at files below this folder.
+    """
+
+    def __init__(self, tables: Tables, under: Path | None = None) -> None:
+        self._tables = tables
+        inside = self._inside(under)
+        run = tables.query
+        opens = ", ".join(f"'{o.name}'" for o in OPERATIONS if o.result == "fd" and "path" in o.arguments)
+        looks = ", ".join(f"'{o.name}'" for o in OPERATIONS if {"stat", "statx"} & set(o.arguments) or o.name in _LOOKS)
+        run(
+            f"""
+            create or replace temp view io as
+            select e.*, coalesce(k.kind, 'unknown') as kind, e.op in ({opens}) as opens, e.op in ({looks}) as looks,
+                   coalesce(k.kind, '') = '{Kind.COPY}' and e.file is not null and e.other_file is not null
+                   as copies_files
+            from events e left join kinds k on e.op = k.op {inside}
+            """
+        )
+        run(
+            """
+            create or replace temp view moves as
+            select *, coalesce("offset" = lag("offset" + result) over (partition by open order by time_ns), false)
+                   as in_sequence
+            from io where kind in ('read', 'write') and "offset" is not null and open is not null and result >= 0
+            """
+        )
+        row = run(
+            f"""
+            select count(*), coalesce(sum(duration_ns) filter (kind <> '{Kind.PROCESS}'), 0)::bigint,
+                   coalesce(max(time_ns + coalesce(duration_ns, 0)) - min(time_ns), 0)::bigint from io
+            """
+        ).fetchone()
+        assert row is not None
+        self.totals = Totals(*map(int, row))
+
+    def _inside(self, under: Path | None) -> str:
+        """The condition of calls on files below a folder, or where no file is known, with names below it."""
+        if under is None:
+            return ""
+        folder = os.path.normpath("/" + str(under).strip("/")).rstrip("/")
+        connection = self._tables.connection
+        connection.register("wanted_folder", pd.DataFrame({"folder": [folder]}))
+        self._tables.query(
+            "create or replace temp table inside_paths as select path from paths, wanted_folder "
+            "where text = folder or starts_with(text, folder || '/')"
+        )
+        self._tables.query(
+            "create or replace temp table inside_files as select file from files semi join inside_paths using (path)"
+        )
+        return (
+            "where case when e.file is null and e.other_file is null then e.path in (select path from inside_paths) "
+            "else e.file in (select file from inside_files) or e.other_file in (select file from inside_files) end"
+        )
+
+    def evidence(self, rule: Rule) -> Evidence:
+        """What the rule's query finds."""
+        run = self._tables.query
+        numbers = {name: self._number(query) for name, query in rule.numbers.items()}
+        calls, gain = (text.format(**numbers) if numbers else text for text in (rule.calls, rule.gain))
+        run(
+            f"""
+            create or replace temp table concerned as
+            select op, coalesce(file, -1 - path) as subject, process, count(*) as calls,
+                   count(*) filter (spared) as spared, sum(coalesce(duration_ns, 0))::bigint as time_ns,
+                   coalesce(sum({gain}), 0)::bigint as gain_ns,
+                   sum(case when kind in ('read', 'write', 'copy', 'map') then greatest(result, 0) else 0 end)::bigint
+                   as bytes,
+                   min(time_ns) as first_ns, max(time_ns + coalesce(duration_ns, 0)) as last_ns
+            from ({calls}) group by all
+            """
+        )
+        sums = "sum(calls)::bigint, sum(spared)::bigint"
+        row = run(
+            f"""
+            select {sums}, coalesce(nullif(count(distinct subject) filter (spared > 0), 0), count(distinct subject)),
+                   count(distinct process), sum(bytes)::bigint, sum(time_ns)::bigint,
+                   sum(gain_ns)::bigint, min(first_ns), max(last_ns) from concerned
+            """
+        ).fetchone()
+        assert row is not None
+        whole = [0 if value is None else int(value) for value in row]
+        w = dict(zip(_WHOLE, whole, strict=True))
+        return Evidence(
+            calls=w["calls"], spared=w["spared"], files=w["files"], processes=w["processes"], bytes=w["bytes"],
+            time_ns=w["time_ns"], gain_ns=w["gain_ns"], first_ns=w["first_ns"], last_ns=w["last_ns"],
+            totals=self.totals,
+            by_op=self._grouped("op", "concerned"),
+            examples=self._examples(),
+            by_step=run(
+                "select p.step, sum(calls)::bigint as calls, sum(gain_ns)::bigint as gain_ns from concerned c "
+                "join processes p on c.process = p.process where p.step is not null group by p.step order by all"
+            ).df(),
+            numbers=numbers,
+        )  # fmt: skip
+
+    def _number(self, query: str) -> float:
+        row = self._tables.query(query).fetchone()
+        return float(row[0]) if row and row[0] is not None else 0.0
+
+    def _grouped(self, key: str, source: str, more: str = "") -> pd.DataFrame:
+        frame: pd.DataFrame = self._tables.query(
+            f"""
+            select {key}, sum(calls)::bigint as calls, sum(spared)::bigint as spared, sum(time_ns)::bigint as time_ns,
+                   sum(gain_ns)::bigint as gain_ns
+            from {source} group by {key} order by gain_ns desc, time_ns desc, calls desc, {key} {more}
+            """
+        ).df()
+        return frame
+
+    def _examples(self) -> pd.DataFrame:
+        named = """(
+            select c.*, q.text as path from concerned c
+            left join files f on c.subject >= 0 and f.file = c.subject
+            left join paths q on q.path = case when c.subject < 0 then -1 - c.subject else f.path end
+            where c.subject is not null)"""
+        frame = self._grouped("path", named, f"limit {EXAMPLES}")
+        named_ones: pd.DataFrame = frame.dropna(subset="path").reset_index(drop=True)
+        return named_ones

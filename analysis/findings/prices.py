@@ -1,0 +1,105 @@
+"""The latencies of a replay's mounts, to price findings with."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from iotrace.analysis.findings.evidence import Evidence, Totals
+from iotrace.analysis.findings.findings import ranked
+from iotrace.analysis.findings.search import Found
+from iotrace.errors import UsageError
+from iotrace.replay.result import open_result
+from iotrace.trace.tables import records
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A mount of a result.
+
+    Attributes
+    ----------
+    point: the folder given by --fs. type: of its file system. mean_ns: by operation, over all runs there.
+    """
+
+    point: str
+    type: str
+    mean_ns: dict[str, float]
+
+    def found(self, found: Found) -> Found:
+        """What was found, at the latencies of this mount, ranked anew: the time of each operation's calls is multiplied
+        by how many times as long one took here. Operations that were not replayed keep the trace's."""
+        price = {
+            str(row["op"]): self.mean_ns[str(row["op"])] / row["mean_ns"]
+            for row in records(found.by_op)
+            if row["mean_ns"] > 0 and str(row["op"]) in self.mean_ns
+        }
+        by_op = _priced(found.by_op, price)
+        totals = replace(found.totals, time_ns=int(by_op["time_ns"].sum()))
+        return replace(
+            found, by_op=by_op, totals=totals,
+            findings=ranked([replace(one, evidence=_at(one.evidence, price, totals)) for one in found.findings]),
+        )  # fmt: skip
+
+
+def _at(e: Evidence, price: dict[str, float], totals: Totals) -> Evidence:
+    by_op = _priced(e.by_op, price)
+    return replace(
+        e, by_op=by_op, totals=totals, time_ns=int(by_op["time_ns"].sum()), gain_ns=int(by_op["gain_ns"].sum())
+    )
+
+
+def _priced(frame: pd.DataFrame, price: dict[str, float]) -> pd.DataFrame:
+    """A frame with a column op; its times are multiplied."""
+    factor = frame["op"].map(lambda op: price.get(str(op), 1.0)).astype("float64")
+    times = [name for name in ("time_ns", "gain_ns", "mean_ns") if name in frame]
+    return frame.assign(**{name: (frame[name] * factor).astype(frame[name].dtype) for name in times})
+
+
+def mounts_of(result: Path) -> list[Mounted]:
+    """The mounts of a result, in the order of their first runs.
+
+    Raises
+    ------
+    ResultError: it cannot be opened.
+    """
+    runs = defaultdict(list)
+    for run in open_result(result).info.runs:
+        runs[run.fs].append(run)
+    found = []
+    for point, ours in runs.items():
+        calls: dict[str, int] = defaultdict(int)
+        time_s: dict[str, float] = defaultdict(float)
+        for run in ours:
+            for op, totals in run.by_op.items():
+                calls[op] += totals.calls
+                time_s[op] += totals.time_s
+        mean = {op: time_s[op] * 1e9 / n for op, n in calls.items() if n}
+        found.append(Mounted(point, ours[0].mount.type, mean))
+    return found
+
+
+def source_of(result: Path, given: Path | None) -> Path:
+    """The trace that a result was made from: `given`, or one of its name beside the result or in the working folder.
+
+    Raises
+    ------
+    UsageError: it is not there, or another one was given.
+    """
+    name = open_result(result).info.source
+    if given is not None:
+        if given.absolute().name != name:
+            raise UsageError(
+                f"--trace {given}: {result} was made from {name}, the calls would be those of another trace."
+            )
+        return given
+    for place in (result.absolute().parent / name, Path(name)):
+        if name and " + " not in name and place.is_dir():
+            return place
+    raise UsageError(
+        f"{result} was made from {name or 'a trace that it does not name'}, which lies neither beside it nor here: say "
+        "where with --trace."
+    )

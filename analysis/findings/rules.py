@@ -1,0 +1,49 @@
+"""The rules of rules.toml, read and checked."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Final
+
+import msgspec
+
+FIGURES: Final = (
+    "calls", "spared", "files", "bytes", "time_ns", "gain_ns", "spared_share", "time_share", "gain_share",
+    "gain_wall_share",
+)  # fmt: skip
+"""What `least` and `either` may ask for: see iotrace.analysis.findings.evidence.Evidence."""
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One rule; its fields are explained at the top of rules.toml."""
+
+    name: str
+    title: str
+    calls: str
+    least: dict[str, float]
+    why_so: str
+    says: str
+    lustre: str
+    weka: str
+    nfs: str
+    advice: str
+    gain: str = "case when spared then duration_ns else 0 end"
+    numbers: dict[str, str] = {}
+    either: dict[str, float] = {}
+
+    def __post_init__(self) -> None:
+        unknown = (set(self.least) | set(self.either)) - set(FIGURES)
+        if unknown:
+            raise ValueError(f"rule {self.name}: no figure of the evidence is called {', '.join(sorted(unknown))}")
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rule: tuple[Rule, ...]
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """All rules, in the order of the file."""
+    text = (resources.files("iotrace.analysis.findings") / "rules.toml").read_text("utf-8")
+    return msgspec.toml.decode(text, type=_File).rule

@@ -1,0 +1,329 @@
+"""Findings: each rule finds what it is about, and leaves alone what only looks like it; figures are plain counts."""
+
+import errno
+import os
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import TraceBuilder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from iotrace.analysis.findings.evidence import Witness
+from iotrace.analysis.findings.prices import Mounted
+from iotrace.analysis.findings.reuse import BLOCK_SHIFT, reuse_of
+from iotrace.analysis.findings.rules import rules
+from iotrace.analysis.findings.search import search
+from iotrace.errors import UsageError
+from iotrace.trace.reader import open_trace
+from iotrace.trace.tables import Tables
+
+MIB = 1 << 20
+Made = tuple[TraceBuilder, int]
+"""A trace, and how many of its calls would fall away."""
+
+
+def header_rereads(b: TraceBuilder, hurts: bool) -> int:
+    for number in range(60):
+        name = f"stack{0 if hurts else number}.mrc"
+        o = b.open(name)
+        b.read(o, name, 0, 1024, op="pread64")
+        b.close(o, name)
+    return 59
+
+
+def open_close_churn(b: TraceBuilder, hurts: bool) -> int:
+    for number in range(60):
+        name = f"m{0 if hurts else number}.mrc"
+        o = b.open(name)
+        b.read(o, name, 0, 100_000, op="pread64")
+        b.close(o, name)
+    return 118
+
+
+def stat_storm(b: TraceBuilder, hurts: bool) -> int:
+    for number in range(300):
+        b.named("newfstatat", f"f{0 if hurts else number}")
+    return 299
+
+
+def missing_names(b: TraceBuilder, hurts: bool) -> int:
+    for number in range(150):
+        b.missing("openat", f"lib{0 if hurts else number}.so", flags=0)
+    return 149
+
+
+def tiny_reads(b: TraceBuilder, hurts: bool) -> int:
+    size = 4096 if hurts else MIB
+    o = b.open("movie.tif", size=600 * size)
+    for number in range(600):
+        b.read(o, "movie.tif", number * size, size)
+    return 600 - 3
+
+
+def tiny_writes(b: TraceBuilder, hurts: bool) -> int:
+    o = b.open("job.log", os.O_WRONLY | os.O_CREAT, existed=False)
+    size = 300 if hurts else MIB
+    for number in range(300):
+        b.write(o, "job.log", number * size, size)
+    return 299
+
+
+def unaligned_writes(b: TraceBuilder, hurts: bool) -> int:
+    o = b.open("volume.mrc", os.O_WRONLY)
+    for number in range(300):
+        b.write(o, "volume.mrc", (1024 if hurts else 0) + 65536 * 2 * ((number * 7) % 300), 65536, op="pwrite64")
+    return 0
+
+
+def mapped_reads(b: TraceBuilder, hurts: bool) -> int:
+    for number in range(200):
+        b.on(
+            "mmap.fault", None, "mapped.tif", offset=4096 * number, size=4096, result=4096, address=1 << 30,
+            duration=50_000 if hurts else None,
+        )  # fmt: skip
+        if not hurts:
+            b.events[-1]["duration_ns"] = None
+    return 199
+
+
+def slow_copies(b: TraceBuilder, hurts: bool) -> int:
+    threads = [0] if hurts else [0, *(b.thread() for _ in range(7))]
+    for number in range(16):
+        b.call(
+            "copy_file_range", thread=threads[number % len(threads)],
+            at=10_000_000 * (number // len(threads)), duration=10_000_000, path=b.path(f"s{number}"),
+            file=b.file(f"s{number}"), other_path=b.path(f"d{number}"), other_file=b.file(f"d{number}"), offset=0,
+            other_offset=0, size=MIB, result=MIB,
+        )  # fmt: skip
+    return 0
+
+
+def rereads(b: TraceBuilder, hurts: bool) -> int:
+    for number in range(300):
+        name = f"particles{number % 100 if hurts else number}.mrc"
+        o = b.open(name, size=10**6)
+        b.read(o, name, 1024, 10**5, op="pread64")
+    return 200
+
+
+def cache_too_small(b: TraceBuilder, hurts: bool) -> int:
+    for number in range(400):
+        name = f"stack{number % 200}.mrc"
+        o = b.open(name, size=10**7)
+        b.read(o, name, 0, 10**6, op="pread64", duration=10**6 if hurts or number < 200 else 10**5)
+    return 200
+
+
+def locks(b: TraceBuilder, hurts: bool) -> int:
+    o = b.open("stack.mrc", os.O_RDWR)
+    for _ in range(100 if hurts else 1):
+        b.on("fcntl.lock", o, "stack.mrc", flags=7, mode=1, offset=0, size=0)
+    return 99
+
+
+def fsync_storm(b: TraceBuilder, hurts: bool) -> int:
+    for number in range(100):
+        name = f"out{0 if hurts else number}.cs"
+        o = b.open(name, os.O_WRONLY)
+        b.write(o, name, number * 100, 100)
+        b.on("fsync", o, name, duration=10**6)
+    return 99
+
+
+def crowded_folders(b: TraceBuilder, hurts: bool) -> int:
+    b.file("crowd", type="directory", entries=20_000 if hurts else 200)
+    for number in range(1200):
+        b.named("newfstatat", f"crowd/f{number}")
+    return 0
+
+
+def folder_polling(b: TraceBuilder, hurts: bool) -> int:
+    for number in range(120):
+        name = f"movies{0 if hurts else number}"
+        o = b.open(name, os.O_DIRECTORY, type="directory")
+        b.on("getdents64", o, name, offset=0, size=32768, result=1000)
+    return 119
+
+
+def one_large_file(b: TraceBuilder, hurts: bool) -> int:
+    threads = [0, *(b.thread() for _ in range(3))]
+    for number in range(64):
+        name = "stack.mrc" if hurts else f"stack{number % 4}.mrc"
+        o = b.open(name, size=1 << 34)
+        for at in range(4):
+            b.read(
+                o, name, (number * 4 + at) * (32 << 20), 32 << 20, op="pread64", thread=threads[number % 4]
+            )  # fmt: skip
+    return 0
+
+
+def written_then_read(b: TraceBuilder, hurts: bool) -> int:
+    reader = b.fork() if hurts else 0
+    for number in range(20):
+        name = f"micrograph{number}.mrc"
+        o = b.open(name, os.O_RDWR | os.O_CREAT, existed=False)
+        b.write(o, name, 0, 10**7)
+        b.on("pread64", b.open(name, thread=reader), name, thread=reader, offset=0, size=10**7, result=10**7)
+    return 0
+
+
+def reads_that_wait(b: TraceBuilder, hurts: bool) -> int:
+    for number in range(4):
+        name = f"m{number}.tif"
+        o = b.open(name)
+        b.read(o, name, 0, 10**8, at=number * 10**9, duration=8 * 10**8 if hurts else 10**7)
+    return 0
+
+
+MAKERS: dict[str, Callable[[TraceBuilder, bool], int]] = {
+    "header-rereads": header_rereads, "open-close-churn": open_close_churn, "stat-storm": stat_storm,
+    "missing-names": missing_names, "tiny-reads": tiny_reads, "tiny-writes": tiny_writes,
+    "unaligned-writes": unaligned_writes, "mapped-reads": mapped_reads, "slow-copies": slow_copies,
+    "rereads": rereads, "cache-too-small": cache_too_small, "locks": locks, "fsync-storm": fsync_storm,
+    "crowded-folders": crowded_folders, "folder-polling": folder_polling, "one-large-file": one_large_file,
+    "written-then-read": written_then_read, "reads-that-wait": reads_that_wait,
+}  # fmt: skip
+
+
+def test_every_rule_has_its_two_tests_here() -> None:
+    assert [rule.name for rule in rules()] == list(dict.fromkeys(rule.name for rule in rules()))
+    assert set(MAKERS) == {rule.name for rule in rules()}
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_a_rule_finds_what_hurts_and_says_how_many_calls_would_fall_away(name: str, tmp_path: Path) -> None:
+    b = TraceBuilder()
+    spared = MAKERS[name](b, True)
+    found = {f.rule.name: f for f in search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings}
+    assert name in found
+    finding = found[name]
+    assert finding.evidence.spared == spared
+    assert "{" not in finding.says
+    assert finding.to_json()["limits"]["why"]
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_a_rule_leaves_alone_what_only_looks_like_it(name: str, tmp_path: Path) -> None:
+    b = TraceBuilder()
+    MAKERS[name](b, False)
+    found = [f.rule.name for f in search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings]
+    assert name not in found
+
+
+def test_the_evidence_names_the_files_with_most_to_gain(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for name, count in (("a.mrc", 100), ("b.mrc", 300), ("c.mrc", 200), ("d.mrc", 50)):
+        for _ in range(count):
+            b.named("newfstatat", name)
+    finding = search(open_trace(b.save(tmp_path / "t.iotrace"))).findings[0]
+    assert finding.rule.name == "stat-storm"
+    assert finding.evidence.examples["path"].tolist() == ["/data/job/b.mrc", "/data/job/c.mrc", "/data/job/a.mrc"]
+    assert finding.evidence.examples["spared"].tolist() == [299, 199, 99]
+    assert finding.evidence.files == 4
+    assert finding.evidence.gain_ns == (650 - 4) * 1000
+
+
+def test_only_files_below_a_folder_count_where_one_is_given(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for _ in range(300):
+        b.named("newfstatat", "/usr/share/zoneinfo/UTC")
+        b.missing("newfstatat", "/mnt/weka/none")
+        b.named("newfstatat", "/mnt/weka2/other")
+    trace = open_trace(b.save(tmp_path / "t.iotrace"))
+    assert {f.rule.name for f in search(trace).findings} == {"stat-storm", "missing-names"}
+    inside = search(trace, Path("/mnt/weka"))
+    assert [f.rule.name for f in inside.findings] == ["missing-names"]
+    assert inside.totals.calls == 300
+    with pytest.raises(UsageError, match="no call on a file below /mnt/lustre"):
+        search(trace, Path("/mnt/lustre"))
+
+
+def test_at_the_latencies_of_another_storage_findings_change_places(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    fsync_storm(b, True)
+    stat_storm(b, True)
+    found = search(open_trace(b.save(tmp_path / "t.iotrace")))
+    assert [f.rule.name for f in found.findings][:2] == ["fsync-storm", "stat-storm"]
+    slow = Mounted("/mnt/a", "nfs4", {"newfstatat": 1e9, "fsync": 1e3}).found(found)
+    assert slow.findings[0].rule.name == "stat-storm"
+    assert slow.findings[0].evidence.gain_ns == 299 * 10**9
+    assert slow.totals.time_ns == pytest.approx(300e9 + 100e3 + 2 * 100 * 1000, rel=0.01)
+
+
+def test_counts_alone_are_refused_in_one_line(tmp_path: Path) -> None:
+    folder = TraceBuilder().save(tmp_path / "t.iotrace", detail="histogram")
+    with pytest.raises(UsageError, match="counts alone"):
+        search(open_trace(folder))
+
+
+def test_an_empty_trace_has_no_findings(tmp_path: Path) -> None:
+    found = search(open_trace(TraceBuilder().save(tmp_path / "t.iotrace")))
+    assert not found.findings
+    assert found.reuse is not None
+    assert found.reuse.by_step.empty
+
+
+def lru_hits(blocks: list[tuple[int, bool]], capacity: int) -> tuple[int, int]:
+    """Reads served by an LRU cache of so many blocks, and all reads."""
+    cache: OrderedDict[int, None] = OrderedDict()
+    hits = reads = 0
+    for block, is_read in blocks:
+        reads += is_read
+        if block in cache:
+            hits += is_read
+            cache.move_to_end(block)
+        cache[block] = None
+        if len(cache) > capacity:
+            cache.popitem(last=False)
+    return hits, reads
+
+
+@settings(max_examples=40)
+@given(blocks=st.lists(st.tuples(st.integers(0, 40), st.booleans()), min_size=1, max_size=200))
+def test_a_cache_serves_what_a_plain_lru_simulation_serves(blocks: list[tuple[int, bool]]) -> None:
+    b, size = TraceBuilder(), 1 << BLOCK_SHIFT
+    o = b.open("stack.mrc", os.O_RDWR, size=41 * size)
+    for block, is_read in blocks:
+        b.on("pread64" if is_read else "pwrite64", o, "stack.mrc", offset=block * size, size=size, result=size)
+    with tempfile.TemporaryDirectory() as folder, Tables(open_trace(b.save(Path(folder) / "t.iotrace"))) as tables:
+        Witness(tables)
+        reuse = reuse_of(tables)
+    if not any(is_read for _, is_read in blocks):
+        assert reuse.curve.empty
+        return
+    for cache_bytes, served in zip(reuse.curve["cache_bytes"], reuse.curve["served"], strict=True):
+        hits, reads = lru_hits(blocks, cache_bytes // size)
+        assert served == pytest.approx(hits / reads)
+
+
+def test_a_sample_of_the_blocks_gives_about_the_same_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, size = np.random.default_rng(1), 1 << BLOCK_SHIFT
+    b = TraceBuilder()
+    o = b.open("stack.mrc", size=4000 * size)
+    for block in rng.integers(0, 4000, 20_000).tolist():
+        b.read(o, "stack.mrc", block * size, size, op="pread64")
+    trace = open_trace(b.save(tmp_path / "t.iotrace"))
+    curves: list[pd.Series[float]] = []
+    for most in (1 << 22, 4000):
+        monkeypatch.setattr("iotrace.analysis.findings.reuse.MOST", most)
+        with Tables(trace) as tables:
+            Witness(tables)
+            reuse = reuse_of(tables)
+            curves.append(reuse.curve.set_index("cache_bytes")["served"])
+    assert reuse.share == 1 / 8
+    both = pd.concat(curves, axis=1).dropna()
+    assert len(both) > 5
+    assert float(np.abs(both.iloc[:, 0] - both.iloc[:, 1]).max()) < 0.08  # of 500 blocks
+
+
+def test_a_name_that_is_missing_is_no_open(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for _ in range(150):
+        b.open("gone.mrc", result=-errno.ENOENT)
+    assert [f.rule.name for f in search(open_trace(b.save(tmp_path / "t.iotrace"))).findings] == ["missing-names"]
