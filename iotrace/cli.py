@@ -30,6 +30,10 @@ COMMANDS: Final = {
     ),
     "top": ("iotrace.record.top_command:top", "Show live what jobs or processes ask of the storage."),
     "import": ("iotrace.trace.command:import_trace", "Make a trace from a log of another tool."),
+    "export": (
+        "iotrace.trace.export_command:export",
+        "Give a trace to another tool: CSV, a job for fio, or Perfetto's format.",
+    ),
     "label": ("iotrace.record.label_command:label", "Find the CryoSPARC labels of a finished trace's processes."),
     "anonymise": (
         "iotrace.trace.command:anonymise",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json as json_module
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -15,9 +15,12 @@ from iotrace.errors import UsageError
 from iotrace.terminal import console, paragraph, printable, show
 from iotrace.units import count_text, duration_text
 
+if TYPE_CHECKING:
+    from iotrace.trace.info import TraceInfo
+
 
 def import_trace(
-    format: Literal["strace"],
+    format: Literal["strace", "fio-iolog"],
     *file: Path,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     force: Annotated[bool, Parameter(negative=())] = False,
@@ -26,12 +29,12 @@ def import_trace(
     """Make a trace from a log of another tool.
 
     A log of strace is best written with names of descriptors, times and durations; other forms are read too, and the
-    trace says what they
-    could not tell.
+    trace says what they could not tell. Logs of fio (write_iolog) become a thread each.
 
     ```
     strace -f -ttt -T -yy -o tar.log tar cf a.tar data
     iotrace import strace tar.log -o tar.iotrace
+    iotrace import fio-iolog fio.log -o fio.iotrace
     ```
 
     Parameters
@@ -49,19 +52,31 @@ def import_trace(
     """
     if not file:
         raise UsageError("there is no log to import: name it, as in: iotrace import strace tar.log -o tar.iotrace")
+    folder = output if output is not None else Path(f"{file[0].name}.iotrace")
+    info = _from_strace(file, folder, force, cwd) if format == "strace" else _from_fio(file, folder, force, cwd)
+    print(f"{count_text(info.events)} operations in {duration_text(info.duration_ns)} → {folder}")
+    for kind, count in info.lost.items():
+        print(f"lost: {count} {kind} operations, whose lines are torn or of another form")
+    for sentence in info.unseen:
+        print(f"not in it: {sentence}")
+
+
+def _from_strace(file: Sequence[Path], folder: Path, force: bool, cwd: Path | None) -> TraceInfo:
     from iotrace.compiling import COMPILING, is_compiled
     from iotrace.trace.formats.strace import import_strace
     from iotrace.trace.formats.strace_kernel import feed
 
     if not is_compiled(feed):
         print(COMPILING, file=sys.stderr)
-    folder = output if output is not None else Path(f"{file[0].name}.iotrace")
-    info = import_strace(file, folder, force, str(cwd.absolute()) if cwd is not None else None)
-    print(f"{count_text(info.events)} operations in {duration_text(info.duration_ns)} → {folder}")
-    for kind, count in info.lost.items():
-        print(f"lost: {count} {kind} operations, whose lines are torn or not of strace's form")
-    for sentence in info.unseen:
-        print(f"not in it: {sentence}")
+    return import_strace(file, folder, force, str(cwd.absolute()) if cwd is not None else None)
+
+
+def _from_fio(file: Sequence[Path], folder: Path, force: bool, cwd: Path | None) -> TraceInfo:
+    from iotrace.trace.formats.fio_iolog import import_iolog
+
+    if cwd is not None:
+        raise UsageError("--cwd is for logs of strace: names in a log of fio are taken as they stand.")
+    return import_iolog(file, folder, force)
 
 
 def anonymise(
