@@ -23,6 +23,7 @@ from iotrace.analysis import comparison_plots, plots
 from iotrace.analysis.compare import ComparisonTable, compare_results
 from iotrace.analysis.comparison.fio import FioFile
 from iotrace.analysis.comparison.sides import Side, opened, sides_of
+from iotrace.analysis.report_findings import FindingBlock, finding_blocks
 from iotrace.analysis.report_tables import Fact, Grid, comparison_grids, operations_grid, summary_grid
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise
 from iotrace.analysis.warnings import warnings_of
@@ -43,13 +44,15 @@ _GENERATOR: Final = '<meta name="generator" content="iotrace '
 
 @dataclass
 class Section:
-    """A chapter of the page: an opening sentence, key figures, warnings, then pictures and tables in order."""
+    """A chapter of the page: an opening sentence, key figures, warnings, findings, then pictures and tables."""
 
     id: str
     title: str
     lead: str = ""
     facts: list[Fact] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    findings: list[FindingBlock] = field(default_factory=list)
+    findings_lead: str = ""
     blocks: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -347,7 +350,11 @@ def _trace_section(trace: Trace, number: int) -> tuple[Section, Origin]:
                 plots.positions(tables.positions(12_000)),
             ]
         )
-    section.blocks = [picture_block(picture) for picture in pictures]
+    if made.info.detail == "events":
+        section.findings, curve, section.findings_lead = finding_blocks(trace)
+        if curve is not None:
+            section.blocks.append(curve)
+    section.blocks += [picture_block(picture) for picture in pictures]
     for key in keys:
         if key in ("step", "job") and not has_labels(made.tables[key]):
             continue

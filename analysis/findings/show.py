@@ -49,12 +49,17 @@ def finding_text(number: int, finding: Finding, width: int, families: Sequence[s
         count = f"{count_text(row['spared'] or row['calls'])} × "
         room = max(12, width - len(_INDENT) - len(count))
         out.append(f"{_INDENT}{count}{shorten(printable(row['path']), room)}\n", style="cyan")
-    mine = [FAMILIES[type_] for type_ in families if type_ in FAMILIES]
-    for name, attribute in dict.fromkeys(mine or _ALL):
+    for name, attribute in families_of(families):
         out.append_text(_wrapped(f"{name}: {getattr(rule, attribute)}", width))
     out.append_text(_wrapped(f"Do: {rule.advice}", width, "bold"))
     out.rstrip()
     return out
+
+
+def families_of(types: Sequence[str]) -> list[tuple[str, str]]:
+    """Name, and field of Rule, of the file systems among these types that rules speak of; of all where none is."""
+    mine = [FAMILIES[type_] for type_ in types if type_ in FAMILIES]
+    return list(dict.fromkeys(mine or _ALL))
 
 
 def _wrapped(text: str, width: int, style: str = "") -> Text:
@@ -68,8 +73,8 @@ def reuse_text(reuse: Reuse, width: int) -> Text | None:
     """How much a cache of which size serves, a row a step; None where nothing was read."""
     if reuse.by_step.empty:
         return None
-    sizes = _telling_sizes(reuse.curve)
-    columns = [Column("step", "left", "cyan", True), Column("read"), Column("unique")]
+    sizes = telling_sizes(reuse.curve)
+    columns = [Column("step", "left", "cyan", True), Column("touched"), Column("unique")]
     room = (width - 36) // 9
     sizes = sizes[-max(1, min(_SIZES, room)) :]
     columns += [Column(binary_text(size)) for size in sizes]
@@ -83,7 +88,7 @@ def reuse_text(reuse: Reuse, width: int) -> Text | None:
     return table(columns, rows, width, "Share of the reads that a client cache of that size serves (blocks of 64 KiB)")
 
 
-def _telling_sizes(curve: pd.DataFrame) -> list[int]:
+def telling_sizes(curve: pd.DataFrame) -> list[int]:
     """Powers of two from the last that serves next to nothing to the first that serves all it can, evenly taken."""
     by_size = curve.groupby("cache_bytes")["served"].max()
     most = by_size.max()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import TraceBuilder
 from made import HOSTILE, event, made_result, made_trace
 
 from iotrace.analysis.report import render_report, write_report
@@ -183,6 +184,27 @@ def test_results_of_different_work_are_each_compared_within_themselves(tmp_path:
 
 def test_an_empty_trace_makes_a_page(tmp_path: Path) -> None:
     Page(render_report([made_trace(tmp_path / "t.iotrace", [])]))
+
+
+def test_findings_stand_before_pictures_with_files_reasons_and_advice(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for _ in range(300):
+        b.named("newfstatat", HOSTILE)
+    html = render_report([b.save(tmp_path / "t.iotrace")])
+    page = Page(html)
+    text = " ".join(" ".join(page.texts).split())
+    assert "The same names are looked at again and again" in text
+    assert text.index("What to do") < text.index("By operation")
+    assert "299 ×" in text
+    assert "On Lustre" in text
+    assert "<script>alert" not in html
+    assert "details" in page.elements
+
+
+def test_where_nothing_hurts_it_says_what_was_looked_for(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    b.close(b.open("a.mrc"), "a.mrc")
+    assert "Nothing was found of what iotrace looks for" in render_report([b.save(tmp_path / "t.iotrace")])
 
 
 def test_losses_are_warned_of(tmp_path: Path) -> None:
