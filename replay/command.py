@@ -46,6 +46,7 @@ def replay(
     compress: float = 0.0,
     duplicate: float = 0.0,
     cache: Literal["recorded", "warm", "cold"] = "recorded",
+    cold: Annotated[bool, Parameter(negative=())] = False,
     drop_caches: Annotated[bool, Parameter(negative=())] = False,
     null: Annotated[bool, Parameter(negative=())] = False,
     verify: Annotated[bool, Parameter(negative=())] = False,
@@ -125,8 +126,12 @@ def replay(
     cache
         This client's page cache before each run. recorded: of each file as many pages as the recording saw; warm: all
         that is read; cold: nothing, as always with --direct.
+    cold
+        Short for --cache cold: this client's caches are emptied the way that the kind of file system asks for (pages of
+        the files dropped, locks of Lustre given back), and the cache guard says from counters whether the reads came
+        from the storage.
     drop_caches
-        With --cache cold: empty the caches of the whole machine; needs root.
+        With --cold: empty the caches of the whole machine; needs root.
     null
         Issue nothing: the same waits, gaps and order, results as recorded, no file made. Its makespan is what the
         program takes on a storage that answers at once; --fs may be left out.
@@ -172,6 +177,9 @@ def replay(
         raise UsageError("replay what? Give the folder of a trace, and --fs DIR: see `iotrace replay --help`.")
     if not fs and not null:
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
+    if cold and cache == "warm":
+        raise UsageError("--cold and --cache warm: choose one of them.")
+    cache = "cold" if cold else cache
     limit = parse_bytes(max_bytes) if max_bytes is not None else None
     target = output or _default_output(traces[0])
     from iotrace.replay.fleet import joined
