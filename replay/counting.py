@@ -12,8 +12,7 @@ import pyarrow as pa
 from iotrace.mounts.counters.blockdev import file_below
 from iotrace.mounts.counters.guard import CANNOT_TELL, CLIENT_CACHE, STORAGE, Evidence, Figure, judge
 from iotrace.mounts.counters.sampling import Sampler, Watch
-from iotrace.mounts.counters.source import READ, WRITTEN
-from iotrace.mounts.counters.sources import is_now
+from iotrace.mounts.counters.source import READ, WRITTEN, is_now
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.replay.columns import Ints
@@ -60,7 +59,7 @@ class Counting:
         """A run on a mount begins; None: one that could not be found out, of which nothing is counted."""
         self._mount = mount
         if mount:
-            self._sampler.begin(mount, os.getpid())
+            self._sampler.begin([mount], os.getpid())
 
     def mark(self) -> None:
         """Its last thread has ended, or its mount was written out."""

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from iotrace.mounts.counters import blockdev, ceph, lustre, mountstats, netdev, pagecache, processes, weka
 from iotrace.mounts.counters.sampling import Sampler
-from iotrace.mounts.counters.sources import is_now, sources_of
+from iotrace.mounts.counters.source import is_now
+from iotrace.mounts.counters.sources import sources_of
 from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine
 
 # A Lustre 1.8 client of the Texas Advanced Computing Center, as quoted in a comment of tacc_stats (collect_llite_fs);
@@ -295,7 +296,7 @@ def test_the_sampler_sees_what_this_process_reads_off_its_device(tmp_path: Path)
     with path.open("rb") as file, Sampler() as sampler:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        sampler.begin(mount, os.getpid())
+        sampler.begin([mount], os.getpid())
         file.read()
         sampler.mark()
         watch = sampler.end()
@@ -312,9 +313,9 @@ def test_the_sampler_sees_what_this_process_reads_off_its_device(tmp_path: Path)
 def test_a_source_that_is_not_there_is_named_and_the_others_are_read() -> None:
     # no `weka` command here
     with Sampler() as sampler:
-        sampler.begin(Mount(1, "/nowhere", "wekafs", "10.0.0.1/default"))
+        sampler.begin([Mount(1, "/nowhere", "wekafs", "10.0.0.1/default")])
         watch = sampler.end()
-    assert set(watch.wrong) == {source.name for source in sources_of(Mount(1, "/", "wekafs", "x"))[:2]}
+    assert set(watch.wrong) == {source.name for source in sources_of([Mount(1, "/", "wekafs", "x")])[:2]}
     assert len(watch.sources) == 2
 
 

@@ -2,8 +2,8 @@
 
 It reads orders from standard input, a JSON array a line, and answers each with a line of JSON:
 
-- `["begin", mount, pid]`: look at all sources of the mount, then at the cheap ones each second. Answers with the names
-  and scopes of the sources, the look, and why others cannot be read.
+- `["begin", [mount, …], pid]`: look at all sources of the mounts, then at the cheap ones each second. Answers with the
+  names and scopes of the sources, the look, and why others cannot be read.
 - `["mark"]`: look at all. Answers with the look.
 - `["end"]`: stop. Answers with the looks since the beginning.
 
@@ -21,16 +21,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from iotrace.mounts.counters.source import Counts, Source
+from iotrace.mounts.counters.source import Counts, Look, Source
 from iotrace.mounts.counters.sources import sources_of
 from iotrace.mounts.mountinfo import Mount
 
 EVERY_S: Final = 1.0
 LOOKS_MAX: Final = 3600
 """When there are more, every second one goes and the time between them doubles: a recording may take weeks."""
-
-Look = tuple[int, list[Counts]]
-"""CLOCK_MONOTONIC in ns, and the counters of each source."""
 
 
 def look_at(sources: Sequence[Source], cheap: bool) -> tuple[Look, dict[str, str]]:
@@ -103,7 +100,7 @@ def main() -> None:
 
 def _obey(order: list[Any], watched: _Watched | None) -> tuple[_Watched | None, dict[str, Any]]:
     if order[0] == "begin":
-        watched = _Watched(sources_of(Mount(**order[1]), order[2]))
+        watched = _Watched(sources_of([Mount(**one) for one in order[1]], order[2]))
         return watched, watched.begin()
     if watched is None:
         return None, {}

@@ -11,15 +11,14 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 import iotrace
-from iotrace.mounts.counters.sampler import Look
-from iotrace.mounts.counters.source import Counts
-from iotrace.mounts.counters.sources import is_now
+from iotrace.mounts.counters.source import Counts, Look, is_now
 from iotrace.mounts.mountinfo import Mount
 
 _ANSWERS_S: Final = 30.0
@@ -80,9 +79,9 @@ class Sampler:
     ) -> None:
         self._give_up()
 
-    def begin(self, mount: Mount, pid: int | None = None) -> None:
-        """Look at a mount, and then each second; `pid`: process whose children work on it."""
-        answer = self._ask(["begin", asdict(mount), pid])
+    def begin(self, mounts: Sequence[Mount], pid: int | None = None) -> None:
+        """Look at what counts for mounts, and then each second; `pid`: process whose children work on them."""
+        answer = self._ask(["begin", [asdict(mount) for mount in mounts], pid])
         self._watch = None
         if answer:
             names = [(str(name), str(scope), bool(decides)) for name, scope, decides in answer["sources"]]

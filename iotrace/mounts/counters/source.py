@@ -11,6 +11,8 @@ Scope = Literal["processes", "mount", "device", "node", "cluster"]
 """Whose work a source counts: that of the replay's own processes, of all on this mount, of all on this block device, of
 all on this machine, of all clients of the cluster."""
 Counts = dict[str, int]
+Look = tuple[int, list[Counts]]
+"""CLOCK_MONOTONIC in ns, and the counters of each source."""
 
 READ: Final = "read_bytes"
 WRITTEN: Final = "written_bytes"
@@ -36,6 +38,11 @@ class Source:
     read: Callable[[], Mapping[str, int]]
     cheap: bool = True
     decides: bool = True
+
+
+def is_now(counter: str) -> bool:
+    """Whether a counter is a figure of the moment: its difference between two looks means nothing."""
+    return counter.endswith(("_now", "_per_s", "_minute_mean"))
 
 
 def text_of(path: Path) -> str:

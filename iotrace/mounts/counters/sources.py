@@ -1,6 +1,8 @@
-"""All sources of counters that say something of a mount."""
+"""All sources of counters that say something of mounts."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from iotrace.mounts.counters.netdev import network_source
 from iotrace.mounts.counters.pagecache import page_cache_source
@@ -9,22 +11,15 @@ from iotrace.mounts.counters.source import Source
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
 
-NOW: tuple[str, ...] = ("_now", "_per_s", "_minute_mean")
-"""Endings of counters that are what they are at the moment: their difference between two looks means nothing."""
 
-
-def sources_of(mount: Mount, pid: int | None = None) -> list[Source]:
-    """Sources for a mount, those that decide what a result is of first.
+def sources_of(mounts: Sequence[Mount], pid: int | None = None) -> list[Source]:
+    """Sources for mounts, each once, those that decide what a result is of first.
 
     Parameters
     ----------
-    pid: process whose children work on the mount; None: nobody's.
+    pid: process whose children work on the mounts; None: nobody's.
     """
-    family = family_of(mount)
-    own = [processes_source(pid)] if pid is not None and family.own_io else []
-    return [*own, *family.counters(mount), page_cache_source(), network_source()]
-
-
-def is_now(counter: str) -> bool:
-    """Whether a counter is a figure of the moment."""
-    return counter.endswith(NOW)
+    families = [(mount, family_of(mount)) for mount in mounts]
+    own = [processes_source(pid)] if pid is not None and any(family.own_io for _, family in families) else []
+    found = [source for mount, family in families for source in family.counters(mount)]
+    return [*own, *{one.name: one for one in found}.values(), page_cache_source(), network_source()]
