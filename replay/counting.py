@@ -15,9 +15,8 @@ from iotrace.mounts.counters.sampling import Sampler, Watch
 from iotrace.mounts.counters.source import READ, WRITTEN, is_now
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
-from iotrace.replay.columns import Ints
 from iotrace.replay.figures import Counted, Guard
-from iotrace.replay.needed import PAGE, needed_pages
+from iotrace.replay.needed import PAGE, Needed, needed
 from iotrace.replay.provenance import CACHE_WARNING
 from iotrace.replay.result import COUNTERS, ResultInfo, Run
 from iotrace.replay.work import Work
@@ -33,16 +32,15 @@ class Counting:
 
     def __init__(self, sampler: Sampler, users: Sequence[Work]) -> None:
         self._sampler = sampler
-        self._needed: list[Ints] = []
-        seen: dict[int, Ints] = {}
+        self._needed: list[Needed] = []
+        seen: dict[int, Needed] = {}
         for work in users:
-            first = id(work) not in seen
-            pages = seen.setdefault(id(work), needed_pages(work.plan, work.sights) if first else np.zeros(0, np.int64))
-            if not first and work.shared:
+            if id(work) not in seen:
+                seen[id(work)] = needed(work.plan, work.sights)
+                self._needed.append(seen[id(work)])
+            else:
                 # what users share is there once, and comes once
-                pages = pages.copy()
-                pages[list(work.shared)] = 0
-            self._needed.append(pages)
+                self._needed.append(seen[id(work)].without(work.shared))
         self._mount: Mount | None = None
         self.tables: list[pa.Table] = []
 
@@ -85,20 +83,22 @@ class Counting:
         return pa.concat_tables(self.tables) if self.tables else COUNTERS.empty_table()
 
 
-def _sums(needed: Sequence[Ints], cached: Sequence[Sequence[int]]) -> tuple[int, int | None]:
-    """Bytes that all users need, and how many of them were cached; None where that is not known."""
+def _sums(needed: Sequence[Needed], cached: Sequence[Sequence[int]]) -> tuple[int, int, int | None]:
+    """Of all users: bytes needed, bytes of the pages that they lie in, and how many of these were cached; None where
+    that is not known."""
+    wanted, pages = sum(int(one.bytes.sum()) for one in needed), sum(int(one.pages.sum()) for one in needed)
     there = 0
-    for pages, known in zip(needed, cached, strict=True):
+    for one, known in zip(needed, cached, strict=True):
         asked = np.asarray(known, np.int64)
-        if (asked[pages > 0] < 0).any():
-            return sum(int(one.sum()) for one in needed) * PAGE, None
+        if (asked[one.pages > 0] < 0).any():
+            return wanted, pages * PAGE, None
         # a file of which more is cached than needed may have the wrong pages there; then the verdict is too strict
-        there += int(np.minimum(np.maximum(asked, 0), pages).sum())
-    return sum(int(one.sum()) for one in needed) * PAGE, there * PAGE
+        there += int(np.minimum(np.maximum(asked, 0), one.pages).sum())
+    return wanted, pages * PAGE, there * PAGE
 
 
 def _guard(
-    watch: Watch, counters: Sequence[Counted], mount: Mount | None, needed: int, cached: int | None
+    watch: Watch, counters: Sequence[Counted], mount: Mount | None, wanted: int, pages: int, cached: int | None
 ) -> Guard:  # fmt: skip
     family = family_of(mount) if mount else None
     figures, written, synced, places = [], 0, 0, []
@@ -111,12 +111,12 @@ def _guard(
             places.append(counted.source)
     found = judge(
         Evidence(
-            needed, cached, figures, bool(family and mount and family.page_cache_only and not _kept_elsewhere(mount)),
-            file_below(mount) if mount else "",
+            wanted, cached, figures, bool(family and mount and family.page_cache_only and not _kept_elsewhere(mount)),
+            file_below(mount) if mount else "", pages, bool(family and family.compresses),
         )
     )  # fmt: skip
     return Guard(
-        found.verdict, found.why, needed, cached, found.wire_bytes, found.source,
+        found.verdict, found.why, wanted, cached, found.wire_bytes, found.source,
         *((written, synced, ", ".join(dict.fromkeys(places))) if places else (None, None, "")),
     )  # fmt: skip
 

@@ -148,9 +148,9 @@ class Guard(msgspec.Struct, frozen=True):
     Attributes
     ----------
     verdict: "storage", "client cache" or "cannot tell"; why: a sentence with the bytes and their source.
-    needed_bytes: distinct bytes, whole pages, that were read and had to come from the storage; cached_bytes: of these
-    in the page cache before the run, None where not known; wire_bytes: over the wire by the narrowest of the sources
-    that may decide, None where none could be read; source: its name.
+    needed_bytes: distinct bytes that were read and had to come from the storage; cached_bytes: of the pages that they
+    lie in, in the page cache before the run, None where not known; wire_bytes: over the wire by the lowest of the
+    sources that may decide, None where none could be read; source: its name.
     wire_written_bytes, wire_synced_bytes: that reached the storage during the run, and until the mount was written out;
     None where no source counts them; written_source: its name.
     """

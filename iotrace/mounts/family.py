@@ -39,6 +39,7 @@ class Family:
         process has fetched from it.
     cold: how this client's caches are emptied. page_cache_only: unless an option says otherwise, this client keeps data
         in the kernel's page cache and nowhere else, so that what is not in there has to come from the storage.
+    compresses: less may come over the wire than is read, or small files come with the metadata.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Family:
     own_io: bool = False
     cold: Cold = FADVISE
     page_cache_only: bool = False
+    compresses: bool = False
 
     def has(self, mount: Mount) -> bool:
         """Whether a mount is of this family."""

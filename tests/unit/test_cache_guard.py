@@ -14,7 +14,7 @@ from iotrace.mounts.family import families, family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.replay.counting import together
 from iotrace.replay.figures import Guard
-from iotrace.replay.needed import PAGE, needed_pages
+from iotrace.replay.needed import PAGE, needed
 from iotrace.replay.plan import build_plan
 from iotrace.trace.reader import open_trace
 
@@ -42,6 +42,19 @@ def test_what_others_read_from_the_same_device_does_not_make_a_cached_run_the_st
     assert judge(Evidence(10 * MB, 10 * MB, [figure(50 * MB)])).verdict == "client cache"
     assert judge(Evidence(10 * MB, None, [figure(50 * MB)])).verdict == "cannot tell"
     assert judge(Evidence(10 * MB, None, [figure(10 * MB), figure(10 * MB, "processes")])).verdict == "storage"
+
+
+def test_small_reads_and_small_files_need_no_whole_pages() -> None:
+    # 1000 reads of 100 bytes by NFS or O_DIRECT
+    assert judge(Evidence(100_000, 0, [figure(100_000)], pages_bytes=4_096_000)).verdict == "storage"
+    assert judge(Evidence(100_000, 2_048_000, [figure(2_048_000)], pages_bytes=4_096_000)).verdict == "client cache"
+
+
+def test_what_comes_compressed_is_less_and_still_the_storages() -> None:
+    assert judge(Evidence(10 * MB, 0, [figure(4 * MB)], compressed=True)).verdict == "storage"
+    assert judge(Evidence(10 * MB, None, [figure(4 * MB, "processes")], compressed=True)).verdict == "cannot tell"
+    assert judge(Evidence(10 * MB, None, [figure(0)], compressed=True)).verdict == "client cache"
+    assert judge(Evidence(10 * MB, 5 * MB, [figure(4 * MB)], compressed=True)).verdict == "client cache"
 
 
 def test_half_a_cache_is_a_cache() -> None:
@@ -95,8 +108,11 @@ def test_pages_are_needed_once_and_not_if_the_run_writes_them(tmp_path: Path) ->
     trace.write(written, "new", 0, 8 * PAGE)
     trace.read(written, "new", 0, 8 * PAGE, op="pread64")
     plan = build_plan(open_trace(trace.save(tmp_path / "T.iotrace")))
-    pages = {file.size: int(count) for file, count in zip(plan.snapshot.files, needed_pages(plan), strict=True)}
-    assert pages == {100 * PAGE: 2 + 8 + 1}
+    found = needed(plan)
+    assert [file.size for file in plan.snapshot.files] == [100 * PAGE]
+    assert found.pages.tolist() == [2 + 8 + 1]
+    assert found.bytes.tolist() == [2 * PAGE - 10 + 8 * PAGE + PAGE]
+    assert found.without([0]).bytes.tolist() == [0]
 
 
 def test_the_worst_verdict_is_that_of_a_fleet() -> None:

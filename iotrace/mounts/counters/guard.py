@@ -1,7 +1,7 @@
 """The cache guard: whether what a run read came from the storage, or from this client's memory.
 
-What had to come from the storage (`needed`: distinct bytes that were read, whole pages, without those that the run
-itself wrote) is held against two kinds of evidence, neither of which can be talked away by the other:
+What had to come from the storage (`needed`: distinct bytes that were read, without those that the run itself wrote) is
+held against two kinds of evidence, neither of which can be talked away by the other:
 
 - counters say how much came over the wire. They count too much rather than too little (read-ahead, metadata, others on
   the same mount), so what they say is an upper bound, and of several the lowest holds.
@@ -23,7 +23,9 @@ STORAGE: Final = "storage"
 CLIENT_CACHE: Final = "client cache"
 CANNOT_TELL: Final = "cannot tell"
 SHARE: Final = 0.9
-"""So much of what was needed has to have come from the storage; what is missing is read as metadata or not at all."""
+"""So much of what was needed has to have come from the storage."""
+COMPRESSED_SHARE: Final = 0.02
+"""The same where it may have come compressed; zeros shrink to less, but what a replay stages is random by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Evidence:
     cached_bytes: of what was needed in the page cache before the run; None: not known.
     figures: of sources that may decide. page_cache_only: this client keeps data nowhere else.
     below: what lies below the device and may be cached itself, "" for nothing.
+    pages_bytes: whole pages that what was needed lies in; 0: as needed_bytes. compressed: less may come over the wire
+    than is read, so that only next to nothing is evidence of a cache.
     """
 
     needed_bytes: int
@@ -52,6 +56,8 @@ class Evidence:
     figures: list[Figure] = field(default_factory=list)
     page_cache_only: bool = False
     below: str = ""
+    pages_bytes: int = 0
+    compressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +98,15 @@ def judge(evidence: Evidence) -> Judgement:
 
     if needed <= 0:
         return verdict(CANNOT_TELL, "Nothing was read that had to come from the storage.")
-    least = SHARE * needed
+    least = (COMPRESSED_SHARE if evidence.compressed else SHARE) * needed
+    pages = evidence.pages_bytes or needed
     part = f"of {bytes_text(needed)} that had to come from the storage"
     if wire is not None and wire < least:
         return verdict(CLIENT_CACHE, f"{bytes_text(wire)} {part} did ({source}).")
-    if cached is not None and needed - cached < least:
-        return verdict(CLIENT_CACHE, f"{bytes_text(cached)} {part} were in the page cache before the run.")
+    if cached is not None and pages - cached < SHARE * pages:
+        return verdict(
+            CLIENT_CACHE, f"{bytes_text(cached)} of {bytes_text(pages)} of pages needed were in the page cache before."
+        )
     if wire is None:
         if cached is not None and evidence.page_cache_only:
             return verdict(
@@ -112,5 +121,7 @@ def judge(evidence: Evidence) -> Judgement:
             f"{bytes_text(wire)} came from there ({source}), for others too, and the kernel does not tell what was "
             "in the page cache.",
         )
+    if evidence.compressed and cached is None:
+        return verdict(CANNOT_TELL, f"{bytes_text(wire)} {part} did ({source}), of data that may be compressed.")
     known = f", {bytes_text(cached)} were in the page cache before the run" if cached is not None else ""
     return verdict(STORAGE, f"{bytes_text(min(wire, needed))} {part} did ({source}){known}.")

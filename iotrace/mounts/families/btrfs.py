@@ -22,4 +22,5 @@ FAMILY: Final = Family(
     counters=block_sources,
     own_io=True,
     page_cache_only=True,
+    compresses=True,
 )
