@@ -48,6 +48,7 @@ def replay(
     cache: Literal["recorded", "warm", "cold"] = "recorded",
     cold: Annotated[bool, Parameter(negative=())] = False,
     drop_caches: Annotated[bool, Parameter(negative=())] = False,
+    remount: Annotated[bool, Parameter(negative=())] = False,
     null: Annotated[bool, Parameter(negative=())] = False,
     verify: Annotated[bool, Parameter(negative=())] = False,
     users: int | None = None,
@@ -132,6 +133,9 @@ def replay(
         from the storage.
     drop_caches
         With --cold: empty the caches of the whole machine; needs root.
+    remount
+        With --cold: unmount the mounts under test and mount them again, as /etc/fstab says, before each run; needs
+        root, and that nobody uses them. For file systems whose client process keeps data.
     null
         Issue nothing: the same waits, gaps and order, results as recorded, no file made. Its makespan is what the
         program takes on a storage that answers at once; --fs may be left out.
@@ -209,9 +213,9 @@ def replay(
             result = run_replay(
                 made, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
                 repeat=repeat, max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct,
-                compress=compress, duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, null=null,
-                verify=verify, users=users, share_inputs=share_inputs, jitter=jitter, seed=seed,
-                think_scale=think_scale, timeout=timeout, check=check, fleet=fleet, tell=tell,
+                compress=compress, duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches,
+                remount=remount, null=null, verify=verify, users=users, share_inputs=share_inputs, jitter=jitter,
+                seed=seed, think_scale=think_scale, timeout=timeout, check=check, fleet=fleet, tell=tell,
             )  # fmt: skip
         errors = sum(run.errors + len(differences_of(run)) for run in result.info.runs)
         if first:

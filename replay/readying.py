@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
+from iotrace.mounts.remount import mount_anew
 from iotrace.replay.cache import read_files_of, set_cache
 from iotrace.replay.flushing import sync_file_system
 from iotrace.replay.options import Options
@@ -104,16 +105,20 @@ class Trees:
         cached: list[list[int]] = []
         way = family_of(mount).cold if mount else None
         beyond = partial(way.step, mount) if way and way.step and mount else None
-        for work, tree in zip(self._users, self.made[folder], strict=True):
+        if self._options.remount and mount:
+            beyond = partial(mount_anew, mount)
+        for number, (work, tree) in enumerate(zip(self._users, self.made[folder], strict=True)):
+            # one that is mounted anew is so once the pages of all users are written out
+            now = beyond if not self._options.remount or number == len(self._users) - 1 else None
             report = set_cache(
                 work.plan.snapshot, tree.tree, self._options.cache_state, work.sights,
                 read_files=self._read_files[id(work)], mount_type=mount.type if mount else "",
-                drop_caches=self._options.drop_caches, go_cold=beyond, step=step, stop=self._asked.event,
+                drop_caches=self._options.drop_caches, go_cold=now, step=step, stop=self._asked.event,
             )  # fmt: skip
             self._asked.check()
             notes |= dict.fromkeys(report.notes)
             cached.append(report.of_file)
-        if way and way.keeps and self._options.cache_state == "cold":
+        if way and way.keeps and self._options.cache_state == "cold" and not self._options.remount:
             notes[way.keeps] = None
         return list(notes), cached
 

@@ -62,6 +62,7 @@ def run_replay(
     staged: str | Path | None = None,
     cache: str = "recorded",
     drop_caches: bool = False,
+    remount: bool = False,
     null: bool = False,
     verify: bool = False,
     users: int | None = None,
@@ -99,6 +100,7 @@ def run_replay(
     staged: a tree that was kept, or the folder that it lies in: it is used again, and kept again.
     cache: state of this client's page cache before each run: "recorded", "warm" or "cold"; with `direct` cold.
     drop_caches: with "cold": empty the caches of the whole machine; needs root.
+    remount: with "cold": unmount and mount anew before each run, as /etc/fstab says; needs root.
     null: issue nothing: waits, gaps and order as always, results as recorded; `fs` is not touched and may be left out.
     verify: files hold blocks that say which they are; what reads get is compared.
     users: how many replay at the same time, each in processes and on a tree of its own; by default one for each trace,
@@ -125,7 +127,7 @@ def run_replay(
     traces = open_traces(trace if isinstance(trace, (list, tuple)) else [trace])
     options = Options(
         list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, depth, batch, fixed, direct, compress,
-        duplicate, Path(staged) if staged is not None else None, cache, drop_caches, null, verify,
+        duplicate, Path(staged) if staged is not None else None, cache, drop_caches, remount, null, verify,
         max(len(traces), fleet.size if fleet else 1) if users is None else users, share_inputs, jitter, seed,
         think_scale, timeout, check, *((fleet.rank, fleet.size) if fleet else ()),
     )  # fmt: skip
@@ -213,6 +215,8 @@ def _on_mounts(
                 grounds = [tree.ground for tree in trees.ready(folder)]
                 notes, cached = trees.cache(folder, mount)
                 info.warnings += [note for note in notes if note not in info.warnings]
+                # mounted anew it may have another number
+                mount = mount_under(folder) if options.remount else mount
                 tell.progress(f"replaying on {folder}", 0, 0)
                 trees.flush(folder)
                 checks = [work.check() for work in users]

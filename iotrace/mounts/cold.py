@@ -52,8 +52,8 @@ FADVISE: Final = Cold("fadvise")
 LRU_CLEAR: Final = Cold("fadvise, lru_size=clear", clear_locks)
 REMOUNT: Final = Cold(
     "fadvise, mount anew",
-    keeps="The client's process keeps data of its own, which only mounting anew empties: leave the tree there "
-    "(--keep), unmount and mount, and replay with --staged and --cold.",
+    keeps="The client's process keeps data of its own, which only mounting anew empties: --remount, or by hand between "
+    "--keep and --staged.",
 )
 PAGE_POOL: Final = Cold(
     "fadvise", keeps="GPFS keeps data in its page pool; whether fadvise empties that has not been checked on a mount."
