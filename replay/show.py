@@ -135,10 +135,12 @@ def guard_lines(run: Run) -> list[str]:
     lines = [printable(f"cache guard: {guard.verdict}. {guard.why}")] if run.bytes_read or guard.needed_bytes else []
     if run.bytes_written and guard.wire_written_bytes is not None:
         later = guard.wire_synced_bytes or 0
+        missing = run.bytes_written - guard.wire_written_bytes - later
+        rest = f", {bytes_text(missing)} not by then" if missing > 0.1 * run.bytes_written else ""
         lines.append(
             printable(
                 f"of {bytes_text(run.bytes_written)} written {bytes_text(guard.wire_written_bytes)} reached the "
-                f"storage while it ran, {bytes_text(later)} in the sync after it ({guard.written_source})"
+                f"storage while it ran, {bytes_text(later)} in the sync after it{rest} ({guard.written_source})"
             )
         )
     return lines

@@ -6,6 +6,7 @@ jobs, which makes many traces, has none.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
@@ -88,5 +89,10 @@ def _write(path: Path, watch: Watch, base_ns: int) -> None:
     table = pa.table([pa.array(column, type=kind) for column, kind in zip(columns, types, strict=True)], names=names)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    with create(path) as file:
-        write_all(file, sink.getvalue().to_pybytes())
+    try:
+        with create(path) as file:
+            write_all(file, sink.getvalue().to_pybytes())
+    except OSError:
+        # why nothing can be written there the trace's own writer says; half a table is none
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -42,6 +42,6 @@ def test_what_ceph_fuse_keeps_in_its_own_process_is_the_clients_cache(mounted: P
     assert run.guard.wire_bytes < SIZE // 10
     assert run.guard.verdict == "client cache"
     assert any("mounting anew" in sentence for sentence in result.info.warnings)
+    # nor need what was written have arrived: FUSE does not pass the syncfs after the run on to ceph-fuse
     assert run.guard.wire_written_bytes is not None
-    assert run.guard.wire_synced_bytes is not None
-    assert run.guard.wire_written_bytes + run.guard.wire_synced_bytes >= SIZE
+    assert run.guard.written_source == run.guard.source
