@@ -69,7 +69,7 @@ class Note:
     meaning: str
 
 
-CACHED: Final = "Reads of what this client wrote or read before come from its memory: replay with --cache cold."
+CACHED: Final = "Reads of what this client wrote or read before come from its memory: replay with --cold."
 """Advice of those whose data the client's page cache keeps."""
 UNKNOWN: Final = Family("unknown", "unknown", ())
 

@@ -12,7 +12,7 @@ FAMILY: Final = Family(
     types=("fuse.ceph-fuse",),
     advice=(
         "ceph-fuse caches objects in its own process (client_oc, client_oc_size) beside the page cache: "
-        "dropping the page cache leaves those; mount anew, or run with client_oc = false.",
+        "dropping the page cache leaves those; mount anew (--remount), or run with client_oc = false.",
     ),
     counters=ceph_sources,
     cold=REMOUNT,
