@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from iotrace.analysis.comparison.family import primary_level
 from iotrace.analysis.comparison.quality import drift, outliers
 from iotrace.analysis.comparison.sides import same_work
+from iotrace.mounts.counters.guard import CLIENT_CACHE, STORAGE
 from iotrace.statistics import LEVEL, samples_needed, samples_needed_unpaired
 from iotrace.units import binary_text, bytes_text
 
@@ -184,6 +185,17 @@ def _cache(sides: Sequence[Side]) -> list[str]:
             ["The client's page cache may have served the reads: fio's direct=1 passes it by."] if reads else []
         )  # fmt: skip
     reading = [side for side in sides if any(run.bytes_read or "mmap.fault" in run.by_op for run in side.runs)]
+    verdicts = {side.label: {run.guard.verdict if run.guard else "" for run in side.runs} for side in reading}
+    served = [label for label, found in verdicts.items() if CLIENT_CACHE in found]
+    if served and len(served) < len(verdicts):
+        others = ", ".join(label for label in verdicts if label not in served)
+        return [
+            f"The reads of {', '.join(served)} were served by the client's cache, those of {others} were not: their "
+            "read figures are not of the same thing. Replay all with --cold."
+        ]
+    if served or (verdicts and all(found == {STORAGE} for found in verdicts.values())):
+        # what the cache guard found stands in the results' own warnings
+        return []
     # a result that says it itself is quoted
     if not reading or any(
         "client's page cache (--cache" in sentence for side in sides for sentence in side.info.warnings

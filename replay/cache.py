@@ -1,15 +1,15 @@
 """The page cache before a run: as it was when the recording began, warm, or cold.
 
 Only this client's cache is meant: on network and FUSE file systems the servers' caches stay as they are. The kernel
-drops only clean pages, so files are written to the storage first (fsync), and what stayed is counted (cachestat, from
-Linux 6.5 on, else mincore). Names and inodes that the kernel holds are dropped by nobody but root, by drop_caches.
+drops only clean pages, so files are written to the storage first (fsync), and what stayed is counted
+(iotrace.mounts.counters.pagecache). What else a family of file systems keeps is emptied its own way
+(iotrace.mounts.cold). Names and inodes that the kernel holds are dropped by nobody but root, by drop_caches.
 
 A trace says how many pages of a file were cached, not which: the first ones are chosen.
 """
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import threading
@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from iotrace.errors import StorageError, UsageError
+from iotrace.mounts.counters.pagecache import cached_pages
 from iotrace.replay.rows import Plan
 from iotrace.replay.select import KIND, MMAP
 from iotrace.replay.sight import Sights
@@ -29,7 +30,6 @@ from iotrace.replay.snapshot import Snapshot
 from iotrace.trace.operations import Kind
 
 STATES: Final = ("recorded", "warm", "cold")
-_CACHESTAT: Final = 451
 _PAGE: Final = mmap.PAGESIZE
 _PIECE: Final = 1 << 20
 _THREADS: Final = 8
@@ -51,6 +51,7 @@ class CacheReport:
     state: "recorded", "warm" or "cold"; files, pages: all that the tree has.
     wanted: pages that should be cached; cached: pages that are, -1 where the kernel does not tell.
     unknown: files of which the trace does not say how many pages were cached: left as they were.
+    of_file: pages of each file that are cached, in the order of the snapshot; -1 where the kernel does not tell.
     notes: sentences for people.
     """
 
@@ -60,46 +61,8 @@ class CacheReport:
     wanted: int = 0
     cached: int = 0
     unknown: int = 0
+    of_file: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-class _Range(ctypes.Structure):
-    _fields_ = (("offset", ctypes.c_uint64), ("length", ctypes.c_uint64))
-
-
-class _Stat(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_uint64) for name in ("cached", "dirty", "writeback", "evicted", "recently_evicted")
-    )
-
-
-_libc: Final = ctypes.CDLL(None, use_errno=True)
-
-
-def cached_pages(descriptor: int, size: int) -> int:
-    """Pages of a file's first `size` bytes in the page cache; -1 where the kernel does not tell."""
-    if size <= 0:
-        return 0
-    where, found = _Range(0, size), _Stat()
-    failed = _libc.syscall(
-        ctypes.c_long(_CACHESTAT), ctypes.c_uint(descriptor), ctypes.byref(where), ctypes.byref(found), ctypes.c_uint(0)
-    )
-    return int(found.cached) if failed == 0 else _resident(descriptor, size)
-
-
-def _resident(descriptor: int, size: int) -> int:
-    """As cached_pages, by mincore: older kernels and some file systems have no cachestat."""
-    try:
-        # copy-on-write, for ctypes takes the address of memory only where it may write
-        with mmap.mmap(descriptor, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE) as memory:
-            pages = (size + _PAGE - 1) // _PAGE
-            flags = (ctypes.c_ubyte * pages)()
-            first: Any = ctypes.c_char.from_buffer(memory)
-            failed = _libc.mincore(ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(size), flags)
-            del first
-            return sum(flag & 1 for flag in bytes(flags)) if failed == 0 else -1
-    except (OSError, ValueError):
-        return -1
 
 
 def read_files_of(plan: Plan) -> list[int]:
@@ -119,6 +82,7 @@ def set_cache(
     read_files: Sequence[int] | None = None,
     mount_type: str = "",
     drop_caches: bool = False,
+    go_cold: Callable[[], str] | None = None,
     step: Callable[[int], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> CacheReport:
@@ -132,6 +96,7 @@ def set_cache(
     read_files: positions in Snapshot.files of those that the run reads; None: all.
     mount_type: type of the file system, for the notes.
     drop_caches: with "cold", empty the caches of the whole machine too, names and inodes included; needs root.
+    go_cold: with "cold", what the family of the file system asks for beyond that (iotrace.mounts.cold.Cold.step).
     step: told the bytes of each file done; stop: ends soon after it is set.
 
     Raises
@@ -166,8 +131,10 @@ def set_cache(
     try:
         with ThreadPoolExecutor(_THREADS) as threads:
             results = list(threads.map(one, range(len(snapshot.files))))
+        said = go_cold() if go_cold and state == "cold" else ""
         if drop_caches:
             _DROP.write_text("3\n")
+        if drop_caches or (go_cold and state == "cold"):
             results = [(pages, wanted, _count(root + b"/" + snapshot.files[i].path), unknown)
                        for i, (pages, wanted, _, unknown) in enumerate(results)]  # fmt: skip
     except OSError as error:
@@ -178,6 +145,8 @@ def set_cache(
     report.unknown = sum(unknown for _, _, _, unknown in results)
     known = [cached for _, _, cached, unknown in results if not unknown]
     report.cached = -1 if -1 in known else sum(known)
+    report.of_file = [cached for _, _, cached, _ in results]
+    report.notes += [said] if said else []
     _note(report, mount_type, drop_caches)
     return report
 
@@ -213,7 +182,7 @@ def _bring(path: bytes, size: int, wanted: int | None) -> int:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if wanted is None:
-            return 0
+            return cached_pages(descriptor, size)
         pages = (size + _PAGE - 1) // _PAGE
         if wanted < pages:
             os.fsync(descriptor)  # dirty pages are not dropped

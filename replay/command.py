@@ -46,7 +46,9 @@ def replay(
     compress: float = 0.0,
     duplicate: float = 0.0,
     cache: Literal["recorded", "warm", "cold"] = "recorded",
+    cold: Annotated[bool, Parameter(negative=())] = False,
     drop_caches: Annotated[bool, Parameter(negative=())] = False,
+    remount: Annotated[bool, Parameter(negative=())] = False,
     null: Annotated[bool, Parameter(negative=())] = False,
     verify: Annotated[bool, Parameter(negative=())] = False,
     users: int | None = None,
@@ -125,8 +127,15 @@ def replay(
     cache
         This client's page cache before each run. recorded: of each file as many pages as the recording saw; warm: all
         that is read; cold: nothing, as always with --direct.
+    cold
+        Short for --cache cold: this client's caches are emptied the way that the kind of file system asks for (pages of
+        the files dropped, locks of Lustre given back), and the cache guard says from counters whether the reads came
+        from the storage.
     drop_caches
-        With --cache cold: empty the caches of the whole machine; needs root.
+        With --cold: empty the caches of the whole machine; needs root.
+    remount
+        With --cold: unmount the mounts under test and mount them again, as /etc/fstab says, before each run; needs
+        root, and that nobody uses them. For file systems whose client process keeps data.
     null
         Issue nothing: the same waits, gaps and order, results as recorded, no file made. Its makespan is what the
         program takes on a storage that answers at once; --fs may be left out.
@@ -172,6 +181,9 @@ def replay(
         raise UsageError("replay what? Give the folder of a trace, and --fs DIR: see `iotrace replay --help`.")
     if not fs and not null:
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
+    if cold and cache == "warm":
+        raise UsageError("--cold and --cache warm: choose one of them.")
+    cache = "cold" if cold else cache
     limit = parse_bytes(max_bytes) if max_bytes is not None else None
     target = output or _default_output(traces[0])
     from iotrace.replay.fleet import joined
@@ -201,9 +213,9 @@ def replay(
             result = run_replay(
                 made, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
                 repeat=repeat, max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct,
-                compress=compress, duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches, null=null,
-                verify=verify, users=users, share_inputs=share_inputs, jitter=jitter, seed=seed,
-                think_scale=think_scale, timeout=timeout, check=check, fleet=fleet, tell=tell,
+                compress=compress, duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches,
+                remount=remount, null=null, verify=verify, users=users, share_inputs=share_inputs, jitter=jitter,
+                seed=seed, think_scale=think_scale, timeout=timeout, check=check, fleet=fleet, tell=tell,
             )  # fmt: skip
         errors = sum(run.errors + len(differences_of(run)) for run in result.info.runs)
         if first:

@@ -126,6 +126,46 @@ class RankTotals(msgspec.Struct, frozen=True):
     clock_uncertainty_us: float
 
 
+class Counted(msgspec.Struct, frozen=True):
+    """What a source counted beside a run; docs/counters.md says what the counters are.
+
+    Attributes
+    ----------
+    source: its name and where it is read; scope: whose work it counts (iotrace.mounts.counters.source.Scope).
+    during: how much each counter grew between the start and the last thread's end; syncing: and until the mount was
+    written out. Counters that end in _now, _per_s or _minute_mean are as they were at the end of each.
+    """
+
+    source: str
+    scope: str
+    during: dict[str, int] = {}
+    syncing: dict[str, int] = {}
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """What the cache guard says of a run (iotrace.mounts.counters.guard).
+
+    Attributes
+    ----------
+    verdict: "storage", "client cache" or "cannot tell"; why: a sentence with the bytes and their source.
+    needed_bytes: distinct bytes that were read and had to come from the storage; cached_bytes: of the pages that they
+    lie in, in the page cache before the run, None where not known; wire_bytes: over the wire by the lowest of the
+    sources that may decide, None where none could be read; source: its name.
+    wire_written_bytes, wire_synced_bytes: that reached the storage during the run, and until the mount was written out;
+    None where no source counts them; written_source: its name.
+    """
+
+    verdict: str
+    why: str
+    needed_bytes: int = 0
+    cached_bytes: int | None = None
+    wire_bytes: int | None = None
+    source: str = ""
+    wire_written_bytes: int | None = None
+    wire_synced_bytes: int | None = None
+    written_source: str = ""
+
+
 class NullFigures(msgspec.Struct, frozen=True):
     """The plan without its I/O.
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from iotrace.replay.counting import together
 from iotrace.replay.crew import Outcome
-from iotrace.replay.figures import NullFigures, RankTotals
+from iotrace.replay.figures import Guard, NullFigures, RankTotals
 from iotrace.replay.fleet import Clock, Fleet
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.result import Run, Verified
@@ -29,6 +30,7 @@ class _Report:
     clock: Clock
     verified: Verified | None
     sync_s: float | None
+    guard: Guard | None
 
 
 class Share:
@@ -79,7 +81,7 @@ class Share:
         fleet = self.fleet
         if not fleet:
             return self.own, outcomes
-        reports = fleet.collect(_Report(fleet.host, outcomes, fleet.clock, run.verified, run.sync_s))
+        reports = fleet.collect(_Report(fleet.host, outcomes, fleet.clock, run.verified, run.sync_s, run.guard))
         if not reports:
             return self.own, outcomes
         for one in reports:
@@ -89,6 +91,7 @@ class Share:
         run.ranks = [_totals(rank, one, self.users[rank :: fleet.size], begin) for rank, one in enumerate(reports)]
         run.verified = _all_verified([one.verified for one in reports if one.verified])
         run.sync_s = max((one.sync_s for one in reports if one.sync_s is not None), default=None)
+        run.guard = together([one.guard for one in reports if one.guard])
         return self.users, [
             reports[user % fleet.size].outcomes[user // fleet.size] for user in range(len(self.users))
         ]  # fmt: skip

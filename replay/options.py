@@ -39,6 +39,7 @@ class Options:
     staged: Path | None = None
     cache: str = "recorded"
     drop_caches: bool = False
+    remount: bool = False
     null: bool = False
     verify: bool = False
     users: int = 1
@@ -130,6 +131,8 @@ def check_options(options: Options) -> None:
                 raise UsageError(f"--verify with {why}; leave one of the two out.")
     if options.direct and options.cache == "warm":
         raise UsageError("--cache warm: --direct reads past the page cache; leave one of them out.")
+    if options.remount and (options.cache_state != "cold" or options.null or options.ranks > 1):
+        raise UsageError("--remount mounts anew before each run: it goes with --cold, and not with --null or ranks.")
     if options.repeat < 1:
         raise UsageError(f"--repeat {options.repeat}: at least 1.")
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
+from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine
 from iotrace.replay.options import Options
 from iotrace.replay.result import MountInfo, ResultInfo
 from iotrace.replay.rows import Plan
@@ -22,9 +22,13 @@ CACHE_WARNING: Final = (
 )
 
 
-def mount_info(folder: Path) -> MountInfo:
-    """The mount that a folder is on; empty when that cannot be found out."""
-    mount = mount_of(os.path.realpath(folder), mounts_of_this_machine())
+def mount_under(folder: Path) -> Mount | None:
+    """The mount that a folder is on; None when that cannot be found out."""
+    return mount_of(os.path.realpath(folder), mounts_of_this_machine())
+
+
+def mount_info(mount: Mount | None) -> MountInfo:
+    """What a result says of a mount; empty when it could not be found out."""
     return MountInfo(mount.point, mount.type, mount.source, mount.options) if mount else MountInfo()
 
 
@@ -60,7 +64,8 @@ def result_info(plans: Sequence[tuple[Plan, Trace]], folders: Sequence[Path], op
             "max_bytes": options.max_bytes, "keep": options.keep, "depth": options.depth, "batch": options.batch,
             "fixed": options.fixed, "direct": options.direct, "compress": options.compress,
             "duplicate": options.duplicate, "staged": str(options.staged or ""), "cache": options.cache_state,
-            "drop_caches": options.drop_caches, "null": options.null, "verify": options.verify,
+            "drop_caches": options.drop_caches, "remount": options.remount, "null": options.null,
+            "verify": options.verify,
             "users": options.users, "share_inputs": options.share_inputs, "jitter": options.jitter,
             "seed": options.seed, "think_scale": options.think_scale, "timeout": options.timeout,
             "check": options.check, "ranks": options.ranks,

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from iotrace.mounts.family import family_of
+from iotrace.mounts.mountinfo import Mount
+from iotrace.mounts.remount import mount_anew
 from iotrace.replay.cache import read_files_of, set_cache
 from iotrace.replay.flushing import sync_file_system
 from iotrace.replay.options import Options
@@ -88,22 +92,35 @@ class Trees:
             self._asked.check()
         return trees
 
-    def cache(self, folder: Path, mount_type: str) -> list[str]:
-        """Bring the page cache of the users' trees to its state; gives notes for people."""
+    def cache(self, folder: Path, mount: Mount | None) -> tuple[list[str], list[list[int]]]:
+        """Bring the page cache of the users' trees to its state, by the way of the mount's family; gives notes for
+        people, and of each user how many pages of each file are cached (-1 where the kernel does not tell)."""
         what = f"preparing the page cache of {folder}"
-        return self._aside(what, lambda: self._cache(folder, mount_type, self._step(what)))
+        return self._aside(what, lambda: self._cache(folder, mount, self._step(what)))
 
-    def _cache(self, folder: Path, mount_type: str, step: Callable[[int], None]) -> list[str]:
+    def _cache(
+        self, folder: Path, mount: Mount | None, step: Callable[[int], None]
+    ) -> tuple[list[str], list[list[int]]]:
         notes: dict[str, None] = {}
-        for work, tree in zip(self._users, self.made[folder], strict=True):
+        cached: list[list[int]] = []
+        way = family_of(mount).cold if mount else None
+        beyond = partial(way.step, mount) if way and way.step and mount else None
+        if self._options.remount and mount:
+            beyond = partial(mount_anew, mount)
+        for number, (work, tree) in enumerate(zip(self._users, self.made[folder], strict=True)):
+            # one that is mounted anew is so once the pages of all users are written out
+            now = beyond if not self._options.remount or number == len(self._users) - 1 else None
             report = set_cache(
                 work.plan.snapshot, tree.tree, self._options.cache_state, work.sights,
-                read_files=self._read_files[id(work)], mount_type=mount_type, drop_caches=self._options.drop_caches,
-                step=step, stop=self._asked.event,
+                read_files=self._read_files[id(work)], mount_type=mount.type if mount else "",
+                drop_caches=self._options.drop_caches, go_cold=now, step=step, stop=self._asked.event,
             )  # fmt: skip
             self._asked.check()
             notes |= dict.fromkeys(report.notes)
-        return list(notes)
+            cached.append(report.of_file)
+        if way and way.keeps and self._options.cache_state == "cold" and not self._options.remount:
+            notes[way.keeps] = None
+        return list(notes), cached
 
     def flush(self, folder: Path) -> float | None:
         """Write the mount out, where runs change something; gives the seconds that it took."""

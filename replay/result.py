@@ -1,7 +1,8 @@
-"""The result of a replay: a folder `NAME.ioresult/` with `result.json`, `histograms.parquet` and `intervals.parquet`.
+"""The result of a replay: a folder `NAME.ioresult/` with `result.json`, `histograms.parquet`, `intervals.parquet` and
+`counters.parquet`.
 
 `result.json` says what was replayed, where, how and by whom, with totals by operation and by class for each run; the
-two tables hold counts in the buckets of iotrace.histogram (in ns), which add up over runs, threads and nodes as
+first two tables hold counts in the buckets of iotrace.histogram (in ns), which add up over runs, threads and nodes as
 percentiles do not.
 """
 
@@ -18,13 +19,23 @@ import pyarrow.parquet as pq
 
 from iotrace import histogram
 from iotrace.errors import StorageError, TraceError
-from iotrace.replay.figures import IssueError, JobTotals, NullFigures, OpenTimes, RankTotals, StepTotals, UserTotals
+from iotrace.replay.figures import (
+    Counted,
+    Guard,
+    IssueError,
+    JobTotals,
+    NullFigures,
+    OpenTimes,
+    RankTotals,
+    StepTotals,
+    UserTotals,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT_MAJOR: Final = 1
-FORMAT_MINOR: Final = 1
+FORMAT_MINOR: Final = 2
 RESULT_NAME: Final = "result.json"
 SUFFIX: Final = ".ioresult"
 
@@ -38,6 +49,12 @@ INTERVALS: Final = pa.schema(
     [
         ("run", pa.int32()), ("fs", pa.string()), ("second", pa.int32()), ("class", pa.string()), ("ops", pa.int64()),
         ("bytes", pa.int64()), ("buckets", pa.list_(pa.int32())), ("counts", pa.list_(pa.int64())),
+    ]
+)  # fmt: skip
+COUNTERS: Final = pa.schema(
+    [
+        ("run", pa.int32()), ("fs", pa.string()), ("source", pa.string()), ("counter", pa.string()),
+        ("at_s", pa.float64()), ("value", pa.int64()),
     ]
 )  # fmt: skip
 
@@ -132,6 +149,8 @@ class Run(msgspec.Struct, kw_only=True):
     jobs: by labels of the recorded processes, in the order of their starts; empty where no process has one.
     ranks: of a fleet; empty for a replay of one process.
     users: where there are several; the other figures are of all of them together.
+    counters: of this client beside the run, of a fleet of rank 0's; guard: whether the reads were the storage's.
+    Empty and None with --null, and in results of older versions.
     """
 
     run: int
@@ -173,6 +192,8 @@ class Run(msgspec.Struct, kw_only=True):
     users: list[UserTotals] = []
     jobs: list[JobTotals] = []
     ranks: list[RankTotals] = []
+    counters: list[Counted] = []
+    guard: Guard | None = None
 
 
 class ResultInfo(msgspec.Struct, kw_only=True):
@@ -217,11 +238,15 @@ class Result:
     folder: where it lies, None while it has not been saved.
     """
 
-    def __init__(self, info: ResultInfo, histograms: pa.Table, intervals: pa.Table, folder: Path | None = None) -> None:
+    def __init__(
+        self, info: ResultInfo, histograms: pa.Table, intervals: pa.Table, folder: Path | None = None,
+        counters: pa.Table | None = None,
+    ) -> None:  # fmt: skip
         self.info = info
         self.folder = folder
         self._histograms = histograms
         self._intervals = intervals
+        self._counters = COUNTERS.empty_table() if counters is None else counters
 
     def __repr__(self) -> str:
         return f"Result({self.info.source!r}, {len(self.info.runs)} runs)"
@@ -234,6 +259,12 @@ class Result:
     def intervals(self) -> pd.DataFrame:
         """Each second of each run by class: run, fs, second, class, ops, bytes, buckets (list), counts (list)."""
         frame: pd.DataFrame = self._intervals.to_pandas()
+        return frame
+
+    def counters(self) -> pd.DataFrame:
+        """Counters of each second of each run: run, fs, source, counter, at_s (since the run's start), value (growth
+        since then; of what ends in _now, _per_s or _minute_mean the figure itself)."""
+        frame: pd.DataFrame = self._counters.to_pandas()
         return frame
 
     def histogram(
@@ -267,6 +298,7 @@ class Result:
             target.mkdir()
             pq.write_table(self._histograms, target / "histograms.parquet", compression="zstd")
             pq.write_table(self._intervals, target / "intervals.parquet", compression="zstd")
+            pq.write_table(self._counters, target / "counters.parquet", compression="zstd")
             # result.json comes last: a folder that has it is whole
             (target / RESULT_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(self.info), indent=1))
         except OSError as error:
@@ -285,12 +317,19 @@ def open_result(folder: str | Path) -> Result:
     path = Path(folder)
     info = _read_info(path)
     tables = []
-    for name, schema in (("histograms.parquet", HISTOGRAMS), ("intervals.parquet", INTERVALS)):
+    for name, schema in (
+        ("histograms.parquet", HISTOGRAMS),
+        ("intervals.parquet", INTERVALS),
+        ("counters.parquet", COUNTERS),
+    ):
+        if schema is COUNTERS and tuple(info.format) < (1, 2):
+            tables.append(COUNTERS.empty_table())
+            continue
         try:
             tables.append(pq.read_table(path / name, columns=schema.names).cast(schema))
         except (OSError, pa.ArrowException, ValueError) as error:
             raise TraceError(f"{path / name} is missing or damaged: {str(error).splitlines()[0]}.") from None
-    return Result(info, tables[0], tables[1], path)
+    return Result(info, tables[0], tables[1], path, tables[2])
 
 
 def _read_info(folder: Path) -> ResultInfo:

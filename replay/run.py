@@ -10,9 +10,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import pyarrow as pa
+
 from iotrace.compiling import is_compiled
 from iotrace.errors import StorageError, UsageError
+from iotrace.mounts.counters.sampling import Sampler
 from iotrace.replay.checking import verified
+from iotrace.replay.counting import Counting, conclude
 from iotrace.replay.crew import Clone, Outcome, run_clones
 from iotrace.replay.direct import alignment_of
 from iotrace.replay.fidelity import compare_recording
@@ -25,9 +29,9 @@ from iotrace.replay.limits import prepare
 from iotrace.replay.measure import Measured, measure, tables_of
 from iotrace.replay.null import NOWHERE, null_figures, run_null
 from iotrace.replay.options import Options, check_options
-from iotrace.replay.provenance import mount_info, result_info, utc
+from iotrace.replay.provenance import mount_info, mount_under, result_info, utc
 from iotrace.replay.readying import Trees
-from iotrace.replay.result import MountInfo, Result, ResultInfo, Run
+from iotrace.replay.result import COUNTERS, MountInfo, Result, ResultInfo, Run
 from iotrace.replay.rows import Plan
 from iotrace.replay.stopping import Asked, aside, stop_signals
 from iotrace.replay.telling import Tell
@@ -58,6 +62,7 @@ def run_replay(
     staged: str | Path | None = None,
     cache: str = "recorded",
     drop_caches: bool = False,
+    remount: bool = False,
     null: bool = False,
     verify: bool = False,
     users: int | None = None,
@@ -95,6 +100,7 @@ def run_replay(
     staged: a tree that was kept, or the folder that it lies in: it is used again, and kept again.
     cache: state of this client's page cache before each run: "recorded", "warm" or "cold"; with `direct` cold.
     drop_caches: with "cold": empty the caches of the whole machine; needs root.
+    remount: with "cold": unmount and mount anew before each run, as /etc/fstab says; needs root.
     null: issue nothing: waits, gaps and order as always, results as recorded; `fs` is not touched and may be left out.
     verify: files hold blocks that say which they are; what reads get is compared.
     users: how many replay at the same time, each in processes and on a tree of its own; by default one for each trace,
@@ -121,7 +127,7 @@ def run_replay(
     traces = open_traces(trace if isinstance(trace, (list, tuple)) else [trace])
     options = Options(
         list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, depth, batch, fixed, direct, compress,
-        duplicate, Path(staged) if staged is not None else None, cache, drop_caches, null, verify,
+        duplicate, Path(staged) if staged is not None else None, cache, drop_caches, remount, null, verify,
         max(len(traces), fleet.size if fleet else 1) if users is None else users, share_inputs, jitter, seed,
         think_scale, timeout, check, *((fleet.rank, fleet.size) if fleet else ()),
     )  # fmt: skip
@@ -163,12 +169,13 @@ def replay_plans(
         run_all = _without_io if options.null else _on_mounts
         with ExitStack() as ends:
             witness = ends.enter_context(Witness()) if options.check else None
-            measured = run_all(share, cpus, folders, options, info, asked, tell)
+            measured, counted = run_all(share, cpus, folders, options, info, asked, tell)
             if witness:
                 tell.progress("comparing the recording with the plan", 0, 0)
                 _check(users[0].plan, witness.testimony(), info.runs)
     info.warnings += list(filter(None, (run.limit for run in info.runs)))[:1]
-    return Result(info, *tables_of(info.runs, measured))
+    conclude(info)
+    return Result(info, *tables_of(info.runs, measured), counters=counted)
 
 
 def look_at(folders: Sequence[Path], options: Options, tell: Tell) -> None:
@@ -186,26 +193,30 @@ def look_at(folders: Sequence[Path], options: Options, tell: Tell) -> None:
 def _on_mounts(
     share: Share, cpus: int, folders: Sequence[Path], options: Options, info: ResultInfo, asked: Asked,
     tell: Tell,
-) -> list[Measured]:  # fmt: skip
-    """All runs; fills `info`."""
+) -> tuple[list[Measured], pa.Table]:  # fmt: skip
+    """All runs, and what was counted beside them; fills `info`."""
     measured: list[Measured] = []
     users, fleet = share.own, share.fleet
     overlap = any(work.overlap for work in users)
     start = fleet.start if fleet else time.monotonic_ns
     with ExitStack() as ends:
         trees = Trees(users, options, asked, ends, tell)
+        counting = Counting(ends.enter_context(Sampler()), users)
         for folder in folders:
             trees.check_room(folder, share.needs)
         share.wait()
         for turn in range(options.repeat):
             for folder in list(folders) if turn % 2 == 0 else list(reversed(folders)):
+                mount = mount_under(folder)
                 run = Run(
-                    run=len(info.runs), round=turn, fs=str(folder), mount=mount_info(folder), started_utc=utc(),
+                    run=len(info.runs), round=turn, fs=str(folder), mount=mount_info(mount), started_utc=utc(),
                     staged_files=share.needs.staged_entries, staged_bytes=share.needs.staged_bytes,
                 )  # fmt: skip
                 grounds = [tree.ground for tree in trees.ready(folder)]
-                notes = trees.cache(folder, run.mount.type)
+                notes, cached = trees.cache(folder, mount)
                 info.warnings += [note for note in notes if note not in info.warnings]
+                # mounted anew it may have another number
+                mount = mount_under(folder) if options.remount else mount
                 tell.progress(f"replaying on {folder}", 0, 0)
                 trees.flush(folder)
                 checks = [work.check() for work in users]
@@ -213,7 +224,8 @@ def _on_mounts(
                     Clone(work.plan, work.rides, ground, delay, check)
                     for work, ground, delay, check in zip(users, grounds, options.delays_ns(), checks, strict=True)
                 ]
-                outcomes = run_clones(clones, options, asked, tell.notice, start)
+                outcomes = run_clones(clones, options, asked, tell.notice, counting.before(start, mount))
+                counting.mark()
                 asked.check()
                 share.wait()
                 if any(outcome.full for outcome in outcomes):
@@ -223,11 +235,13 @@ def _on_mounts(
                         "removed: choose a larger mount."
                     )
                 run.sync_s = trees.flush(folder)
+                counting.mark()
+                counting.end(run, cached)
                 run.verified = verified([check for check in checks if check])
                 noted = share.gather(outcomes, run)
                 measured.append(_note(*noted, run, options, info, overlap, cpus))
         info.warnings += trees.kept()
-    return measured
+    return measured, counting.table()
 
 
 def _check(plan: Plan, recording: Trace, runs: Sequence[Run]) -> None:
@@ -239,8 +253,8 @@ def _check(plan: Plan, recording: Trace, runs: Sequence[Run]) -> None:
 def _without_io(
     share: Share, cpus: int, _: Sequence[Path], options: Options, info: ResultInfo, asked: Asked,
     tell: Tell,
-) -> list[Measured]:  # fmt: skip
-    """As _on_mounts, for --null."""
+) -> tuple[list[Measured], pa.Table]:  # fmt: skip
+    """As _on_mounts, for --null: nothing is counted."""
     users, fleet = share.own, share.fleet
     start = fleet.start if fleet else time.monotonic_ns
     measured: list[Measured] = []
@@ -250,7 +264,7 @@ def _without_io(
         outcomes = run_null([work.plan for work in users], options.delays_ns(), options, asked, start)
         asked.check()
         measured.append(_note(*share.gather(outcomes, run), run, options, info, False, cpus))
-    return measured
+    return measured, COUNTERS.empty_table()
 
 
 def _note(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -75,6 +76,10 @@ def _print_runs(runs: list[Run], out: Console) -> None:
         counts = [count_text(run.ops_per_s), count_text(run.metadata_ops_per_s)]
         rows.append([str(run.run + 1), name, duration_text(run.wall_s * 1e9), *rates, *counts, errors])
     show(out, table(_RUN_COLUMNS, rows, out.width))
+    verdicts = Counter(run.guard.verdict for run in runs if run.guard and (run.bytes_read or run.guard.needed_bytes))
+    if verdicts:
+        listed = ", ".join(f"{verdict} in {count} of {len(runs)} runs" for verdict, count in verdicts.items())
+        paragraph(out, f"  cache guard: {listed}", indent=4)
     worst = max(runs, key=lambda run: (len(differences_of(run)), run.errors))
     if worst.errors or differences_of(worst):
         show(out, f"Run {worst.run + 1}:")
@@ -103,7 +108,7 @@ def _print_run(run: Run, info: ResultInfo, out: Console, numbered: bool) -> None
         f"written {bytes_text(run.bytes_written)} ({rate_text(run.bytes_written / wall)})",
     )
     show(out, f"  staged before: {run.staged_files} files and folders, {bytes_text(run.staged_bytes)}")
-    for line in times_lines(run, info):
+    for line in [*times_lines(run, info), *guard_lines(run)]:
         paragraph(out, f"  {line}", indent=4)
     rows: list[list[str | Cell]] = []
     for name, op in sorted(run.by_op.items(), key=lambda pair: -pair[1].time_s):
@@ -120,6 +125,25 @@ def _print_run(run: Run, info: ResultInfo, out: Console, numbered: bool) -> None
         show(out, "")
         show(out, table(_STEP_COLUMNS, step_rows(run), out.width))
     _print_outcomes(run, out)
+
+
+def guard_lines(run: Run) -> list[str]:
+    """What the cache guard says of a run, and how much of what it wrote was written when: a line each."""
+    guard = run.guard
+    if guard is None:
+        return []
+    lines = [printable(f"cache guard: {guard.verdict}. {guard.why}")] if run.bytes_read or guard.needed_bytes else []
+    if run.bytes_written and guard.wire_written_bytes is not None:
+        later = guard.wire_synced_bytes or 0
+        missing = run.bytes_written - guard.wire_written_bytes - later
+        rest = f", {bytes_text(missing)} not by then" if missing > 0.1 * run.bytes_written else ""
+        lines.append(
+            printable(
+                f"of {bytes_text(run.bytes_written)} written {bytes_text(guard.wire_written_bytes)} reached the "
+                f"storage while it ran, {bytes_text(later)} in the sync after it{rest} ({guard.written_source})"
+            )
+        )
+    return lines
 
 
 def times_lines(run: Run, info: ResultInfo) -> list[str]:

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, Literal
 
+from iotrace.mounts.cold import FADVISE, Cold
+from iotrace.mounts.counters.source import Source
 from iotrace.mounts.mountinfo import Mount
 
 Kind = Literal["network", "local", "memory", "layered", "unknown"]
+
+
+def _none(_: Mount) -> Sequence[Source]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,11 @@ class Family:
         (empty: nothing).
     advice: what to do or know before a run, whatever the options.
     one_of: options of which one is expected; `unnamed` is the advice where none is there.
+    counters: sources of counters for a mount, the narrowest first. own_io: the kernel counts in /proc/PID/io what a
+        process has fetched from it.
+    cold: how this client's caches are emptied. page_cache_only: unless an option says otherwise, this client keeps data
+        in the kernel's page cache and nowhere else, so that what is not in there has to come from the storage.
+    compresses: less may come over the wire than is read, or small files come with the metadata.
     """
 
     name: str
@@ -39,6 +50,11 @@ class Family:
     advice: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
     unnamed: str = ""
+    counters: Callable[[Mount], Sequence[Source]] = _none
+    own_io: bool = False
+    cold: Cold = FADVISE
+    page_cache_only: bool = False
+    compresses: bool = False
 
     def has(self, mount: Mount) -> bool:
         """Whether a mount is of this family."""
@@ -53,7 +69,7 @@ class Note:
     meaning: str
 
 
-CACHED: Final = "Reads of what this client wrote or read before come from its memory: replay with --cache cold."
+CACHED: Final = "Reads of what this client wrote or read before come from its memory: replay with --cold."
 """Advice of those whose data the client's page cache keeps."""
 UNKNOWN: Final = Family("unknown", "unknown", ())
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 from iotrace.errors import IotraceError
 from iotrace.mounts.mountinfo import mounts_of_this_machine
 from iotrace.record.backends import Attaching, Backend, begin_loading, close_unused, make_backend
+from iotrace.record.beside import Beside
 from iotrace.record.labels import redact
 from iotrace.record.registry import registered
 from iotrace.record.scope import BackendName, Detail, Scope
@@ -95,28 +96,31 @@ def record(
     scope = scope or Scope()
     if command:
         find_program(command[0])
-    loading = begin_loading(backend, scope, detail, ring_bytes)
-    try:
-        writer = _open_trace(command, output, backend, force, scope, max_bytes, detail)
-    except BaseException:
-        close_unused(loading)
-        raise
-    info = writer.info
-    try:
-        recorder = make_backend(backend, loading, writer, warn, duration_s is not None, scope, detail)
-        info.backend = recorder.name
-        info.unseen = list(recorder.unseen)  # a recording that is killed says it too
-        with _Signals() as signals, registered(writer.folder, recorder.name, _target(command, scope)):
-            if command:
-                signals.pid = recorder.start(command)
-                status = _watch(signals.pid, recorder, writer, duration_s)
-            else:
-                running = cast(Attaching, recorder)
-                status = _watch_running(running, writer, scope, signals, duration_s, attached)
-    except BaseException as error:
-        _close_after(error, writer)
-        raise
-    return Outcome(writer.folder, status, writer.info)
+    # its process starts while the recorder does
+    with Beside(scope) as beside:
+        loading = begin_loading(backend, scope, detail, ring_bytes)
+        try:
+            writer = _open_trace(command, output, backend, force, scope, max_bytes, detail)
+        except BaseException:
+            close_unused(loading)
+            raise
+        info = writer.info
+        try:
+            recorder = make_backend(backend, loading, writer, warn, duration_s is not None, scope, detail)
+            info.backend = recorder.name
+            info.unseen = list(recorder.unseen)  # a recording that is killed says it too
+            with _Signals() as signals, registered(writer.folder, recorder.name, _target(command, scope)):
+                beside.begin()
+                if command:
+                    signals.pid = recorder.start(command)
+                    status = _watch(signals.pid, recorder, writer, duration_s, beside)
+                else:
+                    running = cast(Attaching, recorder)
+                    status = _watch_running(running, writer, scope, signals, duration_s, attached, beside)
+        except BaseException as error:
+            _close_after(error, writer)
+            raise
+        return Outcome(writer.folder, status, writer.info)
 
 
 def _open_trace(
@@ -153,7 +157,7 @@ def _target(command: Sequence[str], scope: Scope) -> str:
 
 def _watch_running(
     recorder: Attaching, writer: TraceWriter | JobTraces, scope: Scope, signals: _Signals, duration_s: float | None,
-    attached: Callable[[], None],
+    attached: Callable[[], None], beside: Beside,
 ) -> int:  # fmt: skip
     """Record what runs until it ends, the time is over or a signal comes; what is recorded goes on untouched."""
     began = time.monotonic()
@@ -179,11 +183,13 @@ def _watch_running(
         with contextlib.suppress(IotraceError):
             recorder.stop()
         raise
-    _finish(recorder, writer, began)
+    _finish(recorder, writer, began, beside)
     return 0
 
 
-def _watch(pid: int, recorder: Backend, writer: TraceWriter | JobTraces, duration_s: float | None) -> int:
+def _watch(
+    pid: int, recorder: Backend, writer: TraceWriter | JobTraces, duration_s: float | None, beside: Beside
+) -> int:  # fmt: skip
     """Poll until the command ends, then stop the recorder; returns the exit status."""
     began = time.monotonic()
     process = os.pidfd_open(pid)
@@ -204,7 +210,7 @@ def _watch(pid: int, recorder: Backend, writer: TraceWriter | JobTraces, duratio
                 with contextlib.suppress(IotraceError):
                     recorder.stop()
             if duration_s is not None and time.monotonic() - began >= duration_s and not stopped:
-                _finish(recorder, writer, began)
+                _finish(recorder, writer, began, beside)
                 stopped = True
     finally:
         os.close(process)
@@ -216,7 +222,7 @@ def _watch(pid: int, recorder: Backend, writer: TraceWriter | JobTraces, duratio
         if failure:
             raise failure
         if not stopped:
-            _finish(recorder, writer, began)
+            _finish(recorder, writer, began, beside)
         else:
             writer.flush()
     except IotraceError as error:
@@ -225,10 +231,11 @@ def _watch(pid: int, recorder: Backend, writer: TraceWriter | JobTraces, duratio
     return status
 
 
-def _finish(recorder: Backend, writer: TraceWriter | JobTraces, began: float) -> None:
+def _finish(recorder: Backend, writer: TraceWriter | JobTraces, began: float, beside: Beside) -> None:
     writer.info.duration_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - writer.info.base_monotonic_ns
     writer.info.recorder = recorder.stop()
     writer.info.unseen = list(recorder.unseen)
+    beside.finish(writer)
     writer.info.clock.append((time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.time_ns()))
     writer.close()
 

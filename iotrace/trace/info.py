@@ -27,6 +27,15 @@ class Mount(msgspec.Struct, frozen=True):
     options: str = ""
 
 
+class Counted(msgspec.Struct, frozen=True):
+    """What a source counted beside the recording (iotrace.mounts.counters): its name and where it is read, whose work
+    it counts, and how much each counter grew; those that end in _now, _per_s or _minute_mean are as they were last."""
+
+    source: str
+    scope: str
+    during: dict[str, int] = {}
+
+
 class Chapter(msgspec.Struct):
     """A stretch of a trace that refers to nothing outside itself.
 
@@ -72,6 +81,8 @@ class TraceInfo(msgspec.Struct):
     mounts: file systems mounted at the start; unseen: what this backend cannot see on this machine, as sentences.
     recorder: the recorder's own cost (cpu_s, memory_bytes); while it records also flushed_ns (CLOCK_MONOTONIC of the
         last flush), events_per_s before it, disk_bytes, and memory_limit_bytes where the recorder states one.
+    counters: what the kernel and the clients of the mounts counted beside the recording; counters.parquet has each
+        second of it.
     anonymised: what `iotrace anonymise` took out, as words; empty for a trace as it was recorded.
     """
 
@@ -104,6 +115,7 @@ class TraceInfo(msgspec.Struct):
     chapters: list[Chapter] = []
     dropped: Dropped = Dropped()
     max_bytes: int | None = None
+    counters: list[Counted] = []
     anonymised: list[str] = []
 
 

@@ -10,8 +10,8 @@ import pytest
 from builders import TraceBuilder
 
 from iotrace.errors import UsageError
-from iotrace.replay import cache
-from iotrace.replay.cache import cached_pages, read_files_of, set_cache
+from iotrace.mounts.counters.pagecache import cached_pages, resident_pages
+from iotrace.replay.cache import read_files_of, set_cache
 from iotrace.replay.columns import NONE
 from iotrace.replay.payload import Contents, Payload
 from iotrace.replay.plan import build_plan
@@ -95,7 +95,7 @@ def test_mincore_and_cachestat_say_the_same(tree: Path) -> None:
     set_cache(SNAPSHOT, tree, "recorded", sights)
     for file, pages in zip(SNAPSHOT.files, (100, 3, 0, 7), strict=True):
         with (tree / os.fsdecode(file.path)).open("r+b") as opened:
-            by_mincore = cache._resident(opened.fileno(), file.size) if file.size else 0
+            by_mincore = resident_pages(opened.fileno(), file.size) if file.size else 0
             assert (cached_pages(opened.fileno(), file.size), by_mincore) == (pages, pages)
 
 

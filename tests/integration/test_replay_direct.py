@@ -13,7 +13,7 @@ import pytest
 from builders import TraceBuilder
 
 from iotrace.errors import StorageError, UsageError
-from iotrace.replay.cache import cached_pages
+from iotrace.mounts.counters.pagecache import cached_pages
 from iotrace.replay.direct import alignment_of
 from iotrace.replay.run import run_replay
 from iotrace.trace.reader import open_trace

@@ -55,7 +55,7 @@ def test_bytes_that_a_storage_has_changed_are_counted_and_named(
 ) -> None:
     prepared = readying.Trees.cache
 
-    def spoil(self: Any, folder: Path, *rest: Any) -> list[str]:
+    def spoil(self: Any, folder: Path, *rest: Any) -> tuple[list[str], list[list[int]]]:
         # what a faulty disk does between the writing and the reading
         notes = prepared(self, folder, *rest)
         (movie,) = self.made[folder][-1].tree.rglob("*.mrc")

@@ -238,6 +238,7 @@ def test_what_cannot_be_executed_gets_one_clear_line(tmp_path: Path, work: Path)
 def test_the_log_leaves_nothing_behind(tmp_path: Path, work: Path) -> None:
     recorded(["ls"], tmp_path)
     assert {entry.name for entry in (tmp_path / "t.iotrace").iterdir()} == {
+        "counters.parquet",
         "events",
         "files",
         "paths",

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from iotrace.mounts.counters.blockdev import block_sources
 from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
@@ -18,4 +19,8 @@ FAMILY: Final = Family(
         "nobarrier": "fsync does not wait for the device's cache: unsafe, and faster than other mounts",
     },
     advice=(CACHED,),
+    counters=block_sources,
+    own_io=True,
+    page_cache_only=True,
+    compresses=True,
 )

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from iotrace.mounts.cold import REMOUNT
+from iotrace.mounts.counters.ceph import ceph_sources
 from iotrace.mounts.family import Family
 
 FAMILY: Final = Family(
@@ -10,6 +12,8 @@ FAMILY: Final = Family(
     types=("fuse.ceph-fuse",),
     advice=(
         "ceph-fuse caches objects in its own process (client_oc, client_oc_size) beside the page cache: "
-        "dropping the page cache leaves those; mount anew, or run with client_oc = false.",
+        "dropping the page cache leaves those; mount anew (--remount), or run with client_oc = false.",
     ),
+    counters=ceph_sources,
+    cold=REMOUNT,
 )

@@ -17,4 +17,5 @@ FAMILY: Final = Family(
         "fsc": "reads may come from a cache on a local disk (fscache), which dropping the page cache does not empty",
     },
     advice=(CACHED,),
+    page_cache_only=True,
 )

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from iotrace.mounts.counters.blockdev import block_sources
 from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
@@ -21,4 +22,7 @@ FAMILY: Final = Family(
         "discard": "blocks that get free are told to the device at once",
     },
     advice=(CACHED,),
+    counters=block_sources,
+    own_io=True,
+    page_cache_only=True,
 )

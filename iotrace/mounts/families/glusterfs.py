@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from iotrace.mounts.cold import REMOUNT
 from iotrace.mounts.family import Family
 
 FAMILY: Final = Family(
@@ -15,4 +16,5 @@ FAMILY: Final = Family(
         "Caches of the volume (io-cache, quick-read, write-behind) lie in the client's process "
         "and are no mount options: `gluster volume get VOLUME all`.",
     ),
+    cold=REMOUNT,
 )

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from iotrace.mounts.cold import PAGE_POOL
 from iotrace.mounts.family import Family
 
 FAMILY: Final = Family(
@@ -12,4 +13,5 @@ FAMILY: Final = Family(
         "GPFS caches in its own page pool, not in the page cache, "
         "so that drop_caches does not empty it: `mmlsconfig pagepool`.",
     ),
+    cold=PAGE_POOL,
 )

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from iotrace.mounts.cold import LRU_CLEAR
+from iotrace.mounts.counters.lustre import lustre_sources
 from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
@@ -18,4 +20,7 @@ FAMILY: Final = Family(
         "Stripe count and size decide the bandwidth of a file, and are its folder's: `lfs getstripe -d DIR`.",
         CACHED,
     ),
+    counters=lustre_sources,
+    cold=LRU_CLEAR,
+    page_cache_only=True,
 )

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from iotrace.mounts.cold import REMOUNT
 from iotrace.mounts.family import Family
 
 FAMILY: Final = Family(
@@ -15,4 +16,5 @@ FAMILY: Final = Family(
     advice=(
         "mfsmount caches attributes, names and writes in its own process; its options are not shown among the mount's.",
     ),
+    cold=REMOUNT,
 )

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from iotrace.mounts.counters.mountstats import nfs_sources
 from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
@@ -24,4 +25,6 @@ FAMILY: Final = Family(
         "proto": "transport to the server",
     },
     advice=(CACHED,),
+    counters=nfs_sources,
+    page_cache_only=True,
 )

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from iotrace.mounts.cold import REMOUNT
 from iotrace.mounts.family import Family
 
 FAMILY: Final = Family(
@@ -13,4 +14,5 @@ FAMILY: Final = Family(
         "A rename copies the object, and a write in a file's middle may send all of it anew.",
         "A local cache (use_cache) is not shown among the mount's options: look at the command line of s3fs.",
     ),
+    cold=REMOUNT,
 )

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from iotrace.mounts.cold import MEMORY
 from iotrace.mounts.family import Family
 
 FAMILY: Final = Family(
@@ -14,4 +15,5 @@ FAMILY: Final = Family(
         "noswap": "it is never swapped out",
     },
     advice=("This is memory: it shows what the client can do at most, not a storage.",),
+    cold=MEMORY,
 )

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from iotrace.mounts.counters.weka import weka_sources
 from iotrace.mounts.family import CACHED, Family
 
 FAMILY: Final = Family(
@@ -20,4 +21,6 @@ FAMILY: Final = Family(
     advice=(CACHED,),
     one_of=("writecache", "readcache", "forcedirect", "coherent"),
     unnamed="The options name no cache mode, and its default differs between versions of WEKA: ask `weka version`.",
+    counters=weka_sources,
+    page_cache_only=True,
 )

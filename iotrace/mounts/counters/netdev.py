@@ -1,0 +1,46 @@
+"""Network cards: /proc/net/dev (proc(5)), all that have counted anything but the loopback.
+
+What passes them by is not in it: RDMA (InfiniBand, RoCE) and cards that a client drives itself (DPDK, as WEKA does).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from iotrace.mounts.counters.source import Counts, Source, text_of, whole
+
+_NETDEV: Final = Path("/proc/self/net/dev")
+_RECEIVED, _SENT, _LEAST = 0, 8, 16
+
+
+def parse_netdev(text: str) -> dict[str, Counts]:
+    """Bytes and packets of each card; lines that do not have the file's form are left out."""
+    found = {}
+    for line in text.splitlines():
+        name, colon, rest = line.rpartition(":")
+        numbers = [whole(word) for word in rest.split()]
+        known = [number for number in numbers if number is not None]
+        if colon and name.strip() and len(known) == len(numbers) >= _LEAST:
+            found[name.strip()] = {
+                "received_bytes": known[_RECEIVED],
+                "received_packets": known[_RECEIVED + 1],
+                "sent_bytes": known[_SENT],
+                "sent_packets": known[_SENT + 1],
+            }
+    return found
+
+
+def network_source() -> Source:
+    """All cards of this machine but the loopback, by name."""
+    return Source("network cards (/proc/net/dev)", "node", _read, decides=False)
+
+
+def _read() -> Counts:
+    cards = parse_netdev(text_of(_NETDEV))
+    return {
+        f"{card}.{name}": value
+        for card, counts in sorted(cards.items())
+        if card != "lo" and any(counts.values())
+        for name, value in counts.items()
+    }

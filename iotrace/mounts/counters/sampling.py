@@ -1,0 +1,140 @@
+"""The sampler as others see it: a process of its own that reads counters, asked by lines over pipes.
+
+Counters are evidence beside a run, never a reason for it to fail: a sampler that does not answer is given up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import iotrace
+from iotrace.mounts.counters.source import Counts, Look, is_now
+from iotrace.mounts.mountinfo import Mount
+
+_ANSWERS_S: Final = 30.0
+
+
+@dataclass(slots=True)
+class Watch:
+    """What was counted of a mount between a beginning and an end.
+
+    Attributes
+    ----------
+    sources: name, scope, and whether it may decide what a result is of; marks: looks at all sources, the first at the
+    beginning; looks: of each second, at the cheap ones. wrong: why others cannot be read, by name.
+    """
+
+    sources: list[tuple[str, str, bool]] = field(default_factory=list)
+    marks: list[Look] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    wrong: dict[str, str] = field(default_factory=dict)
+
+    def between(self, source: int, first: int, last: int) -> Counts:
+        """How much each counter of a source grew from one mark to another; figures of the moment as they were last.
+
+        A counter that shrank began anew (its client was mounted anew, or somebody cleared it): it is left out.
+        """
+        if last >= len(self.marks):
+            return {}
+        before, after = self.marks[first][1][source], self.marks[last][1][source]
+        grown = {name: value - before.get(name, 0) for name, value in after.items() if not is_now(name)}
+        return {name: value for name, value in grown.items() if value >= 0} | {
+            name: value for name, value in after.items() if is_now(name)
+        }
+
+
+class Sampler:
+    """A sampler; a context manager, whose end ends the process."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watch: Watch | None = None
+
+    def __enter__(self) -> Sampler:
+        # what is imported lies where this package does, wherever the command was started
+        folder = str(Path(iotrace.__file__).parent.parent)
+        path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "iotrace.mounts.counters.sampler"], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True, bufsize=0, cwd="/",
+            )  # fmt: skip
+        except OSError:
+            self._process = None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._give_up()
+
+    def begin(self, mounts: Sequence[Mount], pid: int | None = None) -> None:
+        """Look at what counts for mounts, and then each second; `pid`: process whose children work on them."""
+        answer = self._ask(["begin", [asdict(mount) for mount in mounts], pid])
+        self._watch = None
+        if answer:
+            names = [(str(name), str(scope), bool(decides)) for name, scope, decides in answer["sources"]]
+            self._watch = Watch(names, [_look(answer["look"])], [], dict(answer["wrong"]))
+
+    def mark(self) -> None:
+        """Look again at all sources."""
+        answer = self._ask(["mark"]) if self._watch else None
+        if answer and self._watch:
+            self._watch.marks.append(_look(answer["look"]))
+            self._watch.wrong |= answer["wrong"]
+
+    def end(self) -> Watch:
+        """What was counted since the beginning; empty where the sampler was given up."""
+        answer = self._ask(["end"]) if self._watch else None
+        watch, self._watch = self._watch or Watch(), None
+        watch.looks = [_look(one) for one in answer["looks"]] if answer else []
+        return watch
+
+    def _ask(self, order: list[Any]) -> dict[str, Any] | None:
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            return None
+        try:
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            answer, until = b"", time.monotonic() + _ANSWERS_S
+            while not answer.endswith(b"\n"):
+                ready = select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]
+                part = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
+                if not part:
+                    raise OSError("the sampler does not answer")
+                answer += part
+            said: dict[str, Any] = json.loads(answer)
+            return said
+        except (OSError, ValueError):
+            self._give_up()
+            return None
+
+    def _give_up(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.stdin:
+            process.stdin.close()
+        try:
+            process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def _look(said: Any) -> Look:
+    at, counts = said
+    return int(at), [{str(name): int(value) for name, value in one.items()} for one in counts]

@@ -1,0 +1,98 @@
+"""Counters beside a recording: before, each second and after, of the mounts that it is about.
+
+They go into trace.json (how much each counter grew) and counters.parquet (each second). A recording of CryoSPARC's
+jobs, which makes many traces, has none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from iotrace.mounts.counters.sampling import Sampler, Watch
+from iotrace.mounts.counters.source import is_now
+from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine
+from iotrace.record.scope import Scope
+
+COUNTERS_NAME: Final = "counters.parquet"
+_MOUNTS_MAX: Final = 16
+
+
+class Beside:
+    """A context manager around a recording; the process that looks is started with it, early, and looks later."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope, self._sampler = scope, Sampler()
+
+    def __enter__(self) -> Beside:
+        self._sampler.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sampler.__exit__(kind, error, trace)
+
+    def begin(self) -> None:
+        """Look, and then each second."""
+        self._sampler.begin(_mounts(self._scope))
+
+    def finish(self, writer: Any) -> None:
+        """Look for the last time, and write down what was counted; before the trace is closed."""
+        # not above: they are imported while the kernel verifies the recorder's program
+        from iotrace.trace.info import Counted
+        from iotrace.trace.writer import TraceWriter
+
+        self._sampler.mark()
+        watch = self._sampler.end()
+        if not watch.marks or not isinstance(writer, TraceWriter):
+            return
+        writer.info.counters = [
+            Counted(name, scope, watch.between(at, 0, 1)) for at, (name, scope, _) in enumerate(watch.sources)
+        ]
+        # a trace that may only be so large keeps the room for its events
+        if writer.info.max_bytes is None:
+            _write(Path(writer.folder) / COUNTERS_NAME, watch, writer.info.base_monotonic_ns)
+
+
+def _mounts(scope: Scope) -> list[Mount]:
+    """Those that --fs names, else all that are not the system's own, and that of the working folder."""
+    known = mounts_of_this_machine()
+    if scope.mounts:
+        return [mount for mount in known if mount.point in scope.mounts]
+    here = mount_of(os.getcwd(), known)
+    found = [mount for mount in known if not is_system_mount(mount)]
+    return list(dict.fromkeys([*([here] if here else []), *found]))[:_MOUNTS_MAX]
+
+
+def _write(path: Path, watch: Watch, base_ns: int) -> None:
+    """A row for each counter of each look: source, counter, time_ns as in events, value (growth since the first look;
+    of figures of the moment the figure)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from iotrace.trace.private import create, write_all
+
+    first = watch.marks[0]
+    rows: list[tuple[str, str, int, int]] = []
+    for at, counts in sorted([*watch.marks, *watch.looks], key=lambda one: one[0]):
+        for (source, _, _), before, now in zip(watch.sources, first[1], counts, strict=True):
+            for name, value in now.items():
+                since = value if is_now(name) else value - before.get(name, 0)
+                rows.append((source, name, at - base_ns, since))
+    names = ("source", "counter", "time_ns", "value")
+    types = (pa.string(), pa.string(), pa.int64(), pa.int64())
+    columns = zip(*rows, strict=True) if rows else ((), (), (), ())
+    table = pa.table([pa.array(column, type=kind) for column, kind in zip(columns, types, strict=True)], names=names)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    try:
+        with create(path) as file:
+            write_all(file, sink.getvalue().to_pybytes())
+    except OSError:
+        # why nothing can be written there the trace's own writer says; half a table is none
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -1,0 +1,182 @@
+"""Counters before, during and after each run, and what the cache guard makes of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from iotrace.mounts.counters.blockdev import file_below
+from iotrace.mounts.counters.guard import CANNOT_TELL, CLIENT_CACHE, STORAGE, Evidence, Figure, judge
+from iotrace.mounts.counters.sampling import Sampler, Watch
+from iotrace.mounts.counters.source import READ, WRITTEN, is_now
+from iotrace.mounts.family import family_of
+from iotrace.mounts.mountinfo import Mount
+from iotrace.replay.figures import Counted, Guard
+from iotrace.replay.needed import PAGE, Needed, needed
+from iotrace.replay.provenance import CACHE_WARNING
+from iotrace.replay.result import COUNTERS, ResultInfo, Run
+from iotrace.replay.work import Work
+from iotrace.units import bytes_text
+
+_BEGIN, _DONE, _SYNCED = 0, 1, 2
+"""Looks: when the run began, when its last thread had ended, when the mount was written out."""
+_AGAIN: Final = 0.1
+
+
+class Counting:
+    """Counts beside the runs of these users."""
+
+    def __init__(self, sampler: Sampler, users: Sequence[Work]) -> None:
+        self._sampler = sampler
+        self._needed: list[Needed] = []
+        seen: dict[int, Needed] = {}
+        for work in users:
+            if id(work) not in seen:
+                seen[id(work)] = needed(work.plan, work.sights)
+                self._needed.append(seen[id(work)])
+            else:
+                # what users share is there once, and comes once
+                self._needed.append(seen[id(work)].without(work.shared))
+        self._mount: Mount | None = None
+        self.tables: list[pa.Table] = []
+
+    def before(self, start: Callable[[], int], mount: Mount | None) -> Callable[[], int]:
+        """Look before a start that all threads wait for: what it took to get there is not the run's."""
+
+        def begin() -> int:
+            self.begin(mount)
+            return start()
+
+        return begin
+
+    def begin(self, mount: Mount | None) -> None:
+        """A run on a mount begins; None: one that could not be found out, of which nothing is counted."""
+        self._mount = mount
+        if mount:
+            self._sampler.begin([mount], os.getpid())
+
+    def mark(self) -> None:
+        """Its last thread has ended, or its mount was written out."""
+        self._sampler.mark()
+
+    def end(self, run: Run, cached: Sequence[Sequence[int]]) -> None:
+        """Fill a run's counters and verdict.
+
+        Parameters
+        ----------
+        cached: of each user, pages of each file that were in the page cache before the run; -1 where not known.
+        """
+        watch = self._sampler.end()
+        run.counters = [
+            Counted(name, scope, watch.between(at, _BEGIN, _DONE), watch.between(at, _DONE, _SYNCED))
+            for at, (name, scope, _) in enumerate(watch.sources)
+        ]
+        run.guard = _guard(watch, run.counters, self._mount, *_sums(self._needed, cached))
+        self.tables.append(_table(run, watch))
+
+    def table(self) -> pa.Table:
+        """What was counted each second of all runs."""
+        return pa.concat_tables(self.tables) if self.tables else COUNTERS.empty_table()
+
+
+def _sums(needed: Sequence[Needed], cached: Sequence[Sequence[int]]) -> tuple[int, int, int | None]:
+    """Of all users: bytes needed, bytes of the pages that they lie in, and how many of these were cached; None where
+    that is not known."""
+    wanted, pages = sum(int(one.bytes.sum()) for one in needed), sum(int(one.pages.sum()) for one in needed)
+    there = 0
+    for one, known in zip(needed, cached, strict=True):
+        asked = np.asarray(known, np.int64)
+        if (asked[one.pages > 0] < 0).any():
+            return wanted, pages * PAGE, None
+        # a file of which more is cached than needed may have the wrong pages there; then the verdict is too strict
+        there += int(np.minimum(np.maximum(asked, 0), one.pages).sum())
+    return wanted, pages * PAGE, there * PAGE
+
+
+def _guard(
+    watch: Watch, counters: Sequence[Counted], mount: Mount | None, wanted: int, pages: int, cached: int | None
+) -> Guard:  # fmt: skip
+    family = family_of(mount) if mount else None
+    figures, written, synced, places = [], 0, 0, []
+    for counted, (_, _, decides) in zip(counters, watch.sources, strict=True):
+        if decides and READ in counted.during:
+            figures.append(Figure(counted.source, counted.scope, counted.during[READ]))
+        if decides and WRITTEN in counted.during:
+            written += counted.during[WRITTEN]
+            synced += counted.syncing.get(WRITTEN, 0)
+            places.append(counted.source)
+    found = judge(
+        Evidence(
+            wanted, cached, figures, bool(family and mount and family.page_cache_only and not _kept_elsewhere(mount)),
+            file_below(mount) if mount else "", pages, bool(family and family.compresses),
+        )
+    )  # fmt: skip
+    return Guard(
+        found.verdict, found.why, wanted, cached, found.wire_bytes, found.source,
+        *((written, synced, ", ".join(dict.fromkeys(places))) if places else (None, None, "")),
+    )  # fmt: skip
+
+
+def _kept_elsewhere(mount: Mount) -> bool:
+    """Whether an option has the client keep data on a disk of its own (fscache)."""
+    return any(option == "fsc" or option.startswith("fsc=") for option in mount.options.split(","))
+
+
+def together(guards: Sequence[Guard]) -> Guard | None:
+    """The verdict of all ranks: the worst one's, with the bytes of all."""
+    if not guards:
+        return None
+    worst = min(guards, key=lambda one: (CLIENT_CACHE, CANNOT_TELL, STORAGE).index(one.verdict))
+    known = [one.cached_bytes for one in guards if one.cached_bytes is not None]
+    wires = [one.wire_bytes for one in guards if one.wire_bytes is not None]
+    return Guard(
+        worst.verdict, worst.why, sum(one.needed_bytes for one in guards),
+        sum(known) if len(known) == len(guards) else None, sum(wires) if len(wires) == len(guards) else None,
+        worst.source, worst.wire_written_bytes, worst.wire_synced_bytes, worst.written_source,
+    )  # fmt: skip
+
+
+def _table(run: Run, watch: Watch) -> pa.Table:
+    """A row for each counter of each look; counters since the beginning, figures of the moment as they are."""
+    rows: list[tuple[int, str, str, str, float, int]] = []
+    begin = watch.marks[0] if watch.marks else (0, [])
+    for at, counts in sorted([*watch.marks, *watch.looks], key=lambda one: one[0]):
+        for (source, _, _), before, now in zip(watch.sources, begin[1], counts, strict=True):
+            for name, value in now.items():
+                since = value if is_now(name) else value - before.get(name, 0)
+                rows.append((run.run, run.fs, source, name, (at - begin[0]) / 1e9, since))
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(COUNTERS)
+    return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, COUNTERS, strict=True)], schema=COUNTERS)
+
+
+def conclude(info: ResultInfo) -> None:
+    """Say in the warnings what the guard found; what it answers need not be warned of any more."""
+    reading = [run for run in info.runs if run.bytes_read or "mmap.fault" in run.by_op]
+    guards = [run.guard for run in reading if run.guard]
+    if guards and len(guards) == len(reading) and all(one.verdict != CANNOT_TELL for one in guards):
+        stale = CACHE_WARNING.format(info.options.get("cache"))
+        info.warnings[:] = [one for one in info.warnings if one != stale]
+    by_folder: dict[str, list[Run]] = {}
+    for run in reading:
+        by_folder.setdefault(run.fs, []).append(run)
+    for folder, runs in by_folder.items():
+        served = [run for run in runs if run.guard and run.guard.verdict == CLIENT_CACHE]
+        if served:
+            which = ", ".join(str(run.run + 1) for run in served[:5]) + (" …" if len(served) > 5 else "")
+            of = f" in {len(served)} of {len(runs)} runs ({which})" if len(runs) > 1 else ""
+            info.warnings.insert(
+                0,
+                f"On {folder}{of} reads were served by this client's cache: no storage result. "
+                f"{served[0].guard.why if served[0].guard else ''} For one, --cold.",
+            )
+        again = max(run.bytes_read - run.guard.needed_bytes if run.guard else 0 for run in runs)
+        most = max(run.bytes_read for run in runs)
+        if again > _AGAIN * most and len(served) < len(runs):
+            info.warnings.append(
+                f"On {folder} {bytes_text(again)} of {bytes_text(most)} that a run read it had read before or written "
+                "itself: those came from this client's memory, whatever the cache was before the run."
+            )

@@ -1,0 +1,138 @@
+"""The cache guard: never "storage" without evidence, and what a run needs is counted from its plan."""
+
+import os
+from pathlib import Path
+
+import pytest
+from builders import TraceBuilder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iotrace.mounts.cold import LRU_CLEAR, clear_locks
+from iotrace.mounts.counters.guard import SHARE, Evidence, Figure, judge, over_the_wire
+from iotrace.mounts.family import families, family_of
+from iotrace.mounts.mountinfo import Mount
+from iotrace.replay.counting import together
+from iotrace.replay.figures import Guard
+from iotrace.replay.needed import PAGE, needed
+from iotrace.replay.plan import build_plan
+from iotrace.trace.reader import open_trace
+
+MB = 1_000_000
+
+
+def figure(read: int, scope: str = "device") -> Figure:
+    return Figure(f"the {scope}", scope, read)
+
+
+def test_a_run_of_which_nothing_came_over_the_wire_is_the_caches() -> None:
+    found = judge(Evidence(10 * MB, 10 * MB, [figure(0)]))
+    assert found.verdict == "client cache"
+    assert found.why == "0 B of 10.0 MB that had to come from the storage did (the device)."
+
+
+def test_a_run_of_which_all_came_over_the_wire_is_the_storages() -> None:
+    found = judge(Evidence(10 * MB, 0, [figure(11 * MB)]))
+    assert (found.verdict, found.wire_bytes, found.source) == ("storage", 11 * MB, "the device")
+    assert found.why.startswith("10.0 MB of 10.0 MB that had to come from the storage did (the device), 0 B were in")
+
+
+def test_what_others_read_from_the_same_device_does_not_make_a_cached_run_the_storages() -> None:
+    assert judge(Evidence(10 * MB, None, [figure(50 * MB), figure(0, "processes")])).verdict == "client cache"
+    assert judge(Evidence(10 * MB, 10 * MB, [figure(50 * MB)])).verdict == "client cache"
+    assert judge(Evidence(10 * MB, None, [figure(50 * MB)])).verdict == "cannot tell"
+    assert judge(Evidence(10 * MB, None, [figure(10 * MB), figure(10 * MB, "processes")])).verdict == "storage"
+
+
+def test_small_reads_and_small_files_need_no_whole_pages() -> None:
+    # 1000 reads of 100 bytes by NFS or O_DIRECT
+    assert judge(Evidence(100_000, 0, [figure(100_000)], pages_bytes=4_096_000)).verdict == "storage"
+    assert judge(Evidence(100_000, 2_048_000, [figure(2_048_000)], pages_bytes=4_096_000)).verdict == "client cache"
+
+
+def test_what_comes_compressed_is_less_and_still_the_storages() -> None:
+    assert judge(Evidence(10 * MB, 0, [figure(4 * MB)], compressed=True)).verdict == "storage"
+    assert judge(Evidence(10 * MB, None, [figure(4 * MB, "processes")], compressed=True)).verdict == "cannot tell"
+    assert judge(Evidence(10 * MB, None, [figure(0)], compressed=True)).verdict == "client cache"
+    assert judge(Evidence(10 * MB, 5 * MB, [figure(4 * MB)], compressed=True)).verdict == "client cache"
+
+
+def test_half_a_cache_is_a_cache() -> None:
+    found = judge(Evidence(10 * MB, 5 * MB, [figure(5 * MB)]))
+    assert (found.verdict, found.why.split(" of ")[0]) == ("client cache", "5.00 MB")
+
+
+def test_devices_of_one_file_system_are_added_up_and_of_two_scopes_the_lower_holds() -> None:
+    assert over_the_wire([figure(2), figure(3), figure(7, "processes")]) == (5, "the device", "device")
+    assert over_the_wire([]) is None
+
+
+def test_an_empty_page_cache_alone_is_evidence_only_where_the_client_keeps_data_nowhere_else() -> None:
+    assert judge(Evidence(10 * MB, 0, [], page_cache_only=True)).verdict == "storage"
+    assert judge(Evidence(10 * MB, 0, [])).verdict == "cannot tell"
+    assert judge(Evidence(10 * MB, 10 * MB, [])).verdict == "client cache"
+    assert judge(Evidence(10 * MB, None, [], page_cache_only=True)).verdict == "cannot tell"
+
+
+def test_a_run_that_reads_nothing_gets_no_verdict_and_a_loop_device_is_said_to_be_one() -> None:
+    assert judge(Evidence(0, 0, [figure(0)])).verdict == "cannot tell"
+    assert "/disk.img" in judge(Evidence(MB, 0, [figure(MB)], below="/disk.img")).why
+
+
+@given(
+    st.integers(0, 1 << 50),
+    st.none() | st.integers(0, 1 << 50),
+    st.lists(st.builds(figure, st.integers(0, 1 << 50), st.sampled_from(["processes", "mount", "device"])), max_size=4),
+    st.booleans(),
+)
+def test_whatever_the_evidence_it_is_the_storages_only_if_nothing_contradicts(
+    needed: int, cached: int | None, figures: list[Figure], only: bool
+) -> None:
+    found = judge(Evidence(needed, cached, figures, only))
+    if found.verdict == "storage":
+        assert needed > 0
+        assert found.wire_bytes is None or found.wire_bytes >= SHARE * needed
+        assert cached is None or needed - cached >= SHARE * needed
+        assert figures or (only and cached is not None)
+
+
+def test_pages_are_needed_once_and_not_if_the_run_writes_them(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    opened = trace.open("read", os.O_RDWR, size=100 * PAGE)
+    trace.read(opened, "read", 10, PAGE)  # pages 0 and 1
+    trace.read(opened, "read", PAGE, PAGE, op="pread64")  # page 1 again
+    trace.read(opened, "read", 50 * PAGE, 10 * PAGE, op="pread64")
+    trace.write(opened, "read", 52 * PAGE, 2 * PAGE, op="pwrite64")
+    trace.read(opened, "read", 99 * PAGE, 5 * PAGE, result=PAGE, op="pread64")
+    written = trace.open("new", os.O_RDWR | os.O_CREAT, existed=False)
+    trace.write(written, "new", 0, 8 * PAGE)
+    trace.read(written, "new", 0, 8 * PAGE, op="pread64")
+    plan = build_plan(open_trace(trace.save(tmp_path / "T.iotrace")))
+    found = needed(plan)
+    assert [file.size for file in plan.snapshot.files] == [100 * PAGE]
+    assert found.pages.tolist() == [2 + 8 + 1]
+    assert found.bytes.tolist() == [2 * PAGE - 10 + 8 * PAGE + PAGE]
+    assert found.without([0]).bytes.tolist() == [0]
+
+
+def test_the_worst_verdict_is_that_of_a_fleet() -> None:
+    guards = [Guard("storage", "a", 10, 0, 10, "x"), Guard("client cache", "b", 5, None, 1, "y")]
+    assert together(guards) == Guard("client cache", "b", 15, None, 11, "y")
+    assert together([]) is None
+
+
+def test_each_family_has_a_way_to_go_cold_and_says_what_it_leaves() -> None:
+    ways = {family.name: family.cold for family in families()}
+    assert ways["Lustre"] is LRU_CLEAR
+    assert all(ways[name].keeps for name in ("ceph-fuse", "MooseFS", "GlusterFS", "s3fs", "tmpfs", "GPFS"))
+    assert all(not family.page_cache_only for family in families() if family.cold.keeps)
+
+
+@pytest.mark.parametrize("source", ["10.0.0.1@tcp:/fsx", "host:/a;b"])
+def test_locks_that_could_not_be_given_back_are_said_to_be_kept(source: str) -> None:
+    # no `lctl` here
+    mount = Mount(1, "/l", "lustre", source)
+    assert family_of(mount).cold.step is clear_locks
+    said = clear_locks(mount)
+    assert said.endswith(".")
+    assert "locks" in said

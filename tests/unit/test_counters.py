@@ -1,0 +1,327 @@
+"""Counters: what kernels and clients print is read as they mean it, in old forms and new, and garbage gives nothing."""
+
+import json
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iotrace.mounts.counters import blockdev, ceph, lustre, mountstats, netdev, pagecache, processes, weka
+from iotrace.mounts.counters.sampling import Sampler
+from iotrace.mounts.counters.source import is_now
+from iotrace.mounts.counters.sources import sources_of
+from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine
+
+# A Lustre 1.8 client of the Texas Advanced Computing Center, as quoted in a comment of tacc_stats (collect_llite_fs);
+# snapshot_time in secs.usecs, a sum only where the unit has one. The osc_read line has the form of
+# lustre-1.8 lproc_llite.c.
+LLITE_OLD = """\
+llite.scratch-ffff81019a4eb000.stats=
+snapshot_time             1301585789.189183 secs.usecs
+dirty_pages_hits          276 samples [regs]
+dirty_pages_misses        57841029 samples [regs]
+read_bytes                449131 samples [bytes] 1 23553884 101262334767
+write_bytes               201770 samples [bytes] 1 20971520 236938468092
+osc_read                  4986 samples [bytes] 4096 1048576 5000000000
+osc_write                 2037 samples [bytes] 4096 1048576 2000000000
+brw_read                  13 samples [pages] 4096 4096 53248
+"""
+
+# A Lustre 2.14 and a newer client, from fixtures and tests of whamcloud/lustrefs-exporter (2026): times of calls in
+# llite, sums of squares, start_time and elapsed_time. The lines of osc stats have the form of ptlrpc_lprocfs_brw.
+NEW = """\
+memused=35721854085
+llite.a361000-ffff949bc0626000.stats=
+snapshot_time             1789952232.703630742 secs.nsecs
+start_time                1787864516.502993110 secs.nsecs
+elapsed_time              2087716.200637632 secs.nsecs
+read_bytes                10 samples [bytes] 4096 4194304 20971520 70368744177664
+write_bytes               2 samples [bytes] 1048576 1048576 2097152 2199023255552
+open                      35955554 samples [usecs] 0 172939 3393651645 8836730033307
+osc.a361000-OST0000-osc-ffff949bc0626000.stats=
+snapshot_time             1789952232.703630742 secs.nsecs
+start_time                1787864516.502993110 secs.nsecs
+elapsed_time              2087716.200637632 secs.nsecs
+req_waittime              522 samples [usecs] 101 189010 927538421 1313195185071
+req_active                522 samples [reqs] 1 4 4224905 9948733
+read_bytes                5 samples [bytes] 1048576 4194304 8388608 35184372088832
+ost_read                  5 samples [usecs] 300 900 3000 2000000
+osc.a361000-OST0001-osc-ffff949bc0626000.stats=
+snapshot_time             1789952232.703630742 secs.nsecs
+read_bytes                1 samples [bytes] 4096 4096 4096 16777216
+write_bytes               2 samples [bytes] 1048576 1048576 2097152 2199023255552
+osc.a361000-OST0001-osc-ffff949bc0626000.rpc_stats=
+snapshot_time:            1789952232.703630742 secs.nsecs
+start_time:               1787864516.502993110 secs.nsecs
+elapsed_time:             2087716.200637632 secs.nsecs
+read RPCs in flight:  0
+write RPCs in flight: 0
+DIO RPCs in flight: 0
+pending write pages:  0
+pending read pages:   0
+
+\t\t\tread\t\t\twrite
+pages per rpc         rpcs   % cum % |       rpcs   % cum %
+1:\t\t         0   0   0   |    52489  50  50
+4:\t\t         1   0   0   |    14030  13  99
+8:\t\t       511  99 100   |      784   0 100
+
+\t\t\tread\t\t\twrite
+rpcs in flight        rpcs   % cum % |       rpcs   % cum %
+1:\t\t       512 100 100   |   103843 100 100
+mdc.a361000-MDT0000-mdc-ffff94d28d903800.md_stats=
+snapshot_time             1789952232.646146706 secs.nsecs
+start_time                1787864516.486398220 secs.nsecs
+elapsed_time              2087716.159748486 secs.nsecs
+close                     1024327 samples [reqs]
+intent_lock               1046326 samples [reqs]
+osc.other-OST0000-osc-ffff949bc0626000.stats=
+read_bytes                1 samples [bytes] 7 7 7 49
+"""
+
+# rpc_stats of 1.6, as osc_rpc_stats_seq_show prints it (lustre-1.6 lproc_osc.c)
+RPC_OLD = """\
+snapshot_time:         1189732762:835363 (secs:usecs)
+RPCs in flight:        0
+pending write pages:   0
+pending read pages:   0
+
+\t\t\tread\t\t\twrite
+pages per rpc         rpcs   % cum % |       rpcs   % cum %
+1:\t\t         3  60  60   |          0   0   0
+256:\t\t         2  40 100   |          1 100 100
+"""
+
+# An NFS 4.1 mount with 1 GB read and 2 GB written, one half of it with O_DIRECT, from a user's blog; and one of a
+# kernel from 5.3 on, whose operations end with errors (net/sunrpc/stats.c), on a point with a space.
+MOUNTSTATS = """\
+device proc mounted on /proc with fstype proc
+device xx:/ mounted on /mnt with fstype nfs4 statvers=1.1
+\topts:\trw,vers=4.1,rsize=1048576,wsize=1048576,namlen=255,hard,proto=tcp,timeo=600,sec=sys,local_lock=none
+\tage:\t9503
+\timpl_id:\tname='',domain='',date='0,0'
+\tcaps:\tcaps=0x3ffd7,wtmult=512,dtsize=32768,bsize=0,namlen=255
+\tnfsv4:\tbm0=0xfcff8fff,bm1=0x40f9be3e,bm2=0x802,acl=0x0,sessions,pnfs=not configured
+\tsec:\tflavor=1,pseudoflavor=1
+\tevents:\t35 259 2 1005 9 7 511 256000 0 66 0 26 18 2 6 4 0 3 0 0 256000 0 0 0 0 0 0
+\tbytes:\t1048576000 1048576000 0 1048576000 1048576000 2097152000 256000 256000
+\tRPC iostats version: 1.0  p/v: 100003/4 (nfs)
+\txprt:\ttcp 0 0 1 0 0 12755 12754 0 51500 0 32 101086 25994
+\tper-op statistics
+\t        NULL: 0 0 0 0 0 0 0 0
+\t        READ: 1000 1000 0 220000 1048680000 1689 503927 505677
+\t       WRITE: 2000 2000 0 2097616000 288000 5178088 48850 5230077
+device srv:/exp mounted on /mnt/with\\040space with fstype nfs statvers=1.1
+\tbytes:\t10 20 30 40 50 60 70 80
+\tper-op statistics
+\t        READ: 10 10 0 280 1048576 5 200 250 3
+device /dev/sda mounted on /data with fstype ext4
+"""
+
+# `perf dump` and `status` of ceph-fuse 16.2.15 on a cluster of this project's tests (tests/lab/ceph.py), shortened:
+# 8 MiB written, then read from the client's own cache, which counts its hits many times over.
+PERF = {
+    "AsyncMessenger::Worker-0": {"msgr_recv_messages": 4, "msgr_recv_bytes": 1016, "msgr_send_bytes": 6356200},
+    "AsyncMessenger::Worker-2": {"msgr_recv_messages": 11, "msgr_recv_bytes": 4033, "msgr_send_bytes": 2426},
+    "client": {"rdlat": {"avgcount": 67, "sum": 0.000197208}, "readavg": 2.928e-06},
+    "objectcacher-libcephfs": {"cache_ops_hit": 86, "cache_bytes_hit": 364904448, "data_read": 16007168},
+    "objecter": {"op_active": 0, "op_r": 0, "op_w": 4, "op_send_bytes": 8388608},
+}
+STATUS = {"metadata": {"ceph_version": "ceph version 16.2.15", "mount_point": "/mnt/ceph", "root": "/"}, "id": 4128}
+
+# /proc/diskstats of Debian 12 (6.18: 17 fields) and of a kernel before 4.18 (11 fields: Documentation/iostats.txt)
+DISKSTATS = """\
+ 254       0 vda 43563 7 3823778 11526 109672 30 61817852 537294 0 45956 548821 12 0 800 3 9719 7
+   8       0 sda 446216 784926 9550688 4382310 424847 312726 5922052 19310380 0 3376340 23705160
+"""
+
+# /proc/net/dev of Debian 12, blanks left out; the form without blanks before the bytes is that of kernels before 2.6.36
+NETDEV = """\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
+    lo:    3193      29    0    0    0     0          0         0  3193      29    0    0    0     0       0          0
+  eth0:594489455   13961    0    0    0     0          0         0 678159   8975    0    0    0     0       0          0
+"""
+
+# `weka status --json` of a demo cluster, shortened, and rows as weka/export reads them; not seen on a cluster
+WEKA_STATUS = {
+    "active_alerts_count": 34,
+    "activity": {"num_ops": 12.4, "sum_bytes_read": 1.5e9, "sum_bytes_written": 0},
+}
+WEKA_STATS = [
+    {"node": "NodeId<1>", "stat_type": "READ_BYTES", "stat_value": 100.0, "timestamp": "2026-11-27T10:00:00Z"},
+    {"node": "NodeId<1>", "stat_type": "READ_BYTES", "stat_value": 7.0, "timestamp": "2026-11-27T10:01:00Z"},
+    {"node": "NodeId<2>", "stat_type": "READ_BYTES", "stat_value": 5.0, "timestamp": "2026-11-27T10:01:00Z"},
+]
+
+
+def test_an_old_lustre_client_counts_in_llite_what_its_targets_moved() -> None:
+    counts = lustre.counts_of(lustre.parse_parameters(LLITE_OLD), "scratch")
+    assert (counts["read_bytes"], counts["written_bytes"]) == (5_000_000_000, 2_000_000_000)
+    assert (counts["asked_read_bytes"], counts["asked_written_bytes"]) == (101262334767, 236938468092)
+    assert counts["llite.dirty_pages_hits"] == 276
+
+
+def test_a_new_lustre_client_is_added_up_over_its_targets_and_no_other_file_system() -> None:
+    counts = lustre.counts_of(lustre.parse_parameters(NEW), "a361000")
+    assert (counts["read_bytes"], counts["written_bytes"]) == (8388608 + 4096, 2097152)
+    assert (counts["asked_read_bytes"], counts["asked_written_bytes"]) == (20971520, 2097152)
+    assert counts["rpc_read_bytes_most"] == (4 + 8 * 511) * 4096
+    assert (counts["llite.open"], counts["mdc.intent_lock"]) == (35955554, 1046326)
+
+
+def test_without_the_counters_of_targets_lustre_says_no_bytes_over_the_wire() -> None:
+    parameters = {name: text for name, text in lustre.parse_parameters(NEW).items() if ".stats" not in name[3:]}
+    counts = lustre.counts_of(parameters, "a361000")
+    assert "read_bytes" not in counts
+    assert counts["rpc_read_bytes_most"] > 0
+
+
+def test_requests_of_an_old_lustre_are_counted_by_their_pages() -> None:
+    assert lustre.parse_rpc_stats(RPC_OLD) == ((3 + 512) * 4096, 256 * 4096)
+
+
+def test_the_name_of_a_lustre_file_system_is_the_one_behind_its_servers() -> None:
+    for source, name in (
+        ("fs-0a.fsx.amazonaws.com@tcp:/fsx", "fsx"),
+        ("10.0.0.1@o2ib:10.0.0.2@o2ib:/scratch/project", "scratch"),
+    ):
+        assert lustre.name_of(Mount(1, "/l", "lustre", source)) == name
+
+
+def test_nfs_says_what_came_from_the_server_and_what_programs_read() -> None:
+    found = mountstats.parse_mountstats(MOUNTSTATS)
+    assert set(found) == {"/mnt", "/mnt/with space"}
+    counts = found["/mnt"]
+    assert (counts["read_bytes"], counts["written_bytes"]) == (1048576000, 2097152000)
+    assert (counts["cached_written_bytes"], counts["direct_written_bytes"]) == (1048576000, 1048576000)
+    assert (counts["READ.calls"], counts["READ.received_bytes"], counts["READ.rtt_ms"]) == (1000, 1048680000, 503927)
+    assert "NULL.calls" not in counts
+    assert found["/mnt/with space"]["read_bytes"] == 50
+    assert found["/mnt/with space"]["READ.execute_ms"] == 250
+
+
+def test_ceph_fuse_says_what_its_messengers_received_and_not_what_its_cache_believes() -> None:
+    counts = ceph.parse_perf(json.dumps(PERF))
+    assert (counts["read_bytes"], counts["written_bytes"]) == (5049, 6358626)
+    assert counts["cache_bytes_hit"] == 364904448
+    assert ceph.mount_point_of(json.dumps(STATUS)) == "/mnt/ceph"
+
+
+def test_the_admin_socket_is_asked_as_ceph_does(tmp_path: Path) -> None:
+    path, heard = str(tmp_path / "client.asok"), []
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                heard.append(connection.recv(100))
+                said = json.dumps(PERF).encode()
+                connection.sendall(struct.pack(">I", len(said)) + said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert ceph.parse_perf(ceph.ask(path, "perf dump"))["read_bytes"] == 5049
+        thread.join()
+        assert heard == [b'{"prefix": "perf dump"}\0']
+        assert path in ceph.listening(Path("/proc/net/unix").read_text())
+
+
+def test_block_devices_are_read_in_both_lengths() -> None:
+    found = blockdev.parse_diskstats(DISKSTATS)
+    name, counts = found[254, 0]
+    assert (name, counts["read_bytes"], counts["written_bytes"]) == ("vda", 3823778 * 512, 61817852 * 512)
+    assert counts["flushes"] == 9719
+    assert found[8, 0][1]["read_bytes"] == 9550688 * 512
+    assert "flushes" not in found[8, 0][1]
+    assert blockdev.parse_stat(DISKSTATS.splitlines()[0].split("vda")[1]) == counts
+
+
+def test_network_cards_are_read_with_and_without_a_blank() -> None:
+    assert netdev.parse_netdev(NETDEV)["eth0"] == {
+        "received_bytes": 594489455, "received_packets": 13961, "sent_bytes": 678159, "sent_packets": 8975,
+    }  # fmt: skip
+
+
+def test_weka_gives_figures_of_the_moment_that_decide_nothing() -> None:
+    status, stats = weka.parse_status(json.dumps(WEKA_STATUS)), weka.parse_stats(json.dumps(WEKA_STATS))
+    assert status == {"ops_per_s": 12, "read_bytes_per_s": 1_500_000_000, "written_bytes_per_s": 0}
+    assert stats == {"READ_BYTES_minute_mean": 12}
+    assert all(is_now(name) for name in status | stats)
+    assert not any(source.decides for source in weka.weka_sources(Mount(1, "/w", "wekafs", "x")))
+
+
+@pytest.mark.parametrize(
+    "parse",
+    [
+        lustre.parse_parameters, lustre.parse_stats, lustre.parse_rpc_stats, mountstats.parse_mountstats,
+        ceph.parse_perf, ceph.mount_point_of, ceph.listening, weka.parse_status, weka.parse_stats,
+        blockdev.parse_stat, blockdev.parse_diskstats, netdev.parse_netdev, processes.parse_io,
+        pagecache.parse_meminfo,
+    ],
+    ids=lambda parse: f"{parse.__module__.rpartition('.')[2]}.{parse.__name__}",
+)  # fmt: skip
+def test_garbage_and_halves_of_what_is_right_are_read_without_an_error(parse: Callable[[str], object]) -> None:
+    right = [LLITE_OLD, NEW, RPC_OLD, MOUNTSTATS, DISKSTATS, NETDEV, json.dumps(PERF), json.dumps(STATUS)]
+    right += [json.dumps(WEKA_STATUS), json.dumps(WEKA_STATS), "[" * 100_000, "read_bytes: 1\nDirty: 3 kB\n"]
+
+    @given(st.text() | st.sampled_from(right).flatmap(lambda text: st.integers(0, 2000).map(lambda end: text[:end])))
+    def holds(text: str) -> None:
+        parse(text)
+
+    holds()
+    parse("[" * 100_000)
+
+
+@given(st.dictionaries(st.text(), st.recursive(st.none() | st.floats() | st.integers(), st.lists), max_size=5))
+def test_whatever_json_comes_counters_are_whole_and_not_negative(said: dict[str, object]) -> None:
+    for text in (json.dumps({"activity": said}), json.dumps([said]), json.dumps({"objecter": said, **said})):
+        for parse in (weka.parse_status, weka.parse_stats, ceph.parse_perf):
+            assert all(isinstance(value, int) and value >= 0 for value in parse(text).values())
+
+
+def test_the_sampler_sees_what_this_process_reads_off_its_device(tmp_path: Path) -> None:
+    mount = mount_of(os.path.realpath(tmp_path), mounts_of_this_machine())
+    assert mount is not None
+    path = tmp_path / "data"
+    path.write_bytes(os.urandom(1 << 20))
+    with path.open("rb") as file, Sampler() as sampler:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        sampler.begin([mount], os.getpid())
+        file.read()
+        sampler.mark()
+        watch = sampler.end()
+    assert len(watch.marks) == 2
+    assert [name for name, _, _ in watch.sources][-2:] == [
+        "page cache (/proc/meminfo)",
+        "network cards (/proc/net/dev)",
+    ]
+    if mount.type in ("ext4", "xfs"):
+        assert watch.between(0, 0, 1)["read_bytes"] >= 1 << 20
+        assert watch.between(1, 0, 1)["read_bytes"] >= 1 << 20
+
+
+def test_a_source_that_is_not_there_is_named_and_the_others_are_read() -> None:
+    # no `weka` command here
+    with Sampler() as sampler:
+        sampler.begin([Mount(1, "/nowhere", "wekafs", "10.0.0.1/default")])
+        watch = sampler.end()
+    assert set(watch.wrong) == {source.name for source in sources_of([Mount(1, "/", "wekafs", "x")])[:2]}
+    assert len(watch.sources) == 2
+
+
+def test_counters_that_were_cleared_in_between_are_left_out() -> None:
+    from iotrace.mounts.counters.sampling import Watch
+
+    watch = Watch([("x", "mount", True)], [(0, [{"a": 5, "b": 1, "c_now": 3}]), (1, [{"a": 4, "b": 3, "c_now": 2}])])
+    assert watch.between(0, 0, 1) == {"b": 2, "c_now": 2}
+    assert watch.between(0, 0, 2) == {}
