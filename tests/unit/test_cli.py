@@ -71,8 +71,13 @@ def test_the_facade_lists_what_it_gives_and_no_room() -> None:
     import iotrace
 
     assert iotrace.__all__ == [
-        "IotraceError", "__version__", "compare_results", "open_result", "open_trace", "run_replay", "summarise",
+        "IotraceError", "__version__", "cache_curve", "compare", "compare_results", "findings", "latencies",
+        "open_result", "open_trace", "run_replay", "runs", "size", "summarise", "table", "timeline",
     ]  # fmt: skip
+    documented = (Path(__file__).parent.parent.parent / "docs" / "python.md").read_text()
+    for name in iotrace.__all__[2:]:
+        assert callable(getattr(iotrace, name))
+        assert f"`{name}" in documented
     assert inspect.ismodule(importlib.import_module("iotrace.analysis"))
 
 
