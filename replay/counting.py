@@ -115,8 +115,11 @@ def _guard(
             file_below(mount) if mount else "", pages, bool(family and family.compresses),
         )
     )  # fmt: skip
+    why = found.why
+    if found.verdict == CANNOT_TELL and watch.wrong:
+        why += " Not read: " + "; ".join(f"{name}: {reason}" for name, reason in watch.wrong.items()) + "."
     return Guard(
-        found.verdict, found.why, wanted, cached, found.wire_bytes, found.source,
+        found.verdict, why, wanted, cached, found.wire_bytes, found.source,
         *((written, synced, ", ".join(dict.fromkeys(places))) if places else (None, None, "")),
     )  # fmt: skip
 
