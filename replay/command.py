@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from iotrace.units import parse_bytes
 
 if TYPE_CHECKING:
     from iotrace.replay.fleet import Fleet
+    from iotrace.replay.result import Result
 
 _MANY = {"negative": (), "consume_multiple": False}
 
@@ -52,6 +53,8 @@ def replay(
     null: Annotated[bool, Parameter(negative=())] = False,
     verify: Annotated[bool, Parameter(negative=())] = False,
     users: int | None = None,
+    ramp: str | None = None,
+    ramp_slack: float = 0.25,
     ranks: int | None = None,
     share_inputs: Annotated[bool, Parameter(negative=())] = False,
     jitter: float = 0.0,
@@ -148,6 +151,11 @@ def replay(
     ranks
         How many ranks of this command mpirun or srun has started; they share the users out and make one result. By
         default what the launcher says.
+    ramp
+        Raise the users, as in users=1..64, until all take longer than --ramp-slack allows, and say where that knee is;
+        -o is then a folder of results.
+    ramp_slack
+        A number of users is held while its median makespan is at most 1 + this times that of the fewest.
     share_inputs
         Files that no run changes are there once for all users of a trace (as hard links).
     jitter
@@ -197,10 +205,8 @@ def replay(
 
     check_timeout(timeout)
 
-    def here(fleet: Fleet | None) -> int:
+    def once(users: int | None, fleet: Fleet | None = None) -> Result:
         first = fleet is None or fleet.rank == 0
-        if first and target.exists() and not force:
-            raise UsageError(f"{target} exists already: choose another name with -o, or --force to replace it.")
         with ExitStack() as ends:
             tell = ends.enter_context(_telling()) if first else Tell()
             for folder in [] if null or not first else fs or []:
@@ -210,13 +216,19 @@ def replay(
                         f"{left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
                     )
             made = ends.enter_context(traces_of(traces, dataset, set or [], scale, seed))
-            result = run_replay(
+            return run_replay(
                 made, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
                 repeat=repeat, max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct,
                 compress=compress, duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches,
                 remount=remount, null=null, verify=verify, users=users, share_inputs=share_inputs, jitter=jitter,
                 seed=seed, think_scale=think_scale, timeout=timeout, check=check, fleet=fleet, tell=tell,
             )  # fmt: skip
+
+    def here(fleet: Fleet | None) -> int:
+        first = fleet is None or fleet.rank == 0
+        if first and target.exists() and not force:
+            raise UsageError(f"{target} exists already: choose another name with -o, or --force to replace it.")
+        result = once(users, fleet)
         errors = sum(run.errors + len(differences_of(run)) for run in result.info.runs)
         if first:
             saved = result.save(target, force=force)
@@ -229,8 +241,23 @@ def replay(
                 show(out, printable(f"Result: {saved}"))
         return 1 if (fleet.exchange(errors)[0] if fleet else errors) else 0
 
+    if ramp is not None:
+        return _ramp(ramp, ramp_slack, users, ranks, fs, null, target.with_suffix(".ramp"), output, force, json, once)
     with joined(ranks) as fleet:
         return here(fleet)
+
+
+def _ramp(
+    text: str, slack: float, users: int | None, ranks: int | None, fs: list[Path] | None, null: bool, default: Path,
+    output: Path | None, force: bool, json: bool, once: Callable[[int], Result],
+) -> int:  # fmt: skip
+    from iotrace.replay.ramp_command import ramp
+
+    if users is not None or ranks is not None:
+        raise UsageError("--ramp chooses the users itself, on one node: leave out --users and --ranks.")
+    if null or len(fs or []) != 1:
+        raise UsageError("--ramp is about one storage: give one --fs, and no --null.")
+    return ramp(text, slack, output or default, force, json, once)
 
 
 def _clean(folder: Path) -> int:

@@ -36,8 +36,9 @@ def finding_text(number: int, finding: Finding, width: int, families: Sequence[s
 
     e, rule = finding.evidence, finding.rule
     out = Text()
-    out.append(f"{number}. {rule.title}", style="bold")
-    out.append(f"  ({rule.name})\n", style="dim")
+    title, name = f"{number}. {rule.title}", f"({rule.name})"
+    out.append(title, style="bold")
+    out.append(f"{'  ' if len(title) + len(name) + 2 <= width else chr(10) + _INDENT}{name}\n", style="dim")
     out.append_text(_wrapped(finding.says, width))
     out.append_text(_wrapped(f"Gain: {finding.gain}.", width, "green" if e.gain_ns else "dim"))
     when = f"From {duration_text(e.first_ns)} to {duration_text(e.last_ns)} of the recording"

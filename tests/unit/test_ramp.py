@@ -1,0 +1,103 @@
+"""The ramp of users: which numbers are measured, where the knee is, and how sure that is."""
+
+import json
+import math
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from builders import TraceBuilder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iotrace.cli import main
+from iotrace.errors import UsageError
+from iotrace.replay.ramp import Knee, Level, climb, knee_of, parse_ramp
+from iotrace.replay.result import open_result
+
+
+def server(holds: float, noise: float = 0.0, seed: int = 1) -> tuple[list[int], "object"]:
+    """A storage that serves so many users at once and no more; what it was asked, and how to ask it."""
+    rng, asked = np.random.default_rng(seed), list[int]()
+
+    def measure(users: int) -> Level:
+        asked.append(users)
+        times = max(1.0, users / holds) * (1 + noise * rng.standard_normal(8))
+        return Level(users, times.tolist(), (100 * users / times).tolist())
+
+    return asked, measure
+
+
+@given(holds=st.floats(1, 200), most=st.integers(2, 256))
+def test_the_knee_is_where_a_storage_that_holds_so_many_users_lets_go(holds: float, most: int) -> None:
+    asked, measure = server(holds)
+    found = climb(measure, 1, most, slack=0.25)  # type: ignore[arg-type]
+    assert len(set(asked)) == len(asked) <= 2 * math.log2(most) + 6
+    assert [level.users for level in found.levels] == sorted(asked)
+    if most <= 1.25 * holds:
+        assert found.users is None
+    elif found.users is not None:
+        # between the last number that is held and the first that is not
+        held = max(n for n in asked if n <= 1.25 * holds)
+        broken = min(n for n in asked if n > 1.25 * holds)
+        assert held <= found.users <= broken
+        assert broken - held <= max(1, held // 8)
+
+
+def test_the_interval_holds_the_knee_as_often_as_it_says() -> None:
+    inside = 0
+    for seed in range(100):
+        _, measure = server(10, noise=0.05, seed=seed)
+        found = climb(measure, 1, 64)  # type: ignore[arg-type]
+        assert found.low is not None
+        assert found.users is not None
+        inside += found.low <= 12.5 <= (found.high if found.high is not None else math.inf)
+    assert inside >= 80
+
+
+def test_the_plateau_is_the_fewest_users_with_nearly_all_throughput() -> None:
+    _, measure = server(8)
+    found = climb(measure, 1, 64)  # type: ignore[arg-type]
+    assert found.plateau_users == 8
+    assert found.plateau_ops_per_s == pytest.approx(800)
+
+
+def test_a_storage_that_holds_all_users_has_no_knee() -> None:
+    levels = {n: Level(n, [1.0, 1.01, 0.99], [n * 10.0] * 3) for n in (1, 2, 4)}
+    found = knee_of(levels)
+    assert found.users is None
+    assert found.plateau_users == 4
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Knee) == found
+
+
+@pytest.mark.parametrize("text", ["users=1..1", "users=0..4", "users=8..2", "1..4", "users=1..", "lanes=1..4", ""])
+def test_a_ramp_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--ramp"):
+        parse_ramp(text)
+
+
+def test_the_command_saves_a_result_for_each_number_and_says_where_the_knee_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    b = TraceBuilder()
+    for number in range(40):
+        b.named("newfstatat", f"f{number}", flags=0)
+    trace = b.save(tmp_path / "T.iotrace")
+    (tmp_path / "mount").mkdir()
+    out = tmp_path / "R"
+    words = ["replay", str(trace), "--fs", str(tmp_path / "mount"), "--timing", "asap", "--ramp", "users=1..2"]
+    status = main([*words, "--repeat", "5", "--json", "-o", str(out)])
+    said = json.loads(capsys.readouterr().out)
+    assert status in (0, 1)
+    assert [level["users"] for level in said["levels"]] == [1, 2]
+    for level in said["levels"]:
+        result = open_result(level["result"])
+        assert [run.wall_s for run in result.info.runs] == level["makespan_s"]
+        assert len(result.info.runs) == 5
+        assert result.info.options["users"] == level["users"]
+    assert json.loads((out / "ramp.json").read_text()) == said
+    assert main([*words, "-o", str(out)]) == 2
+    assert "exists already" in " ".join(capsys.readouterr().err.split())
+    assert main([*words, "--users", "2", "-o", str(tmp_path / "S")]) == 2
+    assert "leave out --users" in " ".join(capsys.readouterr().err.split())
