@@ -116,8 +116,8 @@ with joined(3) as fleet:
 
 def test_a_rank_that_leaves_while_the_others_pass_the_barrier_ends_them_too(tmp_path: Path) -> None:
     done = subprocess.run(
-        [str(MPIRUN), "-n", "3", sys.executable, "-c", LEAVES, str(tmp_path)], env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=60,
+        [str(MPIRUN), "-n", "3", sys.executable, "-c", LEAVES, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     said = {one.name: one.read_text() for one in tmp_path.iterdir()}
     assert sorted(said) == ["0", "1", "2"], done.stderr
