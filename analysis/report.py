@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iotrace import __version__
 from iotrace.analysis import comparison_plots, plots
+from iotrace.analysis.activity_plot import activity
 from iotrace.analysis.compare import ComparisonTable, compare_results
 from iotrace.analysis.comparison.fio import FioFile
 from iotrace.analysis.comparison.sides import Side, opened, sides_of
@@ -345,6 +346,7 @@ def _trace_section(trace: Trace, number: int) -> tuple[Section, Origin]:
         pictures = plots.pictures(
             [
                 plots.timeline(tables.timeline(), made.duration_s),
+                activity(tables.activity(), made.duration_s),
                 plots.latency_ranges(made.tables["op"]),
                 plots.sizes(tables.histogram("class", "size")),
                 plots.positions(tables.positions(12_000)),

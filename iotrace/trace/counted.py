@@ -109,6 +109,9 @@ class CountedTables(Tables):
         ).df()
         return frame
 
+    def activity(self, bins: int = 120, most: int = 16) -> pd.DataFrame:
+        return pd.DataFrame(columns=["start_s", "width_s", "job", "op", "calls", "time_s"])
+
     def positions(self, rows: int = 20_000) -> pd.DataFrame:
         return pd.DataFrame(columns=["time_s", "file", "path", "offset", "size", "class"])
 

@@ -373,9 +373,7 @@ class Tables:
         Columns start_s, width_s, class, calls, bytes_read, bytes_written; a call belongs to the slice in which it
         started; slices without a call have no row.
         """
-        last = self._execute("select coalesce(max(time_ns), 0) from events").fetchone()
-        end_ns = max(self.trace.info.duration_ns, (int(last[0]) if last else 0) + 1, 1)
-        width_ns = max(1, -(-end_ns // bins))
+        width_ns = self._slice_ns(bins)
         frame = self._execute(
             f"""
             select greatest(time_ns, 0) // {width_ns} as slice, kind as class, count(*) as calls,
@@ -386,6 +384,39 @@ class Tables:
         frame.insert(0, "start_s", frame.pop("slice") * width_ns / 1e9)
         frame.insert(1, "width_s", width_ns / 1e9)
         return frame
+
+    def activity(self, bins: int = 120, most: int = 16) -> pd.DataFrame:
+        """Calls in equal slices of the recording by job and operation, of the pairs that took most time.
+
+        Returns
+        -------
+        Columns start_s, width_s, job ("project/job", or the step where there is no job; None for calls without label),
+        op, calls, time_s (of the pair in the whole recording); slices without a call have no row.
+        """
+        width_ns = self._slice_ns(bins)
+        job = f"coalesce({_KEY_SQL['job']}, p.step)"
+        frame = self._execute(
+            f"""
+            with named as (
+                select greatest(e.time_ns, 0) // {width_ns} as slice, {job} as job, e.op, e.duration_ns
+                from sides e left join processes p on e.process = p.process where e.kind <> 'process'),
+            whole as (
+                select job, op, coalesce(sum(duration_ns), 0) / 1e9 as time_s from named group by all
+                order by time_s desc, count(*) desc, op limit {int(most)})
+            select n.slice, n.job, n.op, count(*) as calls, any_value(w.time_s) as time_s
+            from named n join whole w on n.op = w.op and n.job is not distinct from w.job group by all order by all
+            """
+        ).df()
+        frame.insert(0, "start_s", frame.pop("slice") * width_ns / 1e9)
+        frame.insert(1, "width_s", width_ns / 1e9)
+        frame["job"] = frame["job"].astype(object).where(frame["job"].notna(), None)
+        return frame
+
+    def _slice_ns(self, bins: int) -> int:
+        """How long each of so many equal slices of the recording is."""
+        last = self._execute("select coalesce(max(time_ns), 0) from events").fetchone()
+        end_ns = max(self.trace.info.duration_ns, (int(last[0]) if last else 0) + 1, 1)
+        return max(1, -(-end_ns // bins))
 
     def positions(self, rows: int = 20_000) -> pd.DataFrame:
         """A random sample (fixed seed) of positioned data operations: time_s, file, path, offset, size, class."""

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builders import TraceBuilder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made import HOSTILE, event, made_trace
@@ -174,6 +175,23 @@ def test_slices_of_the_timeline_add_up_to_the_whole(tmp_path: Path) -> None:
         assert frame["calls"].sum() == 100
         assert frame["bytes_read"].sum() == tables.totals()["bytes_read"] == sum(range(100))
         assert frame["start_s"].max() < 1
+
+
+def test_activity_is_of_jobs_and_operations_and_adds_up_to_their_calls(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    b.processes[0] |= {"project": "P1", "job": "J7", "step": "Extract"}
+    other = b.process()
+    for number in range(30):
+        b.named("newfstatat", "a", duration=50_000)
+        b.named("newfstatat", "b", thread=other, duration=10)
+        b.named("mkdir", f"d{number % 3}", thread=other, duration=20_000)
+    with Tables(open_trace(b.save(tmp_path / "t.iotrace"))) as tables:
+        frame, few = tables.activity(10), tables.activity(10, most=1)
+    calls = frame.groupby(["job", "op"], dropna=False)["calls"].sum()
+    assert calls.tolist() == [30, 30, 30]
+    assert set(frame["job"]) == {"P1/J7", None}
+    assert frame["start_s"].nunique() <= 10
+    assert few[["job", "op"]].drop_duplicates().to_numpy().tolist() == [["P1/J7", "newfstatat"]]
 
 
 def test_a_recording_that_was_cut_off_is_counted_to_its_last_batch(tmp_path: Path) -> None:
