@@ -14,7 +14,7 @@ import numpy as np
 
 from iotrace.profiles.model import Profile, read
 from iotrace.profiles.naming import names_of, paths_of, quoted
-from iotrace.profiles.phases import Group, Phase, phases_of
+from iotrace.profiles.phases import Group, Phase, own_times, phases_of
 from iotrace.profiles.sessions import Sessions, sessions_of
 from iotrace.profiles.templates import CALL_NS, GAP_NS
 from iotrace.trace.reader import Trace
@@ -66,10 +66,11 @@ class _Writer:
 
     def toml(self, phases: list[Phase], trace: Trace) -> str:
         """All of it."""
-        spans = sum(phase.end - phase.begin for phase in phases)
-        # phases that overlapped in the recording come one after another here: their time is shared out
-        squeeze = min(1.0, self.found.makespan_ns / spans) if spans > 0 else 1.0
-        bodies = [self._phase(number, phase, squeeze) for number, phase in enumerate(phases)]
+        own = own_times(phases, self.found.begin_ns, self.found.end_ns)
+        if len(phases) > 1 and phases[0].items == len(phases[0].groups) == 1:
+            # a job begins with its first call: what a lone one has behind it is before the next phase
+            own[:2] = [0.0, own[0] + own[1]]
+        bodies = [self._phase(number, phase, own[number]) for number, phase in enumerate(phases)]
         files = self._files()
         command = " ".join(trace.info.command)[:100] or "unknown"
         job_type = next((one for one in trace.table("processes").column("job_type").to_pylist() if one), "unknown")
@@ -105,8 +106,8 @@ class _Writer:
             lines.append(f"{name} = {{ {', '.join(parts)} }}")
         return lines
 
-    def _phase(self, number: int, phase: Phase, squeeze: float) -> str:
-        """A phase; `squeeze`: share of its time that is its own."""
+    def _phase(self, number: int, phase: Phase, took_ns: float) -> str:
+        """A phase that takes so long."""
         items, label = phase.items, f"phase{number + 1}"
         actions = [
             self._action(f"{label}_{place}_{self.names[group.kind]}", group, items)
@@ -123,11 +124,15 @@ class _Writer:
         if workers > 1:
             source = f"threads at a time in {self.name}"
             head.append(f'workers = "{self.number(f"{label}_threads", workers, "threads", source)}"')
-        worked_ns = max(1.0, phase.end - phase.begin) * squeeze * workers
-        think = self._think(label, worked_ns, of, items)
+        boxes = any(group.do == "boxes" for group in phase.groups)
+        place = len(actions) if boxes else len(actions) // 2
+        # of a lone thread's first phase what comes before the first call is not seen either
+        unseen = number == 0 and workers == 1 and items > 1 and place in (0, len(actions))
+        # in its last turn a phase may have fewer items than threads, and takes as long
+        turns = -(-items // workers)
+        think = self._think(label, took_ns * items / turns, of, items - unseen)
         if think:
-            boxes = any(group.do == "boxes" for group in phase.groups)
-            actions.insert(len(actions) if boxes else len(actions) // 2, think)
+            actions.insert(place, think)
         return "\n".join([*head, "actions = [", *actions, "]", ""])
 
     def _think(self, label: str, worked_ns: float, of: pd.DataFrame, items: int) -> str:
@@ -138,8 +143,10 @@ class _Writer:
         source = f"mean time between the calls of one item in {self.name}"
         seconds = self.number(f"{label}_think", gaps / items / 1e9, "s", source)
         source = f"share of that time in which the thread ran in {self.name}"
-        ran = 1 - min(1.0, float(of["off_ns"].sum()) / worked_ns)
-        busy = self.number(f"{label}_busy", ran, "", source)
+        # threads that spent more time here count for more
+        shares = of["thread"].map(self.found.asleep).to_numpy("float64")
+        took = np.maximum((of["end"] - of["begin"]).to_numpy("float64"), 1.0)
+        busy = self.number(f"{label}_busy", 1 - float(np.average(shares, weights=took)), "", source)
         return f'    {{ do = "think", seconds = "{seconds}", busy = "{busy}" }},'
 
     def _holds_boxes(self, group: Group) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
@@ -103,6 +104,29 @@ def phases_of(found: Sessions) -> list[Phase]:
     for phase in phases:
         phase.groups.sort(key=lambda one: float(np.median(one.rows["begin"])))
     return sorted(phases, key=lambda phase: phase.begin)
+
+
+def own_times(phases: list[Phase], begin: int, end: int) -> list[float]:
+    """How much of a job's time is each phase's own, in ns: all of them together take as long as the job.
+
+    A recipe's phases come one after another. Where some overlapped in the recording, the one that made more calls gets
+    more of that time: a log that is written now and then takes little of the work that it tells of. What lies between
+    phases, and before the first one, belongs to the next; what lies behind all, to the last.
+    """
+    rates = [float(sum(group.rows["calls"].sum() for group in one.groups)) / max(1.0, one.end - one.begin)
+             for one in phases]  # fmt: skip
+    own = [0.0] * len(phases)
+    bounds = {edge for one in phases for edge in (one.begin, one.end)}
+    edges = sorted({float(begin), float(end)} | {edge for edge in bounds if begin < edge < end})
+    for low, high in pairwise(edges):
+        there = [k for k, one in enumerate(phases) if one.begin <= low and one.end >= high]
+        if not there:
+            later = [k for k, one in enumerate(phases) if one.begin >= high]
+            there = [min(later, key=lambda k: phases[k].begin) if later else len(phases) - 1]
+        whole = sum(rates[k] for k in there)
+        for k in there:
+            own[k] += (high - low) * rates[k] / whole
+    return own
 
 
 def _is_multiple(count: int, items: int) -> bool:

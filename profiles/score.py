@@ -12,7 +12,8 @@ from iotrace.profiles.sessions import BUCKET, Sessions, bucket_of
 if TYPE_CHECKING:
     import pandas as pd
 
-_DATA: Final = ("read", "write", "copy")
+_PARTS: Final = 20
+"""Parts of the time in which threads are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,17 @@ def _mix(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _threads(found: Sessions) -> float:
-    """Mean number of threads that were between their first and last call."""
-    active = found.rows.groupby("thread").agg(begin=("begin", "min"), end=("end", "max"))
-    return float((active["end"] - active["begin"]).sum()) / max(1, found.makespan_ns)
+    """Mean number of threads that were at work in a part of the time, over all parts where any was.
+
+    Not from each thread's first call to its last: a thread that waits for those that it has forked is not at work.
+    """
+    import pandas as pd
+
+    rows = found.rows
+    begin, width = float(rows["begin"].min()), max(1.0, float(rows["end"].max() - rows["begin"].min())) / _PARTS
+    first, last = (((rows[edge] - begin) // width).clip(0, _PARTS - 1).astype("int64") for edge in ("begin", "end"))
+    at_work = pd.DataFrame({"thread": rows["thread"], "first": first, "last": last}).drop_duplicates()
+    parts = np.arange(_PARTS)
+    there = (at_work["first"].to_numpy()[:, None] <= parts) & (parts <= at_work["last"].to_numpy()[:, None])
+    count = pd.DataFrame(there).groupby(at_work["thread"].to_numpy()).any().sum().to_numpy()
+    return float(count[count > 0].mean())

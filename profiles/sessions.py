@@ -52,15 +52,23 @@ class Sessions:
     begin of the file to the end of what was written), to (class that was copied to), synced, ended (a
     read got less than it asked for: the file had no more).
     classes: path pattern, count, size (mean, of those that existed), exists, folder, entries, by number of the class.
-    calls: of the program on these files, in all; makespan_ns: from the first call to the end of the last one.
+    calls: of the program on these files, in all; begin_ns, end_ns: when the threads that made them began and ended.
+    asleep: share of its time in which each of these threads did not run.
     offsets: how many reads, writes and copies that moved anything began in which bucket of offsets (`bucket_of`).
     """
 
     rows: pd.DataFrame
     classes: list[dict[str, Any]]
     calls: int
-    makespan_ns: int
+    begin_ns: int
+    end_ns: int
+    asleep: dict[int, float]
     offsets: dict[int, int]
+
+    @property
+    def makespan_ns(self) -> int:
+        """How long all of it took."""
+        return self.end_ns - self.begin_ns
 
 
 def sessions_of(trace: Trace, prefixes: list[str]) -> Sessions:
@@ -77,7 +85,9 @@ def sessions_of(trace: Trace, prefixes: list[str]) -> Sessions:
     files["text"] = files["path"].map(text_of)
     inside = [beneath(text, prefixes) for text in files["text"]]
     mine = files[np.array(inside, np.bool_) & files["type"].isin(["file", "directory"]).to_numpy(bool)]
-    events = events[events["file"].isin(mine.index) | events["other_file"].isin(mine.index)].copy()
+    counts = (events["file"].isin(mine.index) | events["other_file"].isin(mine.index)).to_numpy(bool)
+    threads = _threads(events, counts)
+    events = events[counts].copy()
     if events.empty:
         raise UsageError(
             f"{trace.folder} holds nothing on files beneath {', '.join(prefixes)}: name folders with --map."
@@ -96,8 +106,22 @@ def sessions_of(trace: Trace, prefixes: list[str]) -> Sessions:
     import pandas as pd
 
     frame = pd.concat([_by_open(events, mine), _by_name(events)], ignore_index=True)
-    begin, end = events["time_ns"].min(), (events["time_ns"] + events["duration_ns"]).max()
-    return Sessions(frame, classes, len(events), int(end - begin), _offsets(events))
+    asleep = (threads["off"] / (threads["end"] - threads["begin"]).clip(lower=1)).clip(upper=1)
+    share = dict(zip(asleep.index.tolist(), asleep.tolist(), strict=True))
+    begin, end = int(threads["begin"].min()), int(threads["end"].max())
+    return Sessions(frame, classes, len(events), begin, end, share, _offsets(events))
+
+
+def _threads(events: pd.DataFrame, counts: Any) -> pd.DataFrame:
+    """When each thread with a call that counts began and ended (ns), and how long it did not run (ns).
+
+    Also by its other calls: what a program does before it touches the first of its files is think time too.
+    """
+    mine = events[events["thread"].isin(events.loc[counts, "thread"].unique())]
+    end = mine["time_ns"] + mine["duration_ns"].fillna(0)
+    by = {"begin": mine["time_ns"], "end": end, "off": mine["off_cpu_ns"].fillna(0)}
+    of_thread = mine["thread"]
+    return mine.assign(**by).groupby(of_thread).agg(begin=("begin", "min"), end=("end", "max"), off=("off", "sum"))
 
 
 def bucket_of(values: Any) -> Any:

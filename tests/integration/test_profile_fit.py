@@ -278,6 +278,30 @@ def test_what_is_read_of_a_file_in_part_is_not_asked_for_beyond_that(tmp_path: P
     assert (reads["size"] == reads["result"]).all()
 
 
+def test_a_fitted_job_takes_as_long_as_the_recorded_one_from_its_start_and_thinks_as_long(tmp_path: Path) -> None:
+    """A second until the first file, a log over the whole time, forty items of 50 ms of which 10 ms are waited."""
+    trace = TraceBuilder()
+    trace.named("stat", "/usr/lib/x.so", at=0)
+    log = trace.open("log", os.O_WRONLY | os.O_CREAT, existed=False, mode=0o644, at=1_000_000_000)
+    trace.write(log, "log", 0, 80)
+    for number in range(40):
+        name, start = f"m{number:02d}.mrc", 1_000_000_000 + 50_000_000 * (number + 1)
+        file = trace.open(name, size=4000, at=start, off_cpu_ns=10_000_000)
+        trace.read(file, name, 0, 4000)
+        trace.close(file, name)
+        trace.write(log, "log", 80 * (number + 1), 80)
+    trace.close(log, "log")
+    opened = open_trace(trace.save(tmp_path / "T.iotrace"))
+    profile, made = made_from(opened, ["/data/job"], tmp_path)
+    assert sessions_of(opened, ["/data/job"]).makespan_ns == pytest.approx(3e9, rel=0.02)
+    assert sessions_of(made, MADE).makespan_ns == pytest.approx(3e9, rel=0.1)
+    (phase,) = [one for one in profile.phases if any(action.file == "m_mrc" for action in one.actions)]
+    (think,) = [action for action in phase.actions if action.do == "think"]
+    assert profile.numbers[think.seconds].value == pytest.approx(0.05, rel=0.5)
+    events = made.events()
+    assert events["off_cpu_ns"].sum() == pytest.approx(0.4e9, rel=0.15)
+
+
 @pytest.mark.bpf
 @pytest.mark.skipif(shutil.which("tar") is None, reason="needs tar")
 def test_a_recorded_tar_reads_each_file_once(tmp_path: Path) -> None:
