@@ -30,18 +30,19 @@ _WHOLE: Final = 0.9
 """A file is read whole when at least so much of it is."""
 
 
-def fit(trace: Trace, prefixes: list[str], name: str) -> tuple[Profile, str]:
+def fit(trace: Trace, prefixes: list[str], name: str, found: Sessions | None = None) -> tuple[Profile, str]:
     """A profile, and its TOML.
 
     Parameters
     ----------
     prefixes: folders that count; name: of the profile, and of the recording in the sources of its numbers.
+    found: the sessions of the trace on files there, where they are known: finding them takes most of the time.
 
     Raises
     ------
     UsageError: nothing was done there.
     """
-    found = sessions_of(trace, prefixes)
+    found = found or sessions_of(trace, prefixes)
     writer = _Writer(found, name)
     text = writer.toml(phases_of(found), trace)
     return read(Profile, text, f"{name}.toml"), text
