@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -71,11 +72,14 @@ class Boxes:
         rows["idle"][0] += self.before[1]
         return rows
 
-    def _of_items(self, first_open: npt.NDArray[np.int64], random: np.random.Generator) -> dict[str, Any]:
-        """Columns of the calls of many items that read from one stack each, all at once; first_open: (items,)."""
-        count = len(first_open)
+    def _of_items(
+        self, items: npt.NDArray[np.int64], first_open: npt.NDArray[np.int64], random: np.random.Generator
+    ) -> dict[str, Any]:
+        """Columns of the calls of many items that read from one stack each, all at once; both (items,)."""
+        count = len(items)
         place = np.sort(random.integers(0, self.a_stack, (count, self.reads)), axis=1).ravel()
-        stack = np.repeat(random.integers(0, self.stacks.count, count), self.reads)
+        # as many items as there are stacks take each once, in a scattered order
+        stack = np.repeat(items * _scatter(self.stacks.count) % self.stacks.count, self.reads)
         rows = self._calls(stack, place, np.arange(count) * self.reads, first_open)
         first = np.arange(count) * self.rows_max
         rows["busy"][first] += self.before[0]
@@ -134,7 +138,11 @@ class Boxes:
         """The calls of some items (`calls` each) with the boxes of each item in their place."""
         if self.visits == 1:
             # equally many calls for each item: no loop over them, which may be hundreds of thousands
-            boxes, cut, count = self._of_items(first_open, random), self.position, len(items)
+            boxes, cut, count = (
+                self._of_items(np.asarray(items), np.asarray(first_open), random),
+                self.position,
+                len(items),
+            )
             whole = {}
             for name, column in rows.items():
                 mine, between = column.reshape(count, calls), boxes[name].reshape(count, -1)
@@ -148,6 +156,11 @@ class Boxes:
             rest = {name: column[begin + self.position : begin + calls] for name, column in rows.items()}
             found += [{name: boxes[name] for name in rows}, rest]
         return {name: np.concatenate([part[name] for part in found]) for name in rows}
+
+
+def _scatter(count: int) -> int:
+    """A factor that brings numbers below `count` into another order: near the golden section, and coprime."""
+    return next(one for one in range(max(1, round(0.618 * count)), 2 * count + 2) if math.gcd(one, count) == 1)
 
 
 def boxes_of(

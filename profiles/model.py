@@ -78,7 +78,8 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     (header; whole: the first so many).
     header: bytes that are read before a file is mapped (read mmap, by default none).
     boxes: `reads` pieces of `box` bytes at random places of random files, behind a header of `header` bytes that is
-    read again each time a file is opened; `stacks`: from how many of the files, by default wherever the boxes fall.
+    read again each time a file is opened; `stacks`: from how many of the files (1: each in turn), by default wherever
+    the boxes fall.
     seconds: time until the next call, of which the share `busy` is CPU time.
     times: how often it is done for each item, one time after another; seeks: calls of lseek that move nothing, behind
     each opening; sync: fsync before the close.

@@ -527,6 +527,7 @@ actions = [
     events = pa.Table.from_batches(list(job.batches())).to_pandas()
     opened = events[events["open"].notna()]
     assert opened["open"].nunique() == items
+    assert opened["file"].nunique() == min(items, stacks)
     for _, calls in opened.groupby("open"):
         assert calls["file"].nunique() == 1
         moved = calls[calls["op"].isin(["read", "pread64"])]
