@@ -95,6 +95,10 @@ bench-fidelity: setup ## how well a replay predicts real programs on XFS, CephFS
 bench-plan: setup ## seconds and memory of the plans of traces of 1 M and 10 M events
 	$(BIN)/python tests/bench/bench_plan.py
 
+.PHONY: bench-fit
+bench-fit: setup ## replays of profiles fitted to the shipped recordings, beside the recordings' own (25 minutes; FIT='--pairs 7 NAME')
+	$(BIN)/python tests/bench/bench_fit.py $(FIT)
+
 .PHONY: bench-profiles
 bench-profiles: setup ## events per second of profile synthesise and fit
 	$(BIN)/python tests/bench/bench_profiles.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -66,25 +67,49 @@ class Boxes:
         picked = np.sort(self._picked(random))
         stack, place = picked // self.a_stack, picked % self.a_stack
         begins = np.flatnonzero(np.r_[True, stack[1:] != stack[:-1]])
-        visit = np.cumsum(np.r_[True, stack[1:] != stack[:-1]]) - 1
+        rows = self._calls(stack, place, begins, first_open + np.arange(len(begins)))
+        rows["busy"][0] += self.before[0]
+        rows["idle"][0] += self.before[1]
+        return rows
+
+    def _of_items(
+        self, items: npt.NDArray[np.int64], first_open: npt.NDArray[np.int64], random: np.random.Generator
+    ) -> dict[str, Any]:
+        """Columns of the calls of many items that read from one stack each, all at once; both (items,)."""
+        count = len(items)
+        place = np.sort(random.integers(0, self.a_stack, (count, self.reads)), axis=1).ravel()
+        # as many items as there are stacks take each once, in a scattered order
+        stack = np.repeat(items * _scatter(self.stacks.count) % self.stacks.count, self.reads)
+        rows = self._calls(stack, place, np.arange(count) * self.reads, first_open)
+        first = np.arange(count) * self.rows_max
+        rows["busy"][first] += self.before[0]
+        rows["idle"][first] += self.before[1]
+        return rows
+
+    def _calls(
+        self, stack: npt.NDArray[np.int64], place: npt.NDArray[np.int64], begins: npt.NDArray[np.int64],
+        opens: npt.NDArray[np.int64],
+    ) -> dict[str, Any]:  # fmt: skip
+        """Columns of the calls that read boxes: stack and place of each, which is an opening's first, their numbers."""
+        visit = np.zeros(len(stack), np.int64)
+        visit[begins] = 1
+        visit = np.cumsum(visit) - 1
         calls = 1 + self.by_position
-        n = calls * self.reads + _CALLS_A_STACK * len(begins)
+        n = calls * len(stack) + _CALLS_A_STACK * len(begins)
         rows: dict[str, Any] = {name: np.full(n, NULL, np.int64) for name in COLUMNS}
         # each box comes behind those before it, and behind three calls for each stack but the last one's close
-        at = np.arange(self.reads) * calls + visit * _CALLS_A_STACK + 2
+        at = np.arange(len(stack)) * calls + visit * _CALLS_A_STACK + 2
         opened = at[begins] - 2
         closed = np.r_[opened[1:], n] - 1
         which = np.repeat(np.arange(len(begins)), np.diff(np.r_[opened, n]))
         path = self.stacks.first + stack[begins][which]
         rows |= {
-            "path": path, "file_number": path, "open": first_open + which, "moved": np.zeros(n, np.int64),
+            "path": path, "file_number": path, "open": opens[which], "moved": np.zeros(n, np.int64),
             "busy": np.full(n, GAP_NS), "idle": np.zeros(n, np.int64), "result": np.zeros(n, np.int64),
             "other_path": np.full(n, NULL), "other_number": np.full(n, NULL), "other_open": np.full(n, NULL),
             "step": np.zeros(n, np.int64), "temporary": np.zeros(n, np.int64), "turn": np.zeros(n, np.int64),
             "turns": np.ones(n, np.int64),
         }  # fmt: skip
-        rows["busy"][0] += self.before[0]
-        rows["idle"][0] += self.before[1]
         op, offset, size = rows["op"], rows["offset"], rows["size"]
         op[opened], op[opened + 1], op[closed] = (NUMBER_OF[name] for name in ("openat", "read", "close"))
         rows["flags"][opened], rows["mode"][opened] = os.O_RDONLY | os.O_CLOEXEC, 0
@@ -111,6 +136,18 @@ class Boxes:
         self, rows: dict[str, Any], calls: int, items: Any, first_open: Any, random: np.random.Generator
     ) -> dict[str, Any]:
         """The calls of some items (`calls` each) with the boxes of each item in their place."""
+        if self.visits == 1:
+            # equally many calls for each item: no loop over them, which may be hundreds of thousands
+            boxes, cut, count = (
+                self._of_items(np.asarray(items), np.asarray(first_open), random),
+                self.position,
+                len(items),
+            )
+            whole = {}
+            for name, column in rows.items():
+                mine, between = column.reshape(count, calls), boxes[name].reshape(count, -1)
+                whole[name] = np.concatenate([mine[:, :cut], between, mine[:, cut:]], axis=1).ravel()
+            return whole
         found: list[dict[str, Any]] = []
         for k in range(len(items)):
             begin = k * calls
@@ -119,6 +156,11 @@ class Boxes:
             rest = {name: column[begin + self.position : begin + calls] for name, column in rows.items()}
             found += [{name: boxes[name] for name in rows}, rest]
         return {name: np.concatenate([part[name] for part in found]) for name in rows}
+
+
+def _scatter(count: int) -> int:
+    """A factor that brings numbers below `count` into another order: near the golden section, and coprime."""
+    return next(one for one in range(max(1, round(0.618 * count)), 2 * count + 2) if math.gcd(one, count) == 1)
 
 
 def boxes_of(

@@ -140,7 +140,8 @@ def _fit(folder: Path, prefixes: list[str], output: Path | None, force: bool, js
     target = output or Path(f"{folder.name.removesuffix('.iotrace')}.toml")
     if target.exists() and not force:
         raise UsageError(f"{target} exists already: choose another name with -o, or --force to replace it.")
-    fitted, text = fit(trace, prefixes, target.stem)
+    recorded = sessions_of(trace, prefixes)
+    fitted, text = fit(trace, prefixes, target.stem, recorded)
     try:
         target.write_text(text)
     except OSError as error:
@@ -148,7 +149,7 @@ def _fit(folder: Path, prefixes: list[str], output: Path | None, force: bool, js
     with tempfile.TemporaryDirectory(prefix="iotrace-fit-") as place:
         synthesise(fitted, load(DataSet, "own"), Path(place) / "fitted.iotrace")
         made = open_trace(Path(place) / "fitted.iotrace")
-        measures = score(sessions_of(trace, prefixes), sessions_of(made, ["/data/CS-project"]))
+        measures = score(recorded, sessions_of(made, ["/data/CS-project"]))
     within = sum(measure.within for measure in measures)
     if json:
         rows = [

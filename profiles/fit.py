@@ -7,15 +7,14 @@ item. A fitted profile keeps counts, bytes and calls; of sizes it keeps means, a
 
 from __future__ import annotations
 
-import os
-import re
-from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from iotrace.profiles.model import Profile, read
+from iotrace.profiles.naming import names_of, paths_of, quoted
+from iotrace.profiles.phases import Group, Phase, own_times, phases_of
 from iotrace.profiles.sessions import Sessions, sessions_of
 from iotrace.profiles.templates import CALL_NS, GAP_NS
 from iotrace.trace.reader import Trace
@@ -24,117 +23,40 @@ from iotrace.units import bytes_text
 if TYPE_CHECKING:
     import pandas as pd
 
-_SAME_COUNT: Final = 0.1
-_OVERLAP: Final = 0.5
-_BOXES_MIN: Final = 4
+_BOXES_MIN: Final = 3
 """Fewer reads out of order than that are no random access."""
 _HEADER_BYTES: Final = 1024
 _WHOLE: Final = 0.9
 """A file is read whole when at least so much of it is."""
-_PLAIN: Final = re.compile(r"[^a-z0-9]+")
 
 
-@dataclass(slots=True)
-class _Group:
-    kind: int
-    do: str
-    how: str
-    rows: pd.DataFrame
-    begin: float
-    end: float
-
-    @property
-    def count(self) -> int:
-        return len(self.rows)
-
-
-@dataclass(slots=True)
-class _Phase:
-    """Groups that belong together; `items`: how often the commonest of them was done."""
-
-    groups: list[_Group]
-    items: int
-
-    @property
-    def begin(self) -> float:
-        return min(group.begin for group in self.groups)
-
-    @property
-    def end(self) -> float:
-        return max(group.end for group in self.groups)
-
-
-def fit(trace: Trace, prefixes: list[str], name: str) -> tuple[Profile, str]:
+def fit(trace: Trace, prefixes: list[str], name: str, found: Sessions | None = None) -> tuple[Profile, str]:
     """A profile, and its TOML.
 
     Parameters
     ----------
     prefixes: folders that count; name: of the profile, and of the recording in the sources of its numbers.
+    found: the sessions of the trace on files there, where they are known: finding them takes most of the time.
 
     Raises
     ------
     UsageError: nothing was done there.
     """
-    found = sessions_of(trace, prefixes)
+    found = found or sessions_of(trace, prefixes)
     writer = _Writer(found, name)
-    text = writer.toml(_phases(found), trace)
+    text = writer.toml(phases_of(found), trace)
     return read(Profile, text, f"{name}.toml"), text
-
-
-def _phases(found: Sessions) -> list[_Phase]:
-    """Groups that were made in the same stretch of time, as often as each other or a multiple of it."""
-    groups = []
-    for key, rows in found.rows.groupby(["class", "do", "how"], sort=False):
-        kind, do, how = cast("tuple[int, str, str]", key)
-        begin, end = np.quantile(rows["begin"], 0.02), np.quantile(rows["end"], 0.98)
-        groups.append(_Group(int(kind), str(do), str(how), rows.sort_values("begin"), float(begin), float(end)))
-    phases = []
-    left = sorted((group for group in groups if group.count > 1), key=lambda one: one.begin)
-    while left:
-        # the count that most groups share is the number of items; others are done several times for each
-        counts = Counter(group.count for group in left if group.do != "boxes") or Counter(one.count for one in left)
-        items = max(counts, key=lambda count: (counts[count], -count))
-        core = [group for group in left if group.count == items]
-        begin, end = min(group.begin for group in core), max(group.end for group in core)
-        mine, boxes = [], 0
-        for group in left:
-            inside = min(end, group.end) - max(begin, group.begin) >= _OVERLAP * (group.end - group.begin)
-            fits = group.count >= items * (1 - _SAME_COUNT) and (inside or group.count == items)
-            if fits and not (group.do == "boxes" and (boxes or group.count > items)):
-                boxes += group.do == "boxes"
-                mine.append(group)
-        mine = mine or core[:1]
-        phases.append(_Phase(mine, items))
-        left = [group for group in left if all(group is not one for one in mine)]
-    once = [group for group in groups if group.count == 1]
-    bounds = sorted(phase.begin for phase in phases)
-    for place in range(len(bounds) + 1):
-        low = bounds[place - 1] if place else float("-inf")
-        high = bounds[place] if place < len(bounds) else float("inf")
-        some = [group for group in once if low <= group.begin < high]
-        phases += [_Phase(some, 1)] if some else []
-    for phase in phases:
-        phase.groups.sort(key=lambda one: float(np.median(one.rows["begin"])))
-    return sorted(phases, key=lambda phase: phase.begin)
 
 
 class _Writer:
     """The TOML of a fitted profile."""
 
     def __init__(self, found: Sessions, name: str) -> None:
-        self.found, self.name = found, name
+        self.found, self.name = found, quoted(name)
         self.numbers: list[str] = []
-        self.names = _names(found.classes)
-        self.paths = _paths(found.classes)
-        rows = found.rows
-        written = rows[rows["do"].isin(["write", "append"])].groupby("class")["written"]
-        # what each opening writes, and what a file of the class holds in the end
-        least, total = written.min(), written.sum()
-        kinds = [int(kind) for kind in least.index.tolist()]
-        self.first = dict(zip(kinds, least.tolist(), strict=True))
-        self.made = {
-            kind: whole / found.classes[kind]["count"] for kind, whole in zip(kinds, total.tolist(), strict=True)
-        }  # fmt: skip
+        self.names = names_of(found.classes)
+        self.paths = paths_of(found.classes)
+        self.made = _made(found)
 
     def number(self, name: str, value: float, unit: str, source: str, scales: bool = False) -> str:
         """A number of the profile; gives its name."""
@@ -143,19 +65,20 @@ class _Writer:
         self.numbers.append(f'{name} = {{ value = {shown}, unit = "{unit}"{scaled}, source = "{source}" }}')
         return name
 
-    def toml(self, phases: list[_Phase], trace: Trace) -> str:
+    def toml(self, phases: list[Phase], trace: Trace) -> str:
         """All of it."""
-        spans = sum(phase.end - phase.begin for phase in phases)
-        # phases that overlapped in the recording come one after another here: their time is shared out
-        squeeze = min(1.0, self.found.makespan_ns / spans) if spans > 0 else 1.0
-        bodies = [self._phase(number, phase, squeeze) for number, phase in enumerate(phases)]
+        own = own_times(phases, self.found.begin_ns, self.found.end_ns)
+        if len(phases) > 1 and phases[0].items == len(phases[0].groups) == 1:
+            # a job begins with its first call: what a lone one has behind it is before the next phase
+            own[:2] = [0.0, own[0] + own[1]]
+        bodies = [self._phase(number, phase, own[number]) for number, phase in enumerate(phases)]
         files = self._files()
         command = " ".join(trace.info.command)[:100] or "unknown"
         job_type = next((one for one in trace.table("processes").column("job_type").to_pylist() if one), "unknown")
         about = f"Fitted to a recording of: {command}. {self.found.calls} calls on its files."
         head = [
-            f'name = "{_quoted(self.name)}"', f'title = "{_quoted(self.name)}"', f'about = "{_quoted(about)}"',
-            f'job_types = ["{_quoted(job_type)}"]', "", "[numbers]", *self.numbers, "", "[files]", *files,
+            f'name = "{self.name}"', f'title = "{self.name}"', f'about = "{quoted(about)}"',
+            f'job_types = ["{quoted(job_type)}"]', "", "[numbers]", *self.numbers, "", "[files]", *files,
         ]  # fmt: skip
         return "\n".join([*head, "", *bodies])
 
@@ -184,22 +107,17 @@ class _Writer:
             lines.append(f"{name} = {{ {', '.join(parts)} }}")
         return lines
 
-    def _phase(self, number: int, phase: _Phase, squeeze: float) -> str:
-        items = phase.items
-        label = f"phase{number + 1}"
-        boxes = [group for group in phase.groups if group.do == "boxes"]
-        actions = []
-        for place, group in enumerate(phase.groups):
-            actions.append(self._action(f"{label}_{place + 1}_{self.names[group.kind]}", group, items))
-        rows = np.concatenate([group.rows.index.to_numpy() for group in phase.groups])
-        of = self.found.rows.loc[rows]
-        span = max(1.0, phase.end - phase.begin) * squeeze
+    def _phase(self, number: int, phase: Phase, took_ns: float) -> str:
+        """A phase that takes so long."""
+        items, label = phase.items, f"phase{number + 1}"
+        actions = [
+            self._action(f"{label}_{place}_{self.names[group.kind]}", group, items)
+            for place, group in enumerate(phase.groups, start=1)
+        ]
+        of = self.found.rows.loc[np.concatenate([group.rows.index.to_numpy() for group in phase.groups])]
         active = of.groupby("thread").agg(begin=("begin", "min"), end=("end", "max"))
         at_once = float((active["end"] - active["begin"]).sum()) / max(1.0, float(of["end"].max() - of["begin"].min()))
         workers = max(1, min(round(at_once), items))
-        inside, calls = float(of["time_ns"].sum()), float(of["calls"].sum())
-        gaps = max(0.0, span * workers - inside - calls * GAP_NS)
-        off = float(of["off_ns"].sum())
         head = ["[[phases]]", f'name = "{self._title(phase)}"']
         if items > 1:
             source = f"times that this was done in {self.name}"
@@ -207,67 +125,58 @@ class _Writer:
         if workers > 1:
             source = f"threads at a time in {self.name}"
             head.append(f'workers = "{self.number(f"{label}_threads", workers, "threads", source)}"')
-        if gaps / items > GAP_NS + CALL_NS:
-            source = f"mean time between the calls of one item in {self.name}"
-            seconds = self.number(f"{label}_think", gaps / items / 1e9, "s", source)
-            source = f"share of that time in which the thread ran in {self.name}"
-            busy = self.number(f"{label}_busy", 1 - min(1.0, off / max(1.0, span * workers)), "", source)
-            think = f'    {{ do = "think", seconds = "{seconds}", busy = "{busy}" }},'
-            actions.insert(len(actions) // 2 if not boxes else len(actions), think)
+        boxes = any(group.do == "boxes" for group in phase.groups)
+        place = len(actions) if boxes else len(actions) // 2
+        # of a lone thread's first phase what comes before the first call is not seen either
+        unseen = number == 0 and workers == 1 and items > 1 and place in (0, len(actions))
+        # in its last turn a phase may have fewer items than threads, and takes as long
+        turns = -(-items // workers)
+        think = self._think(label, took_ns * items / turns, of, items - unseen)
+        if think:
+            actions.insert(place, think)
         return "\n".join([*head, "actions = [", *actions, "]", ""])
 
-    def _holds_boxes(self, group: _Group) -> bool:
-        """Whether the files of a class are large enough for random reads of boxes behind a header."""
-        pieces = float(group.rows["pieces"].mean())
-        box = float(group.rows["read"].mean()) / max(1.0, pieces)
-        return pieces >= _BOXES_MIN and self.found.classes[group.kind]["size"] >= _HEADER_BYTES + 2 * box
+    def _think(self, label: str, worked_ns: float, of: pd.DataFrame, items: int) -> str:
+        """The action for the time of all threads that its calls, the rows `of`, did not take; none if that is short."""
+        gaps = max(0.0, worked_ns - float(of["time_ns"].sum()) - float(of["calls"].sum()) * GAP_NS)
+        if gaps / items <= GAP_NS + CALL_NS:
+            return ""
+        source = f"mean time between the calls of one item in {self.name}"
+        seconds = self.number(f"{label}_think", gaps / items / 1e9, "s", source)
+        source = f"share of that time in which the thread ran in {self.name}"
+        # threads that spent more time here count for more
+        shares = of["thread"].map(self.found.asleep).to_numpy("float64")
+        took = np.maximum((of["end"] - of["begin"]).to_numpy("float64"), 1.0)
+        busy = self.number(f"{label}_busy", 1 - float(np.average(shares, weights=took)), "", source)
+        return f'    {{ do = "think", seconds = "{seconds}", busy = "{busy}" }},'
 
-    def _title(self, phase: _Phase) -> str:
+    def _holds_boxes(self, group: Group) -> bool:
+        """Whether the files of a class are large enough for random reads of boxes behind a header."""
+        box = float(group.rows["read"].mean()) / group.pieces
+        return group.pieces >= _BOXES_MIN and self._size(group.kind) >= _HEADER_BYTES + 2 * box
+
+    def _size(self, kind: int) -> float:
+        """Bytes that a file of a class holds: at the start, or in the end where it is made."""
+        one = self.found.classes[kind]
+        return float(one["size"] if one["exists"] else self.made.get(kind, 0.0))
+
+    def _title(self, phase: Phase) -> str:
         what = [f"{group.do} {self.names[group.kind]}" for group in phase.groups]
         return ", ".join(what[:3]) + (f" and {len(what) - 3} more" if len(what) > 3 else "")
 
-    def _action(self, label: str, group: _Group, items: int) -> str:
-        rows = group.rows
-        how = group.how
-        if group.do in ("read", "boxes") and not self.found.classes[group.kind]["exists"]:
-            # a file that the job itself makes: no more than its first writing is sure to be there
-            group = replace(group, do="read", how="header")
-            how = group.how
+    def _action(self, label: str, group: Group, items: int) -> str:
+        """One line of a phase; its numbers are named after `label`."""
         if group.do == "boxes" and not self._holds_boxes(group):
             group = replace(group, do="read", how="whole")
-            how = group.how
         parts = [f'do = "{group.do}"', f'file = "{self.names[group.kind]}"']
-        pieces = max(1.0, float(rows["pieces"].mean()))
         if group.do == "copy":
-            parts.append(f'to = "{self.names[int(rows["to"].dropna().iloc[0])]}"')
-        if how and group.do not in ("list", "stat"):
-            parts.append(f'how = "{how}"')
-        moved = float((rows["written"] if group.do in ("write", "append") else rows["read"]).mean())
-        if how == "header" and not self.found.classes[group.kind]["exists"]:
-            moved = min(moved, self.first.get(group.kind, 0.0))
-        spread = ", ".join(bytes_text(float(rows["read"].add(rows["written"]).quantile(q))) for q in (0.1, 0.5, 0.9))
-        source = f"in {self.name}: mean of {len(rows)} (10 %, 50 %, 90 %: {spread})"
-        if group.do in ("write", "append") or group.how == "header":
-            parts.append(f'bytes = "{self.number(f"{label}_bytes", max(1.0, moved), "bytes", source)}"')
-        if group.do in ("write", "copy") or (group.do == "read" and group.how != "header"):
-            size = self.found.classes[group.kind]["size"] if group.do in ("read", "copy") else moved
-            size = size or moved
-            if group.do == "read" and group.how in ("whole", "sendfile") and moved < _WHOLE * size:
-                parts.append(f'bytes = "{self.number(f"{label}_bytes", moved, "bytes", source)}"')
-                size = moved
-            chunk = max(1.0, np.ceil(size / pieces))
-            parts.append(f'chunk = "{self.number(f"{label}_chunk", chunk, "bytes", f"bytes a call in {self.name}")}"')
-        if group.do == "boxes":
-            box = max(1.0, moved / pieces)
-            source = f"reads of one opening in {self.name}"
-            # one of an opening's reads is of the header, as large as the others: C programs read in pieces of a buffer
-            parts.append(f'reads = "{self.number(f"{label}_reads", max(1, round(pieces) - 1), "reads", source)}"')
-            source = f"mean bytes of a read in {self.name}"
-            size = self.number(f"{label}_box", box, "bytes", source)
-            parts.append(f'box = "{size}", header = "{size}", stacks = "1"')
-        if group.do == "write" and float(rows["synced"].mean()) > 0.5:
+            parts.append(f'to = "{self.names[int(group.rows["to"].dropna().iloc[0])]}"')
+        if group.how and group.do not in ("list", "stat"):
+            parts.append(f'how = "{group.how}"')
+        parts += self._boxes(label, group) if group.do == "boxes" else self._bytes(label, group)
+        if group.do == "write" and float(group.rows["synced"].mean()) > 0.5:
             parts.append("sync = true")
-        seeks = round(float(rows["seeks"].mean()))
+        seeks = round(float(group.rows["seeks"].mean()))
         if seeks and group.do in ("read", "write", "append"):
             source = f"lseek calls of an opening in {self.name}"
             parts.append(f'seeks = "{self.number(f"{label}_seeks", seeks, "calls", source)}"')
@@ -276,44 +185,56 @@ class _Writer:
             parts.append(f'times = "{self.number(f"{label}_times", times, "times", f"for each item in {self.name}")}"')
         return f"    {{ {', '.join(parts)} }},"
 
+    def _bytes(self, label: str, group: Group) -> list[str]:
+        """How many bytes each opening moves, and how many each call."""
+        do, how = group.do, group.how
+        if do not in ("read", "write", "append", "copy"):
+            return []
+        moved_each = group.rows["written" if do in ("write", "append") else "read"]
+        moved, pieces = float(moved_each.mean()), group.pieces
+        spread = ", ".join(bytes_text(float(moved_each.quantile(q))) for q in (0.1, 0.5, 0.9))
+        source = f"in {self.name}: mean of {group.count} (10 %, 50 %, 90 %: {spread})"
+        size = (self._size(group.kind) if do in ("read", "copy") else moved) or moved
+        some = do == "read" and how in ("whole", "sendfile") and self._in_part(group, moved, size)
+        parts = []
+        if some or how == "header" or do in ("write", "append"):
+            parts.append(f'bytes = "{self.number(f"{label}_bytes", max(1.0, moved), "bytes", source)}"')
+            size = moved
+        if how != "header" and (do != "append" or pieces > 1):
+            # who reads a file several times over in one opening asks for more at a time than its size by calls
+            over = max(moved, size) if how == "whole" else size
+            chunk = max(1.0, np.ceil(over / pieces))
+            parts.append(f'chunk = "{self.number(f"{label}_chunk", chunk, "bytes", f"bytes a call in {self.name}")}"')
+        if how == "mmap" and moved >= 1:
+            source = f"read before the file is mapped in {self.name}"
+            parts.append(f'header = "{self.number(f"{label}_header", moved, "bytes", source)}"')
+        return parts
 
-def _quoted(text: str) -> str:
-    """Text for a TOML string: what a trace holds is a stranger's."""
-    clean = "".join(character if character.isprintable() and character not in '"\\' else "_" for character in text)
-    return clean
+    def _in_part(self, group: Group, moved: float, size: float) -> bool:
+        """Whether files of a class are read only so far, not up to their ends."""
+        if group.kind in self.made:
+            # how long they are by then, the synthesis knows
+            return bool(self.found.classes[group.kind]["exists"]) or float(group.rows["ended"].mean()) <= 0.5
+        return moved < _WHOLE * size
+
+    def _boxes(self, label: str, group: Group) -> list[str]:
+        """How many boxes each opening reads, and how large they are."""
+        box = max(1.0, float(group.rows["read"].mean()) / group.pieces)
+        # one of an opening's reads is of the header, as large as the others: C programs read in pieces of a buffer
+        count, source = max(1, round(group.pieces) - 1), f"reads of one opening in {self.name}"
+        reads = self.number(f"{label}_reads", count, "reads", source)
+        size = self.number(f"{label}_box", box, "bytes", f"mean bytes of a read in {self.name}")
+        return [f'reads = "{reads}"', f'box = "{size}"', f'header = "{size}"', 'stacks = "1"']
 
 
-def _pattern(path: str, count: int) -> str:
-    """A path with one place for the file's number."""
-    path = "/".join(part for part in path.split("/") if part not in ("", ".", "..")) or "folder"
-    if count == 1:
-        return path.replace("#", "0").replace("{", "_").replace("}", "_")
-    head, _, tail = path.replace("{", "_").replace("}", "_").rpartition("#")
-    return f"{head.replace('#', '0')}{{n}}{tail}"
-
-
-def _paths(classes: list[dict[str, Any]]) -> list[str]:
-    """A path for each class, no two the same: what is replaced in a stranger's names may make them alike."""
-    paths: list[str] = []
-    for one in classes:
-        path = _quoted(_pattern(one["path"], one["count"]))
-        stem, extension = os.path.splitext(path)
-        number = 2
-        while path in paths:
-            path, number = f"{stem}_{number}{extension}", number + 1
-        paths.append(path)
-    return paths
-
-
-def _names(classes: list[dict[str, Any]]) -> list[str]:
-    """A name for each class, from the end of its path."""
-    names: list[str] = []
-    for one in classes:
-        stem, extension = os.path.splitext(os.path.basename(one["path"].replace("#", "")) or "folder")
-        base = _PLAIN.sub("_", f"{stem}{extension}".lower()).strip("_") or "files"
-        base = base if base[0].isalpha() else f"f_{base}"
-        name, number = base, 2
-        while name in names:
-            name, number = f"{base}_{number}", number + 1
-        names.append(name)
-    return names
+def _made(found: Sessions) -> dict[int, float]:
+    """Mean bytes that reach from the begin of a file to the end of what was written, by class that is written to."""
+    rows = found.rows
+    written = rows[rows["do"].isin(["write", "append"])]
+    copied = rows[rows["to"].notna()]
+    whole = written.groupby(["class", "file"])["reach"].max().groupby("class").mean()
+    # the session of a copy is its source's: each of its files is taken for one target
+    reach = copied.groupby("to")["reach"].mean() if len(copied) else whole.iloc[:0]
+    both = dict(zip(reach.index.tolist(), reach.tolist(), strict=True))
+    both |= dict(zip(whole.index.tolist(), whole.tolist(), strict=True))
+    return {int(kind): float(size) for kind, size in both.items()}

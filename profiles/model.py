@@ -74,9 +74,12 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     Attributes
     ----------
     do, how: see HOW; file: the class of files: item i of n uses file i·count//n; to: the second one (copy, symlink).
-    chunk: bytes of each call; bytes: how many are written (append, write) or read (header; whole: the first so many).
+    chunk: bytes of each call (append: by default one call); bytes: how many are written (append, write) or read
+    (header; whole: the first so many).
+    header: bytes that are read before a file is mapped (read mmap, by default none).
     boxes: `reads` pieces of `box` bytes at random places of random files, behind a header of `header` bytes that is
-    read again each time a file is opened; `stacks`: from how many of the files, by default wherever the boxes fall.
+    read again each time a file is opened; `stacks`: from how many of the files (1: each in turn), by default wherever
+    the boxes fall.
     seconds: time until the next call, of which the share `busy` is CPU time.
     times: how often it is done for each item, one time after another; seeks: calls of lseek that move nothing, behind
     each opening; sync: fsync before the close.
@@ -136,6 +139,14 @@ class Profile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     phases: list[Phase]
     step: int = 0
     numbers: dict[str, Number] = {}
+
+    @property
+    def read_back(self) -> set[str]:
+        """Classes whose files it both changes and reads."""
+        actions = [action for phase in self.phases for action in phase.actions]
+        changed = {one.file for one in actions if one.do in ("write", "append", "unlink")}
+        changed |= {one.to for one in actions if one.do == "copy"}
+        return changed & {one.file for one in actions if one.do in ("read", "boxes", "copy")}
 
 
 class DataSet(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from iotrace.profiles.sessions import Sessions
+from iotrace.profiles.sessions import BUCKET, Sessions, bucket_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DATA: Final = ("read", "write", "copy")
+_PARTS: Final = 20
+"""Parts of the time in which threads are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ def score(recorded: Sessions, fitted: Sessions) -> list[Measure]:
     pairs.append(_ratio("opens a file", opens[0], opens[1], 0.15))
     sizes = [_sizes(one.rows) for one in (recorded, fitted)]
     pairs.append(Measure("sizes of data calls", np.median(sizes[0]), np.median(sizes[1]), _distance(*sizes), 0.35))
+    places = [one.offsets for one in (recorded, fitted)]
+    middles = [float(BUCKET ** _middle(one)) for one in places]
+    pairs.append(Measure("offsets of data calls", middles[0], middles[1], _apart(*places), 0.35))
     mixes = [_mix(one.rows) for one in (recorded, fitted)]
     kinds = set(mixes[0]) | set(mixes[1])
     apart = sum(abs(mixes[0].get(kind, 0.0) - mixes[1].get(kind, 0.0)) for kind in kinds) / 2
@@ -69,18 +73,38 @@ def _sizes(rows: pd.DataFrame) -> Any:
     data = rows[(rows["pieces"] > 0) & (rows["how"] != "mmap") & (rows["read"] + rows["written"] > 0)]
     if data.empty:
         return np.zeros(1)
-    mean = (data["read"] + data["written"]) / data["pieces"]
+    # a copy reads and writes the same bytes
+    mean = data[["read", "written"]].max(axis=1).where(data["do"] == "copy", data["read"] + data["written"])
+    mean = mean / data["pieces"]
     return np.repeat(mean.to_numpy("float64"), data["pieces"].to_numpy("int64"))
 
 
 def _distance(one: Any, other: Any) -> float:
-    """Largest difference of the shares below any size, sizes within a tenth of each other counted as equal."""
-    grid = np.unique(np.round(np.log(np.maximum(np.r_[one, other], 1)) / np.log(1.5)))
-    shares = [
-        np.searchsorted(np.sort(np.log(np.maximum(values, 1)) / np.log(1.5)), grid + 0.5) / len(values)
-        for values in (one, other)
-    ]
+    """Largest difference of the shares below any size, sizes of one bucket counted as equal."""
+    return _apart(*(dict(zip(*_counted(values), strict=True)) for values in (one, other)))
+
+
+def _counted(values: Any) -> tuple[list[int], list[int]]:
+    buckets, counts = np.unique(bucket_of(values), return_counts=True)
+    return buckets.tolist(), counts.tolist()
+
+
+def _apart(one: dict[int, int], other: dict[int, int]) -> float:
+    """Largest difference of the shares below any bucket: 0 alike, 1 nothing in common."""
+    grid = sorted(set(one) | set(other))
+    if not one or not other:
+        return float(bool(grid))
+    shares = [np.cumsum([counts.get(bucket, 0) for bucket in grid]) / sum(counts.values()) for counts in (one, other)]
     return float(np.abs(shares[0] - shares[1]).max())
+
+
+def _middle(counts: dict[int, int]) -> int:
+    """The bucket of the median; the first one's where nothing is counted."""
+    buckets = sorted(counts)
+    if not buckets:
+        return 0
+    below = np.cumsum([counts[bucket] for bucket in buckets])
+    return int(buckets[int(np.searchsorted(below, below[-1] / 2))])
 
 
 def _mix(rows: pd.DataFrame) -> dict[str, float]:
@@ -89,6 +113,17 @@ def _mix(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _threads(found: Sessions) -> float:
-    """Mean number of threads that were between their first and last call."""
-    active = found.rows.groupby("thread").agg(begin=("begin", "min"), end=("end", "max"))
-    return float((active["end"] - active["begin"]).sum()) / max(1, found.makespan_ns)
+    """Mean number of threads that were at work in a part of the time, over all parts where any was.
+
+    Not from each thread's first call to its last: a thread that waits for those that it has forked is not at work.
+    """
+    import pandas as pd
+
+    rows = found.rows
+    begin, width = float(rows["begin"].min()), max(1.0, float(rows["end"].max() - rows["begin"].min())) / _PARTS
+    first, last = (((rows[edge] - begin) // width).clip(0, _PARTS - 1).astype("int64") for edge in ("begin", "end"))
+    at_work = pd.DataFrame({"thread": rows["thread"], "first": first, "last": last}).drop_duplicates()
+    parts = np.arange(_PARTS)
+    there = (at_work["first"].to_numpy()[:, None] <= parts) & (parts <= at_work["last"].to_numpy()[:, None])
+    count = pd.DataFrame(there).groupby(at_work["thread"].to_numpy()).any().sum().to_numpy()
+    return float(count[count > 0].mean())

@@ -6,13 +6,13 @@ The ground that a profile is fitted on: see iotrace.profiles.fit.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from iotrace.errors import UsageError
+from iotrace.profiles.classes import beneath, classes_of
 from iotrace.trace.operations import BY_NAME, OPERATIONS, Kind
 from iotrace.trace.reader import Trace
 
@@ -30,13 +30,14 @@ _BY_NAME: Final = {
     "unlink": ("unlink", "unlinkat", "rmdir"), "mkdir": ("mkdir", "mkdirat"), "symlink": ("symlink", "symlinkat"),
     "stat": STATS,
 }  # fmt: skip
-_DIGITS: Final = re.compile(r"\d+")
-_LIKE_MIN: Final = 4
-"""So many files of one folder and extension are one class although their names differ in more than digits."""
 _HEADER_BYTES: Final = 65_536
+_BEHIND: Final = 1.1
+"""Who ends so much further than the bytes that were written began behind what was there."""
+BUCKET: Final = 1.5
+"""Sizes and offsets within this factor of each other are of one bucket."""
 _COLUMNS: Final = [
     "time_ns", "duration_ns", "off_cpu_ns", "thread", "op", "path", "file", "other_file", "open", "other_open",
-    "offset", "size", "flags", "result",
+    "offset", "other_offset", "size", "flags", "result",
 ]  # fmt: skip
 
 
@@ -47,15 +48,27 @@ class Sessions:
     Attributes
     ----------
     rows: a row for each session or call by name: do and how, class, file, thread, begin, end (ns), calls, time_ns
-    inside them, off_ns, read and written bytes, pieces (reads or writes), to (class), synced.
+    inside them, off_ns, read and written bytes (a copy does both), pieces (reads or writes), reach (bytes from the
+    begin of the file to the end of what was written), to (class that was copied to), synced, ended (a
+    read got less than it asked for: the file had no more).
     classes: path pattern, count, size (mean, of those that existed), exists, folder, entries, by number of the class.
-    calls: of the program on these files, in all; named: how many are in `rows`.
+    calls: of the program on these files, in all; begin_ns, end_ns: when the threads that made them began and ended.
+    asleep: share of its time in which each of these threads did not run.
+    offsets: how many reads, writes and copies that moved anything began in which bucket of offsets (`bucket_of`).
     """
 
     rows: pd.DataFrame
     classes: list[dict[str, Any]]
     calls: int
-    makespan_ns: int
+    begin_ns: int
+    end_ns: int
+    asleep: dict[int, float]
+    offsets: dict[int, int]
+
+    @property
+    def makespan_ns(self) -> int:
+        """How long all of it took."""
+        return self.end_ns - self.begin_ns
 
 
 def sessions_of(trace: Trace, prefixes: list[str]) -> Sessions:
@@ -70,14 +83,16 @@ def sessions_of(trace: Trace, prefixes: list[str]) -> Sessions:
     text_of = paths.drop_duplicates("path", keep="last").set_index("path")["text"]
     files = files.drop_duplicates("file", keep="last").set_index("file")
     files["text"] = files["path"].map(text_of)
-    inside = [_beneath(text, prefixes) for text in files["text"]]
+    inside = [beneath(text, prefixes) for text in files["text"]]
     mine = files[np.array(inside, np.bool_) & files["type"].isin(["file", "directory"]).to_numpy(bool)]
-    events = events[events["file"].isin(mine.index) | events["other_file"].isin(mine.index)].copy()
+    counts = (events["file"].isin(mine.index) | events["other_file"].isin(mine.index)).to_numpy(bool)
+    threads = _threads(events, counts)
+    events = events[counts].copy()
     if events.empty:
         raise UsageError(
             f"{trace.folder} holds nothing on files beneath {', '.join(prefixes)}: name folders with --map."
         )
-    class_of, classes = _classes(mine, prefixes)
+    class_of, classes = classes_of(mine, prefixes)
     events["class"] = events["file"].map(class_of)
     # as numbers of operations: ten million texts take a minute
     names = events["op"].astype("category")
@@ -85,56 +100,52 @@ def sessions_of(trace: Trace, prefixes: list[str]) -> Sessions:
     events["kind"] = code_of[names.cat.codes.to_numpy()]
     events["op"] = names
     events["duration_ns"] = events["duration_ns"].fillna(0)
+    events["to"] = events["other_file"].map(class_of).where(events["kind"] == _NUMBER[Kind.COPY])
+    _copies_as_writes(events)
     events = _faults_by_open(events)
     import pandas as pd
 
     frame = pd.concat([_by_open(events, mine), _by_name(events)], ignore_index=True)
-    frame["to"] = frame["to"].map(class_of)
-    begin, end = events["time_ns"].min(), (events["time_ns"] + events["duration_ns"]).max()
-    return Sessions(frame, classes, len(events), int(end - begin))
+    asleep = (threads["off"] / (threads["end"] - threads["begin"]).clip(lower=1)).clip(upper=1)
+    share = dict(zip(asleep.index.tolist(), asleep.tolist(), strict=True))
+    begin, end = int(threads["begin"].min()), int(threads["end"].max())
+    return Sessions(frame, classes, len(events), begin, end, share, _offsets(events))
 
 
-def _beneath(text: object, prefixes: list[str]) -> bool:
-    return isinstance(text, str) and any(text == one or text.startswith(one.rstrip("/") + "/") for one in prefixes)
+def _threads(events: pd.DataFrame, counts: Any) -> pd.DataFrame:
+    """When each thread with a call that counts began and ended (ns), and how long it did not run (ns).
+
+    Also by its other calls: what a program does before it touches the first of its files is think time too.
+    """
+    mine = events[events["thread"].isin(events.loc[counts, "thread"].unique())]
+    end = mine["time_ns"] + mine["duration_ns"].fillna(0)
+    by = {"begin": mine["time_ns"], "end": end, "off": mine["off_cpu_ns"].fillna(0)}
+    of_thread = mine["thread"]
+    return mine.assign(**by).groupby(of_thread).agg(begin=("begin", "min"), end=("end", "max"), off=("off", "sum"))
 
 
-def _classes(mine: pd.DataFrame, prefixes: list[str]) -> tuple[dict[int, int], list[dict[str, Any]]]:
-    """Files whose names differ in digits alone are one class; so are many of one folder and extension."""
-    patterns: dict[int, tuple[str, ...]] = {}
-    columns = zip(mine.index.tolist(), mine["text"], mine["type"], mine["existed"], strict=True)
-    for file, text, kind, existed in columns:
-        made = existed is not None and not existed
-        patterns[int(file)] = (_DIGITS.sub("#", text), str(kind), "made" if made else "there")
-    alike: dict[tuple[str, ...], list[int]] = {}
-    for file, pattern in patterns.items():
-        alike.setdefault(pattern, []).append(file)
-    loose: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
-    for pattern, members in alike.items():
-        if len(members) == 1 and pattern[1] == "file":
-            folder, name = os.path.split(pattern[0])
-            loose.setdefault((folder, os.path.splitext(name)[1], pattern[2]), []).append(pattern)
-    for (folder, extension, state), single in loose.items():
-        if len(single) >= _LIKE_MIN:
-            members = [file for pattern in single for file in alike.pop(pattern)]
-            alike.setdefault((f"{folder}/#{extension}", "file", state), []).extend(members)
-    class_of: dict[int, int] = {}
-    classes: list[dict[str, Any]] = []
-    for number, ((text, kind, state), members) in enumerate(alike.items()):
-        class_of.update(dict.fromkeys(members, number))
-        of = mine.loc[members]
-        sizes = of["size"].dropna()
-        prefix = next(
-            one for one in sorted(prefixes, key=len, reverse=True) if _beneath(str(of["text"].iloc[0]), [one])
-        )
-        name = os.path.relpath(text if len(members) > 1 else str(of["text"].iloc[0]), prefix)
-        classes.append(
-            {
-                "path": name, "count": len(members), "size": float(sizes.mean()) if len(sizes) else 0.0,
-                "spread": sizes.quantile([0.1, 0.5, 0.9]).tolist() if len(sizes) else [], "exists": state == "there",
-                "folder": kind == "directory", "entries": float(of["entries"].fillna(0).mean()),
-            }
-        )  # fmt: skip
-    return class_of, classes
+def bucket_of(values: Any) -> Any:
+    """Bucket of bytes: those of one bucket are within a factor of 1.5 of each other; 0 and 1 are the first one's."""
+    return np.round(np.log(np.maximum(values, 1)) / np.log(BUCKET)).astype(np.int64)
+
+
+def _offsets(events: pd.DataFrame) -> dict[int, int]:
+    """Data calls that moved something, by the bucket of their offset."""
+    data = events["kind"].isin([_NUMBER[one] for one in (Kind.READ, Kind.WRITE, Kind.COPY)]) & events["class"].notna()
+    moved = data & (events["result"].fillna(0) > 0) & events["offset"].notna()
+    buckets, counts = np.unique(bucket_of(events.loc[moved, "offset"].to_numpy("float64")), return_counts=True)
+    return dict(zip(buckets.tolist(), counts.tolist(), strict=True))
+
+
+def _copies_as_writes(events: pd.DataFrame) -> None:
+    """What is copied out of a file elsewhere is a write of the file that it comes into."""
+    rows = events.index[events["to"].notna() & events["class"].isna()]
+    if rows.empty:
+        return
+    for name, other in (("file", "other_file"), ("open", "other_open"), ("offset", "other_offset"), ("class", "to")):
+        events.loc[rows, name] = events.loc[rows, other]
+    events.loc[rows, "kind"] = _NUMBER[Kind.WRITE]
+    events.loc[rows, ["other_file", "other_open", "to"]] = None
 
 
 def _faults_by_open(events: pd.DataFrame) -> pd.DataFrame:
@@ -164,18 +175,23 @@ def _by_open(events: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
     kind, op = of["kind"], of["op"]
     moved = of["result"].clip(lower=0).fillna(0)
     reads, writes, copies = (kind == _NUMBER[one] for one in (Kind.READ, Kind.WRITE, Kind.COPY))
+    into = copies & of["to"].notna()
+    at = of["offset"].where(~into, of["other_offset"]).fillna(0)
     marks = pd.DataFrame(
         {
             "open": of["open"].astype("int64"), "class": of["class"].astype("int64"),
             "file": of["file"].astype("int64"), "thread": of["thread"].astype("int64"), "begin": of["time_ns"],
             "end": of["time_ns"] + of["duration_ns"], "time_ns": of["duration_ns"],
             "off_ns": of["off_cpu_ns"].fillna(0), "reads": reads, "writes": writes, "copies": copies,
-            "read": moved.where(reads | copies, 0), "written": moved.where(writes, 0),
+            "read": moved.where(reads | copies, 0), "written": moved.where(writes | into, 0),
+            "reach": (at + moved).where(writes | into, 0),
             "listed": op.isin(["getdents", "getdents64"]), "mapped": op == "mmap", "faults": op == "mmap.fault",
+            "moves": moved > 0,
+            "ended": reads & (of["result"] < of["size"]),
             "seeks": op == "lseek", "locked": kind == _NUMBER[Kind.LOCK], "synced": kind == _NUMBER[Kind.SYNC],
             "flags": of["flags"].fillna(0).where(op.isin(OPENS), 0), "calls": 1,
             "first_offset": of["offset"].where(writes),
-            "to": of["other_file"].where(copies).astype("float64"), "way": (op == "copy_file_range") & copies,
+            "to": of["to"].astype("float64"), "way": (op == "copy_file_range") & copies,
         }
     )  # fmt: skip
     follows = (of["open"] == of["open"].shift()) & reads
@@ -184,7 +200,7 @@ def _by_open(events: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
     first, most, total = "first", "max", "sum"
     how = {
         "class": first, "file": first, "thread": first, "begin": "min", "end": most, "flags": most, "to": first,
-        "way": most, "first_offset": first,
+        "way": most, "first_offset": first, "reach": most,
     }  # fmt: skip
     how |= {name: total for name in marks.columns if name not in how and name != "open"}
     rows = marks.groupby("open", sort=False).agg(how)
@@ -200,7 +216,10 @@ def _told(rows: pd.DataFrame, mine: pd.DataFrame, renamed: set[int]) -> pd.DataF
     ordered = get["in_order"] / np.maximum(get["reads"] - 1, 1)
     ordered = np.where(get["reads"] > 1, ordered, 1.0)
     header = (get["read"] < 0.5 * size) & (get["read"] <= _HEADER_BYTES) & (ordered > 0.5)
-    appended = ((rows["flags"].astype("int64") & os.O_APPEND) != 0) | (rows["first_offset"].fillna(0) > 0)
+    flags = rows["flags"].astype("int64")
+    # also who writes a header anew and then behind what was there, as RELION does with each particle
+    behind = (flags & os.O_TRUNC == 0) & (rows["reach"] > _BEHIND * rows["written"])
+    appended = (flags & os.O_APPEND != 0) | (rows["first_offset"].fillna(0) > 0) | behind
     copied = (get["copies"] > 0) & rows["to"].notna().to_numpy()
     listed, mapped = rows["listed"].to_numpy() > 0, (rows["mapped"] > 0).to_numpy() & (rows["faults"] > 0).to_numpy()
     writes, reads = get["writes"] > 0, get["reads"] > 0
@@ -217,12 +236,29 @@ def _told(rows: pd.DataFrame, mine: pd.DataFrame, renamed: set[int]) -> pd.DataF
     ]  # fmt: skip
     rows["do"] = np.select([case[0] for case in cases], [case[1] for case in cases], "open")
     rows["how"] = np.select([case[0] for case in cases], [case[2] for case in cases], "")
+    _begun_by_appending(rows)
     pieces = np.where(rows["do"].isin(["write", "append"]), get["writes"], get["reads"] + get["copies"])
+    # who copies asks once more, to be told that this was all: the recipe does not
+    pieces = np.where(rows["do"] == "copy", rows["moves"], pieces)
     rows["pieces"] = np.where(rows["how"] == "mmap", rows["faults"], pieces)
-    rows["synced"] = rows["synced"] > 0
+    rows["synced"], rows["ended"] = rows["synced"] > 0, rows["ended"] > 0
     # boxes seek by themselves
     rows["seeks"] = np.where(rows["do"] == "boxes", 0, get["seeks"])
     return rows.reset_index(drop=True)
+
+
+def _begun_by_appending(rows: pd.DataFrame) -> None:
+    """A file's first writing, where all that follow append to it, is an append to an empty file."""
+    writes, appends = rows["do"] == "write", rows["do"] == "append"
+    if not (writes.any() and appends.any()):
+        return
+    of_file = rows["file"]
+    first = rows["begin"].where(writes | appends).groupby(of_file).transform("min") == rows["begin"]
+    alone = writes.groupby(of_file).transform("sum") == 1
+    begun = writes & first & alone & appends.groupby(of_file).transform("any") & (rows["how"] == "whole")
+    how = rows["how"].where(appends).groupby(of_file).transform("first")
+    rows.loc[begun, "how"] = how[begun]
+    rows.loc[begun, "do"] = "append"
 
 
 def _by_name(events: pd.DataFrame) -> pd.DataFrame:
@@ -236,7 +272,7 @@ def _by_name(events: pd.DataFrame) -> pd.DataFrame:
             "class": of["class"].astype("int64"), "file": of["file"].astype("int64"),
             "thread": of["thread"].astype("int64"), "begin": of["time_ns"], "end": of["time_ns"] + of["duration_ns"],
             "time_ns": of["duration_ns"], "off_ns": of["off_cpu_ns"].fillna(0), "calls": 1, "read": 0.0,
-            "written": 0.0, "pieces": 0, "seeks": 0, "do": of["op"].map(do_of).astype(str), "how": "", "to": np.nan,
-            "synced": False,
+            "written": 0.0, "reach": 0.0, "pieces": 0, "seeks": 0, "do": of["op"].map(do_of).astype(str), "how": "",
+            "to": np.nan, "synced": False, "ended": False,
         }
     ).reset_index(drop=True)  # fmt: skip

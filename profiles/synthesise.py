@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
 from iotrace.trace.matrix import NULL, batch_of_columns
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.writer import TraceWriter
+
+if TYPE_CHECKING:
+    from iotrace.profiles.held import Held
 
 ROUND_ROWS: Final = 1 << 19
 JITTER: Final = 0.1
@@ -84,6 +87,7 @@ class Synthesis:
         self._counters.threads += 1
         self.begin_ns = self.reached_ns = self.end_ns = begin_ns
         self.events = 0
+        self._held = _held_by(profile, self.layout)
 
     def process(self) -> dict[str, Any]:
         """The row of the table processes."""
@@ -200,6 +204,9 @@ class Synthesis:
     def _batch(self, parts: list[dict[str, Any]]) -> pa.RecordBatch:
         columns = {name: np.concatenate([rows[name] for rows in parts]) for name in parts[0]}
         order = np.argsort(columns["time"] + columns["took"], kind="stable")
+        if self._held is not None and "step" in columns:
+            columns = self._held.clip({name: column[order] for name, column in columns.items()})
+            order = np.arange(len(columns["op"]))
         n = len(order)
         self.events += n
         faults = columns["op"] == NUMBER_OF["mmap.fault"]
@@ -215,6 +222,15 @@ class Synthesis:
         columns["other_number"] = np.where(moves, NULL, columns["other_number"])
         named = {name: columns[mine][order] for name, mine in names.items() if mine in columns}
         return batch_of_columns(named | {"process": np.full(n, self.process_number, np.int64)}, n)
+
+
+def _held_by(profile: Profile, layout: Layout) -> Held | None:
+    """What follows the lengths of files, where the job reads back what it changes; Numba is loaded only then."""
+    if not profile.read_back:
+        return None
+    from iotrace.profiles.held import Held
+
+    return Held(profile, layout)
 
 
 def info_of(command: list[str]) -> TraceInfo:

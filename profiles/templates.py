@@ -157,24 +157,31 @@ def _seek(result: Template, action: Action, numbers: Numbers, at: str, on: dict[
 
 def _read(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
     file, slot = order[action.file], result.open()
-    size = numbers.count(profile.files[action.file].size, f"{at}.file")
-    if action.bytes and action.way != "header":
-        size = min(size, numbers.count(action.bytes, f"{at}.bytes"))
+    size = whole = numbers.count(profile.files[action.file].size, f"{at}.file")
+    if action.bytes:
+        asked = numbers.count(action.bytes, f"{at}.bytes")
+        # a file that the job changes itself may have grown: iotrace.profiles.held knows by how much
+        whole = whole if action.file not in profile.read_back else max(whole, asked)
+        size = min(whole, asked)
     on = {"file": file, "slot": slot}
     result.call("openat", flags=os.O_RDONLY | _O, mode=0, **on)
     _seek(result, action, numbers, at, on)
     if action.way == "header":
-        asked = numbers.count(action.bytes, f"{at}.bytes")
-        result.call("read", offset=0, size=asked, result=min(asked, size), moved=min(asked, size), **on)
+        result.call("read", offset=0, size=asked, result=size, moved=size, **on)
     elif action.way == "mmap":
         result.call("fstat", **on)
+        if action.header:
+            asked = numbers.count(action.header, f"{at}.header")
+            result.call("read", offset=0, size=asked, result=min(asked, size), moved=min(asked, size), **on)
         _map(result, size, max(1, numbers.count(action.chunk, f"{at}.chunk")), on)
     else:
         result.call("fstat", **on)
         op = "sendfile" if action.way == "sendfile" else "read"
         chunk = max(1, numbers.count(action.chunk, f"{at}.chunk"))
         for offset, part in _pieces(size, chunk):
-            result.call(op, offset=offset, size=chunk, result=part, moved=part, **on)
+            # a program asks for a whole buffer also where the file ends, but not where it has had enough
+            asked = chunk if offset + part == whole else part
+            result.call(op, offset=offset, size=asked, result=part, moved=part, **on)
     result.call("close", **on)
 
 
@@ -216,7 +223,9 @@ def _append(result: Template, action: Action, profile: Profile, numbers: Numbers
     locked = action.way == "locked"
     if locked:
         result.call("fcntl.lock", offset=0, size=0, flags=_SETLKW, mode=_WRLCK, **on)
-    result.call("write", offset=0, step=size, size=size, result=size, moved=size, **on)
+    chunk = numbers.count(action.chunk, f"{at}.chunk") if action.chunk else size
+    for offset, part in _pieces(size, chunk):
+        result.call("write", offset=offset, step=size, size=part, result=part, moved=part, **on)
     if action.sync:
         result.call("fsync", **on)
     if locked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -37,7 +38,8 @@ class Lanes:
     count: lanes in all.
     of_thread: lane of each thread, int32, -1 for those that do nothing.
     rank: position of each thread when sorted by lane and begin.
-    previous_end: end (ns) of the thread before it on its lane, -1 for the first.
+    previous_end: end (ns) of the thread before it on its lane, or of the family before its own where that ended later;
+    -1 for the first.
     worker_begin: first lane of each worker, (workers + 1,).
     families: threads of each group of processes, by begin; the groups of one worker stand one behind another.
     family_worker: worker of each family.
@@ -92,6 +94,9 @@ def assign_lanes(tables: Tables, kept: Flags, holdings: Holdings) -> Lanes:
         for thread, lane in zip(threads, lane_of, strict=True):
             of_thread[thread], previous_end[thread] = count + lane, ends[lane]
             ends[lane] = int(end[thread])
+        # a family begins when the one before it has ended, whichever lanes its threads take
+        for before, after in pairwise(members[first:at]):
+            previous_end[after] = np.maximum(previous_end[after], end[before].max())
         count += lanes
         worker_begin[worker + 1] = count
     if count > LANES_MAX:
@@ -157,7 +162,9 @@ def set_gaps(rows: Rows, layout: Layout, tables: Tables, selection: Selection, l
     forks = rows_of(_FORK, events.op)
     forks = forks[(selection.reason[forks] == Reason.KEPT) & (events.child[forks] >= 0)]
     begun[events.child[forks]] = time_ns[forks]
+    # a thread without a call of its own until its end, as helpers are, comes late onto a lane: its gap begins there
     begun = np.where(begun != NONE, begun, np.where(lanes.previous_end != -1, lanes.previous_end, origin))
+    begun = np.maximum(begun, lanes.previous_end)
     rows.busy_ns, rows.idle_ns, rows.due_ns = (np.zeros(len(rows), np.int64) for _ in range(3))
     not_done = np.isin(events.op, (NUMBER_OF["fork"], NUMBER_OF["exec"]))
     # where nothing was a request there is no column of them

@@ -493,3 +493,45 @@ def test_what_is_done_several_times_steps_through_the_files() -> None:
     assert sorted(events["file"].tolist()) == list(range(18))
     again = made('{ do = "stat", file = "stacks", times = "n" }')
     assert again["file"].value_counts().tolist() == [2] * 18
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 40), st.sampled_from(["read", "pread"]))
+def test_an_item_that_reads_boxes_from_one_stack_opens_one_and_reads_its_header_first(
+    reads: int, stacks: int, items: int, how: str
+) -> None:
+    text = f"""
+name = "x"
+title = "X"
+about = "A step."
+job_types = ["x"]
+[numbers]
+items = {{ value = {items}, source = "here" }}
+reads = {{ value = {reads}, source = "here" }}
+count = {{ value = {stacks}, source = "here" }}
+part = {{ value = 100, source = "here" }}
+whole = {{ value = 2100, source = "here" }}
+[files]
+list = {{ path = "list", size = "part", exists = true }}
+stacks = {{ path = "J1/{{n}}.mrcs", count = "count", size = "whole", exists = true }}
+[[phases]]
+name = "p"
+items = "items"
+actions = [
+    {{ do = "stat", file = "list" }},
+    {{ do = "boxes", file = "stacks", how = "{how}", reads = "reads", box = "part", header = "part", stacks = "1" }},
+]
+"""
+    profile = read(Profile, text, "x.toml")
+    job = Synthesis(profile, numbers_of(profile, load(DataSet, "own")))
+    events = pa.Table.from_batches(list(job.batches())).to_pandas()
+    opened = events[events["open"].notna()]
+    assert opened["open"].nunique() == items
+    assert opened["file"].nunique() == min(items, stacks)
+    for _, calls in opened.groupby("open"):
+        assert calls["file"].nunique() == 1
+        moved = calls[calls["op"].isin(["read", "pread64"])]
+        assert (moved["offset"].iloc[0], len(moved)) == (0, 1 + reads)
+        assert moved["offset"].iloc[1:].is_monotonic_increasing
+        assert (moved["offset"].iloc[1:].between(100, 2000) & (moved["result"].iloc[1:] == 100)).all()
+        assert (calls["op"].iloc[0], calls["op"].iloc[-1]) == ("openat", "close")

@@ -385,6 +385,20 @@ def test_the_time_that_fork_and_exec_took_is_think_time_as_a_replay_does_neither
     assert [int(rows.idle_ns[i]) for i in stats[1:]] == [400, 7_000_000 - 100_000]
 
 
+def test_a_helper_without_calls_that_ends_after_its_process_does_not_sleep_its_life_again(tmp_path: Path) -> None:
+    """As OpenMP's threads: forked early, no call on a file, gone with the process, just behind its first thread."""
+    trace = TraceBuilder(duration_ns=100)
+    helper = trace.thread()
+    trace.named("stat", "a", at=1000)
+    trace.call("fork", at=2000, child=helper, flags=0x3D0F00, result=2)
+    trace.named("stat", "a", at=9_000_000)
+    trace.call("exit", at=9_001_000, duration=0)
+    trace.call("exit", at=9_002_000, duration=0, thread=helper)
+    rows = plan_of(trace, tmp_path).rows
+    gaps = rows.busy_ns + rows.idle_ns
+    assert int(gaps.sum()) < 9_100_000
+
+
 def test_a_relative_name_stays_relative_to_the_folder_that_the_process_changed_to(tmp_path: Path) -> None:
     trace = TraceBuilder()
     trace.named("chdir", "sub", file=trace.file("sub", type="directory"))
