@@ -169,6 +169,19 @@ def test_fio_runs_what_is_exported_with_the_recorded_reads_and_writes(tmp_path: 
 
 
 @pytest.mark.skipif(shutil.which("fio") is None, reason="fio is not installed")
+def test_a_thread_that_moves_nothing_has_no_job_for_fio_refuses_one(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    other = b.thread()
+    o = b.open("a", os.O_RDWR, size=4096)
+    b.read(o, "a", 0, 4096, op="pread64")
+    b.on("fsync", b.open("b", os.O_RDWR, thread=other), "b", thread=other)
+    made = export_fio(open_trace(b.save(tmp_path / "t.iotrace")), tmp_path / "out")
+    (tmp_path / "mount").mkdir()
+    assert made.threads == 1
+    assert fio_totals(tmp_path / "out", tmp_path / "mount")["read"]["total_ios"] == 1
+
+
+@pytest.mark.skipif(shutil.which("fio") is None, reason="fio is not installed")
 @pytest.mark.parametrize("sync", ["fsync", "fdatasync"])
 def test_what_fio_did_itself_comes_back_from_its_log(tmp_path: Path, sync: str) -> None:
     log = tmp_path / "log"
@@ -245,7 +258,8 @@ def test_reads_and_writes_survive_the_way_to_fio_and_back(moves: list[tuple[str,
         before, after = (open_trace(folder / f"{which}.iotrace").events() for which in "ab")
 
         def told(frame: Any, rename: dict[str, str]) -> Counter[Any]:
-            mine = frame[frame["op"].isin(["pread64", "pwrite64", "fsync"])]
+            moving = frame[frame["op"].isin(["pread64", "pwrite64"])]["thread"].unique()  # others have no log
+            mine = frame[frame["op"].isin(["pread64", "pwrite64", "fsync"]) & frame["thread"].isin(moving)]
             places = mine[["op", "path_text", "offset", "size"]].astype(object).where(
                 mine[["op", "path_text", "offset", "size"]].notna(), None)  # fmt: skip
             return Counter((op, rename.get(path, path), at, size) for op, path, at, size in places.to_numpy().tolist())

@@ -189,12 +189,12 @@ class _Export:
 class _ThreadLog:
     """One thread's log: fio opens a file once at a time, so a file is open while any description of it is.
 
-    The thread joins `threads` with its first line; of one without there is no log, for fio takes no empty ones.
+    The thread joins `threads` at the end if it read or wrote: of others there is no log, for fio refuses such jobs.
     """
 
     def __init__(self, path: Path, thread: int, threads: list[int]) -> None:
         self.thread, self.lines = thread, 0
-        self._path, self._threads = path, threads
+        self._path, self._threads, self._moved = path, threads, False
         self._file: IO[str] | None = None
         self._added: set[str] = set()
         self._open: dict[str, set[int]] = {}
@@ -204,7 +204,6 @@ class _ThreadLog:
         if self._file is None:
             self._file = self._path.open("w")
             self._file.write("fio version 3 iolog\n")
-            self._threads.append(self.thread)
         # fio wants times that do not go back
         self._last_us = max(self._last_us, time_ns // 1000)
         if name not in self._added:
@@ -230,10 +229,16 @@ class _ThreadLog:
         if not self._open.get(name):
             self.opens(time_ns, name, -1)  # opened by another thread, or before the recording
         self._line(time_ns, name, f"{action} {offset} {size}")
+        self._moved |= action in ("read", "write")
 
     def close(self) -> None:
         for name, held in self._open.items():
             if held:
                 self._line(self._last_us * 1000, name, "close")
-        if self._file is not None:
-            self._file.close()
+        if self._file is None:
+            return
+        self._file.close()
+        if self._moved:
+            self._threads.append(self.thread)
+        else:
+            self._path.unlink()
