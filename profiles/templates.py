@@ -80,16 +80,25 @@ class Template:
         ------
         UsageError: an item has too many.
         """
-        if len(self) == CALLS_MAX:
-            raise UsageError(
-                f"{self.where}: more than {CALLS_MAX} calls for one item; choose larger chunks or fewer times."
-            )
+        self.make_room(1)
         numbers = {"busy": self.busy + GAP_NS, "idle": self.idle, "temporary": 0, "step": 0, "result": 0, "moved": 0}
         numbers |= {"turn": self.turn, "turns": self.turns}
         self.busy = self.idle = 0
         for name, column in self.rows.items():
             value = NUMBER_OF[op] if name == "op" else columns.get(name, numbers.get(name, NULL))
             column.append(int(value))
+
+    def make_room(self, calls: int) -> None:
+        """Refuse what is too many for an item, before it takes time and memory.
+
+        Raises
+        ------
+        UsageError: so many more calls are.
+        """
+        if len(self) + calls > CALLS_MAX:
+            raise UsageError(
+                f"{self.where}: more than {CALLS_MAX} calls for one item; choose larger chunks or fewer times."
+            )
 
     def open(self) -> int:
         """Number of a further opening."""
@@ -144,9 +153,10 @@ def add_think(result: Template, action: Action, numbers: Numbers, at: str) -> No
     result.idle += int(ns * (1 - busy))
 
 
-def _pieces(total: int, chunk: int) -> Iterator[tuple[int, int]]:
+def _pieces(result: Template, total: int, chunk: int) -> Iterator[tuple[int, int]]:
     """Offsets and sizes of the calls that move so many bytes."""
     chunk = max(1, chunk)
+    result.make_room(-(-total // chunk))
     return ((at, min(chunk, total - at)) for at in range(0, total, chunk))
 
 
@@ -178,7 +188,7 @@ def _read(result: Template, action: Action, profile: Profile, numbers: Numbers, 
         result.call("fstat", **on)
         op = "sendfile" if action.way == "sendfile" else "read"
         chunk = max(1, numbers.count(action.chunk, f"{at}.chunk"))
-        for offset, part in _pieces(size, chunk):
+        for offset, part in _pieces(result, size, chunk):
             # a program asks for a whole buffer also where the file ends, but not where it has had enough
             asked = chunk if offset + part == whole else part
             result.call(op, offset=offset, size=asked, result=part, moved=part, **on)
@@ -206,7 +216,7 @@ def _write(result: Template, action: Action, profile: Profile, numbers: Numbers,
     result.call("openat", flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O, mode=0o644, **on)
     _seek(result, action, numbers, at, on)
     chunk = numbers.count(action.chunk, f"{at}.chunk")
-    for offset, part in _pieces(numbers.count(action.bytes, f"{at}.bytes"), chunk):
+    for offset, part in _pieces(result, numbers.count(action.bytes, f"{at}.bytes"), chunk):
         result.call("write", offset=offset, size=part, result=part, moved=part, **on)
     if action.sync:
         result.call("fsync", **on)
@@ -224,7 +234,7 @@ def _append(result: Template, action: Action, profile: Profile, numbers: Numbers
     if locked:
         result.call("fcntl.lock", offset=0, size=0, flags=_SETLKW, mode=_WRLCK, **on)
     chunk = numbers.count(action.chunk, f"{at}.chunk") if action.chunk else size
-    for offset, part in _pieces(size, chunk):
+    for offset, part in _pieces(result, size, chunk):
         result.call("write", offset=offset, step=size, size=part, result=part, moved=part, **on)
     if action.sync:
         result.call("fsync", **on)
@@ -241,7 +251,7 @@ def _copy(result: Template, action: Action, profile: Profile, numbers: Numbers, 
     result.call("openat", flags=os.O_RDONLY | _O, mode=0, **source)
     result.call("fstat", **source)
     result.call("openat", file=to, slot=target, flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O, mode=0o644)
-    for offset, part in _pieces(size, chunk):
+    for offset, part in _pieces(result, size, chunk):
         result.call(
             action.way, other=to, other_slot=target, offset=offset, other_offset=offset, size=chunk, result=part,
             moved=part, **source,
@@ -258,7 +268,7 @@ def _list(result: Template, action: Action, profile: Profile, numbers: Numbers, 
     on = {"file": order[action.file], "slot": result.open()}
     total = numbers.count(profile.files[action.file].entries, f"{at}.file") * _ENTRY_BYTES
     result.call("openat", flags=os.O_RDONLY | os.O_DIRECTORY | _O, mode=0, **on)
-    for _, part in [*_pieces(total, _LISTING_BYTES), (0, 0)]:
+    for _, part in [*_pieces(result, total, _LISTING_BYTES), (0, 0)]:
         result.call("getdents64", size=_LISTING_BYTES, result=part, **on)
     result.call("close", **on)
 
