@@ -256,6 +256,16 @@ def test_at_the_latencies_of_another_storage_findings_change_places(tmp_path: Pa
     assert slow.totals.time_ns == pytest.approx(300e9 + 100e3 + 2 * 100 * 1000, rel=0.01)
 
 
+def test_a_cache_that_served_the_first_reads_too_is_not_too_small(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for number in range(400):
+        name = f"stack{number % 200}.mrc"
+        b.read(b.open(name, size=10**7), name, 0, 10**6, op="pread64", duration=2 * 10**5)  # 5 GB/s
+    found = [f.rule.name for f in search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings]
+    assert "rereads" in found
+    assert "cache-too-small" not in found
+
+
 def test_counts_alone_are_refused_in_one_line(tmp_path: Path) -> None:
     folder = TraceBuilder().save(tmp_path / "t.iotrace", detail="histogram")
     with pytest.raises(UsageError, match="counts alone"):
