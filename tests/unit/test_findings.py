@@ -147,8 +147,9 @@ def folder_polling(b: TraceBuilder, hurts: bool) -> int:
     for number in range(120):
         name = f"movies{0 if hurts else number}"
         o = b.open(name, os.O_DIRECTORY, type="directory")
-        b.on("getdents64", o, name, offset=0, size=32768, result=1000)
-    return 119
+        b.on("getdents64", o, name, size=32768, result=1000)
+        b.on("getdents64", o, name, size=32768, result=0)
+    return 2 * 119
 
 
 def one_large_file(b: TraceBuilder, hurts: bool) -> int:
