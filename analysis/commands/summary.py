@@ -101,20 +101,19 @@ def summary(
 
 def _findings(trace: Trace, made: Summary) -> None:
     """The costliest findings in a line each; of a large trace only where to ask for them."""
-    from rich.text import Text
 
     from iotrace.analysis.findings.search import search
 
     out = console()
-    command = shlex.join(["iotrace", "findings", str(trace.folder)])
+    command = shlex.join(["iotrace", "findings", trace.folder.name])
     show(out, "")
     if made.events > _FINDINGS_MOST:
-        paragraph(out, f"What hurts a shared storage, and why: {command}", "dim")
+        paragraph(out, printable(f"What hurts a shared storage, and why: {command}"), "dim")
         return
     found = search(trace, with_reuse=False).findings
     if not found:
         return
-    show(out, Text(f"Findings ({command})", style="bold"))
+    paragraph(out, printable(f"Findings ({command} explains them)"), "bold")
     columns = [Column("", stretch=True, align="left"), Column("gain at most"), Column("calls")]
     rows = [[f.rule.title, duration_text(f.evidence.gain_ns) if f.evidence.gain_ns else "not known",
              count_text(f.evidence.spared or f.evidence.calls)] for f in found[:_FINDINGS]]  # fmt: skip
