@@ -41,7 +41,7 @@ def test_the_knee_is_where_a_storage_that_holds_so_many_users_lets_go(holds: flo
         # between the last number that is held and the first that is not
         held = max(n for n in asked if n <= 1.25 * holds)
         broken = min(n for n in asked if n > 1.25 * holds)
-        assert held <= found.users <= broken
+        assert held * (1 - 1e-9) <= found.users <= broken * (1 + 1e-9)  # it comes by way of logarithms
         assert broken - held <= max(1, held // 8)
 
 
