@@ -182,6 +182,33 @@ def test_a_thread_that_moves_nothing_has_no_job_for_fio_refuses_one(tmp_path: Pa
 
 
 @pytest.mark.skipif(shutil.which("fio") is None, reason="fio is not installed")
+def test_a_file_is_as_long_as_what_is_read_of_it_though_no_write_made_it_so(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    other = b.thread()
+    cut = b.open("cut", os.O_RDWR, existed=False)
+    b.on("ftruncate", cut, "cut", size=100_000)
+    b.read(cut, "cut", 50_000, 4096, op="pread64")
+    shared = b.open("shared", os.O_RDWR, existed=False)
+    b.write(shared, "shared", 0, 2000, op="pwrite64", thread=other)
+    b.read(shared, "shared", 0, 2000, op="pread64")
+    grown = b.open("grown", os.O_RDWR, size=10)
+    b.write(grown, "grown", 10, 3000, op="pwrite64")
+    b.read(grown, "grown", 0, 3010, op="pread64")
+    made = export_fio(open_trace(b.save(tmp_path / "t.iotrace")), tmp_path / "out")
+    sizes = [int(line.split()[0]) for line in (tmp_path / "out" / "files.txt").read_text().splitlines()]
+    assert sizes == [54_096, 2000, 10]
+    assert made.bytes == sum(sizes)
+    (tmp_path / "mount").mkdir()
+    assert fio_totals(tmp_path / "out", tmp_path / "mount")["read"]["io_bytes"] == 4096 + 2000 + 3010
+
+
+@pytest.mark.parametrize("name", ["a:b", "a;b", "a#b", "a${HOME}"])
+def test_a_folder_that_fio_would_read_as_another_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="fio cannot read"):
+        export_fio(open_trace(SHIPPED), tmp_path / name)
+
+
+@pytest.mark.skipif(shutil.which("fio") is None, reason="fio is not installed")
 @pytest.mark.parametrize("sync", ["fsync", "fdatasync"])
 def test_what_fio_did_itself_comes_back_from_its_log(tmp_path: Path, sync: str) -> None:
     log = tmp_path / "log"
@@ -290,5 +317,3 @@ def test_torn_lines_are_counted_as_lost_and_other_files_refused(tmp_path: Path) 
     (tmp_path / "other").write_text("GARBAGE\n")
     with pytest.raises(TraceError, match="no log of fio"):
         import_iolog([tmp_path / "other"], tmp_path / "u.iotrace")
-    with pytest.raises(UsageError, match="colon"):
-        export_fio(open_trace(SHIPPED), tmp_path / "a:b")

@@ -63,8 +63,11 @@ def export_fio(trace: Trace, folder: Path) -> Exported:
     TraceError: a part of the trace is damaged.
     """
     folder = folder.absolute()
-    if any(c in str(folder) for c in ":\n"):
-        raise UsageError(f"{folder}: fio takes a colon for the end of a log's name: choose another folder.")
+    # a colon ends a log's name, ; and # begin a comment, ${…} is a variable of the environment
+    if any(c in str(folder) for c in (":", ";", "#", "${", "\n")):
+        raise UsageError(
+            f"{str(folder)!r}: fio cannot read a name that holds : ; # ${{ or a line's end: choose another folder."
+        )
     try:
         (folder / "threads").mkdir(parents=True)
     except FileExistsError:
@@ -133,8 +136,8 @@ class _Export:
             assert file is not None
             name = self._name(file, files)
             if kind in (Kind.READ, Kind.COPY) and offset is not None and result:
+                self._needs(file, log.ends.get(name, 0), offset + result)
                 log.moves(time_ns, name, "read", offset, result)
-                self._needs(file, files, offset + result)
             elif kind is Kind.WRITE and offset is not None and result:
                 log.moves(time_ns, name, "write", offset, result)
             elif op in _SYNCS:
@@ -159,9 +162,13 @@ class _Export:
             self._sizes[file] = files[file][1]
         return self._names[file]
 
-    def _needs(self, file: int, files: dict[int, tuple[str, int]], end: int) -> None:
-        """A file that was there is at least as long as what was read of it at once."""
-        if files[file][1]:
+    def _needs(self, file: int, written: int, end: int) -> None:
+        """A file is made as long as what is read of it, up to where the same log has written before.
+
+        fio ends a job at a read that finds nothing: what was cut to length, written through a map, or written by a
+        thread that may come later in fio, has to be there from the start.
+        """
+        if end > written:
             self._sizes[file] = max(self._sizes[file], end)
 
     def _write_side(self, files: dict[int, tuple[str, int]], threads: list[int]) -> None:
@@ -198,6 +205,8 @@ class _ThreadLog:
         self._file: IO[str] | None = None
         self._added: set[str] = set()
         self._open: dict[str, set[int]] = {}
+        self.ends: dict[str, int] = {}
+        """By file: the furthest that this log has written."""
         self._last_us = 0
 
     def _line(self, time_ns: int, name: str, rest: str) -> None:
@@ -230,6 +239,8 @@ class _ThreadLog:
             self.opens(time_ns, name, -1)  # opened by another thread, or before the recording
         self._line(time_ns, name, f"{action} {offset} {size}")
         self._moved |= action in ("read", "write")
+        if action == "write":
+            self.ends[name] = max(self.ends.get(name, 0), offset + size)
 
     def close(self) -> None:
         for name, held in self._open.items():
