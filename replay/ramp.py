@@ -31,8 +31,9 @@ class Level(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    makespan_s, ops_per_s: of each run, all users together. errors: unexpected outcomes. limit: why the generator, not
-    the storage, was the limit of a run; empty where it was not. result: folder of the result.
+    makespan_s, ops_per_s: of each run, all users together. errors: unexpected outcomes, and differences that
+    --check found. limit: why the generator, not the storage, was the limit of a run; empty where it was not. result:
+    folder of the result.
     """
 
     users: int

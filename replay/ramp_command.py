@@ -12,6 +12,7 @@ import numpy as np
 from iotrace.errors import UsageError
 from iotrace.replay.ramp import Knee, Level, climb, parse_ramp
 from iotrace.replay.result import Result
+from iotrace.replay.show import differences_of
 from iotrace.terminal import Column, console, paragraph, printable, show, table
 from iotrace.units import count_text, duration_text, significant
 
@@ -26,7 +27,7 @@ def ramp(text: str, slack: float, output: Path, force: bool, json: bool, replay:
 
     Returns
     -------
-    The exit status: 1 where calls ended otherwise than recorded.
+    The exit status: 1 where calls ended otherwise than recorded, or --check found differences.
 
     Raises
     ------
@@ -45,9 +46,9 @@ def ramp(text: str, slack: float, output: Path, force: bool, json: bool, replay:
         runs = result.info.runs
         folder = result.save(output / f"users-{users}.ioresult", force=force)
         limit = next((run.limit for run in runs if run.limit), "")
+        errors = sum(run.errors + len(differences_of(run)) for run in runs)
         return Level(
-            users, [run.wall_s for run in runs], [run.ops_per_s for run in runs], sum(run.errors for run in runs),
-            limit, str(folder),
+            users, [run.wall_s for run in runs], [run.ops_per_s for run in runs], errors, limit, str(folder)
         )  # fmt: skip
 
     knee = climb(measure, fewest, most, slack)

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from iotrace.cli import main
 from iotrace.errors import UsageError
 from iotrace.replay.ramp import Knee, Level, climb, knee_of, parse_ramp
-from iotrace.replay.result import open_result
+from iotrace.replay.ramp_command import ramp
+from iotrace.replay.result import Result, open_result
+from iotrace.replay.run import run_replay
+from iotrace.trace.reader import open_trace
 
 
 def server(holds: float, noise: float = 0.0, seed: int = 1) -> tuple[list[int], "object"]:
@@ -101,3 +104,20 @@ def test_the_command_saves_a_result_for_each_number_and_says_where_the_knee_is(
     assert "exists already" in " ".join(capsys.readouterr().err.split())
     assert main([*words, "--users", "2", "-o", str(tmp_path / "S")]) == 2
     assert "leave out --users" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_ramp_fails_where_a_check_found_differences(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    b.named("newfstatat", "f", flags=0)
+    trace = open_trace(b.save(tmp_path / "T.iotrace"))
+    (tmp_path / "mount").mkdir()
+
+    def replay(users: int) -> Result:
+        result = run_replay(trace, tmp_path / "mount", timing="asap", users=users)
+        for run in result.info.runs:
+            run.errors = 0
+            run.fidelity["check"] = {"differences": ["read: 3 calls, 4 recorded"]}
+        return result
+
+    assert ramp("users=1..2", 0.25, tmp_path / "R", False, True, replay) == 1
+    assert json.loads((tmp_path / "R" / "ramp.json").read_text())["levels"][0]["errors"] == 1
