@@ -324,4 +324,9 @@ def test_counters_that_were_cleared_in_between_are_left_out() -> None:
 
     watch = Watch([("x", "mount", True)], [(0, [{"a": 5, "b": 1, "c_now": 3}]), (1, [{"a": 4, "b": 3, "c_now": 2}])])
     assert watch.between(0, 0, 1) == {"b": 2, "c_now": 2}
+    # what could not be read at the first of two looks did not grow from nothing
+    failed = Watch([("a", "node", True)], [(0, [{"b": 1}]), (1, [{}]), (2, [{"b": 9_000_000, "c_now": 4}])], [])
+    assert failed.between(0, 0, 1) == {}
+    assert failed.between(0, 1, 2) == {"c_now": 4}
+    assert failed.between(0, 0, 2) == {"b": 8_999_999, "c_now": 4}
     assert watch.between(0, 0, 2) == {}

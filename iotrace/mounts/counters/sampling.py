@@ -42,11 +42,14 @@ class Watch:
     def between(self, source: int, first: int, last: int) -> Counts:
         """How much each counter of a source grew from one mark to another; figures of the moment as they were last.
 
-        A counter that shrank began anew (its client was mounted anew, or somebody cleared it): it is left out.
+        A counter that shrank began anew (its client was mounted anew, or somebody cleared it): it is left out. So is
+        all where the first of the two marks could not be read: counters since the machine's start are no growth.
         """
         if last >= len(self.marks):
             return {}
         before, after = self.marks[first][1][source], self.marks[last][1][source]
+        if not before:
+            after = {name: value for name, value in after.items() if is_now(name)}
         grown = {name: value - before.get(name, 0) for name, value in after.items() if not is_now(name)}
         return {name: value for name, value in grown.items() if value >= 0} | {
             name: value for name, value in after.items() if is_now(name)
