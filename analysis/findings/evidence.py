@@ -54,8 +54,8 @@ class Evidence:
     first_ns, last_ns: when they were made, since the start of the recording.
     spared_share: of all calls of the trace. time_share, gain_share: of the time in all its calls. gain_wall_share: of
     its wall time, which can exceed 1 where threads wait at the same time.
-    by_op: columns op, calls, spared, time_ns, gain_ns. examples: columns path, calls, spared, time_ns, gain_ns, of the
-    files with most gain. by_step: columns step, calls, gain_ns.
+    by_op: columns op, calls, spared, time_ns, gain_ns. example_ops: columns path, op, calls, spared, time_ns, gain_ns,
+    of the files with most gain as recorded. step_ops: columns step, op, calls, gain_ns.
     numbers: the rule's own, by name.
     """
 
@@ -70,9 +70,21 @@ class Evidence:
     last_ns: int
     totals: Totals
     by_op: pd.DataFrame = field(repr=False)
-    examples: pd.DataFrame = field(repr=False)
-    by_step: pd.DataFrame = field(repr=False)
+    example_ops: pd.DataFrame = field(repr=False)
+    step_ops: pd.DataFrame = field(repr=False)
     numbers: dict[str, float]
+
+    @property
+    def examples(self) -> pd.DataFrame:
+        """Columns path, calls, spared, time_ns, gain_ns, the largest gain first."""
+        summed = self.example_ops.drop(columns="op").groupby("path", as_index=False, sort=False).sum()
+        order = ["gain_ns", "time_ns", "calls", "path"]
+        return summed.sort_values(order, ascending=[False, False, False, True], ignore_index=True)
+
+    @property
+    def by_step(self) -> pd.DataFrame:
+        """Columns step, calls, gain_ns."""
+        return self.step_ops.drop(columns="op").groupby("step", as_index=False).sum()
 
     @property
     def spared_share(self) -> float:
@@ -195,10 +207,10 @@ class Witness:
             time_ns=w["time_ns"], gain_ns=w["gain_ns"], first_ns=w["first_ns"], last_ns=w["last_ns"],
             totals=self.totals,
             by_op=self._grouped("op", "concerned"),
-            examples=self._examples(),
-            by_step=run(
-                "select p.step, sum(calls)::bigint as calls, sum(gain_ns)::bigint as gain_ns from concerned c "
-                "join processes p on c.process = p.process where p.step is not null group by p.step order by all"
+            example_ops=self._example_ops(),
+            step_ops=run(
+                "select p.step, c.op, sum(calls)::bigint as calls, sum(gain_ns)::bigint as gain_ns from concerned c "
+                "join processes p on c.process = p.process where p.step is not null group by p.step, c.op order by all"
             ).df(),
             numbers=numbers,
         )  # fmt: skip
@@ -217,12 +229,12 @@ class Witness:
         ).df()
         return frame
 
-    def _examples(self) -> pd.DataFrame:
+    def _example_ops(self) -> pd.DataFrame:
         named = """(
             select c.*, q.text as path from concerned c
             left join files f on c.subject >= 0 and f.file = c.subject
             left join paths q on q.path = case when c.subject < 0 then -1 - c.subject else f.path end
             where c.subject is not null)"""
-        frame = self._grouped("path", named, f"limit {EXAMPLES}")
-        named_ones: pd.DataFrame = frame.dropna(subset="path").reset_index(drop=True)
-        return named_ones
+        chosen = self._grouped("path", named, f"limit {EXAMPLES}").dropna(subset="path")
+        self._tables.connection.register("chosen_paths", chosen[["path"]])
+        return self._grouped("path, op", f"(select n.* from {named} n semi join chosen_paths using (path))")

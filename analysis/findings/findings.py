@@ -69,6 +69,8 @@ def _seconds(row: dict[str, Any]) -> dict[str, Any]:
             value for name, value in row.items()}  # fmt: skip
 
 
-def ranked(found: list[Finding]) -> list[Finding]:
-    """The largest gain first; those whose gain is not known by the time that they concern."""
+def reached(candidates: list[Finding]) -> list[Finding]:
+    """Those that reach their rules' limits, the largest gain first; those whose gain is not known by the time that they
+    concern."""
+    found = [one for one in candidates if one.evidence.triggers(one.rule)]
     return sorted(found, key=lambda f: (-f.evidence.gain_ns, -f.evidence.time_ns, f.rule.name))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from iotrace.analysis.findings.evidence import Evidence, Totals
-from iotrace.analysis.findings.findings import ranked
+from iotrace.analysis.findings.findings import reached
 from iotrace.analysis.findings.search import Found
 from iotrace.errors import UsageError
 from iotrace.replay.result import open_result
@@ -30,8 +30,9 @@ class Mounted:
     mean_ns: dict[str, float]
 
     def found(self, found: Found) -> Found:
-        """What was found, at the latencies of this mount, ranked anew: the time of each operation's calls is multiplied
-        by how many times as long one took here. Operations that were not replayed keep the trace's."""
+        """What was found, at the latencies of this mount: the time of each operation's calls is multiplied by how many
+        times as long one took here, then limits and ranks are looked at anew. Operations that were not replayed keep
+        the trace's."""
         price = {
             str(row["op"]): self.mean_ns[str(row["op"])] / row["mean_ns"]
             for row in records(found.by_op)
@@ -39,17 +40,16 @@ class Mounted:
         }
         by_op = _priced(found.by_op, price)
         totals = replace(found.totals, time_ns=int(by_op["time_ns"].sum()))
-        return replace(
-            found, by_op=by_op, totals=totals,
-            findings=ranked([replace(one, evidence=_at(one.evidence, price, totals)) for one in found.findings]),
-        )  # fmt: skip
+        candidates = [replace(one, evidence=_at(one.evidence, price, totals)) for one in found.candidates]
+        return replace(found, by_op=by_op, totals=totals, candidates=candidates, findings=reached(candidates))
 
 
 def _at(e: Evidence, price: dict[str, float], totals: Totals) -> Evidence:
     by_op = _priced(e.by_op, price)
     return replace(
-        e, by_op=by_op, totals=totals, time_ns=int(by_op["time_ns"].sum()), gain_ns=int(by_op["gain_ns"].sum())
-    )
+        e, by_op=by_op, totals=totals, time_ns=int(by_op["time_ns"].sum()), gain_ns=int(by_op["gain_ns"].sum()),
+        example_ops=_priced(e.example_ops, price), step_ops=_priced(e.step_ops, price),
+    )  # fmt: skip
 
 
 def _priced(frame: pd.DataFrame, price: dict[str, float]) -> pd.DataFrame:

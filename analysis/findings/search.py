@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from iotrace.analysis.findings.evidence import Totals, Witness
-from iotrace.analysis.findings.findings import Finding, ranked
+from iotrace.analysis.findings.findings import Finding, reached
 from iotrace.analysis.findings.reuse import Reuse, reuse_of
 from iotrace.analysis.findings.rules import rules
 from iotrace.errors import UsageError
@@ -23,7 +23,8 @@ class Found:
 
     Attributes
     ----------
-    findings: ranked. totals: of the whole trace. reuse: None where it was not asked for.
+    findings: ranked. candidates: what every rule picked, also where its limits are not reached. totals: of the whole
+    trace. reuse: None where it was not asked for.
     by_op: columns op, mean_ns (of a call, where it is known), time_ns. mounts: numbers of the mounts that files lie on.
     looked_for: titles of all rules. incomplete: a sentence where calls are missing, else empty.
     """
@@ -34,6 +35,7 @@ class Found:
     by_op: pd.DataFrame
     mounts: set[int]
     looked_for: list[str]
+    candidates: list[Finding]
     incomplete: str = ""
 
 
@@ -72,11 +74,12 @@ def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> 
         reuse = reuse_of(tables) if with_reuse else None
     lost = sum(trace.info.lost.values())
     return Found(
-        findings=ranked([one for one in all_rules if one.evidence.triggers(one.rule)]),
+        findings=reached(all_rules),
         totals=witness.totals,
         reuse=reuse,
         by_op=by_op,
         mounts={int(row[0]) for row in mounts},
         looked_for=[rule.title for rule in rules()],
+        candidates=all_rules,
         incomplete=f"{lost:,} operations were lost while recording: more may be wrong than is found." if lost else "",
     )

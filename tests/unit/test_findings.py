@@ -257,6 +257,25 @@ def test_at_the_latencies_of_another_storage_findings_change_places(tmp_path: Pa
     assert slow.totals.time_ns == pytest.approx(300e9 + 100e3 + 2 * 100 * 1000, rel=0.01)
 
 
+def test_what_is_cheap_as_recorded_is_found_on_a_storage_where_it_is_dear(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for _ in range(300):
+        b.named("newfstatat", "f", duration_ns=100)
+    o = b.open("big", size=1 << 40)
+    for number in range(9000):
+        b.read(o, "big", number * 4096 * 3, 4096, op="pread64")
+    found = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False)
+    # 3 % of the calls, with 0.3 % of the time
+    assert "stat-storm" not in [f.rule.name for f in found.findings]
+    dear = Mounted("/mnt/b", "nfs4", {"newfstatat": 1e6}).found(found)
+    (one,) = [f for f in dear.findings if f.rule.name == "stat-storm"]
+    said = one.to_json()
+    assert said["gain_s"] == pytest.approx(0.299)
+    assert [row["gain_s"] for row in said["examples"]] == pytest.approx([0.299])
+    again = Mounted("/mnt/a", "ext4", {"newfstatat": 100.0}).found(dear)
+    assert [f.rule.name for f in again.findings] == [f.rule.name for f in found.findings]
+
+
 def test_a_cache_that_served_the_first_reads_too_is_not_too_small(tmp_path: Path) -> None:
     b = TraceBuilder()
     for number in range(400):
