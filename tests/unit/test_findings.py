@@ -19,6 +19,7 @@ from iotrace.analysis.findings.prices import Mounted
 from iotrace.analysis.findings.reuse import BLOCK_SHIFT, reuse_of
 from iotrace.analysis.findings.rules import rules
 from iotrace.analysis.findings.search import search
+from iotrace.analysis.findings.show import finding_text
 from iotrace.errors import UsageError
 from iotrace.trace.reader import open_trace
 from iotrace.trace.tables import Tables
@@ -357,3 +358,20 @@ def test_a_name_that_is_missing_is_no_open(tmp_path: Path) -> None:
     for _ in range(150):
         b.open("gone.mrc", result=-errno.ENOENT)
     assert [f.rule.name for f in search(open_trace(b.save(tmp_path / "t.iotrace"))).findings] == ["missing-names"]
+
+
+def test_the_docs_show_what_is_found_in_the_shipped_recording() -> None:
+    root = Path(__file__).parent.parent.parent
+    found = search(open_trace(root / "data/traces/relion-particle-extraction.iotrace"), with_reuse=False).findings
+    number, churn = next((n, f) for n, f in enumerate(found, start=1) if f.rule.name == "open-close-churn")
+    shown = finding_text(number, churn, 80, ["lustre"]).plain.partition("   Do:")[0].rstrip()
+    assert f"```\n{shown}\n```" in (root / "docs/findings.md").read_text()
+
+
+def test_a_file_that_is_opened_while_it_is_open_is_not_said_to_have_been_closed(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for _ in range(150):
+        b.open("m.mrc")
+    (found,) = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings
+    assert (found.rule.name, found.evidence.spared) == ("open-close-churn", 149)
+    assert "had closed" not in found.says
