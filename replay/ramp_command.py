@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -51,7 +52,13 @@ def ramp(text: str, slack: float, output: Path, force: bool, json: bool, replay:
             users, [run.wall_s for run in runs], [run.ops_per_s for run in runs], errors, limit, str(folder)
         )  # fmt: skip
 
-    knee = climb(measure, fewest, most, slack)
+    try:
+        knee = climb(measure, fewest, most, slack)
+    except BaseException:
+        # what was refused at once leaves no folder that stands in the next one's way
+        with suppress(OSError):
+            output.rmdir()
+        raise
     (output / "ramp.json").write_bytes(msgspec.json.encode(knee))
     if json:
         print(json_module.dumps(msgspec.to_builtins(knee), allow_nan=False))

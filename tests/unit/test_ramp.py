@@ -121,3 +121,17 @@ def test_a_ramp_fails_where_a_check_found_differences(tmp_path: Path) -> None:
 
     assert ramp("users=1..2", 0.25, tmp_path / "R", False, True, replay) == 1
     assert json.loads((tmp_path / "R" / "ramp.json").read_text())["levels"][0]["errors"] == 1
+
+
+def test_a_ramp_that_is_refused_at_once_can_be_asked_for_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    b = TraceBuilder()
+    o = b.open("a", size=4096)
+    b.read(o, "a", 0, 4096, op="pread64")
+    trace = b.save(tmp_path / "T.iotrace")
+    (tmp_path / "mount").mkdir()
+    words = ["replay", str(trace), "--fs", str(tmp_path / "mount"), "--ramp", "users=1..2", "--max-bytes", "1"]
+    assert main([*words, "-o", str(tmp_path / "R")]) != 0
+    assert "--max-bytes" in capsys.readouterr().err
+    assert not (tmp_path / "R").exists()
