@@ -189,9 +189,9 @@ def compare_results(*results: Given | Sequence[Given], smallest: float = SMALLES
             read.append([opened(one) for one in result])
     sides = sides_of(read)
     if len(sides) < 2:
-        only = f" {sides[0].label} is the only one" if sides else ""
+        only = f": {sides[0].label} is the only one" if sides else ""
         raise UsageError(
-            f"there is nothing to compare:{only}. Give two results, or one that was replayed with --fs A --fs B."
+            f"there is nothing to compare{only}. Give two results, or one that was replayed with --fs A --fs B."
         )
     paired, left_out = False, 0
     if len(read) == 1:

@@ -35,7 +35,7 @@ def timeline(trace: Trace | str | Path, bins: int = 200) -> pd.DataFrame:
 
     Raises
     ------
-    TraceError: no trace, or a damaged one.
+    UsageError: there is less than one slice. TraceError: no trace, or a damaged one.
     """
     with Tables(_trace(trace)) as tables:
         return tables.timeline(bins)
@@ -170,11 +170,18 @@ def size(
     from iotrace.analysis.sizing.answer import answer
     from iotrace.analysis.sizing.questions import Case, Keeping
     from iotrace.analysis.sizing.storages import load_catalogue
+    from iotrace.errors import UsageError
     from iotrace.profiles.model import Workload, load
     from iotrace.profiles.numbers import given_numbers
 
+    if units is not None and units < 1:
+        raise UsageError(f"units {units}: 1 or more of the storage, or None for as many as are needed.")
     catalogue, chosen = load_catalogue(None), load(Workload, str(workload))
     given = given_numbers([f"{name}={value}" for name, value in (numbers or {}).items()])
+    columns = [
+        "node", "storage", "units", "needed_for", "structure_h", "gpu_idle", "step", "job_h", "binding", "read_bytes",
+        "written_bytes",
+    ]  # fmt: skip
     rows: list[dict[str, Any]] = []
     for node in nodes:
         for storage in storages:
@@ -191,7 +198,7 @@ def size(
                 }
                 for one in made.steps()
             ]  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _trace(trace: Trace | str | Path) -> Trace:

@@ -215,7 +215,7 @@ class Tables:
         Parameters
         ----------
         key: one of KEYS.
-        limit: only that many rows (percentiles of a million files take long and nobody reads them).
+        limit: only that many rows, None or 0: all (percentiles of a million files take long and nobody reads them).
 
         Returns
         -------
@@ -228,8 +228,10 @@ class Tables:
 
         Raises
         ------
-        UsageError: the key is not one of KEYS.
+        UsageError: the key is not one of KEYS, or the limit is below 0.
         """
+        if limit is not None and limit < 0:
+            raise UsageError(f"limit {limit}: a number of rows, or None or 0 for all.")
         source = self._source(key)
         restriction = (
             f"order by total_ns desc, sum(bytes_read + bytes_written) desc, calls desc limit {int(limit)}"
@@ -372,6 +374,10 @@ class Tables:
         -------
         Columns start_s, width_s, class, calls, bytes_read, bytes_written; a call belongs to the slice in which it
         started; slices without a call have no row.
+
+        Raises
+        ------
+        UsageError: there is less than one slice.
         """
         width_ns = self._slice_ns(bins)
         frame = self._execute(
@@ -414,6 +420,8 @@ class Tables:
 
     def _slice_ns(self, bins: int) -> int:
         """How long each of so many equal slices of the recording is."""
+        if bins < 1:
+            raise UsageError(f"{bins} slices of a recording: give 1 or more.")
         last = self._execute("select coalesce(max(time_ns), 0) from events").fetchone()
         end_ns = max(self.trace.info.duration_ns, (int(last[0]) if last else 0) + 1, 1)
         return max(1, -(-end_ns // bins))
