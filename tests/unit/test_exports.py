@@ -135,6 +135,20 @@ def test_perfetto_gets_a_track_for_each_job_and_for_requests_in_flight(tmp_path:
     assert sorted(track.name for track in tracks.values() if "flight" in track.name) == ["in flight 1", "in flight 2"]
 
 
+def test_perfetto_has_a_track_of_its_own_for_each_of_very_many_requests_in_flight(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    other = b.thread()
+    o = b.open("a.mrc")
+    for number in range(5000):
+        b.on("uring.read", o, "a.mrc", at=1000 + number, duration=10**9, ring=0, batch=0, offset=0, size=10, result=10)
+    b.on("uring.read", o, "a.mrc", at=900, duration=10**9, ring=1, batch=0, offset=0, size=10, result=10, thread=other)
+    export_perfetto(open_trace(b.save(tmp_path / "t.iotrace")), tmp_path / "t.pftrace")
+    tracks, slices = read_perfetto(tmp_path / "t.pftrace")
+    flights = [uuid for uuid, track in tracks.items() if "flight" in track.name]
+    assert len(flights) == 5001
+    assert all(len(slices[uuid]) == 1 for uuid in flights)
+
+
 # ---- fio ----
 
 

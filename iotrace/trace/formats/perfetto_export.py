@@ -7,6 +7,7 @@ not: such calls go to tracks of their own beside their thread's, as many as were
 
 from __future__ import annotations
 
+import heapq
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -18,8 +19,9 @@ _ROWS: Final = 1 << 15
 _SEQUENCE: Final = 1
 _NEEDS_STATE, _CLEARED = 2, 1
 """Flags of a packet: it needs what was interned before; nothing was, so far."""
-_JOB_TRACKS, _PROCESS_TRACKS, _THREAD_TRACKS, _LANE_TRACKS = 1 << 40, 2 << 40, 3 << 40, 4 << 40
-_LANES: Final = 1 << 12
+_JOB_TRACKS, _PROCESS_TRACKS, _THREAD_TRACKS, _LANE_TRACKS = 1 << 60, 2 << 60, 3 << 60, 4 << 60
+_LANES: Final = 1 << 20
+"""More than a thread can have in flight: a ring completes 65,536 at most, and a thread may have several."""
 _NUMBERS: Final = ("offset", "size", "result")
 
 
@@ -67,8 +69,8 @@ class _Export:
         self._base = trace.info.base_monotonic_ns
         self._strings: dict[tuple[str, str], int] = {}
         self._threads: set[int] = set()
-        self._lanes: dict[int, list[int]] = {}
-        """By thread: when each of its tracks for overlapping calls is free again."""
+        self._lanes: dict[int, list[tuple[int, int]]] = {}
+        """By thread, a heap: when each of its tracks for overlapping calls is free again, and its number."""
         self._slices = 0
 
     def write(self) -> int:
@@ -161,11 +163,12 @@ class _Export:
 
     def _lane(self, thread: int, begin: int, end: int) -> int:
         lanes = self._lanes.setdefault(thread, [])
-        lane = next((n for n, free in enumerate(lanes) if free <= begin), len(lanes))
-        if lane < len(lanes):
-            lanes[lane] = end
+        if lanes and lanes[0][0] <= begin:
+            lane = lanes[0][1]
+            heapq.heapreplace(lanes, (end, lane))
         else:
-            lanes.append(end)
+            lane = len(lanes)
+            heapq.heappush(lanes, (end, lane))
             packet = self._packet()
             packet.track_descriptor.uuid = _LANE_TRACKS + thread * _LANES + lane
             packet.track_descriptor.parent_uuid = _THREAD_TRACKS + thread
