@@ -68,9 +68,14 @@ def findings(
     if not mounted:
         families = [mount.type for number, mount in enumerate(opened.info.mounts) if number in found.mounts]
         _print(opened.folder.name, found, families, top)
+        told = found.findings
+    else:
+        told = []
     for one in mounted:
-        _print(f"{opened.folder.name} on {one.point} ({one.type})", one.found(found), [one.type], top)
-    if found.reuse is not None and any(f.rule.name in ("rereads", "cache-too-small") for f in found.findings):
+        there = one.found(found)
+        told += there.findings
+        _print(f"{opened.folder.name} on {one.point} ({one.type})", there, [one.type], top)
+    if found.reuse is not None and any(f.rule.name in ("rereads", "cache-too-small") for f in told):
         text = reuse_text(found.reuse, out.width)
         if text is not None:
             show(out, "")
