@@ -21,9 +21,9 @@ fio = pytest.mark.skipif(shutil.which("fio") is None, reason="fio is not install
 
 
 def fio_json(folder: Path, target: Path, *options: str, form: str = "json+") -> Path:
-    """Run fio once and keep its JSON."""
+    """Run fio once and keep its JSON. 64 MB take longer than the millisecond that fio measures in, also in memory."""
     folder.mkdir(exist_ok=True)
-    words = ["--name=seq", f"--directory={folder}", "--size=8M", "--bs=64k", *options]
+    words = ["--name=seq", f"--directory={folder}", "--size=64M", "--bs=64k", *options]
     subprocess.run(
         ["fio", *words, f"--output-format={form}", f"--output={target}"], check=True, capture_output=True, timeout=60
     )
