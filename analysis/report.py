@@ -408,15 +408,21 @@ def _result_origin(info: ResultInfo, title: str) -> Origin:
         ("recorded command", shlex.join(info.source_command)),
         ("replayed", f"{info.created_utc} on {info.host}, by {info.tool} {info.version}"),
         ("machine", f"Linux {info.kernel}, {info.cpus} CPUs, {binary_text(info.memory_bytes)} of memory"),
-        (
-            "options",
-            ", ".join(f"{name}: {value}" for name, value in info.options.items() if value not in (None, [], False)),
-        ),
+        ("options", _options_text(info.options)),
         ("mounts", "; ".join(mounts)),
         ("operations not replayed", left_out or "none"),
         ("plan", info.plan_hash),
     ]
     return Origin(printable(title), "replayed", [Fact(name, printable(text)) for name, text in facts if text])
+
+
+def _options_text(options: dict[str, Any]) -> str:
+    """What was asked for, "name: value"; what was left empty says nothing."""
+    given = {name: value for name, value in options.items() if value not in (None, [], "", False)}
+    return ", ".join(
+        f"{name}: {' '.join(map(str, value)) if isinstance(value, list | tuple) else value}"
+        for name, value in given.items()
+    )
 
 
 __all__ = ["Grid", "render_report", "trace_warnings", "write_report"]

@@ -50,7 +50,7 @@ def warnings_of(sides: Sequence[Side], paired: bool) -> list[str]:
         *_cache(sides),
         *_think_time(sides),
         *_one_storage(sides),
-        *_few_runs(sides, paired),
+        *(_few_runs(sides, paired) if len(sides) > 1 else ()),
         *_drift(sides, paired),
         *_outliers(sides),
         *_not_in_turns(sides, paired),

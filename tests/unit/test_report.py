@@ -171,6 +171,19 @@ def test_results_alone_make_a_page(tmp_path: Path, mounts: dict[str, float], rep
     assert "page cache may have served" in html
 
 
+def test_a_storage_alone_is_not_told_how_many_runs_a_comparison_needs(tmp_path: Path) -> None:
+    made_result(tmp_path / "alone.ioresult", {"/a": 1}, 1)
+    made_result(tmp_path / "two.ioresult", {"/a": 1, "/b": 1}, 1)
+    assert "a side" not in render_report([tmp_path / "alone.ioresult"])
+    assert "With 1 run a side" in render_report([tmp_path / "two.ioresult"])
+
+
+def test_options_are_words_and_what_was_left_empty_is_not_shown(tmp_path: Path) -> None:
+    options = {"fs": ["/a", "/b"], "staged": "", "map": [], "direct": False, "seed": 1}
+    made_result(tmp_path / "r.ioresult", {"/a": 1}, 1, options=options)
+    assert "<dd>fs: /a /b, seed: 1</dd>" in render_report([tmp_path / "r.ioresult"])
+
+
 def test_results_of_different_work_are_each_compared_within_themselves(tmp_path: Path) -> None:
     made_result(tmp_path / "one.ioresult", {"/a": 1, "/b": 2}, 6, source="one.iotrace")
     made_result(tmp_path / "two.ioresult", {"/a": 1, "/b": 0.2}, 6, source="two.iotrace", plan_hash="cd" * 32)
