@@ -2,20 +2,17 @@
 
 import json
 import re
-import shutil
 import struct
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import BROWSER
 from made import HOSTILE, event, made_result, made_trace
 
 from iotrace.analysis.report import write_report
 
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 
 
