@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from strace_counts import BYTES, count
 
@@ -274,10 +275,19 @@ def test_a_recording_may_end_before_the_command(tmp_path: Path, work: Path) -> N
 
 
 def test_a_signal_to_the_recorder_ends_the_command_and_keeps_the_trace(tmp_path: Path, work: Path) -> None:
-    timer = threading.Timer(0.7, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    timer.start()
+    def end_the_recorder() -> None:
+        """Not before the command runs: until then the signal would end this process of tests."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if any(child.name() == "sleep" for child in psutil.Process().children(recursive=True)):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            time.sleep(0.02)
+
+    sender = threading.Thread(target=end_the_recorder)
+    sender.start()
     outcome, trace = recorded(["sleep", "30"], tmp_path)
-    timer.join()
+    sender.join()
     assert outcome.exit_status == 143
     assert trace.info.complete
     assert trace.processes().exit[0] == -signal.SIGTERM
