@@ -29,6 +29,7 @@ from iotrace.analysis.report_tables import Fact, Grid, comparison_grids, operati
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise
 from iotrace.analysis.warnings import warnings_of
 from iotrace.errors import StorageError, TraceError, UsageError
+from iotrace.replay.conditions import conditions_lines
 from iotrace.replay.result import RESULT_NAME, Result, ResultInfo, open_result
 from iotrace.terminal import printable
 from iotrace.trace.counted import keys_of, tables_of
@@ -410,6 +411,7 @@ def _result_origin(info: ResultInfo, title: str) -> Origin:
         ("machine", f"Linux {info.kernel}, {info.cpus} CPUs, {binary_text(info.memory_bytes)} of memory"),
         ("options", _options_text(info.options)),
         ("mounts", "; ".join(mounts)),
+        ("conditions", "; ".join(conditions_lines(info))),
         ("operations not replayed", left_out or "none"),
         ("plan", info.plan_hash),
     ]

@@ -36,6 +36,7 @@ _MUST_AGREE: Final = (
     "compress",
     "duplicate",
     "null",
+    "memory",
 )
 """Options of a replay that change what is measured."""
 
@@ -55,6 +56,7 @@ def warnings_of(sides: Sequence[Side], paired: bool) -> list[str]:
         *_outliers(sides),
         *_not_in_turns(sides, paired),
         *_different_hosts(sides),
+        *_different_conditions(sides),
     ]
     said = [sentence for side in sides for info in side.infos or [side.info] for sentence in info.warnings]
     return list(dict.fromkeys([*found, *said]))
@@ -313,3 +315,44 @@ def _different_hosts(sides: Sequence[Side]) -> list[str]:
     if len(hosts) < 2:
         return []
     return [f"The sides ran on different hosts ({', '.join(hosts)}): the client is part of what is compared."]
+
+
+_FILL_APART: Final = 0.2
+"""Fill levels further apart than this share of a file system are told."""
+
+
+def _different_conditions(sides: Sequence[Side]) -> list[str]:
+    """What was not alike beside the storage: the client's memory, fill levels, who staged what the runs read."""
+    found = []
+    memory = {side.label: side.info.memory_bytes for side in sides if side.info.memory_bytes}
+    if memory and max(memory.values()) > 1.05 * min(memory.values()):
+        listed = ", ".join(f"{label}: {binary_text(size)}" for label, size in memory.items())
+        found.append(f"The clients had different memory ({listed}): the larger one keeps more of what is read.")
+    full: dict[str, float] = {}
+    for side in sides:
+        levels = [run.conditions.full for run in side.runs if run.conditions and run.conditions.full is not None]
+        if levels:
+            full[side.label] = max(levels)
+    if full and max(full.values()) - min(full.values()) > _FILL_APART:
+        listed = ", ".join(f"{label}: {level:.0%}" for label, level in full.items())
+        found.append(f"The file systems were not equally full before staging ({listed}): a full one may be slower.")
+    striped = {side.label: _layouts(side) for side in sides if _layouts(side)}
+    if len(set(striped.values())) > 1:
+        listed = "; ".join(f"{label}: {', '.join(layouts)}" for label, layouts in striped.items())
+        found.append(f"The files were not striped alike ({listed}): stripes decide the bandwidth of a file.")
+    own = {
+        side.label: all(run.conditions.staged_by == run.conditions.read_by for run in side.runs if run.conditions)
+        for side in sides
+        if any(run.conditions for run in side.runs)
+    }
+    if len(set(own.values())) > 1:
+        listed = ", ".join(label for label, same in own.items() if same)
+        found.append(
+            f"On {listed} the machine that read the files had staged them, on the others another one had: a client may "
+            "keep what it wrote."
+        )
+    return found
+
+
+def _layouts(side: Side) -> tuple[str, ...]:
+    return tuple(sorted({layout for run in side.runs if run.conditions for layout in run.conditions.layouts}))

@@ -62,6 +62,7 @@ def replay(
     think_scale: float = 1.0,
     timeout: float | None = None,
     check: Annotated[bool, Parameter(negative=())] = False,
+    memory: str | None = None,
     scale: float | None = None,
     dataset: str = "empiar-10288",
     set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
@@ -170,6 +171,9 @@ def replay(
     check
         Record the replay itself, with eBPF, and say how far its calls, sizes, offsets, order and makespan are from the
         recorded ones.
+    memory
+        Most memory of the replay's workers, such as 4GiB, their page cache included, by a control group: as small a
+        client as in production. Goes with --cold.
     scale
         Of a profile or workload: multiply counts (movies, particles, …) by this; sizes of files and of calls stay.
     dataset
@@ -193,6 +197,7 @@ def replay(
         raise UsageError("--cold and --cache warm: choose one of them.")
     cache = "cold" if cold else cache
     limit = parse_bytes(max_bytes) if max_bytes is not None else None
+    bound = parse_bytes(memory) if memory is not None else None
     target = output or _default_output(traces[0])
     from iotrace.replay.fleet import joined
     from iotrace.replay.ground import leftovers
@@ -221,7 +226,8 @@ def replay(
                 repeat=repeat, max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct,
                 compress=compress, duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches,
                 remount=remount, null=null, verify=verify, users=users, share_inputs=share_inputs, jitter=jitter,
-                seed=seed, think_scale=think_scale, timeout=timeout, check=check, fleet=fleet, tell=tell,
+                seed=seed, think_scale=think_scale, timeout=timeout, check=check,
+                memory=bound, fleet=fleet, tell=tell,
             )  # fmt: skip
 
     def here(fleet: Fleet | None) -> int:

@@ -19,12 +19,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
 
 from iotrace.errors import MountHangs, ReplayError
+from iotrace.replay.bounding import join
 from iotrace.replay.checking import Check
 from iotrace.replay.ground import Ground, heartbeat, leave_the_terminal
 from iotrace.replay.guard import page_guard
@@ -92,7 +94,7 @@ class Outcome:
 
 def run_clones(
     clones: Sequence[Clone], options: Options, asked: Asked, tell: Callable[[str], None] = lambda _: None,
-    start: Callable[[], int] = time.monotonic_ns,
+    start: Callable[[], int] = time.monotonic_ns, group: Path | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """Run plans once, all at the same time, each row in the process and on the lane that its plan says.
 
@@ -100,6 +102,7 @@ def run_clones(
     ----------
     tell: gets sentences about calls that wait for long.
     start: called when all lanes are at the start; gives the moment (CLOCK_MONOTONIC, ns) from which times count.
+    group: control group that the workers join.
 
     Raises
     ------
@@ -113,7 +116,7 @@ def run_clones(
         ends.enter_context(page_guard(max(clone.plan.lanes for clone in clones)))
         for part in {part.rides is None: part for part in parts}.values():
             part.warm_up()
-        crew = _Crew(control, asked)
+        crew = _Crew(control, asked, group)
         asked.watch(control)
         ends.enter_context(heartbeat([clone.ground for clone in clones]))
         try:
@@ -315,8 +318,8 @@ class _Worker:
 class _Crew:
     """The workers of a run, as their parent sees them."""
 
-    def __init__(self, control: Any, asked: Asked) -> None:
-        self._control, self._asked = control, asked
+    def __init__(self, control: Any, asked: Asked, group: Path | None = None) -> None:
+        self._control, self._asked, self._group = control, asked, group
         self._alive: dict[int, _Worker] = {}
         self._poll = select.poll()
         self._trouble = ""
@@ -346,6 +349,7 @@ class _Crew:
             try:
                 gc.disable()
                 be_a_worker()
+                join(self._group)
                 leave_the_terminal()
                 if os.getppid() == parent:
                     part.run(number)
@@ -430,6 +434,8 @@ class _Crew:
             )
         name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         hint = " (out of memory? see dmesg)" if status == -signal.SIGKILL else ""
+        if hint and self._group is not None:
+            hint = " (out of memory? give a larger --memory, or see dmesg)"
         return (
             f"the worker that replayed {worker.part.plan.worker_names[worker.number]} was ended by {name}{hint}: the "
             "run was stopped, and what it made was removed."

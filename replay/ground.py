@@ -34,6 +34,8 @@ HEARTBEAT_S: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1
 PATIENCE_S: Final = 60.0
 """A removal of which so long nothing has come is given up; to unlink one file may take long on a busy disk."""
+SILENT_S: Final = 300.0
+"""After so long without a heartbeat a kept tree of another machine is free; clocks of machines differ by less."""
 HUNG_S: Final = 2.0
 """How long a removal may take where a call of the run did not come back."""
 
@@ -41,7 +43,7 @@ HUNG_S: Final = 2.0
 class Marker(msgspec.Struct):
     """Whose folder it is: host, boot id, process id and start (clock ticks since boot), times in s since 1970.
 
-    `kept`: it stays when its maker ends.
+    `kept`: it stays when its maker ends. `staged_by`: the host that made what lies in it, "" where that is `host`.
     """
 
     tool: str
@@ -52,6 +54,7 @@ class Marker(msgspec.Struct):
     started: float
     heartbeat: float
     kept: bool = False
+    staged_by: str = ""
 
 
 def _boot_id() -> str:
@@ -79,7 +82,7 @@ class Ground:
     Attributes
     ----------
     folder: DIR/iotrace-<id>; tree: the folder in it that the generated names lie in. owner: user and group of what is
-    made there, as the mount says them.
+    made there, as the mount says them. staged_by: the host that made them; of a kept tree its first one.
 
     Raises
     ------
@@ -95,7 +98,11 @@ class Ground:
 
     def __enter__(self) -> Ground:
         now, pid = time.time(), os.getpid()
-        self._marker = Marker("iotrace", platform.node(), _boot_id(), pid, _process_start(pid), now, now, self.reused)
+        before = read_marker(self.folder) if self.reused else None
+        self.staged_by = (before.staged_by or before.host) if before else platform.node()
+        self._marker = Marker(
+            "iotrace", platform.node(), _boot_id(), pid, _process_start(pid), now, now, self.reused, self.staged_by
+        )
         try:
             if not self.reused:
                 self.folder.mkdir(mode=0o700)
@@ -206,6 +213,13 @@ def is_dead(marker: Marker) -> bool:
     if marker.boot_id != _boot_id():
         return True
     return _process_start(marker.pid) != marker.process_start or marker.process_start == 0
+
+
+def is_free(marker: Marker) -> bool:
+    """Whether a kept tree may be used: its replay has ended, or ran on another machine and has long not said that it
+    lives."""
+    elsewhere = marker.host != platform.node()
+    return is_dead(marker) or (marker.kept and elsewhere and time.time() - marker.heartbeat > SILENT_S)
 
 
 def leftovers(parent: str | Path) -> list[Path]:

@@ -28,13 +28,13 @@ def own_descriptors(plans: Sequence[Plan]) -> int:
     return NUMBERS_SPARE + 3 * sum(plan.workers for plan in plans)
 
 
-def prepare(plans: Sequence[Plan]) -> None:
+def prepare(plans: Sequence[Plan], bound: int | None = None) -> None:
     """Raise the limit of open files to what the plans of a run need, one for each user, and look at all others.
 
     Raises
     ------
     ReplayError: this process may not open so many files, or start so many threads, or memory is short; says how many
-    users it would be enough for.
+    users it would be enough for. `bound`: bytes that the workers may take (--memory).
     """
     _descriptors(plans)
     threads = sum(plan.lanes + plan.workers for plan in plans)
@@ -42,6 +42,8 @@ def prepare(plans: Sequence[Plan]) -> None:
         if threads > room:
             _refuse(plans, f"{threads} processes and threads", f"{room} more", room / threads, limit)
     memory = sum(memory_of(plan) for plan in plans)
+    if bound is not None and memory > bound:
+        _refuse(plans, f"{bytes_text(memory)} of memory", bytes_text(bound), bound / memory, "--memory")
     available = psutil.virtual_memory().available
     if memory > available:
         _refuse(

@@ -16,6 +16,7 @@ from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.result import HISTOGRAMS, INTERVALS, ClassTotals, ErrorCount, OpTotals, Run
 from iotrace.replay.rows import LINK, STATUS, Plan
 from iotrace.replay.select import KIND
+from iotrace.replay.stalls import stalls_of
 from iotrace.trace.operations import OPERATIONS, Kind
 
 _KINDS: Final = list(Kind)
@@ -145,6 +146,12 @@ def measure(
     run.errors_by = _errors(
         users, user[differs], row[differs], op[differs], recorded[differs], replayed[differs]
     )  # fmt: skip
+
+    def text_of(at: int) -> str:
+        ((about, who),) = users[user[at]][0].recorded.about([int(row[at])])
+        return f"{OPERATIONS[int(op[at])].name}{f' of {about}' if about else ''} by {who or 'a thread'}"
+
+    run.stalls = [] if null else stalls_of(started, took, begin, text_of)
     run.jobs = [
         one
         for number, ((plan, _), part) in enumerate(zip(users, parts, strict=True))

@@ -49,6 +49,7 @@ class Options:
     think_scale: float = 1.0
     timeout: float | None = None
     check: bool = False
+    memory: int | None = None
     rank: int = 0
     ranks: int = 1
 
@@ -101,6 +102,10 @@ def check_options(options: Options) -> None:
             if wrong:
                 raise UsageError(f"--check with {why}; leave one of the two out.")
     check_timeout(options.timeout)
+    if options.memory is not None and (options.null or options.cache_state != "cold"):
+        raise UsageError(
+            "--memory bounds what a run itself brings into the page cache: it goes with --cold, and without --null."
+        )
     if options.seed < 0:
         raise UsageError(f"--seed {options.seed}: a whole number, 0 or more.")
     if not 1 <= options.users <= USERS_MAX:

@@ -68,7 +68,7 @@ def result_info(plans: Sequence[tuple[Plan, Trace]], folders: Sequence[Path], op
             "verify": options.verify,
             "users": options.users, "share_inputs": options.share_inputs, "jitter": options.jitter,
             "seed": options.seed, "think_scale": options.think_scale, "timeout": options.timeout,
-            "check": options.check, "ranks": options.ranks,
+            "check": options.check, "memory": options.memory, "ranks": options.ranks,
         },
         not_replayed=dict(not_replayed),
         warnings=warnings,

@@ -119,6 +119,48 @@ class MountInfo(msgspec.Struct, frozen=True):
     options: str = ""
 
 
+class Stall(msgspec.Struct, frozen=True):
+    """A time in which calls did not come back for at least 5 s.
+
+    Attributes
+    ----------
+    at_s: since the run's start; took_s: until the last of the calls came back.
+    calls: how many; named: clauses about the first of them.
+    """
+
+    at_s: float
+    took_s: float
+    calls: int
+    named: list[str] = []
+
+
+class Conditions(msgspec.Struct, frozen=True):
+    """What two results must share for their figures to be of the same thing.
+
+    Attributes
+    ----------
+    total_bytes, free_bytes: of the file system, before anything was staged (free for this user); None where it did not
+    say so in time.
+    staged_by, read_by: machines that made the tree, and that replayed on it, in order of the alphabet.
+    memory_bytes: what the workers of each process of the replay were bounded to (--memory), page cache included; None
+    for no bound. layouts: of the largest staged files on Lustre, with how many have it (iotrace.mounts.stripes).
+    """
+
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+    staged_by: list[str] = []
+    read_by: list[str] = []
+    memory_bytes: int | None = None
+    layouts: list[str] = []
+
+    @property
+    def full(self) -> float | None:
+        """Share of the file system (0 to 1) that was not free; None where that is not known."""
+        if not self.total_bytes or self.free_bytes is None:
+            return None
+        return 1 - self.free_bytes / self.total_bytes
+
+
 class Run(msgspec.Struct, kw_only=True):
     """One pass over the plan on one mount.
 
@@ -151,6 +193,8 @@ class Run(msgspec.Struct, kw_only=True):
     users: where there are several; the other figures are of all of them together.
     counters: of this client beside the run, of a fleet of rank 0's; guard: whether the reads were the storage's.
     Empty and None with --null, and in results of older versions.
+    conditions: of this run; likewise None.
+    stalls: the longest 20.
     """
 
     run: int
@@ -194,6 +238,8 @@ class Run(msgspec.Struct, kw_only=True):
     ranks: list[RankTotals] = []
     counters: list[Counted] = []
     guard: Guard | None = None
+    conditions: Conditions | None = None
+    stalls: list[Stall] = []
 
 
 class ResultInfo(msgspec.Struct, kw_only=True):

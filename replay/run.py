@@ -15,7 +15,11 @@ import pyarrow as pa
 from iotrace.compiling import is_compiled
 from iotrace.errors import StorageError, UsageError
 from iotrace.mounts.counters.sampling import Sampler
+from iotrace.mounts.space import space_of
+from iotrace.mounts.stripes import layouts_of
+from iotrace.replay.bounding import bounded
 from iotrace.replay.checking import verified
+from iotrace.replay.conditions import advice_before, conditions_of
 from iotrace.replay.counting import Counting, conclude
 from iotrace.replay.crew import Clone, Outcome, run_clones
 from iotrace.replay.direct import alignment_of
@@ -72,6 +76,7 @@ def run_replay(
     think_scale: float = 1.0,
     timeout: float | None = None,
     check: bool = False,
+    memory: int | None = None,
     fleet: Fleet | None = None,
     tell: Tell | None = None,
 ) -> Result:
@@ -110,6 +115,7 @@ def run_replay(
     think_scale: with "think": gaps are multiplied by this.
     timeout: a call, or work on a tree, may wait so many seconds; then the replay ends.
     check: record the replay itself with eBPF, and compare the recording with the plan: see Run.fidelity.
+    memory: bytes of memory that the workers of this process may take, their page cache included; with "cold".
     fleet: the ranks that replay together, each called with the same arguments: see iotrace.replay.fleet.joined.
     tell: who is told what goes on.
 
@@ -129,7 +135,7 @@ def run_replay(
         list(prefixes), engine, timing, speed, order, repeat, max_bytes, keep, depth, batch, fixed, direct, compress,
         duplicate, Path(staged) if staged is not None else None, cache, drop_caches, remount, null, verify,
         max(len(traces), fleet.size if fleet else 1) if users is None else users, share_inputs, jitter, seed,
-        think_scale, timeout, check, *((fleet.rank, fleet.size) if fleet else ()),
+        think_scale, timeout, check, memory, *((fleet.rank, fleet.size) if fleet else ()),
     )  # fmt: skip
     check_options(options)
     if options.users < len(traces):
@@ -159,7 +165,7 @@ def replay_plans(
     share = Share(users, fleet)
     if fleet:
         fleet.agree({"plan": info.plan_hash, "version": info.version} | info.options)
-    prepare([work.plan for work in share.own])
+    prepare([work.plan for work in share.own], options.memory)
     with stop_signals() as asked:
         if fleet:
             fleet.asked, asked.look = asked, fleet.look
@@ -200,10 +206,18 @@ def _on_mounts(
     overlap = any(work.overlap for work in users)
     start = fleet.start if fleet else time.monotonic_ns
     with ExitStack() as ends:
+        group = ends.enter_context(bounded(options.memory))
         trees = Trees(users, options, asked, ends, tell)
         counting = Counting(ends.enter_context(Sampler()), users)
+        layouts: dict[Path, list[str]] = {}
+        spaces = {}  # before the first byte is staged
+        cold = options.cache_state == "cold"
         for folder in folders:
             trees.check_room(folder, share.needs)
+            spaces[folder] = space_of(str(folder))
+            about = folder, mount_under(folder), spaces[folder], share.needs.staged_bytes, info.memory_bytes, cold
+            for sentence in advice_before(*about):
+                tell.notice(sentence)
         share.wait()
         for turn in range(options.repeat):
             for folder in list(folders) if turn % 2 == 0 else list(reversed(folders)):
@@ -213,6 +227,9 @@ def _on_mounts(
                     staged_files=share.needs.staged_entries, staged_bytes=share.needs.staged_bytes,
                 )  # fmt: skip
                 grounds = [tree.ground for tree in trees.ready(folder)]
+                if folder not in layouts:
+                    on_lustre = mount is not None and mount.type == "lustre"
+                    layouts[folder] = layouts_of(grounds[0].tree) if on_lustre else []
                 notes, cached = trees.cache(folder, mount)
                 info.warnings += [note for note in notes if note not in info.warnings]
                 # mounted anew it may have another number
@@ -224,7 +241,7 @@ def _on_mounts(
                     Clone(work.plan, work.rides, ground, delay, check)
                     for work, ground, delay, check in zip(users, grounds, options.delays_ns(), checks, strict=True)
                 ]
-                outcomes = run_clones(clones, options, asked, tell.notice, counting.before(start, mount))
+                outcomes = run_clones(clones, options, asked, tell.notice, counting.before(start, mount), group)
                 counting.mark()
                 asked.check()
                 share.wait()
@@ -239,6 +256,7 @@ def _on_mounts(
                 counting.end(run, cached)
                 run.verified = verified([check for check in checks if check])
                 noted = share.gather(outcomes, run)
+                run.conditions = conditions_of(spaces[folder], grounds, run.ranks, options.memory, layouts[folder])
                 measured.append(_note(*noted, run, options, info, overlap, cpus))
         info.warnings += trees.kept()
     return measured, counting.table()

@@ -7,6 +7,7 @@ from collections import Counter
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from iotrace.replay.conditions import conditions_lines
 from iotrace.terminal import Cell, Column, paragraph, printable, show, table
 from iotrace.units import bytes_text, count_text, duration_text, rate_text
 
@@ -54,6 +55,8 @@ def print_result(info: ResultInfo, out: Console) -> None:
         for reason, count in info.not_replayed.items():
             paragraph(out, f"{count_text(count):>7}  {reason}", indent=9)
     show(out, "")
+    for line in conditions_lines(info):
+        paragraph(out, printable(f"Conditions: {line}"), "dim", indent=2)
     for sentence in info.warnings:
         paragraph(out, f"Warning: {sentence}", "yellow", indent=2)
 
@@ -267,6 +270,10 @@ def _print_outcomes(run: Run, out: Console) -> None:
             show(out, f"  … and {len(run.errors_by) - _OUTCOMES_SHOWN} more kinds, in result.json")
     else:
         show(out, "  every operation ended as recorded")
+    for stall in run.stalls[:_OUTCOMES_SHOWN]:
+        more = f" and {stall.calls - len(stall.named)} more calls" if stall.calls > len(stall.named) else ""
+        text = f"stall of {stall.took_s:.1f} s, {stall.at_s:.1f} s after the start: {', '.join(stall.named)}{more}"
+        paragraph(out, printable(f"  {text}"), "yellow", indent=4)
     _print_verified(run, out)
     _print_check(run, out)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from iotrace.errors import StorageError
 from iotrace.replay.columns import Ints
-from iotrace.replay.ground import PREFIX, Ground, is_dead, read_marker
+from iotrace.replay.ground import PREFIX, Ground, is_free, read_marker
 from iotrace.replay.manifest import FORMAT, Changes, Manifest, changes_of, read_manifest, tree_hash
 from iotrace.replay.payload import Contents
 from iotrace.replay.rows import Plan
@@ -175,7 +175,7 @@ def find_staged(staged: Path, parent: Path, tree: str, contents: Contents) -> tu
         if marker is None or manifest is None:
             continue
         name = "" if one else f"{folder.name} "
-        if not is_dead(marker):
+        if not is_free(marker):
             why = f"{name}is in use by process {marker.pid} on {marker.host}"
         elif manifest.tree != tree:
             why = f"{name}is the tree of another trace, or of another --map"

@@ -33,6 +33,7 @@ class Family:
         source, for file systems whose type is plain `fuse`.
     options: option, or `option=value` where the value decides → what it does to a measurement
         (empty: nothing).
+    important: those of the options that a replay tells before it begins: who does not know them misreads its figures.
     advice: what to do or know before a run, whatever the options.
     one_of: options of which one is expected; `unnamed` is the advice where none is there.
     counters: sources of counters for a mount, the narrowest first. own_io: the kernel counts in /proc/PID/io what a
@@ -47,6 +48,7 @@ class Family:
     types: tuple[str, ...]
     sources: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
+    important: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
     unnamed: str = ""
@@ -80,6 +82,8 @@ EVERYWHERE: Final = {
     "strictatime": "every read changes the file's time of access, which is a write to its inode",
 }
 
+EVERYWHERE_IMPORTANT: Final = ("ro", "sync", "dirsync")
+
 
 @cache
 def families() -> tuple[Family, ...]:
@@ -103,6 +107,12 @@ def notes_of(mount: Mount) -> list[Note]:
         if meaning:
             notes.append(Note(option, meaning))
     return notes
+
+
+def important_notes_of(mount: Mount) -> list[Note]:
+    """Those of `notes_of` without which the figures of a run are misread."""
+    chosen = {*EVERYWHERE_IMPORTANT, *family_of(mount).important}
+    return [note for note in notes_of(mount) if not chosen.isdisjoint((note.option, note.option.partition("=")[0]))]
 
 
 def advice_for(mount: Mount) -> list[str]:

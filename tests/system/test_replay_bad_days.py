@@ -17,6 +17,8 @@ import psutil
 import pytest
 from builders import TraceBuilder
 
+from iotrace.replay.result import open_result
+
 pytestmark = [pytest.mark.system, pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")]
 
 
@@ -134,6 +136,30 @@ def test_a_call_that_waits_for_long_is_told_and_the_replay_goes_on_when_the_moun
     result = json.loads((tmp_path / "R" / "result.json").read_text())
     assert result["runs"][0]["by_op"]["write"]["calls"] == 100
     assert result["runs"][0]["added_s"] > 9
+
+
+def test_a_mount_that_stalls_for_eight_seconds_is_a_stall_of_the_result_with_its_calls_named(
+    tmp_path: Path, mount: Path
+) -> None:
+    process = started(tmp_path, mount, "--speed", "20", "--json")
+    time.sleep(8)
+    thaw(mount)
+    assert process.wait(60) == 0
+    info = open_result(tmp_path / "R").info
+    (run,) = info.runs
+    assert run.by_op["write"].calls == 100
+    assert run.errors == 0
+    (stall,) = run.stalls
+    assert 7 < stall.took_s < 12
+    assert stall.calls == 1
+    assert stall.named[0].startswith("write of /data/job/out.mrc by ")
+    printed = subprocess.run(
+        [sys.executable, "-c", "import sys; from iotrace.replay.result import open_result\n"
+         "from iotrace.replay.show import print_result; from iotrace.terminal import console\n"
+         "print_result(open_result(sys.argv[1]).info, console())", tmp_path / "R"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert f"stall of {stall.took_s:.1f} s" in printed
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")

@@ -18,6 +18,7 @@ FAMILY: Final = Family(
         "commit": "seconds between two commits",
         "nobarrier": "fsync does not wait for the device's cache: unsafe, and faster than other mounts",
     },
+    important=("compress", "compress-force", "nobarrier"),
     advice=(CACHED,),
     counters=block_sources,
     own_io=True,

@@ -16,6 +16,7 @@ FAMILY: Final = Family(
         "nowsync": "creating and removing files may return before the MDS answered",
         "fsc": "reads may come from a cache on a local disk (fscache), which dropping the page cache does not empty",
     },
+    important=("fsc",),
     advice=(CACHED,),
     page_cache_only=True,
 )

@@ -21,6 +21,7 @@ FAMILY: Final = Family(
         "dax": "no page cache: reads and writes go to persistent memory",
         "discard": "blocks that get free are told to the device at once",
     },
+    important=("nobarrier", "barrier=0", "dax"),
     advice=(CACHED,),
     counters=block_sources,
     own_io=True,

@@ -16,6 +16,7 @@ FAMILY: Final = Family(
         "noflock": "flock and fcntl locks fail",
         "lazystatfs": "statfs answers also while a server is away",
     },
+    important=("localflock",),
     advice=(
         "Stripe count and size decide the bandwidth of a file, and are its folder's: `lfs getstripe -d DIR`.",
         CACHED,

@@ -24,6 +24,7 @@ FAMILY: Final = Family(
         "vers": "version of the protocol",
         "proto": "transport to the server",
     },
+    important=("noac", "soft", "softerr", "fsc"),
     advice=(CACHED,),
     counters=nfs_sources,
     page_cache_only=True,

@@ -14,6 +14,7 @@ FAMILY: Final = Family(
         "volatile": "fsync does nothing: its time is not a storage's",
         "metacopy=on": "a change of mode or owner copies no data",
     },
+    important=("fsync=volatile", "volatile"),
     advice=(
         "What is measured is the file system below the upper folder, "
         "and the first write to a file of a lower one copies it whole; "

@@ -19,5 +19,6 @@ FAMILY: Final = Family(
         "vers": "version of the protocol",
         "soft": "a server that does not answer gives an error in place of a wait",
     },
+    important=("cache=none", "cache=loose", "soft"),
     advice=(CACHED,),
 )

@@ -18,6 +18,7 @@ FAMILY: Final = Family(
         "dentry_max_age_positive": "how long the client trusts a name that it knows",
         "dentry_max_age_negative": "how long the client trusts that a name does not exist",
     },
+    important=("writecache", "forcedirect"),
     advice=(CACHED,),
     one_of=("writecache", "readcache", "forcedirect", "coherent"),
     unnamed="The options name no cache mode, and its default differs between versions of WEKA: ask `weka version`.",

@@ -18,6 +18,7 @@ FAMILY: Final = Family(
         "wsync": "changes of folders wait until they are stored",
         "discard": "blocks that get free are told to the device at once",
     },
+    important=("dax",),
     advice=(CACHED,),
     counters=block_sources,
     own_io=True,
