@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_MOUNTS ?=
 .DEFAULT_GOAL := help
+# each command that a test starts would compile the package's source anew
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## list the targets

@@ -41,9 +41,11 @@ _BASE_BYTES: Final = 210 << 20
 _FLUSH_SECONDS: Final = 2.0
 _PRIORITY: Final = -20
 _REST_SECONDS: Final = 0.3
+_COMMAND_REST_SECONDS: Final = 1.0
 _REST_SHARE: Final = 4
 """The ring is left alone for so long, or until so small a share of it is full: a short burst (find over 100,000 files
-takes 0.1 s) then has the machine to itself, and its names are worked on when it is over."""
+takes 0.1 to 0.4 s) then has the machine to itself, and its names are worked on when it is over. Shorter where processes
+are found as they start, for their labels are read while they live; those of a command have its labels."""
 
 
 class EbpfBackend:
@@ -78,7 +80,8 @@ class EbpfBackend:
         self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
         self._chapter, self._chapter_wanted, self._chapter_begun = 0, False, False
         self._flush_s = _FLUSH_SECONDS
-        self._shipped = self._flushed = self._drained = time.monotonic()
+        self._rest_s = _COMMAND_REST_SECONDS if self.scope.kind == "command" else _REST_SECONDS
+        self._shipped = self._flushed = self._drained = 0.0
         _warm_up(self._state)
         writer.prepare()
         self._tables.names.prepare()
@@ -152,6 +155,7 @@ class EbpfBackend:
     def _begin(self) -> None:
         # the recording begins here: what went before was loading
         base = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        self._shipped = self._flushed = self._drained = time.monotonic()
         self.writer.info.base_monotonic_ns = base
         self._state.header[d.BASE_NS] = base
         self._program.attach()
@@ -177,8 +181,9 @@ class EbpfBackend:
         """
         now, held = time.monotonic(), self._held_bytes()
         due = now - self._shipped > self._flush_s
-        if not due and held < self._ring_bytes // _REST_SHARE and now - self._drained < _REST_SECONDS:
-            return held > 0
+        if not due and held < self._ring_bytes // _REST_SHARE and now - self._drained < self._rest_s:
+            # not to be looked at every few milliseconds: the command might have to wait for the processor
+            return False
         self._drained = now
         read = self._drain()
         if self._state.count(d.LOOK):
