@@ -313,10 +313,8 @@ def test_ctrl_c_removes_the_trees_of_all_users(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert len(list(fs.iterdir())) == 3
-    begun = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
-    assert time.monotonic() - begun < 5
     assert process.returncode == 130
     assert error.count("\n") == 1
     assert list(fs.iterdir()) == []

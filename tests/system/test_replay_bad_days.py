@@ -106,7 +106,7 @@ def test_ctrl_c_twice_ends_a_replay_on_a_mount_that_does_not_answer(tmp_path: Pa
     process.send_signal(signal.SIGINT)
     begun = time.monotonic()
     _, error = process.communicate(timeout=60)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 25
     assert process.returncode == 130
     (line,) = error.splitlines()
     assert "stays in" in line
