@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,3 +182,15 @@ def network(log: Path) -> Iterator[list[str]]:
         enter = ["nsenter", f"--net={of_holder}"]
         run([*enter, "ip", "link", "set", "lo", "up"])
         yield enter
+
+
+def our_children(programs: Collection[str]) -> list[int]:
+    """Process ids of our own child processes that run one of the programs."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, rest = status.read_text().split(" (", 1)
+            name, after = rest.rsplit(") ", 1)
+            if name in programs and int(after.split()[1]) == os.getpid():
+                found.append(int(pid))
+    return found

@@ -11,6 +11,8 @@ from lab.base import Cpus, Mount, child, is_mounted, network, run, unmount, wait
 
 _ADDRESS: Final = "10.77.0.1"
 """Chunkservers refuse a master on 127.0.0.0/8."""
+_RETRIES: Final = 12
+"""With the default of 30 an operation waits two minutes for a chunkserver that is gone before it fails."""
 _EMPTY: Final = b"MFSM NEW"
 """A metadata file that tells the master to begin a new file system (mfsmaster(8))."""
 MOOSE_PACKAGES: Final = {
@@ -60,7 +62,7 @@ def moosefs(folder: Path, cpus: Cpus) -> Iterator[Mount]:
             stack.enter_context(
                 child([*inside, *cpus.for_servers(["mfschunkserver", "-f", "-c", settings, "start"])], log)
             )
-        words = ["mfsmount", str(point), "-f", "-H", _ADDRESS, "-o", "mfsdelayedinit"]
+        words = ["mfsmount", str(point), "-f", "-H", _ADDRESS, "-o", f"mfsdelayedinit,mfsioretries={_RETRIES}"]
         client = stack.enter_context(child([*inside, *cpus.for_clients(words)], log))
         stack.callback(unmount, point)
         wait_until(lambda: is_mounted(point), "mfsmount", client, log)

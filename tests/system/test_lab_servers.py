@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
 import lab
 import pytest
-from lab.base import is_mounted
+from lab.base import is_mounted, our_children
 
 pytestmark = pytest.mark.system
 SERVERS = {"cephfs": ("ceph-mon", "ceph-osd", "ceph-mds"), "moosefs": ("mfsmaster", "mfschunkserver")}
 CLIENTS = {"cephfs": ("ceph-fuse",), "moosefs": ("mfsmount",)}
-
-
-def children(programs: tuple[str, ...]) -> list[int]:
-    """Our own child processes that run one of the programs."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            pid, rest = status.read_text().split(" (", 1)
-            name, after = rest.rsplit(") ", 1)
-            if name in programs and int(after.split()[1]) == os.getpid():
-                found.append(int(pid))
-    return found
 
 
 @pytest.mark.parametrize("kind", ["cephfs", "moosefs"])
@@ -37,9 +24,9 @@ def test_two_of_a_kind_hold_data_of_their_own_and_are_removed(kind: str, tmp_pat
         assert (one.path / "file").read_bytes() == content
         assert not (other.path / "file").exists()
         for programs, cpus in ((SERVERS[kind], one.cpus.servers), (CLIENTS[kind], one.cpus.clients)):
-            running = children(programs)
+            running = our_children(programs)
             assert len(running) >= 2 * len(programs)
             assert all(os.sched_getaffinity(pid) == set(cpus) for pid in running)
     assert not is_mounted(one.path)
-    assert children(SERVERS[kind] + CLIENTS[kind]) == []
+    assert our_children(SERVERS[kind] + CLIENTS[kind]) == []
     assert list(tmp_path.iterdir()) == []
