@@ -341,7 +341,7 @@ def _different_conditions(sides: Sequence[Side]) -> list[str]:
         listed = "; ".join(f"{label}: {', '.join(layouts)}" for label, layouts in striped.items())
         found.append(f"The files were not striped alike ({listed}): stripes decide the bandwidth of a file.")
     own = {
-        side.label: all(run.conditions.staged_by == run.conditions.read_by for run in side.runs if run.conditions)
+        side.label: any(run.conditions.staged_by_reader for run in side.runs if run.conditions)
         for side in sides
         if any(run.conditions for run in side.runs)
     }

@@ -33,13 +33,17 @@ def conditions_of(
     Parameters
     ----------
     space: of the mount before anything was staged.
-    grounds: the folders of the users' trees; ranks: of a fleet, each of which stages for itself. memory: of --memory.
+    grounds: the folders of the users' trees; ranks: of a fleet. memory: of --memory.
     layouts: of the first user's files.
     """
-    nodes = sorted({rank.node for rank in ranks})
     total, free = (space.total, space.free) if space is not None and space.total else (None, None)
-    staged_by = nodes or sorted({ground.staged_by for ground in grounds})
-    return Conditions(total, free, staged_by, nodes or [platform.node()], memory, list(layouts))
+    # of each reader: who it is, and who made what it read
+    readers = {(rank.node, one) for rank in ranks for one in rank.staged_by}
+    readers = readers or {(platform.node(), ground.staged_by) for ground in grounds}
+    return Conditions(
+        total, free, sorted({staged for _, staged in readers}), sorted({reader for reader, _ in readers}), memory,
+        list(layouts), any(reader == staged for reader, staged in readers),
+    )  # fmt: skip
 
 
 def advice_before(
@@ -81,6 +85,8 @@ def conditions_lines(info: ResultInfo) -> list[str]:
         who = f"staged and read by {', '.join(told.read_by)}"
         if told.staged_by != told.read_by:
             who = f"staged by {', '.join(told.staged_by)}, read by {', '.join(told.read_by)}"
+        elif not told.staged_by_reader:
+            who += ", each of which read what another had staged"
         bound = "" if told.memory_bytes is None else f", of which the workers had {binary_text(told.memory_bytes)}"
         bound += f"; files: {', '.join(told.layouts)}" if told.layouts else ""
         lines[f"{run.fs}: {full}, {who}, client memory {binary_text(info.memory_bytes)}{bound}"] = None

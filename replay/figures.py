@@ -113,6 +113,7 @@ class RankTotals(msgspec.Struct, frozen=True):
     first_done_s, last_done_s: when the first and the last of its threads ended, since the start.
     start_late_us: how much later than agreed it let its threads go.
     clock_offset_ms: its UTC less that of rank 0; clock_uncertainty_us: how exactly the two clocks are known.
+    staged_by: names of the machines that made the trees of its users.
     """
 
     rank: int
@@ -124,6 +125,7 @@ class RankTotals(msgspec.Struct, frozen=True):
     start_late_us: float
     clock_offset_ms: float
     clock_uncertainty_us: float
+    staged_by: list[str] = []
 
 
 class Counted(msgspec.Struct, frozen=True):

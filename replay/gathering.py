@@ -13,6 +13,7 @@ from iotrace.replay.counting import together
 from iotrace.replay.crew import Outcome
 from iotrace.replay.figures import Guard, NullFigures, RankTotals
 from iotrace.replay.fleet import Clock, Fleet
+from iotrace.replay.ground import Ground
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.result import Run, Verified
 from iotrace.replay.stage import Needs
@@ -31,20 +32,26 @@ class _Report:
     verified: Verified | None
     sync_s: float | None
     guard: Guard | None
+    staged_by: list[str]
 
 
 class Share:
-    """The users that this process runs, of all there are.
+    """The users that this process runs, of all there are, and those whose trees it makes.
+
+    The trees of a rank's users are made by the rank before it: what a client has written it may keep, and reads of that
+    are not the storage's.
 
     Attributes
     ----------
-    users: all; own: those of this rank, every `size`-th; fleet: None for a replay of one process.
+    users: all; own: those of this rank, every `size`-th; staged: those of the next rank; fleet: None for a replay of
+    one process.
     needs: what the trees of all ranks take together.
     """
 
     def __init__(self, users: Sequence[Work], fleet: Fleet | None) -> None:
         rank, size = (fleet.rank, fleet.size) if fleet else (0, 1)
         self.fleet, self.users, self.own = fleet, list(users), list(users[rank::size])
+        self.staged = list(users[(rank + 1) % size :: size])
         # files that users share are there once for each rank
         ranks = [needs_of_users(users[one::size]) for one in range(size)]
         self.needs = Needs(
@@ -56,6 +63,22 @@ class Share:
         """Wait for the other ranks."""
         if self.fleet:
             self.fleet.exchange(None)
+
+    def hand_on(self, grounds: list[Ground]) -> list[Ground]:
+        """Give the trees that this rank has made to the rank whose users replay on them; gives those of its own users.
+
+        They have to be written out.
+        """
+        if not self.fleet or self.fleet.size == 1:
+            return grounds
+        for ground in grounds:
+            ground.handed_on = True
+            if not ground.reused:
+                ground.staged_by = self.fleet.host
+        mine: list[Ground] = self.fleet.exchange(grounds)[self.fleet.rank - 1]
+        for ground in mine:
+            ground.borrowed = True
+        return mine
 
     def cpus(self) -> int:
         """CPUs that all ranks together may use; ranks of one node may share theirs."""
@@ -76,12 +99,17 @@ class Share:
             sum(one.generator_cpu_us for one in every) / len(every),
         )  # fmt: skip
 
-    def gather(self, outcomes: list[Outcome], run: Run) -> tuple[list[Work], list[Outcome]]:
+    def gather(
+        self, outcomes: list[Outcome], run: Run, grounds: Sequence[Ground] = ()
+    ) -> tuple[list[Work], list[Outcome]]:
         """On rank 0 all users and what their kernels wrote, on its clock, elsewhere the rank's own; fills `run`."""
         fleet = self.fleet
         if not fleet:
             return self.own, outcomes
-        reports = fleet.collect(_Report(fleet.host, outcomes, fleet.clock, run.verified, run.sync_s, run.guard))
+        staged_by = sorted({ground.staged_by for ground in grounds})
+        reports = fleet.collect(
+            _Report(fleet.host, outcomes, fleet.clock, run.verified, run.sync_s, run.guard, staged_by)
+        )
         if not reports:
             return self.own, outcomes
         for one in reports:
@@ -110,7 +138,7 @@ def _totals(rank: int, report: _Report, users: Sequence[Work], begin: int) -> Ra
     clock = report.clock
     return RankTotals(
         rank, report.host, len(users), ops, max(0, int(ended.min())) / 1e9, max(0, int(ended.max())) / 1e9,
-        clock.late_ns / 1e3, clock.utc_ns / 1e6, clock.uncertainty_ns / 1e3,
+        clock.late_ns / 1e3, clock.utc_ns / 1e6, clock.uncertainty_ns / 1e3, report.staged_by,
     )  # fmt: skip
 
 

@@ -36,6 +36,8 @@ PATIENCE_S: Final = 60.0
 """A removal of which so long nothing has come is given up; to unlink one file may take long on a busy disk."""
 SILENT_S: Final = 300.0
 """After so long without a heartbeat a kept tree of another machine is free; clocks of machines differ by less."""
+_USED_S: Final = 10.0
+"""A fleet in which one rank fails: the ranks that replay on another's tree stop meanwhile."""
 HUNG_S: Final = 2.0
 """How long a removal may take where a call of the run did not come back."""
 
@@ -83,6 +85,7 @@ class Ground:
     ----------
     folder: DIR/iotrace-<id>; tree: the folder in it that the generated names lie in. owner: user and group of what is
     made there, as the mount says them. staged_by: the host that made them; of a kept tree its first one.
+    handed_on: another rank of a fleet replays on it. borrowed: another rank has made and removes it.
 
     Raises
     ------
@@ -95,6 +98,7 @@ class Ground:
         self.reused = reuse is not None
         self.folder = reuse.absolute() if reuse else self.parent / f"{PREFIX}{secrets.token_hex(6)}"
         self.tree = self.folder / TREE
+        self.handed_on = self.borrowed = False
 
     def __enter__(self) -> Ground:
         now, pid = time.time(), os.getpid()
@@ -129,7 +133,7 @@ class Ground:
         if isinstance(error, MountHangs):
             removed = _remove_apart(self.folder)
         else:
-            removed = _remove_aside(self.folder)
+            removed = _remove_aside(self.folder, self.handed_on)
         if not removed:
             why = f"{str(error).rstrip('.')}; " if error else f"{self.parent} does not answer; "
             raise MountHangs(
@@ -140,6 +144,8 @@ class Ground:
 
     def beat(self) -> None:
         """Say in the marker that the replay is alive."""
+        if self.borrowed:
+            return
         self._marker.heartbeat = time.time()
         try:
             self._write_marker()
@@ -285,10 +291,18 @@ def remove(folder: Path, gone: list[int] | None = None) -> None:
         os.close(parent)
 
 
-def _remove_aside(folder: Path) -> bool:
-    """Remove a folder; False when the mount stops answering."""
+def _remove_aside(folder: Path, used: bool) -> bool:
+    """Remove a folder; False when the mount stops answering. `used`: another rank may still end its work in it."""
     gone = [0]
-    work = threading.Thread(target=remove, args=(folder, gone), daemon=True)
+    until = time.monotonic() + (_USED_S if used else 0.0)
+
+    def work_on_it() -> None:
+        remove(folder, gone)
+        while folder.exists() and time.monotonic() < until:
+            time.sleep(0.1)
+            remove(folder, gone)
+
+    work = threading.Thread(target=work_on_it, daemon=True)
     work.start()
     last, since = 0, time.monotonic()
     while work.is_alive():

@@ -16,6 +16,7 @@ from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.remount import mount_anew
 from iotrace.replay.cache import read_files_of, set_cache
 from iotrace.replay.flushing import sync_file_system
+from iotrace.replay.ground import Ground
 from iotrace.replay.options import Options
 from iotrace.replay.stage import Needs, check_room
 from iotrace.replay.stopping import Asked, aside
@@ -31,7 +32,7 @@ class Trees:
 
     Parameters
     ----------
-    users: what each user replays.
+    users: what each user replays whose trees are made here; readers: those that run here. In a fleet these are others.
 
     Attributes
     ----------
@@ -39,15 +40,17 @@ class Trees:
     """
 
     def __init__(
-        self, users: Sequence[Work], options: Options, asked: Asked, ends: ExitStack, tell: Tell,
+        self, users: Sequence[Work], readers: Sequence[Work], options: Options, asked: Asked, ends: ExitStack,
+        tell: Tell,
     ) -> None:  # fmt: skip
+        self._readers = readers
         self._users, self._options, self._asked, self._ends, self._tell = users, options, asked, ends, tell
         self._pieces = 0
         self.needs = needs_of_users(users)
         self.made: dict[Path, list[PreparedTree]] = {}
-        works = {id(work): work for work in users}
+        works = {id(work): work for work in readers}
         self._read_files = {number: read_files_of(work.plan) for number, work in works.items()}
-        self._changes = any(work.changes for work in users)
+        self._changes = any(work.changes for work in readers)
 
     def check_room(self, folder: Path, needs: Needs) -> None:
         """Refuse what the file system has no room for; `needs`: of all ranks of a fleet.
@@ -70,7 +73,11 @@ class Trees:
         MountHangs: it does not answer. Interrupted: a signal came.
         """
         what = f"{'restoring' if folder in self.made else 'making'} {self._what} on {folder}"
-        return self._aside(what, lambda: self._ready(folder, self._step(what)))
+        trees = self._aside(what, lambda: self._ready(folder, self._step(what)))
+        if self._options.ranks > 1:
+            # another rank replays on them
+            self._aside(f"writing {folder} out (syncfs)", lambda: sync_file_system(trees[0].tree))
+        return trees
 
     def _ready(self, folder: Path, step: Callable[[int], None]) -> list[PreparedTree]:
         if folder in self.made:
@@ -92,14 +99,14 @@ class Trees:
             self._asked.check()
         return trees
 
-    def cache(self, folder: Path, mount: Mount | None) -> tuple[list[str], list[list[int]]]:
-        """Bring the page cache of the users' trees to its state, by the way of the mount's family; gives notes for
-        people, and of each user how many pages of each file are cached (-1 where the kernel does not tell)."""
+    def cache(self, folder: Path, mount: Mount | None, grounds: Sequence[Ground]) -> tuple[list[str], list[list[int]]]:
+        """Bring the page cache of the readers' trees to its state, by the way of the mount's family; gives notes for
+        people, and of each reader how many pages of each file are cached (-1 where the kernel does not tell)."""
         what = f"preparing the page cache of {folder}"
-        return self._aside(what, lambda: self._cache(folder, mount, self._step(what)))
+        return self._aside(what, lambda: self._cache(mount, grounds, self._step(what)))
 
     def _cache(
-        self, folder: Path, mount: Mount | None, step: Callable[[int], None]
+        self, mount: Mount | None, grounds: Sequence[Ground], step: Callable[[int], None]
     ) -> tuple[list[str], list[list[int]]]:
         notes: dict[str, None] = {}
         cached: list[list[int]] = []
@@ -107,11 +114,11 @@ class Trees:
         beyond = partial(way.step, mount) if way and way.step and mount else None
         if self._options.remount and mount:
             beyond = partial(mount_anew, mount)
-        for number, (work, tree) in enumerate(zip(self._users, self.made[folder], strict=True)):
+        for number, (work, ground) in enumerate(zip(self._readers, grounds, strict=True)):
             # one that is mounted anew is so once the pages of all users are written out
-            now = beyond if not self._options.remount or number == len(self._users) - 1 else None
+            now = beyond if not self._options.remount or number == len(self._readers) - 1 else None
             report = set_cache(
-                work.plan.snapshot, tree.tree, self._options.cache_state, work.sights,
+                work.plan.snapshot, ground.tree, self._options.cache_state, work.sights,
                 read_files=self._read_files[id(work)], mount_type=mount.type if mount else "",
                 drop_caches=self._options.drop_caches, go_cold=now, step=step, stop=self._asked.event,
             )  # fmt: skip

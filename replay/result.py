@@ -144,6 +144,7 @@ class Conditions(msgspec.Struct, frozen=True):
     staged_by, read_by: machines that made the tree, and that replayed on it, in order of the alphabet.
     memory_bytes: what the workers of each process of the replay were bounded to (--memory), page cache included; None
     for no bound. layouts: of the largest staged files on Lustre, with how many have it (iotrace.mounts.stripes).
+    staged_by_reader: whether a machine read what it had made itself, and so may have kept.
     """
 
     total_bytes: int | None = None
@@ -152,6 +153,7 @@ class Conditions(msgspec.Struct, frozen=True):
     read_by: list[str] = []
     memory_bytes: int | None = None
     layouts: list[str] = []
+    staged_by_reader: bool = True
 
     @property
     def full(self) -> float | None:

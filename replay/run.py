@@ -207,7 +207,7 @@ def _on_mounts(
     start = fleet.start if fleet else time.monotonic_ns
     with ExitStack() as ends:
         group = ends.enter_context(bounded(options.memory))
-        trees = Trees(users, options, asked, ends, tell)
+        trees = Trees(share.staged, users, options, asked, ends, tell)
         counting = Counting(ends.enter_context(Sampler()), users)
         layouts: dict[Path, list[str]] = {}
         spaces = {}  # before the first byte is staged
@@ -226,11 +226,11 @@ def _on_mounts(
                     run=len(info.runs), round=turn, fs=str(folder), mount=mount_info(mount), started_utc=utc(),
                     staged_files=share.needs.staged_entries, staged_bytes=share.needs.staged_bytes,
                 )  # fmt: skip
-                grounds = [tree.ground for tree in trees.ready(folder)]
+                grounds = share.hand_on([tree.ground for tree in trees.ready(folder)])
                 if folder not in layouts:
                     on_lustre = mount is not None and mount.type == "lustre"
                     layouts[folder] = layouts_of(grounds[0].tree) if on_lustre else []
-                notes, cached = trees.cache(folder, mount)
+                notes, cached = trees.cache(folder, mount, grounds)
                 info.warnings += [note for note in notes if note not in info.warnings]
                 # mounted anew it may have another number
                 mount = mount_under(folder) if options.remount else mount
@@ -255,7 +255,7 @@ def _on_mounts(
                 counting.mark()
                 counting.end(run, cached)
                 run.verified = verified([check for check in checks if check])
-                noted = share.gather(outcomes, run)
+                noted = share.gather(outcomes, run, grounds)
                 run.conditions = conditions_of(spaces[folder], grounds, run.ranks, options.memory, layouts[folder])
                 measured.append(_note(*noted, run, options, info, overlap, cpus))
         info.warnings += trees.kept()

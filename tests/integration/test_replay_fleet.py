@@ -68,6 +68,29 @@ def test_four_ranks_share_six_users_and_give_one_result(tmp_path: Path) -> None:
     assert list(mount.iterdir()) == []
 
 
+def test_a_rank_replays_on_trees_that_another_rank_has_made(tmp_path: Path) -> None:
+    trace, mount = job(tmp_path), tmp_path / "mnt"
+    mount.mkdir()
+    words: list[str | Path] = [trace, "--fs", mount, "--timing", "asap", "--users", "5", "--repeat", "2", "--verify"]
+    line = [str(MPIRUN)]
+    for number in range(3):
+        line += [":"] * bool(number) + ["-n", "1", "-env", "SLURMD_NODENAME", f"node{number}"]
+        line += command(0, *words, "-o", tmp_path / "R.ioresult", launcher=False)
+    done = subprocess.run(
+        line, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    for run in open_result(tmp_path / "R.ioresult").info.runs:
+        assert run.errors == 0
+        assert [rank.users for rank in run.ranks] == [2, 2, 1]
+        assert [rank.staged_by for rank in run.ranks] == [["node2"], ["node0"], ["node1"]]
+        assert run.conditions is not None
+        assert run.conditions.staged_by == run.conditions.read_by == ["node0", "node1", "node2"]
+        assert not run.conditions.staged_by_reader
+    assert "each of which read what another had staged" in " ".join(done.stdout.split())
+    assert list(mount.iterdir()) == []
+
+
 @pytest.mark.parametrize("launched", [True, False])
 def test_a_world_of_another_size_is_refused(tmp_path: Path, launched: bool) -> None:
     words: list[str | Path] = [job(tmp_path), "--fs", tmp_path, "--ranks", "3", "-o", tmp_path / "R.ioresult"]
