@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from iotrace.analysis.report import Origin, Section, picture_block, write_sections
+from iotrace.analysis.report_page import Origin, Section, picture_block, write_sections
 from iotrace.analysis.report_tables import Fact, Grid, GridCell, Head
 from iotrace.analysis.sizing import plots
 from iotrace.analysis.sizing.answer import RATES, SHARES, Answer
