@@ -16,6 +16,7 @@ from iotrace.analysis.plots import CLASS_COLOURS, Picture, legend, styled, svg_o
 from iotrace.analysis.sizing.answer import Answer
 from iotrace.analysis.sizing.demand import Floats
 from iotrace.analysis.sizing.kernels import events as e
+from iotrace.analysis.sizing.questions import SLOWER
 from iotrace.analysis.sizing.simulation import PART_NAMES
 from iotrace.terminal import printable
 from iotrace.units import rate_text
@@ -69,7 +70,10 @@ def lanes(answer: Answer) -> Picture:
     svg = _over_time(rows, lines, "jobs", False, 2.4)
     crowd = answer.run.demand.crowd
     text = f"{crowd.lanes} lanes; at most {rows[:, e.WAITING].max():.0f} jobs wait for one at a time."
-    caption = "Jobs that run, in lanes and beside them, and jobs that are ready and wait for a lane."
+    caption = (
+        "Jobs that run, in lanes and beside them, and jobs that are ready and wait for a lane. A lane is a queue's "
+        "place on a node of its own and runs one job at a time."
+    )
     return Picture(svg, caption, text, "modelled")
 
 
@@ -118,5 +122,9 @@ def knee(answer: Answer) -> Picture | None:
         svg = svg_of(figure)
     more = " or more" if found.more else ""
     text = f"One user's jobs take {hours[0]:.1f} hours alone; the knee is at {found.users} users{more}."
-    caption = "Time of one user's jobs, waits for lanes left out; lanes grow with the users, and all begin at once."
+    caption = (
+        "Time of one user's jobs, waits for lanes left out; lanes grow with the users, and all begin at once. The knee "
+        f"(dashed) is the most users whose jobs take at most {SLOWER:.0%} longer than those of one user alone: beyond "
+        "it the storage that they share slows them."
+    )
     return Picture(svg, caption, text, "modelled")
