@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from iotrace.analysis import comparison_plots, plots
 from iotrace.analysis.compare import ComparisonTable, compare_results
 from iotrace.analysis.comparison.fio import FioFile
 from iotrace.analysis.comparison.sides import Side, sides_of
+from iotrace.analysis.lanes_plot import lanes, lanes_of_run
+from iotrace.analysis.metadata_plot import metadata_mix, metadata_of_sides
 from iotrace.analysis.report_page import Origin, Section, picture_block
 from iotrace.analysis.report_tables import Fact, comparison_grids, operations_grid
 from iotrace.analysis.warnings import warnings_of
@@ -17,6 +19,8 @@ from iotrace.replay.conditions import conditions_lines
 from iotrace.replay.result import Result, ResultInfo
 from iotrace.terminal import printable
 from iotrace.units import binary_text, bytes_text, count_text, duration_text
+
+_SIDES_WITH_LANES: Final = 4
 
 
 def result_sections(results: Sequence[Result]) -> tuple[list[Section], list[dict[str, str]], list[str]]:
@@ -64,18 +68,18 @@ def comparison_sections(
         section.notes = [printable(note) for note in table.footnotes]
         sections.append(section)
     runs = Section(f"runs-{plan}", "Runs and latencies")
+    # runs of a set have numbers of their own, and fio counts no seconds
+    known = [(side, result) for side in table.sides for result in results if _same(result, side)]
     intervals = {}
-    for side in table.sides:
-        # runs of a set have numbers of their own, and fio counts no seconds
-        result = next((result for result in results if _same(result, side)), None)
-        if result is None:
-            continue
+    for side, result in known:
         frame = result.intervals()
         intervals[side.label] = frame[frame["run"].isin([run.run for run in side.runs])]
     made = [
         comparison_plots.latency_curves(table),
         comparison_plots.runs_in_order(table),
         comparison_plots.progress(intervals),
+        *_lanes(table.sides[:_SIDES_WITH_LANES]),
+        metadata_mix(metadata_of_sides(known), "replayed", min(len(side.runs) for side in table.sides)),
     ]
     runs.blocks = [picture_block(picture) for picture in plots.pictures(made)]
     runs.blocks += [operations_grid(side) for side in table.sides]
@@ -110,8 +114,15 @@ def file_name(result: Result | FioFile) -> str:
 def _plan_sections(results: Sequence[Result], plan: int) -> tuple[list[Section], list[dict[str, str]], list[str]]:
     sides = sides_of(results)
     if len(sides) < 2:
-        return [_single_section(sides[0], plan)], [], warnings_of(sides, paired=False)
+        return [_single_section(sides[0], results, plan)], [], warnings_of(sides, paired=False)
     return comparison_sections(compare_results(*results), results, plan)
+
+
+def _lanes(sides: Sequence[Side]) -> list[plots.Picture | None]:
+    """Lanes of each side's first run, over the same time."""
+    end_s = max(side.runs[0].wall_s for side in sides)
+    several = len(sides) > 1
+    return [lanes(lanes_of_run(side.runs[0]), end_s, "replayed", side.label if several else "") for side in sides]
 
 
 def _same(result: Result, side: Side) -> bool:
@@ -127,7 +138,7 @@ def _comparison_lead(table: ComparisonTable, side: Side) -> str:
     )
 
 
-def _single_section(side: Side, plan: int) -> Section:
+def _single_section(side: Side, results: Sequence[Result], plan: int) -> Section:
     run = side.runs[0]
     section = Section(f"replay-{plan}", printable(f"Replay on {side.label} ({side.mount})"))
     section.facts = [
@@ -139,7 +150,9 @@ def _single_section(side: Side, plan: int) -> Section:
         Fact("runs", str(len(side.runs))),
     ]
     section.lead = "One storage alone: there is nothing to compare it with. The figures are of its first run."
-    section.blocks = [operations_grid(side)]
+    known = [(side, result) for result in results if _same(result, side)]
+    made = [*_lanes([side]), metadata_mix(metadata_of_sides(known), "replayed", len(side.runs))]
+    section.blocks = [*(picture_block(picture) for picture in plots.pictures(made)), operations_grid(side)]
     return section
 
 

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from iotrace.analysis import plots
 from iotrace.analysis.activity_plot import activity
+from iotrace.analysis.lanes_plot import lanes, lanes_of_trace
+from iotrace.analysis.metadata_plot import metadata_mix, metadata_of_trace
 from iotrace.analysis.report_findings import finding_blocks
 from iotrace.analysis.report_page import Origin, Section, picture_block
 from iotrace.analysis.report_tables import Fact, summary_grid
@@ -40,7 +42,9 @@ def trace_section(trace: Trace, number: int) -> tuple[Section, Origin]:
             [
                 plots.timeline(tables.timeline(), made.duration_s),
                 activity(tables.activity(), made.duration_s),
+                lanes(lanes_of_trace(tables, made.duration_s), made.duration_s, "measured"),
                 plots.latency_ranges(made.tables["op"]),
+                metadata_mix(metadata_of_trace(tables), "measured"),
                 plots.sizes(tables.histogram("class", "size")),
                 plots.positions(tables.positions(12_000)),
             ]
