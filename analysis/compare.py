@@ -9,11 +9,10 @@ whole table (iotrace.analysis.comparison.family). The form of the table follows 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -21,149 +20,28 @@ from iotrace.analysis.comparison import family, power
 from iotrace.analysis.comparison.curves import Curve, Grid, grids_of
 from iotrace.analysis.comparison.fio import FioFile
 from iotrace.analysis.comparison.measures import (
-    Floats,
-    Group,
     Measure,
-    Unit,
     geometric_means,
     measures_of,
     primary_metric,
 )
+from iotrace.analysis.comparison.notes import footnotes
 from iotrace.analysis.comparison.sides import Given, Side, opened, same_work, sides_of
+from iotrace.analysis.comparison.table import ComparisonTable, Row, RunsNeeded
 from iotrace.analysis.warnings import warnings_of
 from iotrace.errors import UsageError
 from iotrace.replay.result import Result
 from iotrace.statistics import (
     LEVEL,
-    Comparison,
-    MedianInterval,
     compare_samples,
     median_interval,
     samples_needed,
     samples_needed_unpaired,
 )
 from iotrace.trace.operations import Kind
-from iotrace.units import significant
 
 SMALLEST: Final = 0.05
 """The difference that runs are planned for, when none is given."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One metric of a candidate beside the baseline's.
-
-    Attributes
-    ----------
-    metric: its name in JSON; title: for people; unit: of the values.
-    group, subject, short: whole run, or step, class or operation, its name, and the title without it.
-    a, b: medians of baseline and candidate; comparison: b ÷ a, with the verdict of the whole table.
-    p_adjusted: p-value that the verdict rests on, of all rows together; None where nothing was tested.
-    p_mann_whitney: of the runs unpaired, whatever `comparison` is; None without a ratio.
-    calls: of the operations that a latency is of, the least in any run; None for other figures.
-    values_a, values_b: one a run.
-    """
-
-    metric: str
-    title: str
-    unit: Unit
-    group: Group
-    baseline: str
-    candidate: str
-    a: MedianInterval
-    b: MedianInterval
-    comparison: Comparison
-    calls: int | None = None
-    subject: str = ""
-    short: str = ""
-    p_adjusted: float | None = None
-    p_mann_whitney: float | None = None
-    values_a: Floats = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
-    values_b: Floats = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RunsNeeded:
-    """Runs a side that find a difference `smallest` of the primary measure; None where that is not known."""
-
-    candidate: str
-    metric: str
-    smallest: float
-    runs: int | None
-    have: int
-
-
-@dataclass(frozen=True)
-class ComparisonTable:
-    """What `iotrace compare` prints: sides (the first is the baseline), rows, curves, warnings and footnotes.
-
-    `primary` is the metric that the verdict on a candidate rests on.
-    """
-
-    sides: list[Side]
-    rows: list[Row]
-    paired: bool
-    warnings: list[str]
-    footnotes: list[str]
-    curves: list[Curve] = field(default_factory=list)
-    runs_needed: list[RunsNeeded] = field(default_factory=list)
-    primary: str = "makespan_s"
-
-    def of(self, candidate: str) -> list[Row]:
-        """Rows of one candidate."""
-        return [row for row in self.rows if row.candidate == candidate]
-
-    def verdict(self, candidate: str) -> str:
-        """faster, slower or ~, by the primary measure."""
-        return next((row.comparison.verdict for row in self.of(candidate) if row.metric == self.primary), "~")
-
-    def verdicts(self) -> list[str]:
-        """A sentence for each candidate: whether the same work took it less time."""
-        return [_verdict(self, side.label) for side in self.sides[1:]]
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that `iotrace compare --json` prints; what is not known is None."""
-        return {
-            "rows": [
-                {
-                    "metric": row.metric,
-                    "baseline": row.baseline,
-                    "candidate": row.candidate,
-                    "a": _finite(row.a.median),
-                    "b": _finite(row.b.median),
-                    "ratio": row.comparison.ratio,
-                    "ci_low": row.comparison.low,
-                    "ci_high": row.comparison.high,
-                    "p": row.comparison.p,
-                    "p_adjusted": row.p_adjusted,
-                    "p_mann_whitney": row.p_mann_whitney,
-                    "verdict": row.comparison.verdict,
-                }
-                for row in self.rows
-            ],
-            "primary": self.primary,
-            "curves": [
-                {
-                    "class": one.kind,
-                    "baseline": one.baseline,
-                    "candidate": one.candidate,
-                    "at_us": one.at_us,
-                    "share_a": one.share_a,
-                    "share_b": one.share_b,
-                    "differ_from_us": one.shown[0] if one.shown else None,
-                    "differ_to_us": one.shown[1] if one.shown else None,
-                }
-                for one in self.curves
-            ],
-            "runs_needed": [
-                {"candidate": one.candidate, "metric": one.metric, "smallest": one.smallest, "runs": one.runs}
-                for one in self.runs_needed
-            ],
-            "paired": self.paired,
-            "runs": {side.label: len(side.runs) for side in self.sides},
-            "warnings": self.warnings,
-            "footnotes": self.footnotes,
-        }
 
 
 def compare_results(*results: Given | Sequence[Given], smallest: float = SMALLEST) -> ComparisonTable:
@@ -232,7 +110,7 @@ def compare_sides(
         rows,
         paired,
         warnings_of(sides, paired),
-        _footnotes(rows, needs, primary, left_out),
+        footnotes(rows, needs, primary, left_out),
         curves,
         needs,
         primary,
@@ -316,104 +194,6 @@ def _needs(rows: list[Row], primary: str, paired: bool, candidates: int, smalles
             have = min(row.comparison.n_a, row.comparison.n_b)
             found.append(RunsNeeded(row.candidate, row.metric, smallest, runs, have))
     return found
-
-
-def _footnotes(rows: list[Row], needs: list[RunsNeeded], primary: str, left_out: int) -> list[str]:
-    notes = []
-    if left_out:
-        notes.append(f"{left_out} run(s) of a round that was not finished on every mount are left out.")
-    needed = {
-        row.comparison.needed for row in rows if min(row.comparison.n_a, row.comparison.n_b) < row.comparison.needed
-    }
-    if needed:
-        notes.append(
-            f"A verdict needs at least {max(needed)} runs a side at the {LEVEL:.0%} level; with fewer it is ~."
-        )
-    notes += list(dict.fromkeys(_need_sentence(need, len(needs) > 1) for need in needs))
-    few = sorted({row.title.rsplit(" ", 1)[0] for row in rows if row.calls is not None and row.calls < 100})
-    if few:
-        shown = ", ".join(few[:10]) + (f" and {len(few) - 10} more" if len(few) > 10 else "")
-        notes.append(f"Fewer than 100 calls a run, so p99 is the slowest call: {shown}.")
-    if any(row.comparison.ratio is None for row in rows):
-        notes.append("Where a value is 0 there is no ratio.")
-    if any(row.p_adjusted is not None for row in rows):
-        title = next((row.title for row in rows if row.metric == primary), primary)
-        notes.append(
-            f"p is that of a row by itself. Verdicts are of the whole output, {title} first: of comparisons of a "
-            f"storage with itself at most {1 - LEVEL:.0%} show any difference anywhere."
-        )
-        notes += _stricter(rows, primary, title)
-    return notes
-
-
-def _stricter(rows: list[Row], primary: str, title: str) -> list[str]:
-    """How many runs other rows need where the primary measure shows nothing, when there are fewer."""
-    tested = [row for row in rows if row.p_adjusted is not None]
-    candidates = len({row.candidate for row in rows})
-    level = family.secondary_level(candidates)
-    paired = tested[0].comparison.paired
-    needed = samples_needed(level) if paired else samples_needed_unpaired(level)
-    silent = any(row.metric == primary and row.comparison.verdict == "~" for row in tested)
-    if not silent or all(min(row.comparison.n_a, row.comparison.n_b) >= needed for row in tested):
-        return []
-    return [f"Where {title} shows no difference, other rows can show one from {needed} runs a side on."]
-
-
-def _need_sentence(need: RunsNeeded, several: bool) -> str:
-    what = "makespan" if need.metric == "makespan_s" else "operations per second"
-    of = f" of {need.candidate}" if several else ""
-    difference = f"a difference of {need.smallest * 100:g}% in {what}{of}"
-    if need.runs is None and need.have < 3:
-        return f"At least 3 runs a side are needed to say how many would find {difference}."
-    if need.runs is None:
-        return f"To find {difference} more than {power.MOST_RUNS} runs a side are needed: these runs vary too much."
-    chance = f"in {power.POWER:.0%} of comparisons"
-    if need.have >= need.runs:
-        return f"{need.have} runs a side are enough to find {difference} {chance}: {need.runs} would be."
-    return f"To find {difference} {chance}, {need.runs} runs a side are needed (--repeat {need.runs})."
-
-
-def _verdict(table: ComparisonTable, candidate: str) -> str:
-    rows = {row.metric: row for row in table.of(candidate)}
-    row = rows.get(table.primary)
-    baseline, side = table.sides[0], next(side for side in table.sides if side.label == candidate)
-    if row is None:
-        return f"{candidate}: nothing was measured on both sides."
-    c = row.comparison
-    if not same_work(baseline, side):
-        known = bool(baseline.plan and side.plan) or baseline.tool != side.tool
-        did = "did not replay the same work as" if known else "is not known to have done the same work as"
-        return f"{candidate} {did} {row.baseline}: there is no verdict."
-    by_rate = table.primary == "ops_per_s"
-    if c.ratio is None:
-        return f"{candidate}: the {row.title} is not known on both sides."
-    took = (
-        f"did {significant(c.ratio)} × the operations per second of"
-        if by_rate
-        else f"took {significant(c.ratio)} × the time of"
-    )
-    p = f"p = {c.p:.2g}"
-    if c.verdict == "~":
-        reason = (
-            f"too few runs to tell ({min(c.n_a, c.n_b)} of at least {c.needed} a side)"
-            if min(c.n_a, c.n_b) < c.needed
-            else f"no difference was shown ({p})"
-        )
-        return f"{candidate} {took} {row.baseline}: {reason}."
-    low, high = c.low or 0.0, c.high or 0.0
-    same = (
-        f"the same jobs did {significant(c.ratio)} × the operations per second"
-        if by_rate
-        else f"the same work took {significant(c.ratio)} × the time"
-    )
-    return (
-        f"{candidate} is {c.verdict} than {row.baseline}: {same} "
-        f"({LEVEL:.0%} interval {significant(low)} to {significant(high)}, {p})."
-    )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 __all__ = ["ComparisonTable", "Row", "RunsNeeded", "Side", "compare_results", "sides_of"]

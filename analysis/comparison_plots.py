@@ -19,7 +19,7 @@ from iotrace.units import duration_text, rate_text, significant
 if TYPE_CHECKING:
     import pandas as pd
 
-    from iotrace.analysis.compare import ComparisonTable
+    from iotrace.analysis.compare import ComparisonTable, Row
     from iotrace.analysis.comparison.curves import Curve
 
 _SHOWN_RATIOS: Final = ("p50_us", "p99_us")
@@ -65,11 +65,39 @@ def ratios(table: ComparisonTable, candidate: str) -> Picture | None:
     listed = "; ".join(f"{row.title} {row.comparison.ratio:.3g} {row.comparison.verdict}" for row in reversed(rows))
     return Picture(
         svg,
-        "Ratios to the baseline with 95 % intervals: green is faster, red slower, grey shows no difference "
-        "(rates are better to the right, times to the left).",
+        _ratios_caption(rows),
         f"Ratios with intervals. {listed}.",
         "replayed",
     )
+
+
+def _ratios_caption(rows: list[Row]) -> str:
+    """What the picture of these rows shows; intervals are promised only where there are some."""
+    known = [row.comparison.low is not None and row.comparison.high is not None for row in rows]
+    bars = "The bar is the 95 % interval of the ratio"
+    if not any(known):
+        bars = "The runs are too few for intervals, so nothing can be said to differ"
+    elif not all(known):
+        bars += "; rows without a bar have too few values for one"
+    colours = {row.comparison.verdict for row in rows}
+    meanings = {"faster": "green is faster", "slower": "red is slower", "~": "grey: no difference was shown"}
+    meaning = [text for verdict, text in meanings.items() if verdict in colours]
+    caption = (
+        f"Ratio of each figure to the baseline's (dot). {bars}; {', '.join(meaning)}. Right of the dashed line it is "
+        "more than the baseline's: rates (read rate, operations, metadata ops) are better there, times at the left."
+    )
+    said = [
+        text
+        for word, text in (
+            (" p50", "p50 is the median latency"),
+            (" p99", "p99 the latency that one call in a hundred exceeds"),
+            ("metadata", "metadata ops the calls a second about names and open files, not their bytes"),
+            ("storage adds", "storage adds what the makespan has beyond the plan without I/O"),
+            ("geomean", "geomean the geometric mean over the operations"),
+        )
+        if any(word in row.title for row in rows)
+    ]
+    return caption + (f" Here {', '.join(said)}." if said else "")
 
 
 def latency_curves(table: ComparisonTable) -> Picture | None:
@@ -82,8 +110,13 @@ def latency_curves(table: ComparisonTable) -> Picture | None:
     parted = [_parted(curve) for curve in table.curves]
     return Picture(
         svg,
-        "Share of calls that ended within a latency, mean of the runs: a curve further left is faster. The bar marks "
-        "where two curves are farthest apart, the band the latencies between which they were shown to differ.",
+        "Share of calls that ended within a latency, mean of the runs: a curve further left is faster. The black bar "
+        "marks where two curves are farthest apart"
+        + (
+            ", the band the latencies between which they were shown to differ."
+            if any(curve.shown for curve in table.curves)
+            else "; they were not shown to differ."
+        ),
         f"Cumulative latency curves by class of operation. {printable('; '.join(parted))}.",
         "replayed",
     )
@@ -202,7 +235,11 @@ def runs_in_order(table: ComparisonTable) -> Picture:
     listed = "; ".join(
         f"{side.label}: {', '.join(duration_text(run.wall_s * 1e9) for run in side.runs[:20])}" for side in table.sides
     )
-    return Picture(svg, "Makespan of each run.", f"Makespan of each run in order. {printable(listed)}.", "replayed")
+    caption = (
+        "Makespan (from the common start to the last thread's end) of each run. Points that climb or fall over the "
+        "runs mean drift; one far from the others is an outlier."
+    )
+    return Picture(svg, caption, f"Makespan of each run in order. {printable(listed)}.", "replayed")
 
 
 def progress(intervals: dict[str, pd.DataFrame]) -> Picture | None:

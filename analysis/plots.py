@@ -60,6 +60,8 @@ _STYLE: Final[dict[str, Any]] = {
     "svg.fonttype": "none",
     "axes.formatter.useoffset": False,
     "svg.hashsalt": "iotrace",
+    # images that lie on each other stay apart: the page shows one of them
+    "image.composite_image": False,
     "text.parse_math": False,
     "font.family": "sans-serif",
     "font.size": 9.5,
@@ -109,13 +111,17 @@ def timeline(frame: pd.DataFrame, duration_s: float) -> Picture | None:
     with styled():
         figure = Figure(figsize=(9, 4.2), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True)
-        for values, name in ((read, "read"), (written, "write")):
+        # reads go up and writes down: neither can hide the other
+        for values, name in ((read, "read"), (-written, "write")):
             above.fill_between(edges, closed(values), step="post", alpha=0.25, color=CLASS_COLOURS[name], linewidth=0)
-            label = "bytes read" if name == "read" else "bytes written"
+            label = "bytes read (up)" if name == "read" else "bytes written (down)"
             above.step(edges, closed(values), where="post", color=CLASS_COLOURS[name], linewidth=1.3, label=label)
+        above.axhline(0, color="#8a8f98", linewidth=0.8)
         above.set_ylabel("bytes per second")
-        above.yaxis.set_major_formatter(ticks(rate_text))
-        above.set_ylim(bottom=0)
+        above.yaxis.set_major_formatter(ticks(lambda value: rate_text(abs(value))))
+        most, least = max(float(read.max()), 1.0), float(written.max())
+        # a side without bytes needs no room
+        above.set_ylim(-1.08 * least if least else 0, 1.08 * most if read.any() or not least else 0)
         legend(above, 2)
         kinds = [kind for kind in CLASS_COLOURS if (frame["class"] == kind).any()]
         stacks = [series(frame["calls"], (frame["class"] == kind).to_numpy()) for kind in kinds]
@@ -143,9 +149,12 @@ def timeline(frame: pd.DataFrame, duration_s: float) -> Picture | None:
         f"at {starts[written.argmax()]:.3g} s, operations "
         f"at {count_text(float(calls[most]))} per second at {starts[most]:.3g} s."
     )
-    return Picture(
-        svg, f"Throughput and operations over time, in slices of {duration_text(width * 1e9)}.", text, "measured"
+    caption = (
+        f"Bytes and operations per second over time, means of slices of {duration_text(width * 1e9)}. Above, reads go "
+        "up from the line at 0 and writes down. Below, the classes of operations lie on each other; metadata are calls "
+        "about names and open files, not their bytes (open, stat, close, seek)."
     )
+    return Picture(svg, caption, text, "measured")
 
 
 def latency_ranges(table: pd.DataFrame, most: int = 14) -> Picture | None:
@@ -178,8 +187,12 @@ def latency_ranges(table: pd.DataFrame, most: int = 14) -> Picture | None:
         + f". Slowest at the 99th percentile: {printable(str(slowest['key']))}."
     )
     part = [name for name, row in zip(reversed(names), rows_shown, strict=True) if row["timed"] < row["calls"]]
-    caption = "Latency of the operations that took most time"
+    caption = "Latency, the time inside one call, of the operations that took most time"
     caption += f"; of {', '.join(part)} only calls whose duration is known." if part else "."
+    caption += (
+        " Half of the calls were faster than the median (p50, the dot); one in a hundred was slower than the 99th "
+        "percentile (p99, the bar's end). The axis is logarithmic."
+    )
     return Picture(svg, caption, text, "measured")
 
 
@@ -190,33 +203,39 @@ def sizes(histogram: pd.DataFrame) -> Picture | None:
     histogram = histogram[histogram["bucket"] > 0]
     octave = np.floor(np.log2(np.maximum(middles()[histogram["bucket"].to_numpy(dtype=int)], 1))).astype(int)
     low, high = int(octave.min()), int(octave.max())
+    kinds = [kind for kind in CLASS_COLOURS if (histogram["key"] == kind).any()]
+    position = np.arange(low, high + 1)
     with styled():
-        figure = Figure(figsize=(9, 2.7), layout="constrained")
-        axes = figure.subplots()
-        kinds = [kind for kind in CLASS_COLOURS if (histogram["key"] == kind).any()]
-        position = np.arange(low, high + 1)
-        width = 0.8 / max(1, len(kinds))
+        figure = Figure(figsize=(9, 0.9 + 1.15 * len(kinds)), layout="constrained")
+        # a pane each, with a scale of its own: a few large reads are seen beside many small writes
+        panes = figure.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
         shares = []
-        for number, kind in enumerate(kinds):
+        for axes, kind in zip(panes, kinds, strict=True):
             chosen = (histogram["key"] == kind).to_numpy()
             weights = histogram["count"].to_numpy(dtype=float)[chosen]
             counts = np.bincount(octave[chosen] - low, weights=weights, minlength=len(position))
-            axes.bar(position - 0.4 + width * (number + 0.5), counts, width, color=CLASS_COLOURS[kind], label=kind)
+            axes.bar(position, counts, 0.8, color=CLASS_COLOURS[kind])
+            axes.set_title(kind)
+            axes.yaxis.set_major_locator(MaxNLocator(3))
+            axes.yaxis.set_major_formatter(ticks(count_text))
+            axes.grid(visible=False, axis="x")
             most = int(counts.argmax())
             shares.append(
                 f"{kind}: most often {size_text(2 ** (low + most))} and above ({counts[most] / counts.sum():.0%})"
             )
         labels = [size_text(2 ** int(i)) for i in position]
         step = -(-len(position) // 13)
-        axes.set_xticks(position[::step], labels[::step])
-        axes.yaxis.set_major_formatter(ticks(count_text))
-        axes.set_ylabel("operations")
-        axes.set_xlabel("size asked for, from this power of two to the next")
-        legend(axes, len(kinds))
+        panes[-1].set_xticks(position[::step], labels[::step])
+        room = 0.6 + max(0, 8 - len(position)) / 2
+        panes[-1].set_xlim(low - room, high + room)
+        figure.supylabel("operations", fontsize=9.5)
+        panes[-1].set_xlabel("size asked for, from this power of two to the next")
         svg = svg_of(figure)
-    return Picture(
-        svg, "Sizes of data operations.", "Histogram of sizes asked for. " + "; ".join(shares) + ".", "measured"
-    )
+    caption = (
+        "How many calls asked for how many bytes: small pieces at the left, large ones at the right"
+        + (", a row for each class, each with a scale of its own." if len(kinds) > 1 else ".")
+    )  # fmt: skip
+    return Picture(svg, caption, "Histogram of sizes asked for. " + "; ".join(shares) + ".", "measured")
 
 
 def positions(sample: pd.DataFrame, files: int = 3) -> Picture | None:
@@ -296,6 +315,8 @@ def svg_of(figure: Figure) -> str:
     prefix = f"p{next(_numbers)}-"
     text = re.sub(r'\bid="', f'id="{prefix}', text)
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", text)
+    # what a picture draws twice, for light and for dark pages, is named by gid; the style sheet shows one
+    text = re.sub(rf'id="{prefix}(for-(?:light|dark))', r'class="\1" \g<0>', text)
     text = text.replace(INK, "currentColor")
     # the size comes from the page; the viewBox keeps the proportions
     return re.sub(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from iotrace.analysis.report import Origin, Section, picture_block, write_sections
+from iotrace.analysis.report_page import Origin, Section, picture_block, write_sections
 from iotrace.analysis.report_tables import Fact, Grid, GridCell, Head
 from iotrace.analysis.sizing import plots
 from iotrace.analysis.sizing.answer import RATES, SHARES, Answer
@@ -83,7 +83,8 @@ def _steps(one: Answer) -> Grid:
     heads = [
         Head("step", text=True), Head("a job"), Head("compute"), Head("read", "bytes of a job"),
         Head("written", "bytes of a job"), Head("peak read", "of a job"), Head("operations/s", "of a job"),
-        Head("metadata/s", "of a job"), Head("bound by", "the largest part of its time", text=True),
+        Head("metadata/s", "calls a second about names and open files, not their bytes, of a job"),
+        Head("bound by", "the largest part of its time", text=True),
     ]  # fmt: skip
     rows = [
         [

@@ -5,7 +5,6 @@ Answers in, inline SVG out (iotrace.analysis.plots). All of it is modelled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -16,6 +15,7 @@ from iotrace.analysis.plots import CLASS_COLOURS, Picture, legend, styled, svg_o
 from iotrace.analysis.sizing.answer import Answer
 from iotrace.analysis.sizing.demand import Floats
 from iotrace.analysis.sizing.kernels import events as e
+from iotrace.analysis.sizing.questions import SLOWER
 from iotrace.analysis.sizing.simulation import PART_NAMES
 from iotrace.terminal import printable
 from iotrace.units import rate_text
@@ -24,52 +24,77 @@ _HOUR: Final = 3600.0
 _LEAST_SHARE: Final = 0.005
 """A part of a smaller share of every step's time is not drawn."""
 
+_MEANINGS: Final = {
+    "compute": "the GPU or CPU works, and no storage would make it shorter",
+    "own disk": "bytes on the node's own disk",
+    "metadata latency": "the storage's time for one call about names (open, stat, rename), one after the other",
+    "metadata rate": "the queue for such calls, of which the storage serves so many a second",
+    "latency": "the wait until the first byte of a read at a new place, and for each sync",
+    "operation rate": "the queue for reads and writes, of which the storage serves so many a second",
+}
+
 
 def _hours(timeline: Floats) -> Floats:
     """Edges of the rows, in hours; a step reaches to the next one."""
     return np.append(timeline[:, e.START], timeline[-1, e.START] + timeline[-1, e.LENGTH]) / _HOUR
 
 
-def _over_time(rows: Floats, lines: Sequence[tuple[int, str, str]], quantity: str, ticked: bool, height: float) -> str:
-    """SVG of columns of the timeline, each with its colour and name, as steps over the hours."""
-    edges = _hours(rows)
-    with styled():
-        figure = Figure(figsize=(9, height), layout="constrained")
-        axes = figure.subplots()
-        for column, colour, label in lines:
-            values = np.append(rows[:, column], rows[-1, column])
-            axes.step(edges, values, where="post", color=colour, linewidth=1.2, label=label)
-        axes.set_xlabel("hours since the first user began")
-        axes.set_ylabel(quantity)
-        if ticked:
-            axes.yaxis.set_major_formatter(ticks(rate_text))
-        axes.set_ylim(bottom=0)
-        axes.set_xlim(0, float(edges[-1]))
-        legend(axes, len(lines))
-        return svg_of(figure)
-
-
 def throughput(answer: Answer) -> Picture:
     """Bytes per second of reads and writes over the run."""
     rows, run = answer.run.timeline, answer.run
-    lines = (
-        (e.READ_RATE, CLASS_COLOURS["read"], "bytes read"), (e.WRITE_RATE, CLASS_COLOURS["write"], "bytes written"),
-    )  # fmt: skip
-    svg = _over_time(rows, lines, "bytes per second", True, 2.8)
-    peaks = rate_text(run.peak(e.READ_RATE)), rate_text(run.peak(e.WRITE_RATE))
-    text = f"Throughput over {_hours(rows)[-1]:.1f} hours: reads peak at {peaks[0]}, writes at {peaks[1]}."
-    caption = "Throughput over time. Between two events of jobs the rates are means: bursts within a step are not seen."
+    edges = _hours(rows)
+    peaks = run.peak(e.READ_RATE), run.peak(e.WRITE_RATE)
+    with styled():
+        figure = Figure(figsize=(9, 2.8), layout="constrained")
+        axes = figure.subplots()
+        # reads go up and writes down: neither can hide the other
+        for values, name, label in (
+            (rows[:, e.READ_RATE], "read", "bytes read (up)"),
+            (-rows[:, e.WRITE_RATE], "write", "bytes written (down)"),
+        ):
+            drawn = np.append(values, values[-1])
+            axes.step(edges, drawn, where="post", color=CLASS_COLOURS[name], linewidth=1.2, label=label)
+        axes.axhline(0, color="#8a8f98", linewidth=0.8)
+        axes.set_xlabel("hours since the first user began")
+        axes.set_ylabel("bytes per second")
+        axes.yaxis.set_major_formatter(ticks(lambda value: rate_text(abs(value))))
+        axes.set_xlim(0, float(edges[-1]))
+        legend(axes, 2)
+        svg = svg_of(figure)
+    text = (
+        f"Throughput over {edges[-1]:.1f} hours: reads peak at {rate_text(peaks[0])}, writes at {rate_text(peaks[1])}."
+    )
+    caption = (
+        "Throughput over time, all users together: reads go up from the line at 0 and writes down. Between two events "
+        "of jobs the rates are means: bursts within a step are not seen."
+    )
     return Picture(svg, caption, text, "modelled")
 
 
 def lanes(answer: Answer) -> Picture:
     """Jobs that run and jobs that wait for a lane, over time."""
     rows = answer.run.timeline
-    lines = (e.RUNNING, "#79a33a", "jobs that run"), (e.WAITING, "#cf5590", "jobs that wait")
-    svg = _over_time(rows, lines, "jobs", False, 2.4)
+    edges = _hours(rows)
+    with styled():
+        figure = Figure(figsize=(9, 2.4), layout="constrained")
+        axes = figure.subplots()
+        for column, colour, label in (
+            (e.RUNNING, "#79a33a", "jobs that run"), (e.WAITING, "#cf5590", "jobs that wait"),
+        ):  # fmt: skip
+            values = np.append(rows[:, column], rows[-1, column])
+            axes.step(edges, values, where="post", color=colour, linewidth=1.2, label=label)
+        axes.set_xlabel("hours since the first user began")
+        axes.set_ylabel("jobs")
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(0, float(edges[-1]))
+        legend(axes, 2)
+        svg = svg_of(figure)
     crowd = answer.run.demand.crowd
     text = f"{crowd.lanes} lanes; at most {rows[:, e.WAITING].max():.0f} jobs wait for one at a time."
-    caption = "Jobs that run, in lanes and beside them, and jobs that are ready and wait for a lane."
+    caption = (
+        "Jobs that run, in lanes and beside them, and jobs that are ready and wait for a lane. A lane runs one job at "
+        "a time, on a node of its own."
+    )
     return Picture(svg, caption, text, "modelled")
 
 
@@ -95,7 +120,13 @@ def constraints(answer: Answer) -> Picture:
         legend(axes, 4)
         svg = svg_of(figure)
     bound = ", ".join(f"{printable(name)} by {run.binding(step)}" for step, name in enumerate(names))
-    return Picture(svg, "Where each step's time goes.", f"The largest part of each step: {bound}.", "modelled")
+    names_drawn = {PART_NAMES[part] for part in drawn}
+    meant = [f"{name}: {text}" for name, text in _MEANINGS.items() if name in names_drawn]
+    ways = {name.rsplit(", ", 1)[1] for name in names_drawn if ", " in name}
+    if ways:
+        meant.append("reading and writing: their bytes, held back by what one stream, a node or the whole storage does")
+    caption = f"Where each step's time goes. {'. '.join(one[0].upper() + one[1:] for one in meant)}."
+    return Picture(svg, caption, f"The largest part of each step: {bound}.", "modelled")
 
 
 def knee(answer: Answer) -> Picture | None:
@@ -118,5 +149,9 @@ def knee(answer: Answer) -> Picture | None:
         svg = svg_of(figure)
     more = " or more" if found.more else ""
     text = f"One user's jobs take {hours[0]:.1f} hours alone; the knee is at {found.users} users{more}."
-    caption = "Time of one user's jobs, waits for lanes left out; lanes grow with the users, and all begin at once."
+    caption = (
+        "Time of one user's jobs, waits for lanes left out; lanes grow with the users, and all begin at once. The knee "
+        f"(dashed) is the most users whose jobs take at most {SLOWER:.0%} longer than those of one user alone: beyond "
+        "it the storage that they share slows them."
+    )
     return Picture(svg, caption, text, "modelled")

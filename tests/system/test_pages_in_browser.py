@@ -150,6 +150,27 @@ def test_a_page_follows_light_and_dark_is_not_blank_asks_for_nothing_and_complai
     assert browser.complaints() == []
 
 
+@pytest.mark.parametrize(("medium", "scheme", "shown"), [
+    ("screen", "light", "light"), ("screen", "dark", "dark"), ("print", "dark", "light"),
+])  # fmt: skip
+def test_of_the_heat_maps_the_one_for_the_ground_is_shown(
+    browser: Browser, pages: Path, medium: str, scheme: str, shown: str
+) -> None:
+    browser.open(url(pages, "trace"), scheme)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.call("Emulation.setEmulatedMedia", media=medium, features=features)
+    try:
+        for one in ("light", "dark"):
+            displays = browser.evaluate(
+                f"[...document.querySelectorAll('image.for-{one}')].map((one) => getComputedStyle(one).display)"
+            )
+            # the map and the bar of its colours
+            assert len(displays) == 2
+            assert [display != "none" for display in displays] == [one == shown] * 2
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="", features=[])
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("page", PAGES)
 def test_every_word_stands_out_from_its_ground(browser: Browser, pages: Path, page: str, scheme: str) -> None:
@@ -188,6 +209,12 @@ def test_a_page_fits_a_telephone_and_is_small_enough_for_mail(browser: Browser, 
     try:
         browser.open(url(pages, page))
         assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+        # pictures are not shrunk until nobody can read them: they scroll
+        heights = browser.evaluate(
+            "[...document.querySelectorAll('svg text')].map((one) => one.getBoundingClientRect())"
+            ".map((box) => Math.min(box.width, box.height)).filter((size) => size > 0)"
+        )
+        assert np.median(heights) > 6
     finally:
         browser.call("Emulation.clearDeviceMetricsOverride")
 

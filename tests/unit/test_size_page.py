@@ -72,6 +72,13 @@ def test_the_page_holds_the_figures_of_json_and_says_that_they_are_modelled(
     for what, units in answer["needed_units"].items():
         assert page.cells[page.cells.index(what) + 1] == str(units)
     assert page.elements.count("svg") == 4
+    # each word of the pictures that is not everyday English is explained beneath its picture
+    pictures = re.findall(r"<svg.*?</svg>.*?</figcaption>", text, re.DOTALL)
+    for word in ("lane", "metadata rate", "metadata latency", "compute", "knee"):
+        beneath = [picture.split("<figcaption>")[1].lower() for picture in pictures if word in picture.lower()]
+        assert any(re.search(f"{word}( runs|:| \\(dashed\\) is)", caption) for caption in beneath), word
+    (throughput,) = (picture for picture in pictures if "bytes read (up)" in picture)
+    assert "bytes written (down)" in throughput
     # what a stranger wrote is text
     assert page.elements.count("script") == 1
     assert "<script>alert" not in text
