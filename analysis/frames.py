@@ -167,37 +167,28 @@ def size(
     ------
     UsageError: an unknown name, or numbers that make no sense.
     """
-    from iotrace.analysis.sizing.answer import answer
-    from iotrace.analysis.sizing.questions import Case, Keeping
-    from iotrace.analysis.sizing.storages import load_catalogue
-    from iotrace.errors import UsageError
-    from iotrace.profiles.model import Workload, load
+    from iotrace.analysis.sizing.asking import answers_for
     from iotrace.profiles.numbers import given_numbers
 
-    if units is not None and units < 1:
-        raise UsageError(f"units {units}: 1 or more of the storage, or None for as many as are needed.")
-    catalogue, chosen = load_catalogue(None), load(Workload, str(workload))
     given = given_numbers([f"{name}={value}" for name, value in (numbers or {}).items()])
     columns = [
         "node", "storage", "units", "needed_for", "structure_h", "gpu_idle", "step", "job_h", "binding", "read_bytes",
         "written_bytes",
     ]  # fmt: skip
     rows: list[dict[str, Any]] = []
-    for node in nodes:
-        for storage in storages:
-            case = Case(chosen, node, catalogue.node(node), storage, catalogue.storage(storage), given, 1.0)
-            made = answer(case, units, Keeping(case.demand(1).crowd.users, 3, 0), search=False)
-            whole = {
-                "node": node, "storage": storage, "units": made.units, "needed_for": made.needed.binding,
-                "structure_h": float(made.run.structure_s.mean()) / 3600, "gpu_idle": made.run.gpu_idle,
-            }  # fmt: skip
-            rows += [
-                whole | {
-                    "step": one.step, "job_h": one.job_s / 3600, "binding": one.binding, "read_bytes": one.read_bytes,
-                    "written_bytes": one.written_bytes,
-                }
-                for one in made.steps()
-            ]  # fmt: skip
+    for made in answers_for(workload, storages, nodes, units=units, given=given, search=False):
+        whole = {
+            "node": made.case.node_name, "storage": made.case.storage_name, "units": made.units,
+            "needed_for": made.needed.binding, "structure_h": float(made.run.structure_s.mean()) / 3600,
+            "gpu_idle": made.run.gpu_idle,
+        }  # fmt: skip
+        rows += [
+            whole | {
+                "step": one.step, "job_h": one.job_s / 3600, "binding": one.binding, "read_bytes": one.read_bytes,
+                "written_bytes": one.written_bytes,
+            }
+            for one in made.steps()
+        ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iotrace.analysis.compare import ComparisonTable
 from iotrace.analysis.comparison.sides import opened
@@ -21,8 +22,13 @@ from iotrace.terminal import printable
 from iotrace.trace.info import INFO_NAME
 from iotrace.trace.reader import Trace, open_trace
 
+if TYPE_CHECKING:
+    from iotrace.analysis.sizing.answer import Answer
 
-def write_report(sources: Sequence[str | Path], output: str | Path, force: bool = False) -> Path:
+
+def write_report(
+    sources: Sequence[str | Path], output: str | Path, force: bool = False, answers: Sequence[Answer] = ()
+) -> Path:
     """Write the page.
 
     Parameters
@@ -30,6 +36,7 @@ def write_report(sources: Sequence[str | Path], output: str | Path, force: bool 
     sources: folders of traces (NAME.iotrace) and results (NAME.ioresult), in any order.
     output: the file to write; a page that iotrace made there before is replaced.
     force: replace any other file too.
+    answers: of the model of storages, which become the last chapters.
 
     Returns
     -------
@@ -42,7 +49,7 @@ def write_report(sources: Sequence[str | Path], output: str | Path, force: bool 
     """
     target = Path(output)
     check_target(target, force)
-    return write_page(render_report(sources), target)
+    return write_page(render_report(sources, answers), target)
 
 
 def write_comparison(
@@ -63,7 +70,7 @@ def write_comparison(
     return write_page(render_page("Storage comparison: " + names, sections, origins, verdicts, warnings), target)
 
 
-def render_report(sources: Sequence[str | Path]) -> str:
+def render_report(sources: Sequence[str | Path], answers: Sequence[Answer] = ()) -> str:
     """The page's HTML; see write_report."""
     if not sources:
         raise UsageError("there is nothing to report: give traces or results.")
@@ -82,6 +89,12 @@ def render_report(sources: Sequence[str | Path]) -> str:
         section, origin = trace_section(trace, number)
         sections.append(section)
         origins.append(origin)
+    if answers:
+        from iotrace.analysis.sizing.page import NOTE, size_origins, size_sections
+
+        sections += size_sections(answers)
+        origins += size_origins(answers)
+        warnings = [*warnings, NOTE]
     names = ", ".join(printable(source.folder.name) for source in found_sources if source.folder is not None)
     title = ("Storage comparison: " if results and verdicts else "Replay: " if results else "File I/O: ") + names
     return render_page(title, sections, origins, verdicts, warnings)

@@ -13,7 +13,6 @@ from iotrace.errors import UsageError
 from iotrace.terminal import Column, console, paragraph, printable, show, table
 
 _MANY: Final[dict[str, Any]] = {"negative": (), "consume_multiple": False}
-_MONTHS_MAX: Final = 1200
 
 
 def size(
@@ -108,29 +107,14 @@ def size(
         else:
             print_held_out(found, out)
         return
-    from iotrace.analysis.sizing.answer import answer
-    from iotrace.analysis.sizing.questions import Case, Keeping
+    from iotrace.analysis.sizing.asking import NODES, STORAGES, answers_for
     from iotrace.analysis.sizing.show import print_answers
-    from iotrace.analysis.sizing.storages import UNITS_MAX
-    from iotrace.profiles.model import Workload, is_workload, load
     from iotrace.profiles.numbers import given_numbers
 
-    if units is not None and not 1 <= units <= UNITS_MAX:
-        raise UsageError(f"--units {units}: from 1 to {UNITS_MAX}.")
-    for name, months in (("--retention", retention), ("--archive", archive)):
-        if not (1 if name == "--retention" else 0) <= months <= _MONTHS_MAX:
-            raise UsageError(f"{name} {months}: months, up to {_MONTHS_MAX}.")
-    if datasets is not None and not 0 < datasets <= 1e9:
-        raise UsageError(f"--datasets {datasets}: how many a month, above 0.")
-    if not is_workload(workload):
-        raise UsageError(f"{workload} is no workload: `iotrace profile list` names them, or give the path of a .toml.")
-    chosen, given = load(Workload, workload), given_numbers(set or [])
-    answers = []
-    for one in node or ["reference"]:
-        for name in storage or ["fsx-lustre-500", "weka-i3en"]:
-            case = Case(chosen, one, catalogue.node(one), name, catalogue.storage(name), given, scale)
-            users = case.demand(1).crowd.users
-            answers.append(answer(case, units, Keeping(datasets or users, retention, archive)))
+    answers = answers_for(
+        workload, storage or STORAGES, node or NODES, units=units, given=given_numbers(set or []), scale=scale,
+        datasets=datasets, retention=retention, archive=archive, catalogue=catalogue,
+    )  # fmt: skip
     if json:
         print(json_module.dumps({"answers": [one.to_json() for one in answers]}, allow_nan=False))
     else:

@@ -1,4 +1,4 @@
-"""`iotrace size --html`: the answers as one page, with the pieces of iotrace.analysis.report."""
+"""The model's answers as chapters of a page: `iotrace size --html`, and `iotrace report --size`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ from iotrace.terminal import printable
 from iotrace.units import bytes_text, count_text, rate_text
 
 NOTE: Final = (
-    "All figures are modelled and were measured nowhere: jobs are loops of computing and I/O from the recipes, the "
-    "storage's figures are those of its entry. docs/model.md says what the model leaves out."
+    "All figures of how much storage is needed are modelled and were measured nowhere: jobs are loops of computing and "
+    "I/O from the recipes, the storage's figures are those of its entry. docs/model.md says what the model leaves out."
 )
 
 
 def write_page(answers: Sequence[Answer], output: Path, force: bool) -> Path:
     """Write the page; see iotrace.analysis.report.write_report for what is raised."""
-    sections = [
+    title = "Storage size: " + printable(answers[0].case.workload.name)
+    return write_sections(title, size_sections(answers), size_origins(answers), [NOTE], output, force)
+
+
+def size_sections(answers: Sequence[Answer]) -> list[Section]:
+    """The chapters: all choices beside each other, then each by itself."""
+    return [
         Section(
             "choices", "The choices beside each other",
             lead=printable(f"{answers[0].case.workload.title}: what each storage and node makes of it."),
@@ -31,8 +37,6 @@ def write_page(answers: Sequence[Answer], output: Path, force: bool) -> Path:
         ),
         *(_section(one, number) for number, one in enumerate(answers, 1)),
     ]  # fmt: skip
-    title = "Storage size: " + printable(answers[0].case.workload.name)
-    return write_sections(title, sections, _origins(answers), [NOTE], output, force)
 
 
 def _choices(answers: Sequence[Answer]) -> Grid:
@@ -146,7 +150,8 @@ def _effects(one: Answer) -> Grid:
     return Grid("What matters: each input changed by itself", heads, rows, "modelled")
 
 
-def _origins(answers: Sequence[Answer]) -> list[Origin]:
+def size_origins(answers: Sequence[Answer]) -> list[Origin]:
+    """Where the figures of storages and nodes come from."""
     found: dict[str, Origin] = {}
     for one in answers:
         for name, entry in ((one.case.storage_name, one.case.storage), (one.case.node_name, one.case.node)):

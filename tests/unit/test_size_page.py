@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made import HOSTILE
+from made import HOSTILE, made_result
 
 from iotrace.cli import main
 
@@ -97,3 +97,29 @@ def test_another_file_is_not_replaced_and_a_page_is(made: tuple[Path, str], caps
     assert main(words) == 0
     # a storage that nobody shares has no knee: three pictures
     assert Page(target.read_text()).elements.count("svg") == 3
+
+
+def test_a_report_of_a_result_ends_with_how_much_storage_a_workload_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result, page = tmp_path / "r.ioresult", tmp_path / "r.html"
+    made_result(result, {"/a": 1}, 6)
+    (tmp_path / "own.toml").write_text(OWN % ("ours", '"Ours"', '"us"'))
+    size = ["--size", "single-user", "--storage", "ours", "--storages", str(tmp_path / "own.toml"), "--set", "users=2"]
+    assert main(["report", str(result), *size, "-o", str(page)]) == 0
+    capsys.readouterr()
+    html = page.read_text()
+    cells = Page(html).cells
+    assert main(["size", "single-user", *size[2:], "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)["answers"]
+    assert repr(answer["structure_s"]["mean"]) in html
+    assert all(step["step"] in cells for step in answer["steps"])
+    assert html.index("Ours") > html.index("The choices beside each other") > html.index("/a")
+    assert "measured nowhere" in html
+
+
+def test_what_goes_with_size_is_refused_without_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_result(tmp_path / "r.ioresult", {"/a": 1}, 1)
+    assert main(["report", str(tmp_path / "r.ioresult"), "--storage", "weka-i3en", "-o", str(tmp_path / "r.html")]) == 2
+    assert "go with --size WORKLOAD" in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
