@@ -24,6 +24,7 @@ from iotrace.replay.counting import Counting, conclude
 from iotrace.replay.crew import Clone, Outcome, run_clones
 from iotrace.replay.direct import alignment_of
 from iotrace.replay.fleet import Fleet
+from iotrace.replay.folders import folders_of, look_at
 from iotrace.replay.gathering import Share
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.kernels.checked_lane import run_checked_lane
@@ -36,7 +37,7 @@ from iotrace.replay.provenance import mount_info, mount_under, result_info, utc
 from iotrace.replay.readying import Trees
 from iotrace.replay.result import COUNTERS, MountInfo, Result, ResultInfo, Run
 from iotrace.replay.rows import Plan
-from iotrace.replay.stopping import Asked, aside, stop_signals
+from iotrace.replay.stopping import Asked, stop_signals
 from iotrace.replay.telling import Tell
 from iotrace.replay.times import note_times
 from iotrace.replay.trial import Trial
@@ -140,10 +141,10 @@ def run_replay(
     check_options(options)
     if options.users < len(traces):
         raise UsageError(f"--users {options.users} for {len(traces)} traces: at least one user for each.")
-    folders = [Path(one) for one in ([fs] if isinstance(fs, (str, Path)) else fs)]
+    folders = folders_of(fs)
     if not folders and (not null or direct):
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
-    look_at(folders, options, tell or Tell())
+    look_at([] if null else folders, timeout, tell or Tell())
     alignment = alignment_of(folders) if direct else 0
     by_folder = {one.folder: one for one in traces}
     plans = {folder: (plan_of(one, options, alignment), one) for folder, one in by_folder.items()}
@@ -182,18 +183,6 @@ def replay_plans(
     info.warnings += list(filter(None, (run.limit for run in info.runs)))[:1]
     conclude(info)
     return Result(info, *tables_of(info.runs, measured), counters=counted)
-
-
-def look_at(folders: Sequence[Path], options: Options, tell: Tell) -> None:
-    """Refuse what is no folder.
-
-    Raises
-    ------
-    StorageError: there is none of that name. MountHangs: its mount does not answer.
-    """
-    for folder in [] if options.null else folders:
-        if not aside(folder.is_dir, f"looking at {folder}", timeout_s=options.timeout, tell=tell.notice):
-            raise StorageError(f"{folder}: no such folder; --fs names one on the mount under test.")
 
 
 def _on_mounts(
