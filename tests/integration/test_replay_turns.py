@@ -56,6 +56,11 @@ static void step(int who)
         else if (what == 1) pwrite(fd[THREADS - 1], text, 100 * k, lseek(fd[THREADS - 1], 0, SEEK_END));
         else if (what == 2) pwritev2(fd[0], &vector, 1, 0, 0x10);
         else lseek(fd[who], 0, SEEK_END);
+    } else if (!strcmp(mode, "own")) { /* one description: offset -1 is its position, and moves it */
+        if (what == 0) pwritev2(fd[0], &vector, 1, -1, k & 1 ? 0x10 : 0);
+        else if (what == 1) preadv2(fd[0], &vector, 1, k & 1 ? 50 * k : -1, 0);
+        else if (what == 2) k & 1 ? read(fd[0], text, 70 * k) : write(fd[0], text, 70 * k);
+        else lseek(fd[0], k & 1 ? 90 * k : 0, k & 1 ? SEEK_SET : SEEK_CUR);
     } else if (!strcmp(mode, "status")) {
         if (what == 0) fcntl(fd[who], F_SETFL, k & 1 ? O_APPEND : 0);
         else if (what == 1) write(fd[who], text, 100 * k);
@@ -139,14 +144,14 @@ def unexpected(
     return wrong + sum(run.errors for run in result.info.runs)
 
 
-@pytest.mark.parametrize("mode", ["cut", "linked", "append", "status", "holes", "attributes", "folders"])
+@pytest.mark.parametrize("mode", ["cut", "linked", "append", "own", "status", "holes", "attributes", "folders"])
 def test_each_thread_gets_what_it_got_in_the_recording(
     program: Path, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert unexpected(program, mode, tmp_path, monkeypatch, "file") == 0
 
 
-@pytest.mark.parametrize("mode", ["cut", "linked"])
+@pytest.mark.parametrize("mode", ["cut", "linked", "own"])
 def test_what_a_cut_by_name_leaves_is_what_verification_expects(
     program: Path, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
