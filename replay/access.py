@@ -30,6 +30,7 @@ LOCKS: Final = 4096
 READS_XATTRS: Final = 8192
 SETS_XATTRS: Final = 16384
 RENAMES: Final = 32768
+CLOSES: Final = 65536
 
 _O_CREAT: Final = 0o100
 _O_TRUNC: Final = 0o1000
@@ -41,7 +42,7 @@ _ENOTEMPTY, _EEXIST = 39, 17
 def accesses(
     row_of: Any, thread: Any, bits: Any, op: Any, flags: Any, m0: int, result: Any, file: Any, m1: int, other_file: Any,
     m2: int, opens: Any, m3: int, other_open: Any, m4: int, node: Any, node2: Any, m5: int, implicit: Any, m6: int,
-    map_place: Any, m7: int, map_slot: Any, real: Any, above_begin: Any, above: Any, bases: Any,
+    map_place: Any, m7: int, map_slot: Any, real: Any, above_begin: Any, above: Any, locked: Any, bases: Any,
     users: Any, levels: Any, counts: Any, number: Any, resources: Any, rows: Any, row_levels: Any,
 ) -> Any:  # fmt: skip
     """All accesses of all rows, looked at in one of two ways; gives how many were written.
@@ -51,7 +52,7 @@ def accesses(
     access into `resources`, `rows` and `row_levels`, in the order of the events.
 
     Columns are by event (in whose order memory is read one cell behind another), each with the mask of its index;
-    `row_of` is each event's row, -1 for none.
+    `row_of` is each event's row, -1 for none. `locked`, (files,): locks are asked for on it.
     """
     found = 0
     # what a row uses, one after another: noting each by a function of its own costs more than all the rest
@@ -83,12 +84,17 @@ def accesses(
             if does & 8 != 0 or (is_open and bound & 0o1000 != 0):
                 todo[many] = (data + f) << 2 | EXCLUDES
                 many += 1
-            if does & 4096 != 0 and result[e] >= 0:
-                todo[many] = (locks + f) << 2 | EXCLUDES
+            if does & LOCKS != 0 or (does & CLOSES != 0 and locked[f]):
+                # a lock that is refused looks at who holds it; a close gives locks back
+                todo[many] = (locks + f) << 2 | (EXCLUDES if result[e] >= 0 or does & CLOSES != 0 else READS)
                 many += 1
             if does & (READS_XATTRS | SETS_XATTRS) != 0:
                 todo[many] = (attributes + f) << 2 | (EXCLUDES if does & SETS_XATTRS != 0 else READS)
                 many += 1
+        if does & 1024 != 0 and does & 4 == 0 and other_file[e & m2] >= 0 and locked[other_file[e & m2]]:
+            # what a dup2 closed
+            todo[many] = (locks + other_file[e & m2]) << 2 | EXCLUDES
+            many += 1
         if does & 4 != 0 and other_file[e & m2] >= 0:
             todo[many] = (data + other_file[e & m2]) << 2 | WRITES
             many += 1

@@ -15,7 +15,7 @@ from iotrace.replay.select import COPIES, KIND, OPENS, _table
 from iotrace.replay.sight import Sights
 from iotrace.replay.snapshot import Snapshot
 from iotrace.replay.stage import data_bytes
-from iotrace.replay.status import TAKES_OFFSET, Status
+from iotrace.replay.status import Status
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind
 
 NOTHING: Final = 0
@@ -78,8 +78,7 @@ def actions_of(
     what[placed & _READS[op]] = CHECK
     what[placed & _WRITES[op]] = FILL
     # a write whose place is not known may be anywhere, and pwrite appends where the file was opened to append
-    appends = Status(tables).appends(at)
-    lost = good & _WRITES[op] & (size > 0) & ((offset < 0) | (appends & TAKES_OFFSET[op]))
+    lost = good & _WRITES[op] & (size > 0) & ((offset < 0) | Status(tables).elsewhere(at))
 
     cuts = good & _table(("truncate", "ftruncate"))[op]
     what[cuts] = CUT

@@ -33,8 +33,8 @@ from iotrace.replay.select import (
     Selection,
 )
 from iotrace.replay.snapshot import attribute_name, link_target
-from iotrace.replay.status import SETTABLE, open_flags
-from iotrace.trace.operations import BY_NAME, NUMBER_OF, OPERATIONS, Kind
+from iotrace.replay.status import SETTABLE, TAKES_OWN, at_own_position, open_flags
+from iotrace.trace.operations import BY_NAME, NUMBER_OF, OPERATIONS, OWN_POSITION, Kind
 
 # how the kernel turns a value into an argument; four bits each
 CONSTANT: Final = 0
@@ -343,7 +343,10 @@ class Builder:
         self._set(at, position, value, VALUE)
 
     def _offset(self, number: int, at: Ints, event: Numbers, position: int) -> None:
-        self._set(at, position, _or_zero(self.tables.events.offset[event]), VALUE)
+        offset = _or_zero(self.tables.events.offset[event])
+        if TAKES_OWN[number]:
+            offset = np.where(at_own_position(np.full(len(event), number), self.tables.events.flags[event]), -1, offset)
+        self._set(at, position, offset, VALUE)
 
     def _flags(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         flags = _or_zero(self.tables.events.flags[event])
@@ -351,6 +354,8 @@ class Builder:
             flags &= _OPEN_FLAGS
         elif MMAP[number]:
             flags = (flags & _MAP_FLAGS) | np.where(flags & 0x3 == 0, 0x2, 0)
+        elif TAKES_OWN[number]:
+            flags &= ~OWN_POSITION
         elif OPERATIONS[number].name == "fcntl.dupfd":
             flags = np.where(flags == 1030, 1030, 0)
         elif OPERATIONS[number].name == "flock":

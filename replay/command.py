@@ -29,7 +29,7 @@ _MANY = {"negative": (), "consume_multiple": False}
 
 def replay(
     *traces: Path,
-    fs: Annotated[list[Path] | None, Parameter(**_MANY)] = None,
+    fs: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     map: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     engine: Literal["psync", "uring"] = "psync",
@@ -200,6 +200,7 @@ def replay(
     bound = parse_bytes(memory) if memory is not None else None
     target = output or _default_output(traces[0])
     from iotrace.replay.fleet import joined
+    from iotrace.replay.folders import folders_of
     from iotrace.replay.ground import leftovers
     from iotrace.replay.options import check_timeout
     from iotrace.replay.result import as_json
@@ -209,12 +210,13 @@ def replay(
     from iotrace.replay.synthetic import traces_of
 
     check_timeout(timeout)
+    folders = folders_of(fs or [])
 
     def once(users: int | None, fleet: Fleet | None = None) -> Result:
         first = fleet is None or fleet.rank == 0
         with ExitStack() as ends:
             tell = ends.enter_context(_telling()) if first else Tell()
-            for folder in [] if null or not first else fs or []:
+            for folder in [] if null or not first else folders:
                 look = partial(leftovers, folder)
                 for left in aside(look, f"looking at {folder}", timeout_s=timeout, tell=tell.notice):
                     tell.notice(
@@ -222,7 +224,7 @@ def replay(
                     )
             made = ends.enter_context(traces_of(traces, dataset, set or [], scale, seed))
             return run_replay(
-                made, fs or [], prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
+                made, folders, prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
                 repeat=repeat, max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct,
                 compress=compress, duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches,
                 remount=remount, null=null, verify=verify, users=users, share_inputs=share_inputs, jitter=jitter,
@@ -254,7 +256,7 @@ def replay(
 
 
 def _ramp(
-    text: str, slack: float, users: int | None, ranks: int | None, fs: list[Path] | None, null: bool, default: Path,
+    text: str, slack: float, users: int | None, ranks: int | None, fs: list[str] | None, null: bool, default: Path,
     output: Path | None, force: bool, json: bool, once: Callable[[int], Result],
 ) -> int:  # fmt: skip
     from iotrace.replay.ramp_command import ramp

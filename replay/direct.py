@@ -24,7 +24,7 @@ import numpy as np
 from iotrace.errors import StorageError
 from iotrace.replay.columns import NONE, SIZE_MAX, Flags, Tables
 from iotrace.replay.select import COPIES, OPENS, Selection, _table
-from iotrace.replay.status import F_SETFL, open_flags
+from iotrace.replay.status import F_SETFL, TAKES_OFFSET, Status, open_flags
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.units import bytes_text
 
@@ -175,6 +175,8 @@ def _direct(tables: Tables, selection: Selection) -> Flags:
     unfit = np.zeros(tables.opens + 1, np.bool_)
     data = (_READS | _WRITES)[op]
     unfit[events.open[data & ((events.offset < 0) | ~regular[events.file])]] = True
+    appending = np.flatnonzero(data & TAKES_OFFSET[op])
+    unfit[events.open[appending[Status(tables).elsewhere(appending)]]] = True
     unfit[events.open[COPIES[op]]] = True
     unfit[events.other_open[COPIES[op]]] = True
     unfit[events.open[op == NUMBER_OF["creat"]]] = True

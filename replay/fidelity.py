@@ -10,26 +10,26 @@ the few calls that had to be replaced because one of their ends lay outside the 
 
 from __future__ import annotations
 
-import re
+import os
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from iotrace.errors import TraceError
-from iotrace.replay.arguments import call_numbers
-from iotrace.replay.columns import CALL_OF, NONE, Ints, Tables, load_tables
+from iotrace.replay.columns import NONE, Ints, Tables
+from iotrace.replay.evidence import Evidence
+from iotrace.replay.issued import Issued
 from iotrace.replay.measure import expected
 from iotrace.replay.recorded import FOR_RIDES
-from iotrace.replay.rows import BEGIN, END, LINK, MARKER, ORDER, PLAIN, STATUS, TOUCH, Plan
+from iotrace.replay.rides import Rides
+from iotrace.replay.rows import BEGIN, END, LINK, ORDER, STATUS, TOUCH, Plan
 from iotrace.replay.select import FAULT, GETDENTS, ORDERS, _table
-from iotrace.trace.operations import NUMBER_OF, OPERATIONS
+from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.reader import Trace
-from iotrace.trace.texts import path_bytes
 
-_MARK: Final = re.compile(MARKER.encode() + rb":(\d+):(begin|end)\Z")
-_IN_TREE: Final = re.compile(rb"(.*/iotrace-[0-9a-f]{12}/t)(?:/|\Z)", re.DOTALL)
 _CLIPPED: Final = _table(("munmap", "msync", "madvise", "openat2"))
 """Sizes that the replay bounds by its own mappings, or sets itself."""
 _POSITIONED: Final = np.array(["offset" in o.arguments or o.result == "bytes" for o in OPERATIONS] + [False])
@@ -95,39 +95,55 @@ class Fidelity:
         return asdict(self) | {"exact": self.exact}
 
 
-def compare_recording(plan: Plan, recording: Trace, run: int = 0) -> Fidelity:
+@dataclass(slots=True)
+class _Seen:
+    evidence: Evidence
+    tree: bytes
+
+    @property
+    def tables(self) -> Tables:
+        return self.evidence.tables
+
+    def name(self, path: int) -> bytes:
+        """Name of a path within the tree."""
+        return self.evidence.name_in(self.tree, path)
+
+
+def compare_recording(
+    plan: Plan, recording: Trace | Evidence, run: int = 0, tree: str | Path | None = None, rides: Rides | None = None
+) -> Fidelity:  # fmt: skip
     """Compare a plan with a recording of its replay.
 
     Parameters
     ----------
     plan: the plan that was replayed, built from the same trace with the same options.
     recording: recorded while the replay ran.
-    run: which of the replay's runs (repeats and mounts, in the order run).
+    run: which of the replay's runs (repeats and mounts, in the order run); with `tree`, which of those on it.
+    tree: the folder of generated names that one user ran on, where several did at the same time.
+    rides: what was given to io_uring.
 
     Raises
     ------
     TraceError: the recording holds no marks of such a run.
     """
-    tables = load_tables(recording)
-    windows = _windows(tables, run)
-    if not windows:
-        raise TraceError(f"{recording.folder} holds no marks of run {run} of a replay: record `iotrace replay` itself.")
+    evidence = recording if isinstance(recording, Evidence) else Evidence(recording)
+    tables = evidence.tables
+    where, windows = evidence.windows(run, None if tree is None else os.fsencode(tree))
     result = Fidelity()
     rows, events = plan.rows, tables.events
-    root_bytes = _root_bytes(tables)
-    expect = expected(plan, root_bytes)
-    issued_op = _issued_operations(plan)
-    order = np.lexsort((np.arange(len(events)), events.time_ns, events.thread))
-    by_thread = np.searchsorted(events.thread[order], np.arange(tables.threads + 1))
+    expect = expected(plan, len(where) + 1)
+    issued = Issued(plan, rides)
     calls = (rows.special != BEGIN) & (rows.special != END) & (rows.special != ORDER) & (rows.special != TOUCH)
-    threads = np.unique(rows.thread[(rows.event >= 0) & (rows.special != ORDER)])
+    thread_of_row = rows.thread
+    threads = np.unique(thread_of_row[(rows.event >= 0) & (rows.special != ORDER)])
     result.threads = len(threads)
     event_of_row = np.full(len(rows), -1, np.int64)
     planned_faults: list[tuple[bytes, int, int]] = []
     seen_faults: list[tuple[bytes, int, int]] = []
     paths = plan.recorded["paths"]
+    seen = _Seen(evidence, where)
     for thread in threads.tolist():
-        mine = np.flatnonzero(rows.thread == thread)
+        mine = np.flatnonzero(thread_of_row == thread)
         touches = mine[rows.special[mine] == TOUCH]
         for row in touches.tolist():
             node = int(plan.recorded["node"][row])
@@ -137,31 +153,51 @@ def compare_recording(plan: Plan, recording: Trace, run: int = 0) -> Fidelity:
             result.differences.append(f"thread {thread}: its marks are not in the recording.")
             continue
         result.threads_seen += 1
-        where, begin, end = windows[thread]
-        there = order[by_thread[where] : by_thread[where + 1]]
-        there = there[(events.time_ns[there] > begin) & (events.time_ns[there] < end) & (events.op[there] >= 0)]
+        there = evidence.between(*windows[thread])
         faults = there[FAULT[events.op[there]]]
         for row in faults.tolist():
-            path = _relative(tables, int(events.path[row]))
+            path = seen.name(int(events.path[row]))
             seen_faults.append((path, int(events.offset[row]), int(events.size[row])))
         there = there[~FAULT[events.op[there]] & ~ORDERS[events.op[there]]]
-        if _compare_thread(plan, tables, result, thread, mine[calls[mine]], there, issued_op, expect):
-            event_of_row[mine[calls[mine]]] = there
+        mine = mine[calls[mine]]
+        of_rows = _compare_thread(plan, seen, result, thread, mine, there, issued, expect)
+        if of_rows is not None:
+            event_of_row[mine] = of_rows
     result.faults = len(planned_faults), len(seen_faults)
     result.faulted_bytes = _covered(planned_faults, seen_faults)
     result.replaced = int((plan.recorded["substituted"] & plan.counted).sum())
     result.waits = _waits(plan, tables, event_of_row)
     if result.waits[1]:
         result.differences.append(f"{result.waits[1]} of {result.waits[0]} calls did not wait for the one before them.")
-    if windows:
-        ended = max(end for _, _, end in windows.values()) - min(begin for _, begin, _ in windows.values())
-        starts, ends = (plan.recorded[name][plan.counted] for name in ("start_ns", "end_ns"))
-        result.makespan_s = float(ends.max() - starts.min()) / 1e9, ended / 1e9
-        plan.recorded.release(*FOR_RIDES)
+    ended = max(end for _, _, end in windows.values()) - min(begin for _, begin, _ in windows.values())
+    starts, ends = (plan.recorded[name][plan.counted] for name in ("start_ns", "end_ns"))
+    result.makespan_s = float(ends.max() - starts.min()) / 1e9, ended / 1e9
+    plan.recorded.release(*FOR_RIDES)
     for name, op in result.by_op.items():
         if op.planned != op.recorded:
             result.differences.append(f"{name}: {op.planned} calls planned, {op.recorded} recorded.")
     return result
+
+
+def of_all(users: Sequence[Fidelity]) -> Fidelity:
+    """Of several users at the same time: their sums, the longest makespans, and whose each difference is."""
+    if len(users) == 1:
+        return users[0]
+    whole = Fidelity()
+    for name in ("threads", "threads_seen", "replaced"):
+        setattr(whole, name, sum(getattr(one, name) for one in users))
+    for name in ("faults", "faulted_bytes", "listing_bytes", "waits"):
+        setattr(whole, name, tuple(map(sum, zip(*(getattr(one, name) for one in users), strict=True))))
+    before, now = zip(*(one.makespan_s for one in users), strict=True)
+    whole.makespan_s = max(before), max(now)
+    for number, user in enumerate(users, start=1):
+        for name, op in user.by_op.items():
+            into = whole.by_op.setdefault(name, OpFidelity())
+            for count in fields(OpFidelity):
+                setattr(into, count.name, getattr(into, count.name) + getattr(op, count.name))
+        whole.differences += [f"user {number}: {text}" for text in user.differences]
+    whole.differences = whole.differences[:EXAMPLES_MAX]
+    return whole
 
 
 def _waits(plan: Plan, tables: Tables, event_of_row: Ints) -> tuple[int, int]:
@@ -192,66 +228,13 @@ def _covered(planned: list[tuple[bytes, int, int]], seen: list[tuple[bytes, int,
     return totals[0], totals[1], totals[2]
 
 
-def _windows(tables: Tables, run: int) -> dict[int, tuple[int, int, int]]:
-    """Recorded thread → thread of the replay, and the times of its marks in the given run."""
-    events = tables.events
-    marks = {row: match for row, raw in enumerate(tables.path_raw) if (match := _MARK.search(raw))}
-    if not marks:
-        return {}
-    found: dict[tuple[int, bytes], list[tuple[int, int]]] = {}
-    is_mark = np.zeros(len(tables.path_raw) + 1, np.bool_)
-    is_mark[list(marks)] = True
-    for row in np.flatnonzero(is_mark[events.path] & _table(("access", "faccessat", "faccessat2"))[events.op]).tolist():
-        match = marks[int(events.path[row])]
-        found.setdefault((int(match[1]), match[2]), []).append((int(events.time_ns[row]), int(events.thread[row])))
-    windows = {}
-    for (thread, which), begins in found.items():
-        ends = found.get((thread, b"end"), [])
-        if which == b"begin" and len(begins) > run and len(ends) > run:
-            begin, end = sorted(begins)[run], sorted(ends)[run]
-            if begin[1] == end[1]:
-                windows[thread] = (begin[1], begin[0], end[0])
-    return windows
-
-
-def _root_bytes(tables: Tables) -> int:
-    """Length of the path of the tree's folder, with its slash."""
-    for text in tables.path_text:
-        match = _IN_TREE.match(path_bytes(text))
-        if match:
-            return len(match[1]) + 1
-    return 0
-
-
-def _relative(tables: Tables, path: int) -> bytes:
-    if path < 0:
-        return b""
-    data = path_bytes(tables.path_text[path])
-    match = _IN_TREE.match(data)
-    return data[match.end() :] if match else data
-
-
-def _issued_operations(plan: Plan) -> Any:
-    """Operation that each row really issues: another than recorded where a copy lacks an end, or for a request."""
-    op = CALL_OF[plan.rows.op]
-    numbers = call_numbers()
-    replaced = plan.recorded["substituted"]
-    for name in ("sendfile", "write", "pwrite64"):
-        op[replaced & (plan.rows.number == numbers[NUMBER_OF[name]])] = NUMBER_OF[name]
-    # --direct names the position of what was read or written at the description's own
-    for name in ("pread64", "pwrite64"):
-        named = (plan.rows.special == PLAIN) & (plan.rows.number == numbers[NUMBER_OF[name]])
-        op[named] = NUMBER_OF[name]
-    return op
-
-
 def _compare_thread(
-    plan: Plan, tables: Tables, result: Fidelity, thread: int, rows: Ints, events_at: Ints, issued_op: Any, expect: Ints
-) -> bool:
-    """Take in a thread; gives whether its calls are those of the plan, one by one."""
-    events = tables.events
-    planned_op, recorded_op = issued_op[rows], events.op[events_at]
-    extra = plan.rows.extra[rows]
+    plan: Plan, seen: _Seen, result: Fidelity, thread: int, rows: Ints, events_at: Ints, issued: Issued, expect: Ints
+) -> Ints | None:
+    """Take in a thread; gives the event of each row, or None where its calls are not those of the plan, one by one."""
+    events = seen.tables.events
+    (rows, seeks, planned_op), recorded_op = issued.calls(rows), events.op[events_at]
+    extra = plan.rows.extra[rows] | seeks
     for number, count in Counter(planned_op[~extra].tolist()).items():
         _of(result, number).planned += count
     for number, count in Counter(recorded_op.tolist()).items():
@@ -265,7 +248,15 @@ def _compare_thread(
             f"thread {thread}: call {first + 1} is {_name(planned_op, first)} in the plan and "
             f"{_name(recorded_op, first)} in the recording ({len(rows)} calls planned, {len(events_at)} recorded)."
         )
-        return False
+        return None
+    of_rows = events_at[~seeks]
+    if issued.request is not None:
+        astray = issued.request[rows[~seeks]] != events.asynchronous[of_rows]
+        if astray.any():
+            result.differences.append(f"thread {thread}: {astray.sum()} calls should have been requests, or not.")
+    elsewhere = seeks & (events.result[events_at] != issued.reposition[rows])
+    if elsewhere.any():
+        result.differences.append(f"thread {thread}: {elsewhere.sum()} positions set behind requests differ.")
     loose = GETDENTS[recorded_op]
     planned_bytes = plan.recorded["result"][rows][loose]
     was, now = result.listing_bytes
@@ -284,31 +275,30 @@ def _compare_thread(
     loosely = plan.rows.check[rows] == STATUS
     results = np.where(loosely, np.minimum(got, 0) != np.minimum(wanted, 0), got != wanted)
     results &= ~((plan.rows.check[rows] == LINK) & (got > 0))
-    files = _other_files(plan, tables, rows, events_at)
+    files = _other_files(plan, seen, rows, events_at)
     for label, wrong in (("file", files), ("size", sizes), ("offset", offsets), ("result", results)):
         for number, count in Counter(recorded_op[wrong].tolist()).items():
             one = _of(result, number)
             setattr(one, f"other_{label}", getattr(one, f"other_{label}") + count)
         for i in np.flatnonzero(wrong)[:3].tolist():
             if len(result.differences) < EXAMPLES_MAX:
-                result.differences.append(
-                    _example(plan, tables, label, thread, int(rows[i]), int(events_at[i]), expect)
-                )
-    return True
+                result.differences.append(_example(plan, seen, label, thread, int(rows[i]), int(events_at[i]), expect))
+    return of_rows
 
 
-def _other_files(plan: Plan, tables: Tables, rows: Ints, events_at: Ints) -> Any:
+def _other_files(plan: Plan, seen: _Seen, rows: Ints, events_at: Ints) -> Any:
     """Calls on another file than planned: under another name, unless the two are one file throughout the thread.
 
     A recorder may know a file that was renamed by an old name, here or there.
     """
-    nodes, paths = plan.recorded["node"][rows], tables.events.path[events_at]
-    known: dict[int, bytes] = {path: _relative(tables, path) for path in np.unique(paths).tolist()}
+    events = seen.tables.events
+    nodes, paths = plan.recorded["node"][rows], events.path[events_at]
+    known: dict[int, bytes] = {path: seen.name(path) for path in np.unique(paths).tolist()}
     pairs, inverse = np.unique(np.stack([nodes, paths], axis=1), axis=0, return_inverse=True)
     texts = plan.recorded["paths"]
     wrong = [node >= 0 and path >= 0 and texts[node] != known[path] for node, path in pairs.tolist()]
     differs = np.array(wrong, dtype=bool)[inverse.reshape(-1)] if wrong else np.zeros(0, bool)
-    before, now = plan.recorded["file"][rows], tables.events.file[events_at].astype(np.int64)
+    before, now = plan.recorded["file"][rows], events.file[events_at].astype(np.int64)
     both = (before >= 0) & (now >= 0)
     partners: dict[tuple[bool, int], set[int]] = {}
     for one, other in {(int(a), int(b)) for a, b in zip(before[both], now[both], strict=True)}:
@@ -319,12 +309,12 @@ def _other_files(plan: Plan, tables: Tables, rows: Ints, events_at: Ints) -> Any
     return differs
 
 
-def _example(plan: Plan, tables: Tables, label: str, thread: int, row: int, event: int, expect: Ints) -> str:
-    events, name = tables.events, OPERATIONS[int(tables.events.op[event])].name
+def _example(plan: Plan, seen: _Seen, label: str, thread: int, row: int, event: int, expect: Ints) -> str:
+    events, name = seen.tables.events, OPERATIONS[int(seen.tables.events.op[event])].name
     node = int(plan.recorded["node"][row])
     path = plan.recorded["paths"][node].decode() if node >= 0 else "?"
     if label == "file":
-        values = (path, _relative(tables, int(events.path[event])).decode("utf-8", "backslashreplace"))
+        values = (path, seen.name(int(events.path[event])).decode("utf-8", "backslashreplace"))
     elif label == "result":
         values = (str(int(expect[row])), str(int(events.result[event])))
     else:

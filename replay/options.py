@@ -95,9 +95,8 @@ def check_options(options: Options) -> None:
         raise UsageError("--think-scale goes with --timing think; --speed is a factor on all times.")
     if options.check:
         for wrong, why in (
-            (options.users > 1, "--users: threads of several users cannot be told apart"),
+            (options.ranks > 1, "ranks: each would have to record its own node"),
             (options.null, "--null: nothing is issued that could be recorded"),
-            (options.engine != "psync", f"--engine {options.engine}: requests are not compared"),
         ):
             if wrong:
                 raise UsageError(f"--check with {why}; leave one of the two out.")

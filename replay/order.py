@@ -21,7 +21,7 @@ import numpy.typing as npt
 from iotrace.replay import access
 from iotrace.replay.access import accesses, needed_accesses, stable_order
 from iotrace.replay.arguments import WAITING_LOCKS
-from iotrace.replay.columns import Flags, Ids, Ints, Tables, chunks
+from iotrace.replay.columns import Events, Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
 from iotrace.replay.named import XATTRS
@@ -136,7 +136,8 @@ def shared_accesses(
     columns = (
         row_of, events.thread, _BITS, events.op, *_thin(events.flags), events.result, *_thin(events.file),
         *_thin(events.other_file), *_thin(events.open), *_thin(events.other_open), selection.node,
-        *_thin(selection.node2), *_thin(implicit), *_thin(memory.place), memory.slot, real, above_begin, above, bases,
+        *_thin(selection.node2), *_thin(implicit), *_thin(memory.place), memory.slot, real, above_begin, above,
+        _locked(events, files), bases,
     )  # fmt: skip
     none, flat = np.zeros(0, np.int32), np.zeros(0, np.int8)
     accesses(*columns, users, levels, counts, none, none, none, flat)
@@ -165,6 +166,13 @@ def shared_accesses(
     by_start = np.argsort(spans.start[row], kind="stable")
     order = by_start[stable_order(resource[by_start], kept)]
     return resource[order], row[order], level[order]
+
+
+def _locked(events: Events, files: int) -> Flags:
+    """Files on which locks are asked for, (files,)."""
+    locked = np.zeros(files + 1, np.bool_)
+    locked[events.file[rows_of((_BITS & access.LOCKS) != 0, events.op)]] = True
+    return locked[:-1]
 
 
 def _thin(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
@@ -222,7 +230,7 @@ def _bits() -> npt.NDArray[np.int32]:
         ((OPENS | CLOSES | DUPS) | _MOVES_POSITION | GETDENTS, access.CHANGES_OPEN), (MEMORY, access.NO_FOLDER),
         (COPIES | DUPS, access.CHANGES_OTHER), (MMAP | _table(("munmap",)), access.ENDS_MAPPING),
         (np.isin(kind, [_KINDS.index(Kind.LOCK)]), access.LOCKS), (RENAMES, access.RENAMES),
-        (XATTRS & ~SETS_XATTRS, access.READS_XATTRS), (SETS_XATTRS, access.SETS_XATTRS),
+        (CLOSES, access.CLOSES), (XATTRS & ~SETS_XATTRS, access.READS_XATTRS), (SETS_XATTRS, access.SETS_XATTRS),
     ):  # fmt: skip
         bits[table] |= bit
     return bits

@@ -73,6 +73,7 @@ from iotrace.replay.select import (
     select,
 )
 from iotrace.replay.snapshot import Snapshot, infer_snapshot
+from iotrace.replay.status import own_positions
 from iotrace.replay.sweeps import (
     POSITION_COPY,
     POSITION_MOVES,
@@ -331,10 +332,15 @@ class _Assembly:
         events, op = self.tables.events, self.tables.events.op
         n = len(events)
         none = np.broadcast_to(np.False_, n)
+        own = own_positions(events)
+        own_too = none
+        if len(own):
+            own_too = np.zeros(n, np.bool_)
+            own_too[own] = True
         if len(rows_of(COPIES, op)) == 0:
-            return (none, none), none
+            return (none, none), own_too
         copies = COPIES[op]
-        moves = _table(("read", "readv", "write", "writev"))[op]
+        moves = _table(("read", "readv", "write", "writev"))[op] | own_too
         action = np.zeros(n, np.int8)
         action[moves], action[OPENS[op]], action[op == NUMBER_OF["lseek"]] = (
             POSITION_MOVES,
@@ -355,7 +361,7 @@ class _Assembly:
         source, target = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         source[rows[~second]] = implicit[~second]
         target[rows[second]] = implicit[second]
-        return (copies & ~source, copies & ~target), copies & (source | target)
+        return (copies & ~source, copies & ~target), (copies & (source | target)) | own_too
 
     def _pass_on(self) -> None:
         """Which thread gets what is passed at forks: the child, or the first of its process that does anything."""

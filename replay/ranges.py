@@ -22,7 +22,7 @@ from iotrace.replay import access
 from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import FAULT, _table
-from iotrace.replay.status import TAKES_OFFSET
+from iotrace.replay.status import TAKES_OFFSET, at_own_position
 from iotrace.replay.sweeps import EXCLUDES, READS, WRITES
 
 READ: Final = 0
@@ -81,7 +81,7 @@ def touches_of(
     reads, writes = does & access.READS_DATA != 0, does & access.WRITES_DATA != 0
     appends = appending(rows) & writes & ~_CHANGES_ALL[op]
     # one that asks for an offset goes elsewhere all the same, and nobody says where
-    here = np.where(appends & TAKES_OFFSET[op], NONE, here)
+    here = np.where(appends & TAKES_OFFSET[op] & ~at_own_position(op, flags), NONE, here)
     known, known_there = (here >= 0) & (moved >= 0), (there >= 0) & (moved >= 0)
     found = [
         (events.file, here, on_file & reads & ~looks & known, READ),

@@ -37,12 +37,14 @@ from iotrace.replay.kernels import ring as kernel
 from iotrace.replay.recorded import FOR_RIDES
 from iotrace.replay.rows import CLOSE, PLAIN, Plan
 from iotrace.replay.select import COPIES, KIND, OPENS, _table
-from iotrace.trace.operations import NUMBER_OF, Kind
+from iotrace.replay.status import at_own_position
+from iotrace.trace.operations import NUMBER_OF, OWN_POSITION, Kind
 
 OVERTAKEN: Final = 256
 LENGTH_MAX: Final = 0x7FFFF000
 """Most bytes that a call moves, MAX_RW_COUNT of the kernel."""
 _O_NONBLOCK, _O_APPEND, _O_TRUNC = 0o4000, 0o2000, 0o1000
+_RWF_APPEND: Final = 0x10
 _READS: Final = ("read", "pread64", "readv", "preadv", "preadv2")
 _WRITES: Final = ("write", "pwrite64", "writev", "pwritev", "pwritev2")
 _AT_POSITION: Final = _table(("read", "readv", "write", "writev"))
@@ -115,21 +117,23 @@ def rides_of(plan: Plan, *, all_rows: bool, depth: int = 1, batch: int = 1, fixe
     flags = recorded["open_flags"]
     action = np.zeros(len(rows), np.int8)
     action[rides & reads], action[rides & writes], action[syncs] = _READING, _WRITING, _SYNCING
-    action[rides & writes & (flags & _O_APPEND != 0)] = _APPENDING
+    asks_to_append = (call == NUMBER_OF["pwritev2"]) & (np.maximum(recorded["flags"], 0) & _RWF_APPEND != 0)
+    action[rides & writes & ((flags & _O_APPEND != 0) | asks_to_append)] = _APPENDING
     offset = np.where(recorded["offset"] < 0, 0, recorded["offset"])
     steady = _steady_sizes(plan)
     room, behind = _limits(
         plan.lane_begin, action, asynchronous, rows.awaited, recorded["file"].astype(np.int64), offset, size,
         np.maximum(result, 0), steady, recorded["start_ns"], recorded["end_ns"], depth, max(OVERTAKEN, 2 * depth),
     )  # fmt: skip
-    own = rides & ~asynchronous & _AT_POSITION[call]
+    asks_own = at_own_position(call, recorded["flags"])
+    own = rides & ~asynchronous & (_AT_POSITION[call] | asks_own)
     reposition = np.full(len(rows), -1, np.int64)
     if depth > 1:
-        reposition[:] = _repositions(plan, own, offset)
+        reposition[:] = _repositions(plan, own, asks_own, offset)
     else:
         offset = np.where(own, -1, offset)
     encoded = np.where((kinds >> 4) & 15 == VECTOR, arguments[:, 1] & 15, arguments[:, 1])
-    how = np.where(_FLAGGED[call], np.maximum(recorded["flags"], 0), 0)
+    how = np.where(_FLAGGED[call], np.maximum(recorded["flags"], 0) & ~OWN_POSITION, 0)
     how = np.where(call == NUMBER_OF["fdatasync"], kernel.FSYNC_DATASYNC, how)
     place, files = (
         _places(plan, rides, kinds, arguments[:, 0])
@@ -194,7 +198,7 @@ def _steady_sizes(plan: Plan) -> Ints:
     return steady
 
 
-def _repositions(plan: Plan, own: Flags, offset: Ints) -> Ints:
+def _repositions(plan: Plan, own: Flags, asks_own: Flags, offset: Ints) -> Ints:
     """Position to set after a row: where the next use of the description depends on it, or another lane may.
 
     A request names its position and does not move the description's; a call at the description's own would.
@@ -211,7 +215,7 @@ def _repositions(plan: Plan, own: Flags, offset: Ints) -> Ints:
             "ftruncate", "fallocate", "fadvise64", "readahead", "mmap", "newfstatat", "statx",
         )
     )[call]  # fmt: skip
-    concerns = np.flatnonzero((opens >= 0) & ~ignores & (rows.event >= 0))
+    concerns = np.flatnonzero((opens >= 0) & (~ignores | asks_own) & (rows.event >= 0))
     order = concerns[np.lexsort((concerns, rows.event[concerns], opens[concerns]))]
     following = np.append(order[1:], -1)
     same = np.r_[opens[order[1:]] == opens[order[:-1]], False] if len(order) else np.zeros(0, np.bool_)

@@ -23,8 +23,8 @@ from iotrace.replay.conditions import advice_before, conditions_of
 from iotrace.replay.counting import Counting, conclude
 from iotrace.replay.crew import Clone, Outcome, run_clones
 from iotrace.replay.direct import alignment_of
-from iotrace.replay.fidelity import compare_recording
 from iotrace.replay.fleet import Fleet
+from iotrace.replay.folders import folders_of, look_at
 from iotrace.replay.gathering import Share
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.kernels.checked_lane import run_checked_lane
@@ -37,9 +37,10 @@ from iotrace.replay.provenance import mount_info, mount_under, result_info, utc
 from iotrace.replay.readying import Trees
 from iotrace.replay.result import COUNTERS, MountInfo, Result, ResultInfo, Run
 from iotrace.replay.rows import Plan
-from iotrace.replay.stopping import Asked, aside, stop_signals
+from iotrace.replay.stopping import Asked, stop_signals
 from iotrace.replay.telling import Tell
 from iotrace.replay.times import note_times
+from iotrace.replay.trial import Trial
 from iotrace.replay.witness import Witness
 from iotrace.replay.work import Work, open_traces, plan_of, work_of
 from iotrace.trace.reader import Trace
@@ -140,10 +141,10 @@ def run_replay(
     check_options(options)
     if options.users < len(traces):
         raise UsageError(f"--users {options.users} for {len(traces)} traces: at least one user for each.")
-    folders = [Path(one) for one in ([fs] if isinstance(fs, (str, Path)) else fs)]
+    folders = folders_of(fs)
     if not folders and (not null or direct):
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
-    look_at(folders, options, tell or Tell())
+    look_at([] if null else folders, timeout, tell or Tell())
     alignment = alignment_of(folders) if direct else 0
     by_folder = {one.folder: one for one in traces}
     plans = {folder: (plan_of(one, options, alignment), one) for folder, one in by_folder.items()}
@@ -174,31 +175,19 @@ def replay_plans(
         info.without_io = share.null_figures(null_figures([work.plan for work in share.own], options, asked))
         run_all = _without_io if options.null else _on_mounts
         with ExitStack() as ends:
-            witness = ends.enter_context(Witness()) if options.check else None
-            measured, counted = run_all(share, cpus, folders, options, info, asked, tell)
-            if witness:
+            trial = Trial(ends.enter_context(Witness(asked.check))) if options.check else None
+            measured, counted = run_all(share, cpus, folders, options, info, asked, tell, trial)
+            if trial:
                 tell.progress("comparing the recording with the plan", 0, 0)
-                _check(users[0].plan, witness.testimony(), info.runs)
+                trial.judge()
     info.warnings += list(filter(None, (run.limit for run in info.runs)))[:1]
     conclude(info)
     return Result(info, *tables_of(info.runs, measured), counters=counted)
 
 
-def look_at(folders: Sequence[Path], options: Options, tell: Tell) -> None:
-    """Refuse what is no folder.
-
-    Raises
-    ------
-    StorageError: there is none of that name. MountHangs: its mount does not answer.
-    """
-    for folder in [] if options.null else folders:
-        if not aside(folder.is_dir, f"looking at {folder}", timeout_s=options.timeout, tell=tell.notice):
-            raise StorageError(f"{folder}: no such folder; --fs names one on the mount under test.")
-
-
 def _on_mounts(
     share: Share, cpus: int, folders: Sequence[Path], options: Options, info: ResultInfo, asked: Asked,
-    tell: Tell,
+    tell: Tell, trial: Trial | None,
 ) -> tuple[list[Measured], pa.Table]:  # fmt: skip
     """All runs, and what was counted beside them; fills `info`."""
     measured: list[Measured] = []
@@ -255,6 +244,8 @@ def _on_mounts(
                 counting.mark()
                 counting.end(run, cached)
                 run.verified = verified([check for check in checks if check])
+                if trial:
+                    trial.ran(run, clones)
                 noted = share.gather(outcomes, run, grounds)
                 run.conditions = conditions_of(spaces[folder], grounds, run.ranks, options.memory, layouts[folder])
                 measured.append(_note(*noted, run, options, info, overlap, cpus))
@@ -262,15 +253,9 @@ def _on_mounts(
     return measured, counting.table()
 
 
-def _check(plan: Plan, recording: Trace, runs: Sequence[Run]) -> None:
-    """Fill in how far what the kernel saw is from the plan."""
-    for run in runs:
-        run.fidelity["check"] = compare_recording(plan, recording, run.run).as_dict()
-
-
 def _without_io(
     share: Share, cpus: int, _: Sequence[Path], options: Options, info: ResultInfo, asked: Asked,
-    tell: Tell,
+    tell: Tell, __: Trial | None,
 ) -> tuple[list[Measured], pa.Table]:  # fmt: skip
     """As _on_mounts, for --null: nothing is counted."""
     users, fleet = share.own, share.fleet

@@ -6,9 +6,10 @@ from typing import Final
 
 import numpy as np
 
-from iotrace.replay.columns import NONE, Flags, Ids, Ints, Numbers, Tables
+from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints, Numbers, Tables
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import _table, opening_rows
+from iotrace.trace.operations import OWN_POSITION
 
 SETTABLE: Final = 0o2000 | 0o4000 | 0o40000 | 0o1000000
 """O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME: what F_SETFL changes of a file."""
@@ -18,6 +19,20 @@ TAKES_OFFSET: Final = _table(("pwrite64", "pwritev", "pwritev2"))
 _RWF_APPEND: Final = 0x10
 _O_APPEND: Final = 0o2000
 _TAKES_FLAGS: Final = _table(("pwritev2",))
+TAKES_OWN: Final = _table(("preadv2", "pwritev2"))
+"""Calls that offset -1 has go on from their description's own position, and move it."""
+
+
+def at_own_position(op: Numbers, flags: Ints) -> Flags:
+    """Which calls of some that may name a position asked for their description's own, (n,)."""
+    own: Flags = TAKES_OWN[op] & (np.maximum(flags, 0) & OWN_POSITION != 0)
+    return own
+
+
+def own_positions(events: Events) -> Numbers:
+    """Events that could have named a position, and asked for their description's own, in order."""
+    rows = rows_of(TAKES_OWN, events.op)
+    return rows[at_own_position(events.op[rows], events.flags[rows])] if len(rows) else rows
 
 
 def open_flags(tables: Tables) -> Ints:
@@ -73,4 +88,11 @@ class Status:
         takes = _TAKES_FLAGS[self._events.op[rows]]
         takes[takes] = np.maximum(self._events.flags[rows[takes]], 0) & _RWF_APPEND != 0
         found: Flags = (self.flags(rows) & _O_APPEND != 0) | takes
+        return found
+
+    def elsewhere(self, rows: Numbers) -> Flags:
+        """Whether the calls in these rows, if they write, asked for a place and append all the same: nobody says where
+        their bytes went; (rows,)."""
+        op = self._events.op[rows]
+        found: Flags = TAKES_OFFSET[op] & self.appends(rows) & ~at_own_position(op, self._events.flags[rows])
         return found

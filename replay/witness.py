@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -21,16 +22,24 @@ from iotrace.errors import IotraceError, ReplayError
 from iotrace.trace.reader import Trace, open_trace
 
 _BEGUN: Final = "recording"
-_START_S, _END_S = 60, 300
+_START_S, _END_S = 300, 300
+"""After an installation the recorder compiles its kernels first: 30 s on a busy machine."""
 
 
 class Witness:
     """Records this process and all that it forks, from entering on; a context manager that removes the recording.
 
+    Parameters
+    ----------
+    look: called while it waits for the recorder; may raise what ends the wait.
+
     Raises
     ------
     ReplayError: this machine or user may not record with eBPF; says why.
     """
+
+    def __init__(self, look: Callable[[], None] = lambda: None) -> None:
+        self._look = look
 
     def __enter__(self) -> Witness:
         self._folder = Path(tempfile.mkdtemp(prefix="iotrace-check-"))
@@ -50,6 +59,7 @@ class Witness:
         assert self._process.stdout is not None
         deadline = time.monotonic() + _START_S
         while not select.select([self._process.stdout], [], [], 0.1)[0]:
+            self._look()
             if time.monotonic() > deadline:
                 raise ReplayError(f"--check: the recorder did not begin within {_START_S} s.")
         if self._process.stdout.readline().strip() != _BEGUN:
@@ -62,7 +72,7 @@ class Witness:
 
         Raises
         ------
-        ReplayError: it did not end well, or has gaps.
+        ReplayError: it did not end well.
         """
         self._process.send_signal(signal.SIGTERM)
         try:

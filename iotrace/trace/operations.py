@@ -306,6 +306,9 @@ RING_CALLS: Final = {
     "io_uring_enter": (426, 426, "enter_ring"),
 }
 
+OWN_POSITION: Final = 1 << 30
+"""In `flags` of preadv2 and pwritev2, where no RWF_ flag is: asked for offset -1, the description's own position."""
+
 FCNTL_LOCK_COMMANDS: Final = (5, 6, 7, 36, 37, 38)
 """F_GETLK, F_SETLK, F_SETLKW and their open-file-description forms (fcntl.h)."""
 FCNTL_DUP_COMMANDS: Final = (0, 1030)

@@ -11,6 +11,7 @@ import pytest
 
 from iotrace.errors import IotraceError
 from iotrace.record.session import record
+from iotrace.trace.operations import OWN_POSITION
 from iotrace.trace.reader import Trace, open_trace
 
 pytestmark = pytest.mark.bpf
@@ -80,6 +81,9 @@ def test_many_vectors_and_a_position_of_minus_one_are_what_the_kernel_made_of_th
         libc = ctypes.CDLL(None)
         assert libc.preadv2(fd, vector, 1, ctypes.c_long(-1), 0) == 10
         assert libc.preadv2(fd, vector, 1, ctypes.c_long(100), 0) == 10
+        assert libc.pwritev2(fd, vector, 1, ctypes.c_long(-1), 0x10) == 10
+        assert libc.pwritev2(fd, vector, 1, ctypes.c_long(0), 0x10) == 10
+        assert os.lseek(fd, 0, os.SEEK_CUR) == 3010
         """,
         tmp_path,
         monkeypatch,
@@ -87,7 +91,12 @@ def test_many_vectors_and_a_position_of_minus_one_are_what_the_kernel_made_of_th
     events = trace.events()
     write = events[events.op == "writev"].iloc[0]
     assert (write["size"], write["count"], write.result) == (3000, 300, 3000)
-    assert events[events.op == "preadv2"].offset.tolist() == [7, 100]
+    reads, writes = events[events.op == "preadv2"], events[events.op == "pwritev2"]
+    assert reads.offset.tolist() == [7, 100]
+    assert reads["flags"].tolist() == [OWN_POSITION, 0]
+    # of one that names an offset nobody says where it went
+    assert writes.offset.tolist() == [3000, 0]
+    assert writes["flags"].tolist() == [OWN_POSITION | 0x10, 0x10]
 
 
 def test_anonymous_memory_of_threads_that_contend_for_it_is_no_event(

@@ -21,6 +21,7 @@ from iotrace.record.session import record
 from iotrace.replay.result import ResultInfo
 from iotrace.replay.ring import why_no_ring
 from iotrace.replay.run import run_replay
+from iotrace.trace.operations import OWN_POSITION
 from iotrace.trace.reader import open_trace
 
 PROGRAMS = Path(__file__).parent.parent / "programs"
@@ -30,7 +31,7 @@ STEPS = st.lists(
     st.tuples(
         st.sampled_from(
             ["read", "pread64", "readv", "preadv2", "write", "pwrite64", "writev", "fsync", "fdatasync", "append",
-             "seek", "tell", "cut", "stat", "writes", "reads"]
+             "seek", "tell", "cut", "stat", "writes", "reads", "own_read", "own_write", "own_append"]
         ),
         st.integers(0, 2), st.integers(0, 1), st.integers(0, 12_000), st.integers(0, 6_000),
     ),
@@ -57,7 +58,7 @@ class Model:
 
     def step(self, what: str, k: int, thread: int, offset: int, size: int) -> None:
         # writes of different threads are not ordered among each other, whatever issues them
-        if what in ("write", "writev", "pwrite64", "writes", "append"):
+        if what in ("write", "writev", "pwrite64", "writes", "append", "own_write", "own_append"):
             thread = 0
         name, trace = self.names[k], self.trace
         on: dict[str, Any] = {"thread": self.threads[thread]}
@@ -66,6 +67,16 @@ class Model:
             got = max(0, min(size, there - here))
             trace.read(self.open[k], name, here, size, got, op=what, count=3 if what == "readv" else None, **on)
             self.at[k] += got
+        elif what == "own_read":
+            got = max(0, min(size, there - here))
+            trace.read(self.open[k], name, here, size, got, op="preadv2", count=2, flags=OWN_POSITION, **on)
+            self.at[k] += got
+        elif what in ("own_write", "own_append"):
+            place, flags = (there, OWN_POSITION | 0x10) if what == "own_append" else (here, OWN_POSITION)
+            trace.write(self.open[k], name, place, size, op="pwritev2", count=2, flags=flags, **on)
+            if size:
+                self.at[k] = place + size
+                self.sizes[name] = max(there, place + size)
         elif what in ("pread64", "preadv2"):
             more = {"count": 2, "flags": 0} if what == "preadv2" else {}
             trace.read(self.open[k], name, offset, size, max(0, min(size, there - offset)), op=what, **more, **on)

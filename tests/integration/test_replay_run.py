@@ -284,6 +284,8 @@ def test_json_is_one_object_and_nothing_else_and_a_difference_exits_with_1(tmp_p
         (["T.iotrace", "--fs", ".", "--speed", "0"], 2), (["T.iotrace", "--fs", ".", "--repeat", "0"], 2),
         (["T.iotrace", "--fs", ".", "--max-bytes", "many"], 2), (["T.iotrace", "--fs", ".", "--max-bytes", "10"], 1),
         (["T.iotrace", "--fs", ".", "--map", "job"], 1), (["T.iotrace", "--fs", ".", "--timing", "never"], 2),
+        (["T.iotrace", "--fs", ""], 2), (["T.iotrace", "--fs", ".", "--fs", ""], 2),
+        (["T.iotrace", "--fs", ".", "--fs", "./"], 2), (["T.iotrace", "--fs", ".", "--fs", "/proc/self/cwd"], 2),
     ],
 )  # fmt: skip
 def test_bad_input_gets_one_line(tmp_path: Path, words: list[str], status: int) -> None:

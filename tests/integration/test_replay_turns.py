@@ -27,6 +27,7 @@ PROGRAM = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/xattr.h>
@@ -56,6 +57,11 @@ static void step(int who)
         else if (what == 1) pwrite(fd[THREADS - 1], text, 100 * k, lseek(fd[THREADS - 1], 0, SEEK_END));
         else if (what == 2) pwritev2(fd[0], &vector, 1, 0, 0x10);
         else lseek(fd[who], 0, SEEK_END);
+    } else if (!strcmp(mode, "own")) { /* one description: offset -1 is its position, and moves it */
+        if (what == 0) pwritev2(fd[0], &vector, 1, -1, k & 1 ? 0x10 : 0);
+        else if (what == 1) preadv2(fd[0], &vector, 1, k & 1 ? 50 * k : -1, 0);
+        else if (what == 2) k & 1 ? read(fd[0], text, 70 * k) : write(fd[0], text, 70 * k);
+        else lseek(fd[0], k & 1 ? 90 * k : 0, k & 1 ? SEEK_SET : SEEK_CUR);
     } else if (!strcmp(mode, "status")) {
         if (what == 0) fcntl(fd[who], F_SETFL, k & 1 ? O_APPEND : 0);
         else if (what == 1) write(fd[who], text, 100 * k);
@@ -71,6 +77,27 @@ static void step(int who)
         else if (what == 1) removexattr("link", name);
         else if (what == 2) getxattr("file", name, text, 100);
         else fgetxattr(fd[who], name, text, 100);
+    } else if (!strcmp(mode, "kinds")) { /* what has a name, is another thing, or in the way, fails in many ways */
+        static const char *names[] = { "x", "y", "x/a", "y/a", "x/a/b" };
+        const char *one = names[chance(5)], *two = names[chance(5)];
+        switch (chance(11)) {
+        case 0: mkdir(one, 0755); break;
+        case 1: rmdir(one); break;
+        case 2: close(open(one, O_CREAT | O_RDWR | (k & 1 ? O_EXCL : 0), 0644)); break;
+        case 3: unlink(one); break;
+        case 4: rename(one, two); break;
+        case 5: link(one, two); break;
+        case 6: symlink("file", one); break;
+        case 7: readlink(one, text, 100); break;
+        case 8: close(open(one, O_RDONLY | (k & 1 ? O_DIRECTORY : k & 2 ? O_NOFOLLOW : 0))); break;
+        case 9: { struct stat found; stat(one, &found); break; }
+        case 10: truncate(one, 100 * k); break;
+        }
+    } else if (!strcmp(mode, "locks")) {
+        if (what == 0) flock(fd[who], (k & 1 ? LOCK_EX : LOCK_SH) | LOCK_NB);
+        else if (what == 1) flock(fd[who], LOCK_UN);
+        else if (what == 2) { close(fd[who]); fd[who] = open("file", O_RDWR); }
+        else flock(fd[who], LOCK_EX | LOCK_NB);
     } else if (!strcmp(mode, "folders")) {
         sprintf(name, "d/x%d", k & 1);
         if (what == 0) close(open(name, O_CREAT | O_RDWR, 0644));
@@ -139,14 +166,16 @@ def unexpected(
     return wrong + sum(run.errors for run in result.info.runs)
 
 
-@pytest.mark.parametrize("mode", ["cut", "linked", "append", "status", "holes", "attributes", "folders"])
+@pytest.mark.parametrize(
+    "mode", ["cut", "linked", "append", "own", "status", "holes", "attributes", "folders", "kinds", "locks"]
+)
 def test_each_thread_gets_what_it_got_in_the_recording(
     program: Path, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert unexpected(program, mode, tmp_path, monkeypatch, "file") == 0
 
 
-@pytest.mark.parametrize("mode", ["cut", "linked"])
+@pytest.mark.parametrize("mode", ["cut", "linked", "own"])
 def test_what_a_cut_by_name_leaves_is_what_verification_expects(
     program: Path, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

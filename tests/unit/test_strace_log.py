@@ -15,6 +15,7 @@ from iotrace.trace.formats.strace import import_strace, split_lines
 from iotrace.trace.formats.strace_calls import CALLS, fill
 from iotrace.trace.formats.strace_lines import StraceLog
 from iotrace.trace.info import TraceInfo
+from iotrace.trace.operations import OWN_POSITION
 from iotrace.trace.reader import Trace, open_trace
 from iotrace.trace.writer import TraceWriter
 
@@ -173,10 +174,29 @@ def test_positions_follow_reads_seeks_dups_and_forks(tmp_path: Path) -> None:
     assert at.open.nunique() == 1
     seek = at[at.op == "lseek"].iloc[0]
     assert (seek["flags"], seek.result) == (os.SEEK_CUR, 50)
+    # which it asked for by -1: RWF_DSYNC, and a bit that says so
+    assert at[at.op == "pwritev2"].iloc[0]["flags"] == 2 | OWN_POSITION
     vector = at[at.op == "readv"].iloc[0]
     assert (vector["size"], vector["count"]) == (7, 2)
     fork = events[events.op == "fork"].iloc[0]
     assert (fork.child, fork.result) == (1, 2)
+
+
+def test_a_write_with_rwf_append_goes_to_the_end_and_moves_the_position_only_where_it_asks_for_it(
+    tmp_path: Path,
+) -> None:
+    events, _ = imported(
+        tmp_path,
+        '1 10.0 openat(AT_FDCWD, "a", O_RDWR|O_CREAT|O_EXCL, 0666) = 3',
+        '1 10.1 write(3, "x"..., 100) = 100',
+        "1 10.2 lseek(3, 10, SEEK_SET) = 10",
+        '1 10.3 pwritev2(3, [{iov_base="a", iov_len=5}], 1, 0, RWF_APPEND) = 5',
+        '1 10.4 read(3, "x"..., 20) = 20',
+        '1 10.5 pwritev2(3, [{iov_base="a", iov_len=7}], 1, -1, RWF_APPEND) = 7',
+        '1 10.6 read(3, "", 20) = 0',
+    )  # fmt: skip
+    at = events[events.op.isin(["read", "pwritev2"])]
+    assert at.offset.tolist() == [0, 10, 105, 112]
 
 
 def test_appends_go_to_the_end_where_the_size_is_known(tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ int enter_submit(u64 *ctx)
 
 /* The second form of the positioned calls takes -1 for the file's own position. */
 #define OWN_POSITION(spec, a) (spec->iovec && spec->flags && (s64)a[spec->offset & 7] == -1)
+#define ASKED_FOR_OWN (1 << 30) /* OWN_POSITION of iotrace.trace.operations */
 
 /* Reads, writes and the other calls on one descriptor; close, of what its entry held. The way that most calls take. */
 INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile struct spec *spec, u64 a[8], u64 now, s64 result)
@@ -206,7 +207,7 @@ INLINE int on_fd(struct task_struct *task, struct thread *t, const volatile stru
 	h->at = id;
 	h->offset = position;
 	h->size = size;
-	h->flags = ARG(flags);
+	h->flags = ARG(flags) | (OWN_POSITION(spec, a) ? ASKED_FOR_OWN : 0);
 	h->mode = ARG(mode);
 	h->count = ARG(count);
 	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);

@@ -11,7 +11,7 @@ from iotrace.trace.assembly.calls import Call, is_recorded
 from iotrace.trace.assembly.family import Family
 from iotrace.trace.assembly.identity import File, Stat
 from iotrace.trace.assembly.tasks import Description, Region, Thread
-from iotrace.trace.operations import FCNTL_SETS, OPERATIONS, Kind
+from iotrace.trace.operations import FCNTL_SETS, OPERATIONS, OWN_POSITION, Kind
 from iotrace.trace.writer import TraceWriter
 
 _F_SETFD, _F_SETFL, _F_DUPFD_CLOEXEC = 2, 4, 1030
@@ -23,6 +23,9 @@ _AT_POSITION: Final = frozenset(
     for o in OPERATIONS
     if o.kind in (Kind.READ, Kind.WRITE) and o.result == "bytes" and "offset" not in o.arguments
 ) | {"preadv2", "pwritev2"}
+_TAKES_OWN: Final = ("preadv2", "pwritev2")
+"""With offset -1."""
+_RWF_APPEND: Final = 0x10
 
 
 class OnDescriptors(Family):
@@ -116,6 +119,7 @@ class OnDescriptors(Family):
             return
         moves = call.op in _AT_POSITION and (call.offset is None or call.offset == -1)
         if moves:
+            self._note_own_position(call)
             call.offset = description.position
         if call.result is not None and call.result >= 0:
             file = description.file
@@ -140,13 +144,22 @@ class OnDescriptors(Family):
         if description is None:
             return
         moves = call.op in _AT_POSITION and (call.offset is None or call.offset == -1)
+        appends = call.op == "pwritev2" and bool((call.flags or 0) & _RWF_APPEND)
+        place = self._write_position(description, appends) if moves or appends else call.offset
         if moves:
-            call.offset = self._write_position(description)
-        self._written(description, call.offset, call.result, moves)
+            self._note_own_position(call)
+            call.offset = place
+        self._written(description, place, call.result, moves)
         self._emit(thread, call, description.path, description.file.number, description.number)
 
-    def _write_position(self, description: Description) -> int | None:
-        return description.file.length if description.flags & os.O_APPEND else description.position
+    def _write_position(self, description: Description, appends: bool = False) -> int | None:
+        appends = appends or bool(description.flags & os.O_APPEND)
+        return description.file.length if appends else description.position
+
+    def _note_own_position(self, call: Call) -> None:
+        """Keep that the position was the description's own: the offset says only which that was."""
+        if call.op in _TAKES_OWN:
+            call.flags = (call.flags or 0) | OWN_POSITION
 
     def _written(self, description: Description, offset: int | None, result: int | None, moves: bool) -> None:
         if result is None or result < 0:
