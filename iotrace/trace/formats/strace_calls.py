@@ -130,6 +130,9 @@ Extraction = tuple[tuple[int, Callable[[Call, str], None]], ...]
 
 def _extraction(name: str) -> Extraction:
     roles = BY_NAME[name].arguments
+    if name in ("preadv2", "pwritev2"):
+        # strace prints as one what the kernel takes as the two halves of a position
+        roles = roles[:4] + roles[5:]
     steps = [(at, _SETTERS[role]) for at, role in enumerate(roles) if role in _SETTERS]
     if name in ("getdents", "getdents64"):
         steps.append((1, _set_entries))
