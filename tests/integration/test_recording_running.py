@@ -174,6 +174,37 @@ def test_a_control_group_is_recorded_with_what_joins_it(
         _remove_group(group)
 
 
+@pytest.mark.parametrize("whom", ["cgroup", "pid"])
+def test_a_recorder_among_those_that_it_records_does_not_record_itself(
+    whom: str, tmp_path: Path, busy: subprocess.Popen[str]
+) -> None:
+    hierarchies = _hierarchies()
+    if whom == "cgroup" and not hierarchies:
+        pytest.skip("no control groups that can be made here")
+    group = hierarchies[0] / f"iotrace-own-{os.getpid()}" if hierarchies else tmp_path
+    group.mkdir(exist_ok=True)
+    recorder = [sys.executable, "-m", "iotrace", "record", "--duration", "3", "-o", str(tmp_path / "t.iotrace")]
+    try:
+        if whom == "cgroup":
+            (group / "cgroup.procs").write_text(str(busy.pid))
+            begin = f'echo $$ >"{group}/cgroup.procs"; exec "$@" --cgroup "{group}"'
+        else:
+            # a shell that is recorded has started the recorder
+            begin = '"$@" --pid $$; exit $?'
+        subprocess.run(["/bin/sh", "-c", begin, "sh", *recorder], check=True)
+        processes = open_trace(tmp_path / "t.iotrace").processes()
+        if whom == "cgroup":
+            heads = processes[processes.parent.isna()]
+            assert heads.pid.tolist() == [busy.pid]
+        else:
+            assert processes.command.tolist() == ["sh"]
+    finally:
+        busy.kill()
+        busy.wait()
+        if whom == "cgroup":
+            _remove_group(group)
+
+
 def test_the_hierarchy_of_a_version_2_group_is_0() -> None:
     groups = [folder for folder in _hierarchies() if (folder / "cgroup.controllers").exists()]
     if not groups:

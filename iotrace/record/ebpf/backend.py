@@ -124,8 +124,12 @@ class EbpfBackend:
         _ask_for_priority()
         return launch.pid
 
-    def attach(self) -> int:
+    def attach(self, apart: Sequence[int] = ()) -> int:
         """Follow what runs already, as the scope says; returns the number of processes found.
+
+        Parameters
+        ----------
+        apart: processes that work for the recorder, whatever group they are in.
 
         Raises
         ------
@@ -135,7 +139,7 @@ class EbpfBackend:
             self._begin()
             match self.scope.kind:
                 case "cgroup" if self.scope.cgroup is not None:
-                    found = members(self.scope.cgroup)
+                    found = [pid for pid in members(self.scope.cgroup) if pid not in apart]
                 case "cryosparc":
                     found = cryosparc_workers()
                 case _:

@@ -179,6 +179,20 @@ INLINE int is_in_cgroup(struct cgroup *group)
 	return 0;
 }
 
+/* Whether a process is the recorder or descends from it. */
+INLINE int is_own(struct task_struct *task)
+{
+	for (int i = 0; i < 8; i++) {
+		u32 tgid = task->tgid;
+		if (tgid == settings.self)
+			return 1;
+		if (tgid <= 1)
+			return 0;
+		task = task->real_parent;
+	}
+	return 0;
+}
+
 /* A new thread or process inherits the mark before it runs. */
 SEC("tp_btf/sched_process_fork")
 int fork(u64 *ctx)
@@ -186,7 +200,7 @@ int fork(u64 *ctx)
 	struct task_struct *parent = (void *)ctx[0], *child = (void *)ctx[1];
 	struct thread *above = thread_of(parent);
 	if (!above) {
-		if (settings.whom == CGROUP && is_in_cgroup(child->cgroups->dfl_cgrp) && adopt_task(child, IDLE, ADOPTED | NEEDS_A_LOOK))
+		if (settings.whom == CGROUP && is_in_cgroup(child->cgroups->dfl_cgrp) && !is_own(parent) && adopt_task(child, IDLE, ADOPTED | NEEDS_A_LOOK))
 			report_descriptors(child);
 		return 0;
 	}
@@ -226,6 +240,8 @@ int adopt(struct bpf_iter__task *ctx)
 	struct task_struct *above = task;
 	for (int i = 0; i < 64; i++) {
 		u32 tgid = above->tgid;
+		if (i && tgid == settings.self)
+			return 0; /* it works for the recorder: reads labels, or counters beside the recording */
 		u32 *how = bpf_map_lookup_elem(&wanted, &tgid);
 		if (how) {
 			adopt_task(task, *how == 2 && above == task ? NOT_BEGUN : MUTED, ADOPTED);
