@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 import time
+from calendar import timegm
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -286,11 +287,13 @@ def test_each_cryosparc_job_of_a_node_gets_a_trace_of_its_own(tmp_path: Path) ->
         program.write_text(WORKER.format(folder=project / job, python=sys.executable))
         program.chmod(0o755)
     (project / "project.json").write_text('{"uid": "P3"}')
+    begun: dict[str, float] = {}
 
     def work() -> None:
         subprocess.run(["/bin/cat", "/etc/hosts"], stdout=subprocess.DEVNULL, check=True)
         for job in ("J6", "J7"):
             command = [str(tmp_path / f"cryosparcw-{job}"), "run", "--project", "P3", "--job", job]
+            begun[job] = time.time()
             subprocess.run(command, check=True)
 
     beside = threading.Thread(target=work)
@@ -313,6 +316,9 @@ def test_each_cryosparc_job_of_a_node_gets_a_trace_of_its_own(tmp_path: Path) ->
         assert "/etc/hosts" not in texts
         assert trace.info.events == len(events)
         assert 0 <= events.time_ns.min() < 1e9
+        started = timegm(time.strptime(trace.info.started_utc, "%Y-%m-%dT%H:%M:%SZ"))
+        # whole seconds; the recorder looks two seconds later
+        assert -1 <= started - begun[job] < 0.5
         assert trace.info.complete
         assert events.file.dropna().isin(trace.files().file).all()
 
