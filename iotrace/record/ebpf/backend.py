@@ -161,6 +161,7 @@ class EbpfBackend:
         base = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         self._shipped = self._flushed = self._drained = time.monotonic()
         self.writer.info.base_monotonic_ns = base
+        self.writer.info.started_utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._state.header[d.BASE_NS] = base
         self._program.attach()
 
