@@ -43,8 +43,8 @@ class Backend(Protocol):
 class Attaching(Backend, Protocol):
     """A backend that can also record what runs already."""
 
-    def attach(self) -> int:
-        """Begin; returns how many processes were found."""
+    def attach(self, apart: Sequence[int] = ()) -> int:
+        """Begin; returns how many processes were found. `apart`: processes that work for the recorder."""
 
     @property
     def followed(self) -> int:

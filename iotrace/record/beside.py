@@ -36,6 +36,11 @@ class Beside:
     ) -> None:
         self._sampler.__exit__(kind, error, trace)
 
+    @property
+    def pids(self) -> list[int]:
+        """The process that looks, which is not to be recorded; none where it could not be started."""
+        return [self._sampler.pid] if self._sampler.pid is not None else []
+
     def begin(self) -> None:
         """Look, and then each second."""
         self._sampler.begin(_mounts(self._scope))

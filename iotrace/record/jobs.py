@@ -162,14 +162,17 @@ class JobTraces:
     def _begin(self, key: tuple[str, str], row: dict[str, Any]) -> _Job:
         name = "-".join(part for part in key if part)
         start = max(0, int(row["start_ns"]))
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.time_ns()
+        # its row comes up to seconds after its start
+        started_ns = now[1] - (now[0] - self.info.base_monotonic_ns - start)
         info = msgspec.structs.replace(
             self.info,
             command=row.get("arguments") or [],
             working_folder=row.get("cwd") or "",
             filters={**self.info.filters, "whom": f"CryoSPARC job {'/'.join(part for part in key if part)}"},
             base_monotonic_ns=self.info.base_monotonic_ns + start,
-            started_utc=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            clock=[(time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.time_ns())],
+            started_utc=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_ns // 10**9)),
+            clock=[now],
             lost={},
             events=0,
             max_reorder_ns=0,

@@ -162,7 +162,7 @@ def _watch_running(
     """Record what runs until it ends, the time is over or a signal comes; what is recorded goes on untouched."""
     began = time.monotonic()
     signals.attached = True
-    recorder.attach()
+    recorder.attach(beside.pids)
     attached()
     clock = _Clock(writer.info)
     looked = began

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from calendar import timegm
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,13 @@ def test_who_has_recorded_is_no_more_urgent_than_before(tmp_path: Path) -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     recorded("pass", tmp_path)
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_a_recording_starts_when_its_times_do_and_not_when_it_was_loaded(tmp_path: Path) -> None:
+    info = record(["/bin/true"], tmp_path / "t.iotrace", backend="ebpf").info
+    monotonic, utc = info.clock[0]
+    started = timegm(time.strptime(info.started_utc, "%Y-%m-%dT%H:%M:%SZ"))
+    assert 0 <= (utc + info.base_monotonic_ns - monotonic) / 1e9 - started < 1.05
 
 
 def test_positions_follow_the_descriptor_through_dup_and_fork(tmp_path: Path) -> None:

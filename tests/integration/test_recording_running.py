@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 import time
+from calendar import timegm
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def test_a_control_group_is_recorded_with_what_joins_it(
     try:
         (group / "cgroup.procs").write_text(str(busy.pid))
         joins = (
-            "import os, sys, time; time.sleep(2.5); open(sys.argv[1], 'w').write(str(os.getpid())); "
+            "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); "
             "open('/etc/hosts').read(); time.sleep(0.3); open('/etc/passwd').read()"
         )
 
@@ -160,9 +161,10 @@ def test_a_control_group_is_recorded_with_what_joins_it(
             subprocess.run([sys.executable, "-S", "-c", joins, str(group / "below" / "cgroup.procs")], check=True)
 
         beside = threading.Thread(target=join)
-        beside.start()
-        trace = recorded(tmp_path, Scope("cgroup", cgroup=find_cgroup(str(group))), 4.5)
+        scope = Scope("cgroup", cgroup=find_cgroup(str(group)))
+        record([], tmp_path / "t.iotrace", backend="ebpf", duration_s=3, scope=scope, attached=beside.start)
         beside.join()
+        trace = open_trace(tmp_path / "t.iotrace")
         texts = set(trace.events().path_text.dropna())
         assert str(tmp_path / "data") in texts
         assert {"/etc/hosts", "/etc/passwd"} <= texts
@@ -171,6 +173,37 @@ def test_a_control_group_is_recorded_with_what_joins_it(
         busy.wait()
         _remove_group(group / "below")
         _remove_group(group)
+
+
+@pytest.mark.parametrize("whom", ["cgroup", "pid"])
+def test_a_recorder_among_those_that_it_records_does_not_record_itself(
+    whom: str, tmp_path: Path, busy: subprocess.Popen[str]
+) -> None:
+    hierarchies = _hierarchies()
+    if whom == "cgroup" and not hierarchies:
+        pytest.skip("no control groups that can be made here")
+    group = hierarchies[0] / f"iotrace-own-{os.getpid()}" if hierarchies else tmp_path
+    group.mkdir(exist_ok=True)
+    recorder = [sys.executable, "-m", "iotrace", "record", "--duration", "3", "-o", str(tmp_path / "t.iotrace")]
+    try:
+        if whom == "cgroup":
+            (group / "cgroup.procs").write_text(str(busy.pid))
+            begin = f'echo $$ >"{group}/cgroup.procs"; exec "$@" --cgroup "{group}"'
+        else:
+            # a shell that is recorded has started the recorder
+            begin = '"$@" --pid $$; exit $?'
+        subprocess.run(["/bin/sh", "-c", begin, "sh", *recorder], check=True)
+        processes = open_trace(tmp_path / "t.iotrace").processes()
+        if whom == "cgroup":
+            heads = processes[processes.parent.isna()]
+            assert heads.pid.tolist() == [busy.pid]
+        else:
+            assert processes.command.tolist() == ["sh"]
+    finally:
+        busy.kill()
+        busy.wait()
+        if whom == "cgroup":
+            _remove_group(group)
 
 
 def test_the_hierarchy_of_a_version_2_group_is_0() -> None:
@@ -254,17 +287,18 @@ def test_each_cryosparc_job_of_a_node_gets_a_trace_of_its_own(tmp_path: Path) ->
         program.write_text(WORKER.format(folder=project / job, python=sys.executable))
         program.chmod(0o755)
     (project / "project.json").write_text('{"uid": "P3"}')
+    begun: dict[str, float] = {}
 
     def work() -> None:
-        time.sleep(2.0)
         subprocess.run(["/bin/cat", "/etc/hosts"], stdout=subprocess.DEVNULL, check=True)
         for job in ("J6", "J7"):
             command = [str(tmp_path / f"cryosparcw-{job}"), "run", "--project", "P3", "--job", job]
+            begun[job] = time.time()
             subprocess.run(command, check=True)
 
     beside = threading.Thread(target=work)
-    beside.start()
-    outcome = record([], tmp_path / "jobs", backend="ebpf", duration_s=4.5, scope=Scope("cryosparc"))
+    scope = Scope("cryosparc")
+    outcome = record([], tmp_path / "jobs", backend="ebpf", duration_s=4, scope=scope, attached=beside.start)
     beside.join()
     assert outcome.info.events > 0
     # other tests may run jobs of their own on this node
@@ -282,8 +316,38 @@ def test_each_cryosparc_job_of_a_node_gets_a_trace_of_its_own(tmp_path: Path) ->
         assert "/etc/hosts" not in texts
         assert trace.info.events == len(events)
         assert 0 <= events.time_ns.min() < 1e9
+        started = timegm(time.strptime(trace.info.started_utc, "%Y-%m-%dT%H:%M:%SZ"))
+        # whole seconds; the recorder looks two seconds later
+        assert -1 <= started - begun[job] < 0.5
         assert trace.info.complete
         assert events.file.dropna().isin(trace.files().file).all()
+
+
+CLOSES_EARLY = """
+import os
+os.pread(3, 10, 5)
+os.close(3)
+os.write(1, b'begun')
+"""
+
+
+def test_what_a_worker_was_handed_open_and_closes_at_once_has_its_name(tmp_path: Path) -> None:
+    (tmp_path / "handed").write_bytes(b"x" * 100)
+    program = tmp_path / "closes.py"
+    program.write_text(CLOSES_EARLY)
+
+    # the shell's own command line must not look like a worker's
+    starts = tmp_path / "starts.sh"
+    worker = f"{sys.executable} -S {program} cryosparcw run --project P4 --job J1"
+    starts.write_text(f"exec >job.log 3<handed\nexec {worker}\n")
+    beside = threading.Thread(target=subprocess.run, args=(["/bin/sh", "starts.sh"],), kwargs={"cwd": tmp_path})
+    scope = Scope("cryosparc")
+    record([], tmp_path / "jobs", backend="ebpf", duration_s=3, scope=scope, attached=beside.start)
+    beside.join()
+    (trace,) = (open_trace(path) for path in (tmp_path / "jobs").glob("P4-J1-*"))
+    events = trace.events()
+    moved = events[events.op.isin(["pread64", "write"]) & events.result.isin([5, 10])]
+    assert moved.path_text.tolist() == [str(tmp_path / "handed"), str(tmp_path / "job.log")]
 
 
 def test_a_duration_that_is_none_is_refused_and_a_folder_within_a_mount_is_said_to_stand_for_all_of_it(

@@ -293,7 +293,11 @@ def test_rows_flow_in_batches_and_paths_come_once(tmp_path: Path) -> None:
         (["curl", "https://me:pw@host/path"], ["curl", "https://***@host/path"]),
         (["sh", "-c", "login --token abcdef; ls"], ["sh", "-c", "login --token *** ls"]),
         (["x", "8ad0b123-0000-4fff-8888-0123456789ab"], ["x", "***"]),
-        (["curl", "-H", "Authorization: Bearer abcdefghij"], ["curl", "-H", "Authorization: *** ***"]),
+        (["curl", "-H", "Authorization: Bearer abcdefghij"], ["curl", "-H", "Authorization: ***"]),
+        (["curl", "-H", "authorization: ApiKey id secret"], ["curl", "-H", "authorization: ***"]),
+        (["sh", "-c", "curl -H 'Cookie: a=b; c=d' -u me:pw x:y"], ["sh", "-c", "curl -H 'Cookie: *** -u me:*** x:y"]),
+        (["curl", "-u", "me:pw:w", "x:y"], ["curl", "-u", "me:***", "x:y"]),
+        (["curl", "--user=me:pw", "-T", "f"], ["curl", "--user=me:***", "-T", "f"]),
         (["tar", "cf", "passwords.tar", "compass=5", "/data/token_mics"], ["tar", "cf", "passwords.tar", "compass=5", "/data/token_mics"]),  # noqa: E501
         (["AKIAABCDEFGHIJKLMNOP"], ["***"]),
     ],

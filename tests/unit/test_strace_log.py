@@ -1,5 +1,6 @@
 """Logs of strace become traces: each of strace's forms, and anything else that stands in a log."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -212,6 +213,47 @@ def test_appends_go_to_the_end_where_the_size_is_known(tmp_path: Path) -> None:
     assert events[events.op == "write"].offset.tolist() == [pd.NA, 1007, 1017]
     assert events.file.nunique() == 1
     assert pd.isna(trace.files()["size"].iloc[0])
+
+
+def test_a_positioned_write_to_what_was_opened_to_append_moves_the_end_by_its_length(tmp_path: Path) -> None:
+    events, _ = imported(
+        tmp_path,
+        '1 10.0 openat(AT_FDCWD, "a", O_WRONLY|O_CREAT|O_APPEND, 0666) = 3',
+        "1 10.1 fstat(3, {st_mode=S_IFREG|0644, st_size=100, ...}) = 0",
+        '1 10.2 pwrite64(3, "x", 10, 5000) = 10',
+        '1 10.3 write(3, "x", 1) = 1',
+        '1 10.4 pwrite64(3, "x", 10, 0) = 10',
+        '1 10.5 write(3, "x", 1) = 1',
+        '1 10.6 openat(AT_FDCWD, "a", O_RDWR) = 4',
+        '1 10.7 pwritev2(4, [{iov_base="a", iov_len=5}], 1, 0, RWF_APPEND) = 5',
+        '1 10.8 pwritev2(4, [{iov_base="a", iov_len=2}], 1, -1, RWF_APPEND) = 2',
+        '1 10.9 pwritev2(3, [{iov_base="a", iov_len=2}], 1, 3, 0x20) = 2',
+        '1 11.0 write(3, "x", 1) = 1',
+        '1 11.1 read(4, "x", 9) = 0',
+    )  # fmt: skip
+    moved = events[events.op.isin(["write", "pwrite64", "pwritev2", "read"])]
+    # the row of a positioned write has what the program asked for
+    assert moved.offset.tolist() == [5000, 110, 0, 121, 0, 127, 3, 129, 129]
+
+
+def test_flags_of_the_second_positioned_calls_are_the_fifth_argument_that_strace_prints(tmp_path: Path) -> None:
+    events, _ = imported(
+        tmp_path,
+        '1 10.0 openat(AT_FDCWD, "a", O_RDWR) = 3',
+        '1 10.1 preadv2(3, [{iov_base="a", iov_len=1}], 1, 5, RWF_NOWAIT) = 1',
+        '1 10.2 pwritev2(3, [{iov_base="a", iov_len=1}], 1, -1, RWF_DSYNC|RWF_SYNC) = 1',
+        '1 10.3 preadv2(3, [{iov_base="a", iov_len=1}], 1, 5, 0) = 1',
+    )  # fmt: skip
+    assert events[events.op.isin(["preadv2", "pwritev2"])]["flags"].tolist() == [8, 6, 0]
+
+
+def test_every_name_of_an_error_is_known(tmp_path: Path) -> None:
+    errors = {name: value for name, value in vars(errno).items() if name.startswith("E")}
+    errors |= {"ENOTSUPP": 524, "EJUKEBOX": 528, "ERRNO_600": 600}
+    lines = [f'1 {10 + at}.0 mkdir("a", 0777) = -1 {name} (Some words)' for at, name in enumerate(errors)]
+    events, trace = imported(tmp_path, *lines)
+    assert trace.info.complete
+    assert events.result.tolist() == [-value for value in errors.values()]
 
 
 def test_both_ends_of_a_copy_are_named(tmp_path: Path) -> None:

@@ -82,6 +82,11 @@ class Sampler:
     ) -> None:
         self._give_up()
 
+    @property
+    def pid(self) -> int | None:
+        """The process that looks."""
+        return self._process.pid if self._process is not None else None
+
     def begin(self, mounts: Sequence[Mount], pid: int | None = None) -> None:
         """Look at what counts for mounts, and then each second; `pid`: process whose children work on them."""
         answer = self._ask(["begin", [asdict(mount) for mount in mounts], pid])

@@ -124,8 +124,12 @@ class EbpfBackend:
         _ask_for_priority()
         return launch.pid
 
-    def attach(self) -> int:
+    def attach(self, apart: Sequence[int] = ()) -> int:
         """Follow what runs already, as the scope says; returns the number of processes found.
+
+        Parameters
+        ----------
+        apart: processes that work for the recorder, whatever group they are in.
 
         Raises
         ------
@@ -135,7 +139,7 @@ class EbpfBackend:
             self._begin()
             match self.scope.kind:
                 case "cgroup" if self.scope.cgroup is not None:
-                    found = members(self.scope.cgroup)
+                    found = [pid for pid in members(self.scope.cgroup) if pid not in apart]
                 case "cryosparc":
                     found = cryosparc_workers()
                 case _:
@@ -157,6 +161,7 @@ class EbpfBackend:
         base = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         self._shipped = self._flushed = self._drained = time.monotonic()
         self.writer.info.base_monotonic_ns = base
+        self.writer.info.started_utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._state.header[d.BASE_NS] = base
         self._program.attach()
 

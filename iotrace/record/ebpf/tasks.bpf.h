@@ -119,6 +119,48 @@ INLINE struct thread *adopt_task(struct task_struct *task, s32 call, u32 how)
 	return t;
 }
 
+INLINE void report_open(struct file *file, struct identity *id, u32 tid, u32 tgid)
+{
+	report_path((void *)file + OFFSET_OF(struct file, f_path), id, 0); /* whoever made it did so before */
+	if (settings.tallies)
+		return;
+	struct header *h = bpf_ringbuf_reserve(&ring, sizeof(*h), 0);
+	if (!h) {
+		count_lost(LOST_THREADS);
+		return;
+	}
+	__builtin_memset(h, 0, sizeof(*h));
+	h->kind = OPEN_FOUND;
+	h->start_ns = bpf_ktime_get_ns();
+	h->tid = tid, h->tgid = tgid;
+	h->at = *id;
+	h->offset = GET(file, struct file, f_pos);
+	h->flags = GET(file, struct file, f_flags);
+	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
+}
+
+static long report_descriptor(u32 fd, u32 *adopted)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = file_of(task, fd);
+	struct identity id;
+	if (fd >= task->files->fdt->max_fds)
+		return 1;
+	if (identify(file, &id))
+		report_open(file, &id, *adopted, *adopted);
+	return 0;
+}
+
+/* Reports what the running process has open, at once: what it closes before user space looks would have no name. That of the
+ * process adopted: it is this one, or has just been forked by it. */
+#define DESCRIPTORS 1024
+INLINE void report_descriptors(struct task_struct *adopted)
+{
+	u32 number = adopted->tgid;
+	if (settings.loops)
+		bpf_loop(DESCRIPTORS, report_descriptor, &number, 0);
+}
+
 /* Whether a control group is the one to follow, or lies in it. Numbers of groups are unique within a hierarchy only. */
 INLINE int is_in_cgroup(struct cgroup *group)
 {
@@ -137,6 +179,20 @@ INLINE int is_in_cgroup(struct cgroup *group)
 	return 0;
 }
 
+/* Whether a process is the recorder or descends from it. */
+INLINE int is_own(struct task_struct *task)
+{
+	for (int i = 0; i < 8; i++) {
+		u32 tgid = task->tgid;
+		if (tgid == settings.self)
+			return 1;
+		if (tgid <= 1)
+			return 0;
+		task = task->real_parent;
+	}
+	return 0;
+}
+
 /* A new thread or process inherits the mark before it runs. */
 SEC("tp_btf/sched_process_fork")
 int fork(u64 *ctx)
@@ -144,8 +200,8 @@ int fork(u64 *ctx)
 	struct task_struct *parent = (void *)ctx[0], *child = (void *)ctx[1];
 	struct thread *above = thread_of(parent);
 	if (!above) {
-		if (settings.whom == CGROUP && is_in_cgroup(child->cgroups->dfl_cgrp))
-			adopt_task(child, IDLE, ADOPTED | NEEDS_A_LOOK);
+		if (settings.whom == CGROUP && is_in_cgroup(child->cgroups->dfl_cgrp) && !is_own(parent) && adopt_task(child, IDLE, ADOPTED | NEEDS_A_LOOK))
+			report_descriptors(child);
 		return 0;
 	}
 	u32 process = above->process;
@@ -167,6 +223,8 @@ int attach_to_cgroup(u64 *ctx)
 		return 0;
 	adopt_task(task, IDLE, ADOPTED | NEEDS_A_LOOK);
 	u32 tgid = task->tgid, yes = 1;
+	if (tgid == bpf_get_current_task_btf()->tgid)
+		report_descriptors(task);
 	bpf_map_update_elem(&wanted, &tgid, &yes, BPF_ANY);
 	return 0;
 }
@@ -182,6 +240,8 @@ int adopt(struct bpf_iter__task *ctx)
 	struct task_struct *above = task;
 	for (int i = 0; i < 64; i++) {
 		u32 tgid = above->tgid;
+		if (i && tgid == settings.self)
+			return 0; /* it works for the recorder: reads labels, or counters beside the recording */
 		u32 *how = bpf_map_lookup_elem(&wanted, &tgid);
 		if (how) {
 			adopt_task(task, *how == 2 && above == task ? NOT_BEGUN : MUTED, ADOPTED);
@@ -229,22 +289,7 @@ int find_open_files(struct bpf_iter__task_file *ctx)
 		if (word >> (fd % 64) & 1)
 			return 0;
 	}
-	report_path((void *)file + OFFSET_OF(struct file, f_path), &id, 0); /* whoever made it did so before */
-	if (settings.tallies)
-		return 0;
-	struct header *h = bpf_ringbuf_reserve(&ring, sizeof(*h), 0);
-	if (!h) {
-		count_lost(LOST_THREADS);
-		return 0;
-	}
-	__builtin_memset(h, 0, sizeof(*h));
-	h->kind = OPEN_FOUND;
-	h->start_ns = bpf_ktime_get_ns();
-	h->tid = task->pid, h->tgid = task->tgid;
-	h->at = id;
-	h->offset = GET(file, struct file, f_pos);
-	h->flags = GET(file, struct file, f_flags);
-	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
+	report_open(file, &id, task->pid, task->tgid);
 	return 0;
 }
 
@@ -330,6 +375,7 @@ int exec(u64 *ctx)
 		t = adopt_task(task, IDLE, ADOPTED | NEEDS_A_LOOK);
 		if (!t)
 			return 0;
+		report_descriptors(task);
 	}
 	if (old_tid != tid) {
 		/* a thread that is not the first takes the first one's number when it executes a program */

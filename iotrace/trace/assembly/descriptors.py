@@ -18,6 +18,7 @@ _F_SETFD, _F_SETFL, _F_DUPFD_CLOEXEC = 2, 4, 1030
 _SETTABLE_FLAGS: Final = os.O_APPEND | os.O_NONBLOCK | os.O_DIRECT
 _CLOSE_RANGE_UNSHARE, _CLOSE_RANGE_CLOEXEC = 2, 4
 _FALLOC_KEEP_SIZE, _FALLOC_MOVES = 0x1, 0x28
+_RWF_APPEND, _RWF_NOAPPEND = 0x10, 0x20
 _AT_POSITION: Final = frozenset(
     o.name
     for o in OPERATIONS
@@ -25,7 +26,6 @@ _AT_POSITION: Final = frozenset(
 ) | {"preadv2", "pwritev2"}
 _TAKES_OWN: Final = ("preadv2", "pwritev2")
 """With offset -1."""
-_RWF_APPEND: Final = 0x10
 
 
 class OnDescriptors(Family):
@@ -144,17 +144,14 @@ class OnDescriptors(Family):
         if description is None:
             return
         moves = call.op in _AT_POSITION and (call.offset is None or call.offset == -1)
-        appends = call.op == "pwritev2" and bool((call.flags or 0) & _RWF_APPEND)
-        place = self._write_position(description, appends) if moves or appends else call.offset
+        appends = _appends(description, call.flags or 0 if call.op == "pwritev2" else 0)
+        # a positioned write to what was opened to append goes to the end too (pwrite(2), Bugs)
+        place = description.file.length if appends else description.position if moves else call.offset
         if moves:
             self._note_own_position(call)
             call.offset = place
         self._written(description, place, call.result, moves)
         self._emit(thread, call, description.path, description.file.number, description.number)
-
-    def _write_position(self, description: Description, appends: bool = False) -> int | None:
-        appends = appends or bool(description.flags & os.O_APPEND)
-        return description.file.length if appends else description.position
 
     def _note_own_position(self, call: Call) -> None:
         """Keep that the position was the description's own: the offset says only which that was."""
@@ -190,7 +187,7 @@ class OnDescriptors(Family):
         else:
             moves = call.offset2 is None
             if moves:
-                call.offset2 = self._write_position(target)
+                call.offset2 = target.file.length if _appends(target) else target.position
             self._written(target, call.offset2, call.result, moves)
         self._emit(
             thread, call,
@@ -343,6 +340,11 @@ class OnDescriptors(Family):
 
     def _pages(self, size: int | None) -> int:
         return -(-(size or 0) // self._page) * self._page
+
+
+def _appends(description: Description, flags: int = 0) -> bool:
+    """Whether a write goes to the end of the file; `flags`: of pwritev2."""
+    return bool(flags & _RWF_APPEND) or (bool(description.flags & os.O_APPEND) and not flags & _RWF_NOAPPEND)
 
 
 def _sum(one: int, other: int) -> int | None:

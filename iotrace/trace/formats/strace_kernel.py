@@ -1581,11 +1581,13 @@ def _on_fd(h: int, c: int) -> bool:
     if kind in (K_READ, K_WRITE):
         offset = get(c, C_OFFSET)
         moves = op in (_OP_READ, _OP_WRITE, _OP_READV, _OP_WRITEV) and (offset == NULL or offset == -1)
+        appends = kind == K_WRITE and get(info, O_FLAGS) & _APPEND != 0
         if moves:
-            offset = get(info, O_POSITION)
-            if kind == K_WRITE and get(info, O_FLAGS) & _APPEND:
-                offset = get(_file(h, file), F_LENGTH)
+            offset = get(_file(h, file), F_LENGTH) if appends else get(info, O_POSITION)
             put(c, C_OFFSET, offset)
+        elif appends:
+            # a positioned write to what was opened to append goes to the end too (pwrite(2), Bugs)
+            offset = get(_file(h, file), F_LENGTH)
         if result >= 0:
             end = offset + result if offset != NULL else NULL
             if offset > 0 and end < 0:

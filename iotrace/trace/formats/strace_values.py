@@ -57,7 +57,13 @@ def _constants() -> dict[str, int]:
         "SYNC_FILE_RANGE_WAIT_BEFORE": 1, "SYNC_FILE_RANGE_WRITE": 2, "SYNC_FILE_RANGE_WAIT_AFTER": 4,
         "SYNC_FILE_RANGE_WRITE_AND_WAIT": 7, "CLOSE_RANGE_UNSHARE": 2, "CLOSE_RANGE_CLOEXEC": 4,
         "SPLICE_F_MOVE": 1, "SPLICE_F_NONBLOCK": 2, "SPLICE_F_MORE": 4, "SPLICE_F_GIFT": 8,
-        "RWF_HIPRI": 1, "RWF_DSYNC": 2, "RWF_SYNC": 4, "RWF_NOWAIT": 8, "RWF_APPEND": 16,
+        "RWF_HIPRI": 1, "RWF_DSYNC": 2, "RWF_SYNC": 4, "RWF_NOWAIT": 8, "RWF_APPEND": 16, "RWF_NOAPPEND": 32,
+        "RWF_ATOMIC": 64, "RWF_DONTCACHE": 128, "MAP_FILE": 0, "MAP_NORESERVE": 0x4000, "MAP_UNINITIALIZED": 0x4000000,
+        "PROT_SEM": 8, "MADV_SOFT_OFFLINE": 101, "MADV_GUARD_INSTALL": 102, "MADV_GUARD_REMOVE": 103,
+        "STATX_MNT_ID_UNIQUE": 0x4000, "STATX_SUBVOL": 0x8000, "STATX_WRITE_ATOMIC": 0x10000,
+        "STATX__RESERVED": 0x80000000, "F_SETOWN_EX": 15, "F_GETOWN_EX": 16, "F_GETOWNER_UIDS": 17,
+        "F_DUPFD_QUERY": 1027, "F_CREATED_QUERY": 1028, "F_CANCELLK": 1029, "F_GET_RW_HINT": 1035,
+        "F_SET_RW_HINT": 1036, "F_GET_FILE_RW_HINT": 1037, "F_SET_FILE_RW_HINT": 1038,
         "CLONE_VM": 0x100, "CLONE_FS": 0x200, "CLONE_FILES": 0x400, "CLONE_SIGHAND": 0x800, "CLONE_PIDFD": 0x1000,
         "CLONE_PTRACE": 0x2000, "CLONE_VFORK": 0x4000, "CLONE_PARENT": 0x8000, "CLONE_THREAD": 0x10000,
         "CLONE_NEWNS": 0x20000,
@@ -78,11 +84,16 @@ def _constants() -> dict[str, int]:
 
 
 CONSTANTS: Final = _constants()
-ERRNO: Final = {name: number for number, name in errno.errorcode.items()} | {
-    "EWOULDBLOCK": errno.EAGAIN, "ENOTSUP": errno.EOPNOTSUPP, "EDEADLOCK": errno.EDEADLK,
+ERRNO: Final[dict[str, int]] = {
+    # not errno.errorcode: it has one name for each number, and not the one that strace prints of 35 and 95
+    **{name: number for name, number in vars(errno).items() if name.startswith("E")},
     # a call that a signal interrupted: the program sees EINTR, or the kernel calls again and another line tells
     "ERESTARTSYS": errno.EINTR, "ERESTARTNOINTR": errno.EINTR, "ERESTARTNOHAND": errno.EINTR,
     "ERESTART_RESTARTBLOCK": errno.EINTR,
+    # the kernel's own (include/linux/errno.h), which network file systems let through
+    "EHWPOISON": 133, "ENOIOCTLCMD": 515, "EPROBE_DEFER": 517, "EOPENSTALE": 518, "ENOPARAM": 519, "EBADHANDLE": 521,
+    "ENOTSYNC": 522, "EBADCOOKIE": 523, "ENOTSUPP": 524, "ETOOSMALL": 525, "ESERVERFAULT": 526, "EBADTYPE": 527,
+    "EJUKEBOX": 528, "EIOCBQUEUED": 529, "ERECALLCONFLICT": 530, "ENOGRACE": 531,
 }  # fmt: skip
 
 OTHER: Final = b""
