@@ -39,6 +39,33 @@ _ENOTEMPTY, _EEXIST = 39, 17
 
 
 @compiled
+def _take(
+    todo: Any, many: int, thread: int, row: int, users: Any, levels: Any, counts: Any, number: Any, resources: Any,
+    rows: Any, row_levels: Any, found: int,
+) -> Any:  # fmt: skip
+    """Look at the accesses of one row, the first `many` of `todo` (resource << 2 | level), in one of the two ways.
+
+    One call for a row: one for each access costs more than all the rest.
+    """
+    if len(number) == 0:
+        for k in range(many):
+            resource = todo[k] >> 2
+            if users[resource] == -1:
+                users[resource] = thread
+            elif users[resource] != thread:
+                users[resource] = -2
+            levels[resource] |= 1 << (todo[k] & 3)
+            counts[resource] += 1
+    else:
+        for k in range(many):
+            resource = number[todo[k] >> 2]
+            if resource >= 0:
+                resources[found], rows[found], row_levels[found] = resource, row, todo[k] & 3
+                found += 1
+    return found
+
+
+@compiled
 def accesses(
     row_of: Any, thread: Any, bits: Any, op: Any, flags: Any, m0: int, result: Any, file: Any, m1: int, other_file: Any,
     m2: int, opens: Any, m3: int, other_open: Any, m4: int, node: Any, node2: Any, m5: int, implicit: Any, m6: int,
@@ -55,7 +82,6 @@ def accesses(
     `row_of` is each event's row, -1 for none. `locked`, (files,): locks are asked for on it.
     """
     found = 0
-    # what a row uses, one after another: noting each by a function of its own costs more than all the rest
     deepest = 0
     for k in range(len(above_begin) - 1):
         deepest = max(deepest, above_begin[k + 1] - above_begin[k])
@@ -133,22 +159,39 @@ def accesses(
         if slot >= 0:
             todo[many] = (mappings + slot) << 2 | (EXCLUDES if does & 2048 != 0 else READS)
             many += 1
-        if len(number) == 0:
-            t = thread[e]
-            for k in range(many):
-                resource = todo[k] >> 2
-                if users[resource] == -1:
-                    users[resource] = t
-                elif users[resource] != t:
-                    users[resource] = -2
-                levels[resource] |= 1 << (todo[k] & 3)
-                counts[resource] += 1
-        else:
-            for k in range(many):
-                resource = number[todo[k] >> 2]
-                if resource >= 0:
-                    resources[found], rows[found], row_levels[found] = resource, i, todo[k] & 3
-                    found += 1
+        found = _take(
+            todo, many, thread[e], i, users, levels, counts, number, resources, rows, row_levels, found
+        )  # fmt: skip
+    return found
+
+
+@compiled
+def ranged(
+    file: Any, begin: Any, end: Any, does: Any, beyond: Any, shift: Any, first: Any, thread: Any, users: Any,
+    levels: Any, counts: Any, number: Any, resources: Any, which: Any, which_levels: Any,
+) -> Any:  # fmt: skip
+    """All accesses of all touches (see iotrace.replay.ranges), looked at in one of two ways, as `accesses` does.
+
+    Without `number`: who uses each resource, at which levels, how often. With it: number, touch and level of each
+    access into `resources`, `which` and `which_levels`.
+    """
+    found = 0
+    todo = np.empty(64, np.int64)
+    for i in range(len(file)):
+        f, what = file[i], does[i]
+        whole, size = 2 * f, 2 * f + 1
+        todo[0] = whole << 2 | (2 if what >= 4 else 0)
+        many = 1
+        if (what >= 1 and what <= 3) or (what == 0 and beyond[i]):
+            todo[1] = size << 2 | (what if what == 1 or what == 2 else 0)
+            many = 2
+        if what <= 2 and end[i] > begin[i]:
+            for chunk in range(begin[i] >> shift[f], ((end[i] - 1) >> shift[f]) + 1):
+                todo[many] = (first[f] + chunk) << 2 | min(what, 1)
+                many += 1
+        found = _take(
+            todo, many, thread[i], i, users, levels, counts, number, resources, which, which_levels, found
+        )  # fmt: skip
     return found
 
 

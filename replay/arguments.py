@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from iotrace.replay.columns import NONE, SIZE_MAX, Flags, Ids, Ints, Numbers, Tables
 from iotrace.replay.descriptors import DEVNULL_SLOT, Descriptors
+from iotrace.replay.kernels.lane import GROUP_AT, OWNER_AT
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
 from iotrace.replay.naming import ROOT
@@ -50,15 +51,12 @@ HIGH_NUMBER: Final = 9
 VALUE: Final = 10
 """As it is, like CONSTANT, but another value in most calls."""
 
-# buffers of a lane: values of BUFFER
+# buffers of a lane: values of BUFFER, which may also be OWNER_AT or GROUP_AT, no buffers but in the same table
 READ_BUFFER: Final = 0
 WRITE_BUFFER: Final = 1
 ALIGNED_READ_BUFFER: Final = 2
 ALIGNED_WRITE_BUFFER: Final = 3
 SCRATCH: Final = 4
-OWNER: Final = 9
-GROUP: Final = 10
-"""No buffers, but found in the same table: who owns the tree."""
 
 AT_FDCWD: Final = -100
 LOCK_NB: Final = 4
@@ -392,10 +390,10 @@ class Builder:
 
     def _owner(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         # a file stays its owner's, whatever owner it was given: the storage is asked to set one all the same
-        self._set(at, position, OWNER, BUFFER)
+        self._set(at, position, OWNER_AT, BUFFER)
 
     def _group(self, number: int, at: Ints, event: Numbers, position: int) -> None:
-        self._set(at, position, GROUP, BUFFER)
+        self._set(at, position, GROUP_AT, BUFFER)
 
     def _count(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         self._set(at, position, np.clip(_or_zero(self.tables.events.count[event]), 0, 1 << 20))

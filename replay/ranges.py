@@ -129,8 +129,8 @@ def ranged_accesses(
     of_thread, of_row = thread[touches.event], row_of[touches.event]
     count = int(first[-1])
     users, levels, counts = np.full(count, -1, np.int32), np.zeros(count, np.uint8), np.zeros(count, np.int32)
-    none, ints = np.zeros(0, np.int32), np.zeros(0, np.int64)
-    _expand(*columns, of_thread, users, levels, counts, none, none, ints)
+    none = np.zeros(0, np.int32)
+    access.ranged(*columns, of_thread, users, levels, counts, none, none, none, np.zeros(0, np.int8))
     several = users == -2
     rewritten = _rewritten(Touches(place, touches.event, begin, end, touches.does), shift, first, of_thread, several)
     levels[rewritten] |= 1 << EXCLUDES
@@ -138,10 +138,8 @@ def ranged_accesses(
     kept = int(np.count_nonzero(shared))
     number = np.where(shared, np.cumsum(shared) - 1, -1).astype(np.int32)
     n = int(counts[shared].sum())
-    coded, which = np.empty(n, np.int32), np.empty(n, np.int64)
-    _expand(*columns, of_thread, users, levels, counts, number, coded, which)
-    level = (coded & 3).astype(np.int8)
-    resource = coded >> 2
+    resource, which, level = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int8)
+    access.ranged(*columns, of_thread, users, levels, counts, number, resource, which, level)
     level[rewritten[shared][resource] & (level == WRITES)] = EXCLUDES
     return resource, of_row[which].astype(np.int32), level, kept
 
@@ -167,49 +165,6 @@ def _shifts(largest: Any, furthest: Any, calls: Any) -> Any:
             shift += 1
         result[k] = shift
     return result
-
-
-@compiled
-def _expand(
-    file: Any, begin: Any, end: Any, does: Any, beyond: Any, shift: Any, first: Any, thread: Any, users: Any,
-    levels: Any, counts: Any, number: Any, coded: Any, which: Any,
-) -> Any:  # fmt: skip
-    """All accesses of all touches, looked at in one of two ways, as access.accesses does.
-
-    Without `number`: who uses each resource, at which levels, how often. With it: number and level of each access
-    (number << 2 | level) into `coded`, and its touch into `which`.
-    """
-    found = 0
-    todo = np.empty(64, np.int64)
-    for i in range(len(file)):
-        f, what = file[i], does[i]
-        whole, size = 2 * f, 2 * f + 1
-        todo[0] = whole << 2 | (2 if what >= 4 else 0)
-        many = 1
-        if (what >= 1 and what <= 3) or (what == 0 and beyond[i]):
-            todo[1] = size << 2 | (what if what == 1 or what == 2 else 0)
-            many = 2
-        if what <= 2 and end[i] > begin[i]:
-            for chunk in range(begin[i] >> shift[f], ((end[i] - 1) >> shift[f]) + 1):
-                todo[many] = (first[f] + chunk) << 2 | min(what, 1)
-                many += 1
-        if len(number) == 0:
-            t = thread[i]
-            for k in range(many):
-                resource = todo[k] >> 2
-                if users[resource] == -1:
-                    users[resource] = t
-                elif users[resource] != t:
-                    users[resource] = -2
-                levels[resource] |= 1 << (todo[k] & 3)
-                counts[resource] += 1
-        else:
-            for k in range(many):
-                resource = number[todo[k] >> 2]
-                if resource >= 0:
-                    coded[found], which[found] = resource << 2 | todo[k] & 3, i
-                    found += 1
-    return found
 
 
 @compiled
