@@ -262,7 +262,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
             ("stdio.write", _W, "buffer size", "bytes"),
             ("stdio.seek", _M, "", "status"),
             ("stdio.flush", _M, "", "status"),
-            ("metadata", _M, "", "status"),
+            ("counted.metadata", _M, "", "status"),
         )
     ),
 )

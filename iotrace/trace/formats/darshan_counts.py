@@ -72,7 +72,7 @@ def rows_of(record: Record, doubts: Doubts) -> Iterator[Row]:
     for op, way in zip(_DATA[record.module], ("READ", "WRITE"), strict=True):
         yield from _sizes(record, op, way, doubts)
     times = {name: _time(record, name, doubts) for name in ("READ", "WRITE", "META")}
-    for op, name in (*zip(_DATA[record.module], ("READ", "WRITE"), strict=True), ("metadata", "META")):
+    for op, name in (*zip(_DATA[record.module], ("READ", "WRITE"), strict=True), ("counted.metadata", "META")):
         if times[name]:
             yield Row(op, "time", 0, 0, times[name])
 

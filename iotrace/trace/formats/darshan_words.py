@@ -52,7 +52,7 @@ def _of_events(contents: Contents) -> Iterator[str]:
 def _of_counts(contents: Contents) -> Iterator[str]:
     yield "order, positions and latencies of calls: Darshan adds up calls, bytes and time by file and rank"
     yield "the form of a call: read stands for pread64 and readv too, write, open and stat likewise"
-    yield "times of fsync and fdatasync (they are in that of write), of opens, closes, stats, seeks (all in metadata)"
+    yield "times of fsync and fdatasync (in that of write), of opens, closes, stats and seeks (in counted.metadata)"
     if contents.moves.ranks:
         yield "DXT's segments: left out for the counters"
     if contents.shared:
