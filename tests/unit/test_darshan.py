@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import iotrace
 from iotrace.analysis.findings.search import search
 from iotrace.analysis.report import write_report
 from iotrace.analysis.summary import summarise
@@ -167,6 +168,8 @@ def test_counts_go_into_summary_report_and_an_anonymous_copy(
     columns = ["calls", "bytes_written", "time_s"]
     pd.testing.assert_frame_equal(before.tables["file"][columns], after.tables["file"][columns])
     assert "vpicio" not in (tmp_path / "a.iotrace" / "trace.json").read_text()
+    assert iotrace.table(folder, "file")["bytes_written"].sum() == 2_199_023_263_277
+    assert iotrace.timeline(folder)["bytes_written"].sum() == 2_199_023_263_277
     with pytest.raises(UsageError, match="counts alone"):
         search(open_trace(folder))
     with pytest.raises(UsageError, match="holds no segments of DXT"):
