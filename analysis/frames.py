@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from iotrace.replay.result import Result, open_result
+from iotrace.trace.counted import tables_of
 from iotrace.trace.reader import Trace, open_trace
-from iotrace.trace.tables import Key, Tables
+from iotrace.trace.tables import Key
 
 
 def table(trace: Trace | str | Path, by: Key | str = "op", limit: int | None = None) -> pd.DataFrame:
@@ -26,7 +27,7 @@ def table(trace: Trace | str | Path, by: Key | str = "op", limit: int | None = N
     ------
     UsageError: an unknown key. TraceError: no trace, or a damaged one.
     """
-    with Tables(_trace(trace)) as tables:
+    with tables_of(_trace(trace)) as tables:
         return tables.by(by, limit)
 
 
@@ -37,7 +38,7 @@ def timeline(trace: Trace | str | Path, bins: int = 200) -> pd.DataFrame:
     ------
     UsageError: there is less than one slice. TraceError: no trace, or a damaged one.
     """
-    with Tables(_trace(trace)) as tables:
+    with tables_of(_trace(trace)) as tables:
         return tables.timeline(bins)
 
 

@@ -183,13 +183,13 @@ def _name(row: dict[str, Any], key: str, made: Summary) -> str:
 
 
 def _figures(row: dict[str, Any]) -> list[GridCell]:
-    size, share = row["size_p50"], row["sequential_share"]
+    size, share, seconds = row["size_p50"], row["sequential_share"], row["time_s"]
     return [
         _count(row["calls"]),
         _count(row["errors"]),
         _bytes(row["bytes_read"]),
         _bytes(row["bytes_written"]),
-        GridCell(duration_text(row["time_s"] * 1e9), _value(row["time_s"])) if row["timed"] else GridCell("-"),
+        GridCell(duration_text(seconds * 1e9), _value(seconds)) if row["timed"] or seconds else GridCell("-"),
         _latency(row["p50_us"]),
         _latency(row["p99_us"]),
         GridCell("-") if size != size else GridCell(size_text(int(size)), _value(size)),

@@ -31,8 +31,7 @@ def trace_section(trace: Trace, number: int) -> tuple[Section, Origin]:
         Fact("duration", duration_text(made.duration_s * 1e9)),
         Fact("events", count_text(made.events)),
         Fact("processes", count_text(made.processes)),
-        # counts know no files but the file systems they lie on
-        *([Fact("files", count_text(made.files))] if made.info.detail != "histogram" else []),
+        *([Fact("files", count_text(made.files))] if made.tells_files else []),
         Fact("read", bytes_text(made.bytes_read)),
         Fact("written", bytes_text(made.bytes_written)),
     ]

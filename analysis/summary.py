@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from iotrace.trace.counted import tables_of
+from iotrace.trace.counted import keys_of, tables_of
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.reader import Trace
 from iotrace.trace.tables import Key, records
@@ -42,7 +42,8 @@ class Summary:
     gone: rows that trace.json counts and that are not there (a part was removed).
     complete: closed properly, nothing lost, nothing gone.
     duration_s: of the recording (of what was written, where it was cut off).
-    files, processes: rows of those tables; bytes_read, bytes_written: see iotrace.trace.tables.
+    files, processes: rows of those tables; tells_files: operations are told apart by file (a recorder's counts know no
+    files but the file systems they lie on); bytes_read, bytes_written: see iotrace.trace.tables.
     tables: for each key asked for, the frame of Tables.by.
     """
 
@@ -58,6 +59,7 @@ class Summary:
     processes: int
     bytes_read: int
     bytes_written: int
+    tells_files: bool
     tables: dict[str, pd.DataFrame] = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -125,6 +127,7 @@ def summarise(trace: Trace, by: Sequence[Key | str] = DEFAULT_TABLES, limit: int
         processes=totals["processes"],
         bytes_read=totals["bytes_read"],
         bytes_written=totals["bytes_written"],
+        tells_files=bool(keys_of(trace, ["file"])),
         tables=frames,
     )
 

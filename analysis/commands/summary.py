@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise, timing_notes
 from iotrace.errors import UsageError
 from iotrace.terminal import Cell, Column, console, paragraph, printable, shorten, show, table
+from iotrace.trace.counted import keys_of
 from iotrace.trace.reader import Trace, open_trace
 from iotrace.trace.tables import records
 from iotrace.units import bytes_text, count_text, duration_text, significant, size_text
@@ -83,7 +84,7 @@ def summary(
         keys = dict.fromkeys(["op", "step", *([by] if by else [])])
         print(json_module.dumps(summarise(opened, list(keys), limit).to_json(), ensure_ascii=True, allow_nan=False))
         return
-    second: By = "process" if opened.info.detail == "histogram" else "file"
+    second: By = "file" if keys_of(opened, ["file"]) else "process"
     keys = dict.fromkeys([by] if by else ["op", second, "step"])
     made = summarise(opened, list(keys), limit)
     out = console()
@@ -138,8 +139,7 @@ def header(made: Summary, width: int) -> Text:
     where = f"recorded by {info.backend or 'unknown'} on {host}"
     kernel = f", Linux {info.kernel} {info.architecture}" if info.kernel else ""
     text.append(printable(f"{where}{kernel}{', ' + info.started_utc if info.started_utc else ''}") + "\n", style="dim")
-    # counts know no files but the file systems they lie on
-    files = "" if info.detail == "histogram" else f"{count_text(made.files)} file{'' if made.files == 1 else 's'}, "
+    files = f"{count_text(made.files)} file{'' if made.files == 1 else 's'}, " if made.tells_files else ""
     facts = (
         f"{duration_text(made.duration_s * 1e9)}, {count_text(made.events)} events, "
         f"{count_text(made.processes)} process{'' if made.processes == 1 else 'es'}, "
@@ -212,7 +212,7 @@ def _cell(row: dict[str, Any], name: str, key: str, made: Summary) -> str | Cell
         share = row["sequential_share"]
         return Cell("-", "dim") if _is_nan(share) else f"{significant(share * 100, 2)}%"
     # a backend that cannot time an operation says nothing of its time
-    return Cell("-", "dim") if _is_nan(row["p50_us"]) else duration_text(row["time_s"] * 1e9)
+    return Cell("-", "dim") if _is_nan(row["p50_us"]) and not row["time_s"] else duration_text(row["time_s"] * 1e9)
 
 
 def _label(row: dict[str, Any], key: str, made: Summary) -> str | Cell:

@@ -44,7 +44,7 @@ def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> 
 
     Parameters
     ----------
-    trace: with events; counts alone (`--detail histogram`) tell nothing of files and order.
+    trace: with events; counts alone (`--detail histogram`) tell nothing of single calls and their order.
     under: look only at files below this folder.
     with_reuse: work out reuse distances, too, which takes about as long as all rules.
 
@@ -54,7 +54,8 @@ def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> 
     """
     if trace.info.detail == "histogram":
         raise UsageError(
-            f"{trace.folder} holds counts alone, which tell nothing of single files: record with --detail events."
+            f"{trace.folder} holds counts alone, which tell nothing of single calls: record with --detail events "
+            "(with Darshan: with DXT_ENABLE_IO_TRACE=1)."
         )
     with Tables(trace) as tables:
         witness = Witness(tables, under)

@@ -20,20 +20,23 @@ if TYPE_CHECKING:
 
 
 def import_trace(
-    format: Literal["strace", "fio-iolog"],
+    format: Literal["strace", "darshan", "fio-iolog"],
     *file: Path,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     force: Annotated[bool, Parameter(negative=())] = False,
     cwd: Path | None = None,
+    detail: Literal["events", "histogram"] | None = None,
 ) -> None:
     """Make a trace from a log of another tool.
 
     A log of strace is best written with names of descriptors, times and durations; other forms are read too, and the
-    trace says what they could not tell. Logs of fio (write_iolog) become a thread each.
+    trace says what they could not tell. Logs of fio (write_iolog) become a thread each. Of a log of Darshan, what DXT
+    traced becomes events; without DXT, its counters by file and rank become counts.
 
     ```
     strace -f -ttt -T -yy -o tar.log tar cf a.tar data
     iotrace import strace tar.log -o tar.iotrace
+    iotrace import darshan job.darshan -o job.iotrace
     iotrace import fio-iolog fio.log -o fio.iotrace
     ```
 
@@ -49,14 +52,28 @@ def import_trace(
         Replace a trace that stands there already.
     cwd
         The command's working folder, for a log that does not show it (strace without -y).
+    detail
+        Of a log of Darshan: events (reads and writes that DXT traced) or histogram (its counters); by default events
+        where there are any.
     """
     if not file:
         raise UsageError("there is no log to import: name it, as in: iotrace import strace tar.log -o tar.iotrace")
     folder = output if output is not None else Path(f"{file[0].name}.iotrace")
-    info = _from_strace(file, folder, force, cwd) if format == "strace" else _from_fio(file, folder, force, cwd)
-    print(f"{count_text(info.events)} operations in {duration_text(info.duration_ns)} → {folder}")
+    if cwd is not None and format != "strace":
+        raise UsageError("--cwd is for logs of strace: names in a log of another tool are taken as they stand.")
+    if detail is not None and format != "darshan":
+        raise UsageError("--detail is for logs of Darshan: other logs hold events alone.")
+    if format == "strace":
+        info = _from_strace(file, folder, force, cwd)
+    elif format == "darshan":
+        info = _from_darshan(file, folder, force, detail)
+    else:
+        info = _from_fio(file, folder, force)
+    what = "counts" if info.detail == "histogram" else f"{count_text(info.events)} operations"
+    print(f"{what} in {duration_text(info.duration_ns)} → {folder}")
+    why = "of which there is no usable segment" if format == "darshan" else "whose lines are torn or of another form"
     for kind, count in info.lost.items():
-        print(f"lost: {count} {kind} operations, whose lines are torn or of another form")
+        print(f"lost: {count} {kind} operations, {why}")
     for sentence in info.unseen:
         print(f"not in it: {sentence}")
 
@@ -71,11 +88,19 @@ def _from_strace(file: Sequence[Path], folder: Path, force: bool, cwd: Path | No
     return import_strace(file, folder, force, str(cwd.absolute()) if cwd is not None else None)
 
 
-def _from_fio(file: Sequence[Path], folder: Path, force: bool, cwd: Path | None) -> TraceInfo:
+def _from_darshan(
+    file: Sequence[Path], folder: Path, force: bool, detail: Literal["events", "histogram"] | None
+) -> TraceInfo:
+    from iotrace.trace.formats.darshan import import_darshan
+
+    if len(file) > 1:
+        raise UsageError("a log of Darshan is one job, and becomes one trace: import them one by one.")
+    return import_darshan(file[0], folder, force, detail)
+
+
+def _from_fio(file: Sequence[Path], folder: Path, force: bool) -> TraceInfo:
     from iotrace.trace.formats.fio_iolog import import_iolog
 
-    if cwd is not None:
-        raise UsageError("--cwd is for logs of strace: names in a log of fio are taken as they stand.")
     return import_iolog(file, folder, force)
 
 

@@ -1,12 +1,14 @@
 """The tables of iotrace.trace.tables over a trace that holds counts in the place of events (`--detail histogram`).
 
-What each figure means is said there. Counts know neither files nor threads nor positions: such keys are refused, and
-the sequential share is NaN. Times of first and last call are those of the intervals.
+What each figure means is said there. Counts know neither threads nor positions: such keys are refused, and the
+sequential share is NaN. Files they know where an importer's source counted by file. Times of first and last call are
+those of the intervals. Time that was only added up (`measure` time) is in the sums, and in no percentile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -17,10 +19,12 @@ from iotrace.histogram import lower_bounds, middles
 from iotrace.trace.reader import Trace
 from iotrace.trace.tables import PERCENTILES, Key, Tables
 
-COUNTED_KEYS: Final = ("op", "class", "process", "mount", "step", "job", "user")
+COUNTED_KEYS: Final = ("op", "class", "file", "process", "mount", "step", "job", "user")
+"""Keys of a trace of counts; `file` only where it counts by file."""
 _KEY_SQL: Final = {
     "op": "h.op",
     "class": "k.kind",
+    "file": "h.file",
     "process": "h.process",
     "mount": "h.mount",
     "step": "p.step",
@@ -36,11 +40,14 @@ _WRITTEN: Final = "measure = 'written' or (measure = 'size' and writes and not r
 class CountedTables(Tables):
     """Tables of a trace of counts."""
 
+    @cached_property
+    def _keys(self) -> list[str]:
+        return keys_of(self.trace, COUNTED_KEYS)
+
     def _source(self, key: str) -> str:
-        if key not in _KEY_SQL:
+        if key not in self._keys:
             raise UsageError(
-                f"cannot group by {key!r}: this trace holds counts, not events (it was recorded with --detail "
-                f"histogram); choose one of {', '.join(COUNTED_KEYS)}."
+                f"cannot group by {key!r}: this trace holds counts, not events; choose one of {', '.join(self._keys)}."
             )
         return (
             f"select {_KEY_SQL[key]} as key, h.*, coalesce(k.kind, 'unknown') as kind, k.reads, k.writes "
@@ -58,7 +65,7 @@ class CountedTables(Tables):
                    coalesce(sum(count) filter (measure = 'size'), 0)::bigint as data_calls,
                    coalesce(sum("sum") filter (measure = 'size' and reads), 0)::bigint as bytes_read,
                    coalesce(sum("sum") filter ({_WRITTEN}), 0)::bigint as bytes_written,
-                   coalesce(sum("sum") filter (measure = 'latency'), 0)::bigint as total_ns,
+                   coalesce(sum("sum") filter (measure in ('latency', 'time')), 0)::bigint as total_ns,
                    min(time_ns) as first_ns, max(time_ns + interval_ns) as last_ns, any_value(kind) as class
             from ({source}) group by key {restriction}
             """
@@ -137,4 +144,11 @@ def tables_of(trace: Trace) -> Tables:
 
 def keys_of(trace: Trace, keys: Sequence[str]) -> list[str]:
     """Those of the keys that the trace can be grouped by."""
-    return [key for key in keys if trace.info.detail != "histogram" or key in COUNTED_KEYS]
+    if trace.info.detail != "histogram":
+        return list(keys)
+    return [key for key in keys if key in COUNTED_KEYS and (key != "file" or counts_files(trace))]
+
+
+def counts_files(trace: Trace) -> bool:
+    """Whether a trace of counts counts by file: a recorder does not, an importer may."""
+    return any(batch.column("file").null_count < batch.num_rows for batch in trace.batches("histograms", ["file"]))

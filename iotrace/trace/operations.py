@@ -253,6 +253,18 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _row("exec", Kind.PROCESS, "", None, None, "status", Replay.ORDER, "execve execveat"),
     _row("wait", Kind.PROCESS, "", None, None, "pid", Replay.ORDER, "wait4 waitid"),
     _row("exit", Kind.PROCESS, "", None, None, "status", Replay.ORDER, "exit exit_group"),
+    # what other tools only add up: calls of C's streams, which are none of the kernel's, and time without its calls
+    *(
+        _row(name, kind, roles, None, None, result, Replay.NEVER, " ")
+        for name, kind, roles, result in (
+            ("stdio.open", _M, "", "status"),
+            ("stdio.read", _R, "buffer size", "bytes"),
+            ("stdio.write", _W, "buffer size", "bytes"),
+            ("stdio.seek", _M, "", "status"),
+            ("stdio.flush", _M, "", "status"),
+            ("counted.metadata", _M, "", "status"),
+        )
+    ),
 )
 
 BY_NAME: Final = {operation.name: operation for operation in OPERATIONS}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from iotrace.errors import TraceError
 from iotrace.trace.info import TraceInfo, read_info
 from iotrace.trace.parts import foot_name, part_name, tail_name
-from iotrace.trace.schema import SCHEMAS
+from iotrace.trace.schema import ADDED, SCHEMAS
 
 if TYPE_CHECKING:
     import duckdb
@@ -85,12 +85,12 @@ class Trace:
         try:
             with pq.ParquetFile(part) as file:
                 missing = set(names) - set(file.schema_arrow.names)
-                if missing:
+                if missing - set(ADDED.get(part.parent.name, ())):
                     raise TraceError(
                         f"{part} lacks the columns {', '.join(sorted(missing))}: it is not a part of a trace."
                     )
-                for batch in file.iter_batches(_BATCH_ROWS, columns=names):
-                    yield batch.select(names)
+                for batch in file.iter_batches(_BATCH_ROWS, columns=[name for name in names if name not in missing]):
+                    yield _with_columns(batch, names, part.parent.name)
         except FileNotFoundError:
             raise self._dropped(part) from None
         except (pa.ArrowException, OSError) as error:
@@ -106,7 +106,7 @@ class Trace:
                 metadata = pq.read_metadata(foot)
                 with pq.ParquetFile(begun, metadata=metadata) as file:
                     for batch in file.iter_batches(_BATCH_ROWS, columns=names):
-                        yield batch.select(names)
+                        yield _with_columns(batch, names, table)
                 groups = metadata.num_row_groups
             except (pa.ArrowException, OSError) as error:
                 if not part.exists():
@@ -117,7 +117,7 @@ class Trace:
             yield from self._part_batches(part, names)
             return
         for batch in rest:
-            yield batch.select(names)
+            yield _with_columns(batch, names, table)
 
     def table(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A whole table in memory."""
@@ -171,8 +171,15 @@ class Trace:
             names = ", ".join(f'"{name}"' for name in schema.names)
             if parts:
                 # file names go in as a value, never as SQL text: a folder's name is a stranger's text too
-                connection.from_parquet(parts).create_view(f"{table}_parts")
-                sources.append(f"select {names} from {table}_parts")
+                found = connection.from_parquet(parts)
+                found.create_view(f"{table}_parts")
+                held = ", ".join(
+                    f'null::{schema.field(name).type} as "{name}"'
+                    if name in ADDED.get(table, ()) and name not in found.columns
+                    else f'"{name}"'
+                    for name in schema.names
+                )
+                sources.append(f"select {held} from {table}_parts")
             if tail or not parts:
                 connection.register(f"{table}_tail", pa.Table.from_batches(tail, schema))
                 sources.append(f"select {names} from {table}_tail")
@@ -200,6 +207,16 @@ def _nullable_integers(kind: pa.DataType) -> Any:
     import pandas as pd
 
     return {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)
+
+
+def _with_columns(batch: pa.RecordBatch, names: list[str], table: str) -> pa.RecordBatch:
+    """The columns named; those that an earlier minor version did not write are null."""
+    missing = [name for name in names if name in ADDED.get(table, ()) and name not in batch.schema.names]
+    for name in missing:
+        batch = batch.append_column(
+            SCHEMAS[table].field(name), pa.nulls(batch.num_rows, SCHEMAS[table].field(name).type)
+        )
+    return batch.select(names)
 
 
 def _is_whole(part: Path) -> bool:

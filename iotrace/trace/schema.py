@@ -12,7 +12,7 @@ from typing import Final
 import pyarrow as pa
 
 FORMAT_MAJOR: Final = 1
-FORMAT_MINOR: Final = 1
+FORMAT_MINOR: Final = 2
 SUFFIX: Final = ".iotrace"
 OP_TYPE: Final = pa.dictionary(pa.int16(), pa.string())
 
@@ -144,14 +144,18 @@ HISTOGRAM_COLUMNS: Final = (
     Column(
         "measure", pa.string(), "", "",
         "latency; size (asked for, of data operations); error (failed calls); untimed (calls without a duration); "
-        "written (of copies, where the destination is a file)",
+        "written (of copies, where the destination is a file); time (that of untimed calls all together)",
     ),
-    Column("bucket", _I32, "", "", "log-linear bucket (64 to each power of two); 0 for error, untimed and written"),
-    Column("count", _I64, "", "", "operations in the bucket"),
-    Column("sum", _I64, "ns, bytes", "", "their time (latency), the bytes they moved (size); else 0"),
+    Column(
+        "bucket", _I32, "", "",
+        "log-linear bucket (64 to each power of two); 0 for error, untimed, written and time",
+    ),
+    Column("count", _I64, "", "", "operations in the bucket; 0 for time"),
+    Column("sum", _I64, "ns, bytes", "", "their time (latency, time), the bytes they moved (size); else 0"),
+    Column("file", _I32, "", "counts are not kept by file", "row of files; since format 1.2"),
 )  # fmt: skip
 
-MEASURES: Final = ("latency", "size", "error", "untimed", "written")
+MEASURES: Final = ("latency", "size", "error", "untimed", "written", "time")
 """What a row of histograms counts."""
 
 COLUMNS: Final = {
@@ -161,6 +165,8 @@ COLUMNS: Final = {
     "processes": PROCESS_COLUMNS,
     "histograms": HISTOGRAM_COLUMNS,
 }
+ADDED: Final = {"histograms": ("file",)}
+"""Columns that parts of an earlier minor version lack: there they read as null."""
 SCHEMAS: Final = {table: _schema(columns) for table, columns in COLUMNS.items()}
 
 BYTES_READ: Final = ("read", "copy")

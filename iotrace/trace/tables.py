@@ -29,7 +29,7 @@ from iotrace.errors import TraceError, UsageError
 from iotrace.histogram import bucket_sql, middles
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.reader import Trace
-from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN, SCHEMAS
+from iotrace.trace.schema import ADDED, BYTES_READ, BYTES_WRITTEN, SCHEMAS
 
 if TYPE_CHECKING:
     import duckdb
@@ -123,9 +123,12 @@ class Tables:
                 except (pa.ArrowException, OSError) as unreadable:
                     return TraceError(f"{part} cannot be read: {str(unreadable).splitlines()[0].rstrip('.')}.")
                 missing = [name for name in schema.names if name not in found.names]
+                missing = [name for name in missing if name not in ADDED.get(table, ())]
                 if missing:
                     return TraceError(f"{part} lacks the columns {', '.join(missing)}: it is not a part of a trace.")
-                for name in schema.names:
+                for name in found.names:
+                    if name not in schema.names:
+                        continue
                     if pa.types.is_integer(schema.field(name).type) and not pa.types.is_integer(found.field(name).type):
                         return TraceError(f"{part}: the column {name} is {found.field(name).type}, not integer.")
         reason = str(error).splitlines()[0].split("Error: ", 1)[-1].rstrip(".")

@@ -33,7 +33,7 @@ _KEY: Final = np.dtype([("process", "<u4"), ("device", "<u4"), ("op", "u1"), ("w
 _VALUE: Final = np.dtype([("count", "<i8"), ("sum", "<i8")])
 _MOVES: Final = np.array([o.kind in (Kind.READ, Kind.WRITE, Kind.COPY) and o.result == "bytes" for o in OPERATIONS])
 _COPIES: Final = np.array([o.kind is Kind.COPY for o in OPERATIONS])
-LATENCY, SIZE, ERROR, UNTIMED, WRITTEN = range(len(MEASURES))
+LATENCY, SIZE, ERROR, UNTIMED, WRITTEN, _ = range(len(MEASURES))
 _NOBODY: Final = np.iinfo(np.uint32).max
 
 
@@ -215,6 +215,7 @@ class TallyBackend(EbpfBackend):
             "bucket": pa.array(keys["bucket"].astype(np.int32)),
             "count": pa.array(np.ascontiguousarray(values["count"])),
             "sum": pa.array(np.ascontiguousarray(values["sum"])),
+            "file": pa.nulls(len(keys), pa.int32()),
         }
         schema = SCHEMAS["histograms"]
         self.writer.append("histograms", pa.RecordBatch.from_arrays([columns[n] for n in schema.names], schema=schema))
