@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints, Numbers, Tables
 from iotrace.replay.scans import rows_of
@@ -23,7 +24,7 @@ TAKES_OWN: Final = _table(("preadv2", "pwritev2"))
 """Calls that offset -1 has go on from their description's own position, and move it."""
 
 
-def at_own_position(op: Numbers, flags: Ints) -> Flags:
+def at_own_position(op: Numbers | npt.NDArray[np.int16], flags: Ints) -> Flags:
     """Which calls of some that may name a position asked for their description's own, (n,)."""
     own: Flags = TAKES_OWN[op] & (np.maximum(flags, 0) & OWN_POSITION != 0)
     return own
@@ -32,7 +33,8 @@ def at_own_position(op: Numbers, flags: Ints) -> Flags:
 def own_positions(events: Events) -> Numbers:
     """Events that could have named a position, and asked for their description's own, in order."""
     rows = rows_of(TAKES_OWN, events.op)
-    return rows[at_own_position(events.op[rows], events.flags[rows])] if len(rows) else rows
+    own: Numbers = rows[at_own_position(events.op[rows], events.flags[rows])] if len(rows) else rows
+    return own
 
 
 def open_flags(tables: Tables) -> Ints:
