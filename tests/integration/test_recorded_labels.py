@@ -192,6 +192,9 @@ def test_a_reader_that_hangs_is_left_behind_and_the_recording_ends(project: Path
     watcher = threading.Thread(target=_stop_readers, args=(until, stopped))
 
     def later() -> None:
+        # counted from when the program runs: loading the recorder takes seconds on a busy machine
+        while not (project / "J6" / "out").exists():
+            time.sleep(0.05)
         time.sleep(4)
         watcher.start()
 
