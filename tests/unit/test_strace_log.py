@@ -17,7 +17,6 @@ from iotrace.trace.formats.strace_calls import CALLS, fill
 from iotrace.trace.formats.strace_lines import StraceLog
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.operations import OWN_POSITION
-from iotrace.trace.operations import OWN_POSITION
 from iotrace.trace.reader import Trace, open_trace
 from iotrace.trace.writer import TraceWriter
 
