@@ -169,8 +169,11 @@ def size(
     UsageError: an unknown name, or numbers that make no sense.
     """
     from iotrace.analysis.sizing.asking import answers_for
+    from iotrace.errors import UsageError
     from iotrace.profiles.numbers import given_numbers
 
+    if units is not None and units < 1:
+        raise UsageError(f"units {units}: 1 or more of the storage, or None for as many as are needed.")
     given = given_numbers([f"{name}={value}" for name, value in (numbers or {}).items()])
     columns = [
         "node", "storage", "units", "needed_for", "structure_h", "gpu_idle", "step", "job_h", "binding", "read_bytes",

@@ -120,7 +120,8 @@ def test_users_begin_within_the_jitter_and_the_same_seed_gives_the_same_delays(t
     assert [user.delay_s for user in again.users] == delays != [user.delay_s for user in other.users]
     assert max(delays) <= one.wall_s
     assert one.first_done_user == 0
-    assert one.users[one.last_done_user].delay_s == max(delays)
+    # the last two begin within a millisecond of each other
+    assert one.users[one.last_done_user].delay_s in sorted(delays)[-2:]
 
 
 def test_a_mix_deals_the_traces_out_to_the_users(tmp_path: Path) -> None:
