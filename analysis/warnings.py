@@ -330,7 +330,9 @@ def _different_conditions(sides: Sequence[Side]) -> list[str]:
         found.append(f"The clients had different memory ({listed}): the larger one keeps more of what is read.")
     full: dict[str, float] = {}
     for side in sides:
-        levels = [run.conditions.full for run in side.runs if run.conditions and run.conditions.full is not None]
+        # memory does not get slower as it fills
+        on_disk = [run.conditions for run in side.runs if run.conditions and run.mount.type not in ("tmpfs", "ramfs")]
+        levels = [one.full for one in on_disk if one.full is not None]
         if levels:
             full[side.label] = max(levels)
     if full and max(full.values()) - min(full.values()) > _FILL_APART:

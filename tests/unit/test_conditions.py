@@ -20,7 +20,7 @@ from iotrace.mounts.space import Space
 from iotrace.replay import conditions
 from iotrace.replay.conditions import advice_before
 from iotrace.replay.ground import MARKER
-from iotrace.replay.result import Conditions, Result, open_result
+from iotrace.replay.result import Conditions, MountInfo, Result, open_result
 from iotrace.replay.run import run_replay
 from iotrace.replay.telling import Tell
 
@@ -134,3 +134,12 @@ def test_compare_warns_of_conditions_that_differ_and_of_none_that_are_alike(tmp_
     for part in ("clients had different memory", "not equally full", "had staged them"):
         assert not any(part in sentence for sentence in alike.warnings)
         assert sum(part in sentence for sentence in other.warnings) == 1
+
+
+def test_how_full_memory_is_makes_no_difference(tmp_path: Path) -> None:
+    usual = result_with(tmp_path / "a", Conditions(100, 60, ["n1"], ["n1"]))
+    memory = result_with(tmp_path / "b", Conditions(100, 5, ["n1"], ["n1"]))
+    assert any("not equally full" in sentence for sentence in compare_results(usual, memory).warnings)
+    for run in memory.info.runs:
+        run.mount = MountInfo(type="tmpfs")
+    assert not any("not equally full" in sentence for sentence in compare_results(usual, memory).warnings)
