@@ -9,6 +9,8 @@ What a kind needs and this machine lacks, `missing` says in a line that serves a
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -28,10 +30,16 @@ _MAKERS: Final[dict[str, tuple[Callable[[Path, Cpus], AbstractContextManager[Mou
     "moosefs": (moosefs, MOOSE_PACKAGES),
 }
 KINDS: Final = tuple(_MAKERS)
+_ON_THE_NETWORK: Final = ("cephfs", "moosefs")
 
 
 def missing(kind: str) -> str | None:
     """Why this kind cannot be mounted here, in one line; None when it can."""
+    if kind in _ON_THE_NETWORK:
+        if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+            return f"{kind}: its client needs /dev/fuse"
+        if subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode:
+            return f"{kind}: network namespaces need root"
     return packages_missing(kind, _MAKERS[kind][1])
 
 
