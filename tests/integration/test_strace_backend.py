@@ -275,11 +275,18 @@ def test_a_recording_may_end_before_the_command(tmp_path: Path, work: Path) -> N
 
 
 def test_a_signal_to_the_recorder_ends_the_command_and_keeps_the_trace(tmp_path: Path, work: Path) -> None:
+    def runs() -> bool:
+        """Whether the command has begun; strace's helpers come and go while they are looked at."""
+        try:
+            return any(child.name() == "sleep" for child in psutil.Process().children(recursive=True))
+        except psutil.NoSuchProcess:
+            return False
+
     def end_the_recorder() -> None:
         """Not before the command runs: until then the signal would end this process of tests."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            if any(child.name() == "sleep" for child in psutil.Process().children(recursive=True)):
+            if runs():
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             time.sleep(0.02)
