@@ -23,6 +23,7 @@ from iotrace.replay.conditions import advice_before, conditions_of
 from iotrace.replay.counting import Counting, conclude
 from iotrace.replay.crew import Clone, Outcome, run_clones
 from iotrace.replay.direct import alignment_of
+from iotrace.replay.filed import filed
 from iotrace.replay.fleet import Fleet
 from iotrace.replay.folders import folders_of, look_at
 from iotrace.replay.gathering import Share
@@ -156,7 +157,13 @@ def replay_plans(
     fleet: Fleet | None = None,
 ) -> Result:  # fmt: skip
     """Run plans, dealt out to the users, at the same time on each folder, as often as the options say."""
-    tell = tell or Tell()
+    with filed(next((plan.folder for plan, _ in plans if plan.folder), None)):
+        return _replay(plans, folders, options, tell or Tell(), fleet)
+
+
+def _replay(
+    plans: Sequence[tuple[Plan, Trace]], folders: Sequence[Path], options: Options, tell: Tell, fleet: Fleet | None
+) -> Result:  # fmt: skip
     info = result_info(plans, folders, options)
     by_plan = {id(plan): (plan, trace) for plan, trace in plans}
     works = {
