@@ -19,7 +19,7 @@ from iotrace.mounts.space import space_of
 from iotrace.mounts.stripes import layouts_of
 from iotrace.replay.bounding import bounded
 from iotrace.replay.checking import verified
-from iotrace.replay.conditions import advice_before, conditions_of
+from iotrace.replay.conditions import advice_before, advice_on_plan, conditions_of
 from iotrace.replay.counting import Counting, conclude
 from iotrace.replay.crew import Clone, Outcome, run_clones
 from iotrace.replay.direct import alignment_of
@@ -212,7 +212,11 @@ def _on_mounts(
             trees.check_room(folder, share.needs)
             spaces[folder] = space_of(str(folder))
             about = folder, mount_under(folder), spaces[folder], share.needs.staged_bytes, info.memory_bytes, cold
-            for sentence in advice_before(*about):
+            # the arrays of all plans lie where those of the first one in files do
+            place = next((work.plan.folder for work in users if work.plan.folder), None)
+            near = advice_on_plan(folder, place)
+            info.warnings += near
+            for sentence in (*advice_before(*about), *near):
                 tell.notice(sentence)
         share.wait()
         for turn in range(options.repeat):

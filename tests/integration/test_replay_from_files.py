@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -36,5 +38,8 @@ def test_a_replay_from_files_does_what_one_from_memory_does(
     trace = TRACES / "relion-polishing.iotrace"
     expected = outcome(run_replay(trace, tmp_path, timing="asap", **options))  # type: ignore[arg-type]
     request.getfixturevalue("everything_is_large")
-    assert outcome(run_replay(trace, tmp_path, timing="asap", **options)) == expected  # type: ignore[arg-type]
+    again = run_replay(trace, tmp_path, timing="asap", **options)  # type: ignore[arg-type]
+    assert outcome(again) == expected
     assert expected[1] == 0
+    near = [warning for warning in again.info.warnings if "The plan lies in files in" in warning]
+    assert len(near) == (os.stat(tmp_path).st_dev == os.stat(tempfile.gettempdir()).st_dev)
