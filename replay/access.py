@@ -195,32 +195,46 @@ def ranged(
     return found
 
 
-@compiled
 def needed_accesses(resource: Any, row: Any, level: Any, thread: Any, start: Any, end: Any, count: int) -> Any:
     """Which accesses order anything: of a thread's reads of one resource with nothing but reads by anyone in between,
     the first and the last; all that are no reads. Bool, (n,).
 
     `resource` (0 … count - 1), `row` and `level` of each access, sorted by row; `thread`, `start` and `end` by row.
     """
-    # when accesses that are no reads begin and end, for each resource in order of time
     begin = np.zeros(count + 1, np.int64)
-    for i in range(len(row)):
+    _begins(resource, level, begin)
+    times, needed = np.empty(begin[-1], np.int64), np.ones(len(row), np.bool_)
+    states = np.full((3, count), -1, np.int64)
+    _needed_accesses(resource, row, level, thread, start, end, begin, times, states, needed)
+    return needed
+
+
+@compiled
+def _begins(resource: Any, level: Any, begin: Any) -> Any:
+    """Where each resource's times of accesses that are no reads begin, two for each."""
+    for i in range(len(resource)):
         if level[i] != READS:
             begin[resource[i] + 1] += 2
-    for k in range(count):
+    for k in range(len(begin) - 1):
         begin[k + 1] += begin[k]
-    at, times = begin[:-1].copy(), np.empty(begin[-1], np.int64)
+
+
+@compiled
+def _needed_accesses(
+    resource: Any, row: Any, level: Any, thread: Any, start: Any, end: Any, begin: Any, times: Any, states: Any,
+    needed: Any,
+) -> Any:  # fmt: skip
+    # when accesses that are no reads begin and end, for each resource in order of time
+    at = begin[:-1].copy()
     for i in range(len(row)):
         if level[i] != READS:
             k = resource[i]
             times[at[k]], times[at[k] + 1] = start[row[i]], end[row[i]]
             at[k] += 2
-    for k in range(count):
+    for k in range(len(begin) - 1):
         times[begin[k] : begin[k + 1]].sort()
-    needed = np.ones(len(row), np.bool_)
-    owner = np.full(count, -1, np.int64)
-    since = np.full(count, -1, np.int64)  # how many of the times had passed when the reads in a row began
-    last = np.full(count, -1, np.int64)
+    # `since`: how many of the times had passed when the reads in a row began
+    owner, since, last = states[0], states[1], states[2]
     for i in range(len(row)):
         if level[i] != READS:
             continue
@@ -234,19 +248,21 @@ def needed_accesses(resource: Any, row: Any, level: Any, thread: Any, start: Any
             last[k] = i
         else:
             owner[k], since[k], last[k] = (thread[r] if quiet else -1), passed, -1
-    return needed
+
+
+def stable_order(number: Any, count: int) -> Any:
+    """Order that sorts small numbers, equal ones as they stand; (n,), int64."""
+    order, at = np.empty(len(number), np.int64), np.zeros(count + 1, np.int64)
+    _stable_order(number, at, order)
+    return order
 
 
 @compiled
-def stable_order(number: Any, count: int) -> Any:
-    """Order that sorts small numbers, equal ones as they stand; (n,), int64."""
-    at = np.zeros(count + 1, np.int64)
+def _stable_order(number: Any, at: Any, order: Any) -> Any:
     for i in range(len(number)):
         at[number[i] + 1] += 1
-    for k in range(count):
+    for k in range(len(at) - 1):
         at[k + 1] += at[k]
-    order = np.empty(len(number), np.int64)
     for i in range(len(number)):
         order[at[number[i]]] = i
         at[number[i]] += 1
-    return order

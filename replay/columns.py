@@ -15,8 +15,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from iotrace.errors import TraceError
+from iotrace.replay.pieces import Column, Pieces
 from iotrace.trace.operations import CALL_OF_REQUEST, NUMBER_OF, OPERATIONS
 from iotrace.trace.reader import Trace
 from iotrace.trace.texts import path_bytes as path_bytes
@@ -266,28 +268,27 @@ class _Source:
         A column that is null throughout has no rows.
         """
         names = ("op", *_ID_NAMES)
-        parts: dict[str, list[Any]] = {name: [] for name in names}
-        some = dict.fromkeys(names, False)
+        room = events_in_parts(self._trace)
+        whole = {name: Column(np.int16 if name == "op" else np.int32, room) for name in names}
         self.count = 0
         for batch in self._trace.batches("events", names):
-            self.count += len(batch)
             for name in names:
                 column = batch.column(name)
-                some[name] |= name == "op" or column.null_count < len(column)
-                parts[name].append(_op_numbers(column) if name == "op" else _raw_ids(column))
-        result = {}
+                if name == "op":
+                    whole[name].put(self.count, _op_numbers(column))
+                elif column.null_count < len(column):
+                    whole[name].put(self.count, _raw_ids(column))
+            self.count += len(batch)
         # Arrow keeps what it has freed for itself
         pa.default_memory_pool().release_unused()
-        for name in names:
-            kind = np.int16 if name == "op" else np.int32
-            whole = [np.zeros(0, kind), *parts.pop(name)] if some[name] else [np.zeros(0, kind)]
-            result[name] = np.concatenate(whole)
-        return result
+        return {name: column.values(self.count) for name, column in whole.items()}
 
     def calls(self, op: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.int16], Flags]:
         """Operations with calls that do the same in the place of requests, and which events were requests."""
-        found = [np.flatnonzero(CALL_OF[op[rows]] != op[rows]) + rows.start for rows in chunks(len(op))]
-        requests = np.concatenate([np.zeros(0, np.int64), *found])
+        found = Pieces()
+        for rows in chunks(len(op)):
+            found.add(np.flatnonzero(CALL_OF[op[rows]] != op[rows]) + rows.start)
+        requests = found.whole()
         if len(requests) == 0:
             return op, np.broadcast_to(np.False_, len(op))
         call, asynchronous = op.copy(), np.zeros(len(op), np.bool_)
@@ -332,6 +333,17 @@ class _Source:
             raise TraceError(f"{self._trace.folder} changed while it was read: its recording drops old parts.")
         pa.default_memory_pool().release_unused()
         return values
+
+
+def events_in_parts(trace: Trace) -> int:
+    """Events in the whole parts of a trace; one that goes on has more."""
+    count = 0
+    for part in trace.parts("events"):
+        try:
+            count += int(pq.read_metadata(part).num_rows)
+        except FileNotFoundError:  # a bounded recording has given it up meanwhile: who reads it will say so
+            continue
+    return count
 
 
 def _first_part(trace: Trace) -> str:

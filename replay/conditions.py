@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,16 @@ def advice_before(
             "is read twice comes from there; --cold empties it before each run."
         )
     return found
+
+
+def advice_on_plan(folder: Path, place: str | None) -> list[str]:
+    """A sentence where the files of a plan (Plan.folder) lie on the file system under test."""
+    if place is None or os.stat(folder).st_dev != os.stat(place).st_dev:
+        return []
+    return [
+        f"The plan lies in files in {place}, on the same file system as {folder}: what the kernel writes there is "
+        "load on what is measured; TMPDIR names another folder."
+    ]
 
 
 def conditions_lines(info: ResultInfo) -> list[str]:

@@ -28,6 +28,7 @@ import numpy as np
 from iotrace.errors import MountHangs, ReplayError
 from iotrace.replay.bounding import join
 from iotrace.replay.checking import Check
+from iotrace.replay.filed import private
 from iotrace.replay.ground import Ground, heartbeat, leave_the_terminal
 from iotrace.replay.guard import page_guard
 from iotrace.replay.kernels import lane as kernel
@@ -152,13 +153,14 @@ class _Part:
         self.lines[kernel.WAKE_AT :: kernel.LANE_WORDS] = 1 << 62
         self.cpu_s = shared(plan.workers, np.float64)
         self.rings = shared((plan.lanes if self.rides else 0, RING_WORDS))
-        self.strings, self._texts = resolve_strings(plan, os.fsencode(clone.ground.tree))
         self.lane_of_row = np.repeat(np.arange(plan.lanes, dtype=np.int64), np.diff(plan.lane_begin))
-        self.map_base = np.zeros(max(1, plan.map_slots), np.int64)
-        self.got = np.zeros(plan.thread_numbers + 1, np.int64)
-        self.places = self.rides.place_of_slot.copy() if self.rides else None
-        self.openings = Openings(plan, clone.ground.tree, spare)
-        self.memory = LaneMemory(plan, 0)
+        with private():  # each worker changes these for itself
+            self.strings, self._texts = resolve_strings(plan, os.fsencode(clone.ground.tree))
+            self.map_base = np.zeros(max(1, plan.map_slots), np.int64)
+            self.got = np.zeros(plan.thread_numbers + 1, np.int64)
+            self.places = self.rides.place_of_slot.copy() if self.rides else None
+            self.openings = Openings(plan, clone.ground.tree, spare)
+            self.memory = LaneMemory(plan, 0)
         self._sockets: list[tuple[socket.socket, socket.socket] | None] = []
 
     def __enter__(self) -> _Part:

@@ -29,25 +29,25 @@ _CLOSED: Final = 4
 
 
 @compiled
-def _by_thread(thread: Any, place: Any, begin: Any) -> Any:
-    """Events sorted by the place of their thread (-1: left out), those of one thread as they were; (n,), int32.
-
-    `begin`, (places + 1,), gets where each thread's begin.
-    """
+def _begins(thread: Any, place: Any, begin: Any) -> Any:
+    """Where each thread's events begin among those sorted by the place of their thread, (places + 1,)."""
     begin[:] = 0
     for i in range(len(thread)):
         if place[thread[i]] >= 0:
             begin[place[thread[i]] + 1] += 1
     for k in range(1, len(begin)):
         begin[k] += begin[k - 1]
+
+
+@compiled
+def _by_thread(thread: Any, place: Any, begin: Any, order: Any) -> Any:
+    """Put the events sorted by the place of their thread (-1: left out) into `order`, those of one as they were."""
     at = begin[:-1].copy()
-    order = np.empty(begin[-1], np.int32)
     for i in range(len(thread)):
         k = place[thread[i]]
         if k >= 0:
             order[at[k]] = i
             at[k] += 1
-    return order
 
 
 @compiled
@@ -122,7 +122,9 @@ def lay_out(
     place = np.full(count + 1, -1, np.int32)
     place[threads] = np.arange(len(threads), dtype=np.int32)
     begin = np.zeros(len(threads) + 1, np.int64)
-    order: Ids = _by_thread(thread, place, begin)
+    _begins(thread, place, begin)
+    order = np.empty(begin[-1], np.int32)
+    _by_thread(thread, place, begin, order)
     for k in np.flatnonzero(_unsorted(order, begin, time_ns)).tolist():
         mine = order[begin[k] : begin[k + 1]]
         mine[:] = mine[np.argsort(time_ns[mine], kind="stable")]

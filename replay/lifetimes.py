@@ -52,22 +52,19 @@ class Lifetimes:
 def lifetimes_of(tables: Tables, event: Ids, part: npt.NDArray[np.uint8]) -> Lifetimes:
     """The descriptions of a plan whose rows stand for these events (see iotrace.replay.layout)."""
     events = tables.events
-    opens: list[tuple[Ints, Ints]] = [(_nothing(), _nothing())]
-    closes: list[tuple[Ints, Ints]] = [(_nothing(), _nothing())]
+    opened, closed = np.full(tables.opens, -1, np.int64), np.full(tables.opens, -1, np.int64)
+    ended = np.full(tables.opens, np.iinfo(np.int64).min)
     for rows in chunks(len(event)):
         of = event[rows]
         op, description = np.where(part[rows] == CALL, events.op[of], -1), events.open[of]
-        for table, found in ((OPENS, opens), (CLOSES, closes)):
-            at = np.flatnonzero(table[op] & (description >= 0))
-            at = at[events.result[of[at]] >= 0]
-            found.append((description[at].astype(np.int64), at + rows.start))
-    opened, closed = np.full(tables.opens, -1, np.int64), np.full(tables.opens, -1, np.int64)
-    description, at = (np.concatenate(parts) for parts in zip(*opens, strict=True))
-    opened[description] = at
-    description, at = (np.concatenate(parts) for parts in zip(*closes, strict=True))
-    end = events.time_ns[event[at]] + np.maximum(events.duration_ns[event[at]], 0)
-    last = np.argsort(end, kind="stable")
-    closed[description[last]] = at[last]
+        good = (description >= 0) & (events.result[of] >= 0)
+        at = np.flatnonzero(OPENS[op] & good)
+        opened[description[at]] = at + rows.start
+        at = np.flatnonzero(CLOSES[op] & good)
+        end = events.time_ns[of[at]] + np.maximum(events.duration_ns[of[at]], 0)
+        last = np.argsort(end, kind="stable")
+        last = last[end[last] >= ended[description[at[last]]]]
+        closed[description[at[last]]], ended[description[at[last]]] = at[last] + rows.start, end[last]
     both = np.flatnonzero((opened >= 0) & (closed >= 0))
     first, second = event[opened[both]], event[closed[both]]
     took = events.time_ns[second] + np.maximum(events.duration_ns[second], 0) - events.time_ns[first]

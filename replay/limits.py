@@ -52,9 +52,10 @@ def prepare(plans: Sequence[Plan], bound: int | None = None) -> None:
 
 
 def memory_of(plan: Plan) -> int:
-    """Memory in bytes that a user's run takes: what its rows note, buffers of its lanes, its processes."""
+    """Memory in bytes that a user's run takes: notes of its rows (unless in files), buffers, processes."""
     buffers = min(plan.lanes * min(plan.read_bytes + BUFFER_BYTES_MIN, REAL_BYTES_MAX), ALL_BYTES_MAX)
-    return len(plan.rows) * _ROW_BYTES + buffers + plan.workers * _WORKER_BYTES
+    notes = len(plan.rows) * _ROW_BYTES if plan.folder is None else 0
+    return notes + buffers + plan.workers * _WORKER_BYTES
 
 
 def _refuse(plans: Sequence[Plan], needed: str, there: str, share: float, limit: str) -> None:

@@ -25,6 +25,7 @@ from iotrace.replay.columns import Events, Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
 from iotrace.replay.named import XATTRS
+from iotrace.replay.pieces import Pieces
 from iotrace.replay.ranges import ranged_accesses, touches_of
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import (
@@ -77,7 +78,7 @@ def spans_of(tables: Tables, event: Ids, thread: Ids) -> Spans:
     """Spans of plan rows that are sorted by thread and time; `event` is each row's event."""
     events = tables.events
     start, end = np.empty(len(event), np.int64), np.empty(len(event), np.int64)
-    found = [np.zeros(0, np.int64)]
+    found = Pieces()
     for rows in chunks(len(event)):
         part = event[rows]
         op = events.op[part]
@@ -90,8 +91,8 @@ def spans_of(tables: Tables, event: Ids, thread: Ids) -> Spans:
             waits |= (op == NUMBER_OF["fcntl.lock"]) & np.isin(flags, WAITING_LOCKS)
             waits |= (op == NUMBER_OF["flock"]) & (flags & _LOCK_NB == 0)
             waits |= (op == NUMBER_OF["lseek"]) & (flags >= os.SEEK_END)  # what they find is what is there at their end
-            found.append(may[waits] + rows.start)
-    waiting = np.concatenate(found)
+            found.add(may[waits] + rows.start)
+    waiting = found.whole()
     if len(waiting):
         after = np.minimum(waiting + 1, len(event) - 1)
         same = (after > waiting) & (thread[after] == thread[waiting])
@@ -281,9 +282,9 @@ def edges_of_waits(
 def _rows_of_op(tables: Tables, event: Ids, name: str) -> Ints:
     """Plan rows of an operation that names a child."""
     events = tables.events
-    found = [np.zeros(0, np.int64)]
+    found = Pieces()
     for rows in chunks(len(event)) if events.child.strides[0] else ():
         part = event[rows]
         at = np.flatnonzero(events.op[part] == NUMBER_OF[name])
-        found.append(at[events.child[part[at]] >= 0] + rows.start)
-    return np.concatenate(found)
+        found.add(at[events.child[part[at]] >= 0] + rows.start)
+    return found.whole()

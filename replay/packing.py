@@ -16,6 +16,7 @@ import numpy.typing as npt
 from iotrace.compiling import compiled
 from iotrace.replay.columns import Ids, Ints
 from iotrace.replay.numbering import Numbering
+from iotrace.replay.pieces import Pieces
 
 VALUES_MAX: Final = 8
 """Most values of one row."""
@@ -87,8 +88,7 @@ class Packer:
 
     def __init__(self) -> None:
         self.forms = Numbering(_FIELDS)
-        self.pieces: list[Ints] = []
-        self.total = 0
+        self._values = Pieces()
 
     def add(
         self, common: Ints, number: Ints, arguments: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8], delta: Ints
@@ -99,18 +99,15 @@ class Packer:
         fields[:, 0], fields[:, 1] = common, number
         begin, values = np.empty(n, np.int64), np.empty(n * VALUES_MAX, np.int64)
         used = int(_pack(arguments, kinds, delta, fields, begin, values))
-        begin += self.total
-        self.pieces.append(values[:used].copy())
-        self.total += used
+        begin += len(self._values)
+        self._values.add(values[:used])
         return self.forms.numbers(fields), begin
 
+    @property
+    def total(self) -> int:
+        """Values so far."""
+        return len(self._values)
+
     def values(self) -> Ints:
-        """All values, once; the pieces are given up."""
-        whole = np.empty(self.total, np.int64)
-        at = 0
-        self.pieces.reverse()
-        while self.pieces:
-            piece = self.pieces.pop()
-            whole[at : at + len(piece)] = piece
-            at += len(piece)
-        return whole
+        """All values, once."""
+        return self._values.whole()

@@ -25,6 +25,7 @@ from iotrace.replay.arguments import (
 from iotrace.replay.columns import CHUNK_ROWS, NONE, Flags, Ids, Ints, Tables, chunks, load_tables
 from iotrace.replay.descriptors import Descriptors, assign_descriptors
 from iotrace.replay.direct import Rounded, round_out
+from iotrace.replay.filed import filed
 from iotrace.replay.layout import CALL, EXTRA_CLOSE, EXTRA_DUP, THREAD_BEGINS, lay_out
 from iotrace.replay.lifetimes import lifetimes_of
 from iotrace.replay.mapping import Mapping, map_paths
@@ -32,8 +33,9 @@ from iotrace.replay.memory import Mappings, resolve_memory
 from iotrace.replay.named import name_files
 from iotrace.replay.outcomes import Expectations, Piece, Places, Sizes
 from iotrace.replay.packing import VALUES_MAX, Packer
+from iotrace.replay.pieces import Pieces
 from iotrace.replay.recorded import Recorded, columns_for_rides, columns_of_labels, plain_column
-from iotrace.replay.room import check_events, check_rows
+from iotrace.replay.room import check_rows, folder_for
 from iotrace.replay.rows import (
     BEGIN,
     CLOSE,
@@ -102,9 +104,18 @@ def build_plan(
     Raises
     ------
     TraceError: the trace cannot be read.
-    ReplayError: nothing remains to be replayed, or the plan has no room in memory; the message says what to map.
+    ReplayError: nothing remains to be replayed, or the plan has no room; the message says what to do.
     """
-    check_events(trace)
+    folder = folder_for(trace)
+    with filed(folder):
+        plan = _plan(trace, prefixes, order, rides, alignment, folder)
+        plan.hash = plan_hash(plan)
+    return plan
+
+
+def _plan(
+    trace: Trace, prefixes: Sequence[str], order: str, rides: bool, alignment: int, folder: str | None
+) -> Plan:  # fmt: skip
     tables = load_tables(trace)
     mapping = map_paths(tables, trace.info, prefixes)
     selection = select(tables, mapping)
@@ -120,7 +131,9 @@ def build_plan(
         shown = ", ".join(_prefix_text(prefix) for prefix in mapping.prefixes)
         raise ReplayError(f"nothing to replay: no operation under {shown} can be replayed; choose with --map PREFIX.")
     rounded = round_out(tables, selection, alignment) if alignment else None
-    assembly = _Assembly(trace, tables, mapping, selection, memory, snapshot, descriptors, order, rounded, rides, named)
+    assembly = _Assembly(
+        trace, tables, mapping, selection, memory, snapshot, descriptors, order, rounded, rides, named, folder
+    )
     return assembly.plan()
 
 
@@ -139,8 +152,9 @@ class _Assembly:
     def __init__(
         self, trace: Trace, tables: Tables, mapping: Mapping, selection: Selection, memory: Mappings,
         snapshot: Snapshot, descriptors: Descriptors, order: str, rounded: Rounded | None, rides: bool,
-        named: tuple[Ints, Ids],
+        named: tuple[Ints, Ids], folder: str | None,
     ) -> None:  # fmt: skip
+        self.folder = folder
         self.trace, self.tables, self.mapping, self.selection = trace, tables, mapping, selection
         self.memory, self.snapshot, self.descriptors, self.order = memory, snapshot, descriptors, order
         events = tables.events
@@ -151,7 +165,8 @@ class _Assembly:
     def plan(self) -> Plan:
         events = self.tables.events
         kept = self.selection.kept
-        check_rows(int(np.count_nonzero(kept)))
+        if self.folder is None:
+            check_rows(int(np.count_nonzero(kept)))
         lanes = self.lanes = assign_lanes(self.tables, kept, self.descriptors.holdings)
         self._pass_on()
         self.dups = np.array(self.descriptors.extra_dups, dtype=np.int64).reshape(-1, 3)
@@ -182,7 +197,7 @@ class _Assembly:
         lifetimes = lifetimes_of(self.tables, self.layout.event, self.layout.part)
         events.release("flags", "path", "other_path", "file", "other_file", "open", "other_open", "process")
         set_gaps(rows, self.layout, self.tables, self.selection, lanes)
-        plan = Plan(
+        return Plan(
             rows=rows,
             lane_begin=lane_begin,
             threads=needs,
@@ -207,9 +222,8 @@ class _Assembly:
             warnings=[self.rounded.note] if self.rounded else [],
             lifetimes=lifetimes,
             asynchronous=self.requests,
+            folder=self.folder,
         )
-        plan.hash = plan_hash(plan)
-        return plan
 
     def _rows(self) -> tuple[Rows, Recorded, Sizes]:
         """Rows without gaps and waits, what the recording said of them, and the largest sizes."""
@@ -222,7 +236,7 @@ class _Assembly:
         form, begin = np.empty(n, np.int32), np.empty(n, np.int32)
         special, expect = np.empty(n, np.uint8), np.empty(n, np.int64)
         made, closed, node = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
-        substituted = [np.zeros(0, np.int64)]
+        substituted = Pieces()
         self.dups_done = self.marks_done = 0
         for rows in chunks(n):
             if packer.total >= _SHORT_MAX and begin.dtype == np.int32:
@@ -233,14 +247,14 @@ class _Assembly:
             if self.rounded:
                 known = piece.event >= 0
                 piece.check[known & self.rounded.loose[piece.event]] = STATUS
-                substituted.append(np.flatnonzero(known & self.rounded.changed[piece.event]) + rows.start)
+                substituted.add(np.flatnonzero(known & self.rounded.changed[piece.event]) + rows.start)
             asked = np.where(piece.is_main, self.tables.events.asked[piece.event], piece.op)
             common = (asked.astype(np.int64) + 1) << 16
             common |= (piece.special.astype(np.int64) << 8) | (piece.extra.astype(np.int64) << 4) | piece.check
             form[rows], begin[rows] = packer.add(common, piece.number, piece.arguments, piece.kinds, piece.delta)
             special[rows], expect[rows] = piece.special, piece.expect
             made[rows], closed[rows], node[rows] = piece.made, piece.closed, places.nodes(piece)
-            substituted.append(places.substituted(piece) + rows.start)
+            substituted.add(places.substituted(piece) + rows.start)
         rows_ = Rows(
             event=layout.event, form=form, forms=_forms(packer), value_begin=begin, values=packer.values(),
             special=special, made=made, closed=closed, expect=expect,
@@ -249,8 +263,8 @@ class _Assembly:
         tree = self.mapping.tree
         paths = [tree.path(one) for one in range(len(tree))]
         more = columns_of_labels(self.tables, layout.event) | (self._rounded_columns() if self.rounded else {})
-        apart = np.concatenate(substituted)
-        return rows_, Recorded(self.trace, layout.event, node, apart, paths, more, self.named), sizes
+        apart = substituted.whole()
+        return rows_, Recorded(self.trace, layout.event, node, apart, paths, more, self.named, self.folder), sizes
 
     def _rounded_columns(self) -> dict[str, Any]:
         """What rows are to find in the place of what was recorded."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from iotrace.errors import TraceError
 from iotrace.replay.columns import NONE, Ids, Ints, Tables, load_tables
+from iotrace.replay.filed import filed
 from iotrace.replay.status import Status
 from iotrace.trace.reader import Trace
 
@@ -34,13 +35,14 @@ class Recorded:
     iotrace.replay.columns.LABELS), the row's process carries, -1 for none.
 
     `known` holds columns that are to differ from the trace; `named` are events of which it does not say the file, and
-    their files.
+    their files. `folder`: see Plan.
     """
 
     def __init__(
         self, trace: Trace, event: Ids, node: Ids, substituted: Ints, paths: list[bytes], known: dict[str, Any],
-        named: tuple[Ints, Ids],
+        named: tuple[Ints, Ids], folder: str | None = None,
     ) -> None:  # fmt: skip
+        self._folder = folder
         self._trace, self._event, self._named = trace, event, named
         self._substituted = substituted
         self._known: dict[str, Any] = {"node": node, "paths": paths} | known
@@ -50,12 +52,17 @@ class Recorded:
         if name in self._known:
             return self._known[name]
         if name not in self._read_again:
-            self._read_again |= self._read(name)
+            with filed(self._folder):
+                self._read_again |= self._read(name)
         return self._read_again[name]
 
     def about(self, rows: Sequence[int]) -> list[tuple[str, str]]:
         """The recorded name of what each row is about, and its process, for people; "" for none."""
-        tables = self._tables()
+        with filed(self._folder):
+            tables = self._tables()
+            return self._about(tables, rows)
+
+    def _about(self, tables: Tables, rows: Sequence[int]) -> list[tuple[str, str]]:
         events, found = tables.events, []
         for event in self._event[np.asarray(rows, np.int64)].tolist():
             if event < 0:

@@ -1,14 +1,18 @@
-"""Whether a plan has room in this machine's memory: asked before it is made, since the kernel only kills."""
+"""Where a plan has room, in memory or in files: asked before it is made, since the kernel only kills."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Final
 
 import psutil
-import pyarrow.parquet as pq
 
 from iotrace.errors import ReplayError
+from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
+from iotrace.replay.columns import events_in_parts
+from iotrace.replay.filed import takes_files
 from iotrace.trace.reader import Trace
 from iotrace.units import bytes_text, count_text
 
@@ -16,22 +20,35 @@ EVENT_BYTES: Final = 100
 """What each event of a trace takes while a plan is made (make bench-plan)."""
 ROW_BYTES: Final = 120
 """What each event that is replayed takes more."""
+MEMORY_BYTES: Final = 2 << 30
+"""A plan that may take more is made in files."""
+_IN_MEMORY: Final = ("tmpfs", "ramfs", "rootfs")
 
 
-def check_events(trace: Trace) -> None:
-    """Raise when the events of a trace do not fit into memory.
+def folder_for(trace: Trace) -> str | None:
+    """Folder of the files that the long columns of a trace's plan are to lie in; None: they are to lie in memory.
 
     Raises
     ------
-    ReplayError: with what it would take, and what to do.
+    ReplayError: there is room neither in memory nor in files; with what it would take, and what to do.
     """
-    events = sum(pq.read_metadata(part).num_rows for part in trace.parts("events"))
-    needed, free = EVENT_BYTES * events, free_bytes()
-    if needed > free:
-        raise ReplayError(
-            f"a plan of {count_text(events)} events takes {bytes_text(needed)} of memory and more, and "
-            f"{bytes_text(free)} are free: replay a shorter recording, or on a machine with more."
-        )
+    events, free = events_in_parts(trace), free_bytes()
+    most = (EVENT_BYTES + ROW_BYTES) * events
+    if most <= min(MEMORY_BYTES, free // 2):
+        return None
+    folder = tempfile.gettempdir()
+    on = mount_of(folder, mounts_of_this_machine())
+    on_disk = on is not None and on.type not in _IN_MEMORY and takes_files(folder)
+    room = shutil.disk_usage(folder).free if on_disk else 0
+    if most <= room:
+        return folder
+    if EVENT_BYTES * events <= free:
+        return None
+    where = f"{bytes_text(room)} in {folder}" if on_disk else f"{folder} is on no disk that takes files without a name"
+    raise ReplayError(
+        f"a plan of {count_text(events)} events takes up to {bytes_text(most)}; free are {bytes_text(free)} of memory, "
+        f"and {where}: set TMPDIR to a folder on a larger disk, or replay a shorter recording."
+    )
 
 
 def check_rows(rows: int) -> None:

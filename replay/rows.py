@@ -213,6 +213,7 @@ class Plan:
     lifetimes: descriptions that it opens and closes.
     asynchronous: some rows were requests to io_uring or libaio.
     not_replayed: recorded operations left out, by reason.
+    folder: of the files that its long columns lie in (iotrace.replay.filed); None: they lie in memory.
     hash: sha256 over all of it.
     """
 
@@ -240,6 +241,7 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
     asynchronous: bool = False
+    folder: str | None = None
     hash: str = ""
 
     @property

@@ -19,10 +19,11 @@ from iotrace.mounts.space import space_of
 from iotrace.mounts.stripes import layouts_of
 from iotrace.replay.bounding import bounded
 from iotrace.replay.checking import verified
-from iotrace.replay.conditions import advice_before, conditions_of
+from iotrace.replay.conditions import advice_before, advice_on_plan, conditions_of
 from iotrace.replay.counting import Counting, conclude
 from iotrace.replay.crew import Clone, Outcome, run_clones
 from iotrace.replay.direct import alignment_of
+from iotrace.replay.filed import filed
 from iotrace.replay.fleet import Fleet
 from iotrace.replay.folders import folders_of, look_at
 from iotrace.replay.gathering import Share
@@ -156,7 +157,13 @@ def replay_plans(
     fleet: Fleet | None = None,
 ) -> Result:  # fmt: skip
     """Run plans, dealt out to the users, at the same time on each folder, as often as the options say."""
-    tell = tell or Tell()
+    with filed(next((plan.folder for plan, _ in plans if plan.folder), None)):
+        return _replay(plans, folders, options, tell or Tell(), fleet)
+
+
+def _replay(
+    plans: Sequence[tuple[Plan, Trace]], folders: Sequence[Path], options: Options, tell: Tell, fleet: Fleet | None
+) -> Result:  # fmt: skip
     info = result_info(plans, folders, options)
     by_plan = {id(plan): (plan, trace) for plan, trace in plans}
     works = {
@@ -205,7 +212,11 @@ def _on_mounts(
             trees.check_room(folder, share.needs)
             spaces[folder] = space_of(str(folder))
             about = folder, mount_under(folder), spaces[folder], share.needs.staged_bytes, info.memory_bytes, cold
-            for sentence in advice_before(*about):
+            # the arrays of all plans lie where those of the first one in files do
+            place = next((work.plan.folder for work in users if work.plan.folder), None)
+            near = advice_on_plan(folder, place)
+            info.warnings += near
+            for sentence in (*advice_before(*about), *near):
                 tell.notice(sentence)
         share.wait()
         for turn in range(options.repeat):

@@ -1,6 +1,7 @@
 """Single passes over all events of a trace, for what NumPy would sort or copy whole columns for.
 
-Each is a Numba kernel that takes and gives arrays, with no state of its own. `wanted`, of shape (operations + 1,), says
+Each is a Numba kernel that takes and gives arrays, with no state of its own; what may be long is made by NumPy, which
+may put it into a file (iotrace.replay.filed). `wanted`, of shape (operations + 1,), says
 for which operations a pass looks at an event; its last entry stands for operations that are not known (-1).
 """
 
@@ -13,33 +14,46 @@ import numpy as np
 from iotrace.compiling import compiled
 
 
-@compiled
 def rows_of(wanted: Any, op: Any) -> Any:
     """Events of the wanted operations, int64."""
+    rows = np.empty(_count_of(wanted, op), np.int64)
+    _rows_of(wanted, op, rows)
+    return rows
+
+
+@compiled
+def _count_of(wanted: Any, op: Any) -> int:
     count = 0
     for i in range(len(op)):
         if wanted[op[i]]:
             count += 1
-    rows = np.empty(count, np.int64)
+    return count
+
+
+@compiled
+def _rows_of(wanted: Any, op: Any, rows: Any) -> Any:
     count = 0
     for i in range(len(op)):
         if wanted[op[i]]:
             rows[count] = i
             count += 1
-    return rows
 
 
-@compiled
 def first_rows(number: Any, count: int) -> Any:
     """First row in which each of the numbers 0 … count - 1 stands; rows where none does. Shape (count + 1,), int64.
 
     The last entry is for the rows without a number (-1).
     """
     first = np.full(count + 1, len(number), np.int64)
+    _first_rows(number, first)
+    return first
+
+
+@compiled
+def _first_rows(number: Any, first: Any) -> Any:
     for i in range(len(number)):
         if first[number[i]] > i:
             first[number[i]] = i
-    return first
 
 
 @compiled
@@ -63,14 +77,18 @@ def first_pairs(wanted: Any, op: Any, result: Any, one: Any, other: Any, count: 
     return rows[:found]
 
 
-@compiled
 def first_by_descriptor(wanted: Any, unnamed: Any, op: Any, opens: Any, count: int) -> Any:
     """First event of the wanted operations, or without a name, on each description; as first_rows gives it."""
     first = np.full(count + 1, len(op), np.int64)
+    _first_by_descriptor(wanted, unnamed, op, opens, first)
+    return first
+
+
+@compiled
+def _first_by_descriptor(wanted: Any, unnamed: Any, op: Any, opens: Any, first: Any) -> Any:
     for i in range(len(op)):
         if opens[i] >= 0 and (wanted[op[i]] or unnamed[i]) and first[opens[i]] > i:
             first[opens[i]] = i
-    return first
 
 
 @compiled
@@ -86,13 +104,20 @@ def note_uses(node: Any, event: Any, says: Any, first: Any, first_says: Any, mad
             made[at] = min(made[at], event[i])
 
 
-@compiled
 def last_uses(reason: Any, closes: Any, onto: Any, op: Any, result: Any, opens: Any, other: Any, ours: Any) -> Any:
     """Last event that uses each description and does not close it, -1 for none; `ours`, (opens + 1,): those replayed.
 
     Shape (opens + 1,), int64; the last entry is for the rows without a description (-1).
     """
     last = np.full(len(ours), -1, np.int64)
+    _last_uses(reason, closes, onto, op, result, opens, other, ours, last)
+    return last
+
+
+@compiled
+def _last_uses(
+    reason: Any, closes: Any, onto: Any, op: Any, result: Any, opens: Any, other: Any, ours: Any, last: Any
+) -> Any:  # fmt: skip
     for i in range(len(op)):
         if reason[i] != 0:
             continue
@@ -102,7 +127,6 @@ def last_uses(reason: Any, closes: Any, onto: Any, op: Any, result: Any, opens: 
             # dup2 onto another description closes it
             if not (onto[op[i]] and result[i] >= 0 and ours[y] and y != x):
                 last[y] = i
-    return last
 
 
 @compiled
@@ -133,17 +157,20 @@ def processes_of(thread: Any, process: Any, found: Any) -> Any:
         found[thread[i]] = process[i]
 
 
-@compiled
 def rows_that_use(wanted: Any, opens: Any, other: Any, reason: Any) -> Any:
     """Replayed events that name a wanted description as one of their two; int64."""
-    count = 0
-    for i in range(len(opens)):
-        if reason[i] == 0 and (wanted[opens[i]] or wanted[other[i]]):
-            count += 1
-    rows = np.empty(count, np.int64)
-    count = 0
-    for i in range(len(opens)):
-        if reason[i] == 0 and (wanted[opens[i]] or wanted[other[i]]):
-            rows[count] = i
-            count += 1
+    rows = np.empty(_rows_that_use(wanted, opens, other, reason, np.zeros(0, np.int64)), np.int64)
+    _rows_that_use(wanted, opens, other, reason, rows)
     return rows
+
+
+@compiled
+def _rows_that_use(wanted: Any, opens: Any, other: Any, reason: Any, rows: Any) -> int:
+    """How many there are; puts them into `rows` where that has a length."""
+    count = 0
+    for i in range(len(opens)):
+        if reason[i] == 0 and (wanted[opens[i]] or wanted[other[i]]):
+            if len(rows) > 0:
+                rows[count] = i
+            count += 1
+    return count

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
+from iotrace.replay.pieces import Pieces
 from iotrace.replay.scans import first_by_descriptor, first_rows, rows_of
 from iotrace.trace.operations import FCNTL_LOCK_COMMANDS, OPERATIONS, Kind, Replay
 
@@ -303,7 +304,7 @@ def _follow_descriptors(
     events = tables.events
     downwards = [_downwards(raw) for raw in tables.path_raw]
     plain = np.array([parts is not None for parts in downwards] + [False])
-    first, second = [], []
+    first, second = Pieces(), Pieces()
     is_folder = np.zeros(tables.opens + 1, np.bool_)
     for rows in chunks(len(events)):
         part = events.at(rows)
@@ -311,27 +312,28 @@ def _follow_descriptors(
         chosen = HAS_DIRFD[part.op] & (folder >= 0) & plain[part.path] & (node[rows] >= 0) & ~unnamed[rows]
         if chosen.any():
             is_folder[folder[chosen]] = True
-            first.append(np.flatnonzero(chosen) + rows.start)
+            first.add(np.flatnonzero(chosen) + rows.start)
         chosen = (node2[rows] >= 0) & _DIRFD2[part.op] & (part.other_open >= 0) & plain[part.other_path]
         if chosen.any():
             is_folder[part.other_open[chosen]] = True
-            second.append(np.flatnonzero(chosen) + rows.start)
-    if not first and not second:
+            second.add(np.flatnonzero(chosen) + rows.start)
+    if not len(first) and not len(second):
         return
     opened = np.full(tables.opens + 1, -1, np.int64)
     opened[events.open[opening]] = node[opening]
-    named = np.concatenate([np.zeros(0, np.int64), *first])
+    named, twice = first.whole(), second.whole()
     beneath = opening[np.isin(opening, named, assume_unique=True) & is_folder[events.open[opening]]]
     for row in beneath.tolist():
         above = int(opened[events.other_open[row]])
         if above >= 0:
             opened[events.open[row]] = mapping.tree.descend(above, downwards[events.path[row]] or [])
     found: dict[int, int] = {}
-    for pieces, by_first, paths, target in (
-        (first, True, events.path, node),
-        (second, False, events.other_path, node2),
+    for at, by_first, paths, target in (
+        (named, True, events.path, node),
+        (twice, False, events.other_path, node2),
     ):
-        for rows_at in pieces:
+        for rows in chunks(len(at)):
+            rows_at = at[rows]
             folders = events.other_open[rows_at]
             if by_first:
                 folders = np.where(OPENS[events.op[rows_at]], folders, events.open[rows_at])

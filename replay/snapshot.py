@@ -20,6 +20,7 @@ from iotrace.replay.columns import NONE, Ids, Ints, Tables, chunks
 from iotrace.replay.following import follows
 from iotrace.replay.mapping import Mapping, target_node
 from iotrace.replay.naming import ROOT, Names
+from iotrace.replay.pieces import Pieces
 from iotrace.replay.scans import first_rows, note_uses, rows_of
 from iotrace.replay.select import (
     CHDIRS,
@@ -130,7 +131,7 @@ class _Inference:
         self.present: dict[int, int] = {}  # node → event that says so (-1: implied)
         self.renames: dict[int, list[tuple[int, int]]] = {}  # destination → (event, source), in order
         self.leads: dict[int, list[tuple[int, int]]] = {}  # link that the run makes → (event, target), in order
-        self.makes: list[int] = []  # node << 32 | event by which the run makes it, a rename to it included
+        self.makes = np.zeros(0, np.int64)  # node << 32 | event by which the run makes it, a rename to it included
 
     def run(self) -> Snapshot:
         events, firsts = self.tables.events, self.firsts
@@ -172,11 +173,11 @@ class _Inference:
         """Answers that a name is not there, given before something outside the recording made it."""
         until = np.full(len(self.tree) + 1, -1, np.int64)
         until[list(strange)] = list(strange.values())
-        left: list[Ints] = []
+        left = Pieces()
         for rows in chunks(len(self.tables.events)):
             node, event, says, _ = self._uses(rows)
-            left.append(event[(says == ABSENT) & (event < until[node])])
-        self.selection.reason[np.concatenate(left)] = Reason.STRANGER
+            left.add(event[(says == ABSENT) & (event < until[node])])
+        self.selection.reason[left.whole()] = Reason.STRANGER
 
     def _was_there(self, number: int) -> bool:
         return bool(self.was_there[number])
@@ -199,7 +200,7 @@ class _Inference:
         """What all uses of names say of each."""
         events = self.tables.events
         noted = _Noted(len(events))
-        makes: list[Ints] = []
+        makes = Pieces()
         proofs = np.zeros(0, np.int64)
         for rows in chunks(len(events)):
             node, event, says, proving = self._uses(rows)
@@ -208,7 +209,7 @@ class _Inference:
             if made.any():
                 was_there = self.was_there[events.file[event[made]]]
                 kept = (says[made] == MAKES) | ~was_there
-                makes.append((node[made][kept].astype(np.int64) << 32) + event[made][kept])
+                makes.add((node[made][kept].astype(np.int64) << 32) + event[made][kept])
             if len(proving[0]):
                 proofs = _extended(proofs, len(self.tree), len(events))
                 np.minimum.at(proofs, *proving)
@@ -221,7 +222,8 @@ class _Inference:
             through = through[np.argsort(through[:, 1], kind="stable")]
             present = np.full(len(links), PRESENT, np.int8)
             noted.add(len(self.tree), through[:, 0].astype(np.int32), through[:, 1], present)
-        self.makes = np.sort(np.concatenate([np.zeros(0, np.int64), *makes])).tolist()
+        self.makes = makes.whole()
+        self.makes.sort()
         noted.extend(len(self.tree))
         return noted
 
@@ -394,7 +396,7 @@ class _Inference:
 
     def _made_between(self, node: int, after: int, before: int) -> bool:
         at = bisect_left(self.makes, (node << 32) + after + 1)
-        return at < len(self.makes) and self.makes[at] < (node << 32) + before
+        return at < len(self.makes) and int(self.makes[at]) < (node << 32) + before
 
     def _carry(self, node: int, above: int, to: int) -> int:
         below = []

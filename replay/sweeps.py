@@ -1,6 +1,7 @@
 """Single passes over sorted tables that NumPy cannot express: positions, live mappings, edges between threads.
 
-Each is a Numba kernel that takes and gives arrays, with no state of its own.
+Each is a Numba kernel that takes and gives arrays, with no state of its own; what may be long is made by NumPy, which
+may put it into a file (iotrace.replay.filed).
 """
 
 from __future__ import annotations
@@ -23,15 +24,19 @@ POSITION_SEEKS: Final = 3
 POSITION_COPY: Final = 4
 
 
-@compiled
 def implicit_positions(action: Any, open_: Any, offset: Any, result: Any, start: Any) -> Any:
     """Which copies went on from their description's own position.
 
     Arrays of shape (n,) in order of completion: action (POSITION_*), description (-1 none), offset, result; `start`,
     shape (opens,), holds the positions of inherited descriptions (0 elsewhere). Gives a bool array of shape (n,).
     """
-    position = start.copy()
     implicit = np.zeros(len(action), np.bool_)
+    _implicit_positions(action, open_, offset, result, start.copy(), implicit)
+    return implicit
+
+
+@compiled
+def _implicit_positions(action: Any, open_: Any, offset: Any, result: Any, position: Any, implicit: Any) -> Any:
     for i in range(len(action)):
         x = open_[i]
         if x < 0 or result[i] < 0:
@@ -49,7 +54,6 @@ def implicit_positions(action: Any, open_: Any, offset: Any, result: Any, start:
             implicit[i] = offset[i] == _NONE or offset[i] == position[x]
             if implicit[i]:
                 position[x] += result[i]
-    return implicit
 
 
 MAP_MAPS: Final = 1
@@ -106,7 +110,6 @@ def _cut(lo: Any, hi: Any, slot: Any, base: Any, file: Any, offset: Any, live: i
     return live
 
 
-@compiled
 def resolve_mappings(
     action: Any, process: Any, thread: Any, address: Any, size: Any, file: Any, offset: Any, slot: Any, page: int
 ) -> Any:
@@ -121,16 +124,26 @@ def resolve_mappings(
     not its own.
     """
     n = len(action)
-    at_slot = np.full(n, -1, np.int64)
-    delta = np.zeros(n, np.int64)
-    length = np.zeros(n, np.int64)
+    at_slot, delta, length = np.full(n, -1, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    maker = np.full(n + 1, -1, np.int64)  # slots number the mappings, of which there are at most n
+    _resolve_mappings(
+        action, process, thread, address, size, file, offset, slot, page, at_slot, delta, length, maker
+    )  # fmt: skip
+    return at_slot, delta, length
+
+
+@compiled
+def _resolve_mappings(
+    action: Any, process: Any, thread: Any, address: Any, size: Any, file: Any, offset: Any, slot: Any, page: int,
+    at_slot: Any, delta: Any, length: Any, maker: Any,
+) -> Any:  # fmt: skip
+    n = len(action)
     lo = np.zeros(MAPPINGS_MAX, np.int64)
     hi = np.zeros(MAPPINGS_MAX, np.int64)
     of_slot = np.zeros(MAPPINGS_MAX, np.int64)
     base = np.zeros(MAPPINGS_MAX, np.int64)
     of_file = np.zeros(MAPPINGS_MAX, np.int64)
     of_offset = np.zeros(MAPPINGS_MAX, np.int64)
-    maker = np.full(n + 1, -1, np.int64)  # slots number the mappings, of which there are at most n
     live = 0
     for i in range(n):
         if i == 0 or process[i] != process[i - 1]:
@@ -182,7 +195,6 @@ def resolve_mappings(
         length[i] = min(reach, hi[j] - low)
         if action[i] == MAP_UNMAPS:
             live = _cut(lo, hi, of_slot, base, of_file, of_offset, live, low, low + rounded)
-    return at_slot, delta, length
 
 
 READS: Final = 0
@@ -190,7 +202,6 @@ WRITES: Final = 1
 EXCLUDES: Final = 2
 
 
-@compiled
 def find_edges(resource: Any, row: Any, thread: Any, start: Any, end: Any, level: Any) -> Any:
     """Edges between threads that keep conflicting accesses in their recorded order.
 
@@ -200,12 +211,16 @@ def find_edges(resource: Any, row: Any, thread: Any, start: Any, end: Any, level
     another thread, and only from the last such accesses. Start times grow strictly along an edge, so that edges and the
     threads' own order cannot form a circle, whatever a trace holds.
     """
+    return _find_edges(resource, row, thread, start, end, level, np.zeros(len(resource), np.int64))
+
+
+@compiled
+def _find_edges(resource: Any, row: Any, thread: Any, start: Any, end: Any, level: Any, told: Any) -> Any:
+    """`told`, (n,): threads that wait for an access already, a bit each: what they do later need not wait again."""
     before = np.empty(1024, np.int64)
     after = np.empty(1024, np.int64)
     edges = 0
     kept = np.empty(64, np.int64)
-    # threads that wait for an access already, a bit each: what they do later need not wait again
-    told = np.zeros(len(resource), np.int64)
     few = len(thread) == 0 or thread.max() < 63
     live = 0
     for i in range(len(resource)):
