@@ -27,6 +27,7 @@ _PINGS: Final = 30
 _AHEAD_NS: Final = 50_000_000
 """The agreed start lies so far ahead that all ranks hear of it before."""
 _SPIN_NS: Final = 200_000
+_NETMOD: Final = "MPIR_CVAR_CH4_NETMOD"
 _FAREWELL_S: Final = 60.0
 """Ranks that end because one failed have so long to remove their trees."""
 
@@ -252,6 +253,10 @@ def joined(ranks: int | None) -> Iterator[Fleet | None]:
 
 def _world() -> Any:
     try:
+        import mpi4py
+
+        # begun below, when it is known which MPI it is
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
         from mpi4py import MPI
     except ImportError as error:
         if "mpi4py" in str(error):
@@ -259,7 +264,24 @@ def _world() -> Any:
         raise UsageError(f"mpi4py finds no MPI ({str(error).splitlines()[0]}): pip install mpich.") from None
     except RuntimeError as error:
         raise UsageError(f"mpi4py finds no MPI ({str(error).splitlines()[0]}): pip install mpich.") from None
+    if not MPI.Is_initialized():
+        os.environ.update(_settings(os.environ, MPI.Get_library_version()))
+        MPI.Init_thread()
     return MPI.COMM_WORLD
+
+
+def _settings(environment: Mapping[str, str], library: str) -> dict[str, str]:
+    """What MPI needs to be told before it begins: short addresses where srun's PMI-2 plugin passes them on.
+
+    MPICH speaks PMI-1 to that plugin, which reads a command of at most 1,024 bytes (Slurm 22.05) and says that a value
+    may have as many. The addresses of MPICH's netmod ucx are cut to the latter and so make longer commands, depending
+    on what lies in memory behind them: the ranks then wait for ever. Those of ofi have some 20 bytes.
+    """
+    by_srun = "SLURM_STEP_ID" in environment and "PMI_FD" in environment
+    device = next((line for line in library.splitlines() if "ch4:" in line), "")
+    if not by_srun or _NETMOD in environment or not ("ucx" in device and "ofi" in device):
+        return {}
+    return {_NETMOD: "ofi"}
 
 
 def _utc_ahead_ns() -> int:
