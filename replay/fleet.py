@@ -20,7 +20,7 @@ from iotrace.replay.stopping import Asked
 
 T = TypeVar("T")
 
-_STOP, _DATA, _BACK, _PING, _PONG = 1, 2, 3, 4, 5
+_STOP, _DATA, _BACK, _PING, _PONG, _LEFT = 1, 2, 3, 4, 5, 6
 _SIZES: Final = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """What launchers (hydra and pmi2, Open MPI, srun) say of the number of ranks that they started."""
 _PINGS: Final = 30
@@ -204,12 +204,17 @@ class Fleet:
             message = self._comm.improbe(MPI.ANY_SOURCE, MPI.ANY_TAG, status)
             if message is not None:
                 message.recv()
-                if status.Get_tag() == _STOP:
+                if status.Get_tag() in (_STOP, _LEFT):
                     self._gone.add(status.Get_source())
                 continue
             if time.monotonic() > until:
                 self._comm.Abort(exit_status)
             time.sleep(1e-3)
+
+    def leave(self) -> None:
+        """Say that this rank has ended well, so that one that was told to end since does not wait for it."""
+        for send in [self._comm.isend(None, rank, _LEFT) for rank in range(self.size) if rank != self.rank]:
+            send.wait()
 
 
 def launched() -> int:
@@ -243,6 +248,7 @@ def joined(ranks: int | None) -> Iterator[Fleet | None]:
                 "or `srun -n` with an MPI that fits mpi4py's (srun --mpi=pmi2 with mpich)."
             )
         yield fleet
+        fleet.leave()
     except BaseException as error:
         fleet.farewell(error)
         if fleet.rank and isinstance(error, IotraceError) and not isinstance(error, MountHangs):
