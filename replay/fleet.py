@@ -73,6 +73,7 @@ class Fleet:
         self.asked: Asked | None = None
         self.clock = Clock()
         self._gone: set[int] = set()
+        self._parted = False
 
     def look(self) -> None:
         """End this rank's work when another rank has failed; called now and then while a replay works."""
@@ -193,11 +194,21 @@ class Fleet:
 
     def farewell(self, error: BaseException) -> None:
         """Say that this rank ends, and wait until all others have said so: who ends before kills the others."""
+        text, exit_status = str(error) or type(error).__name__, int(getattr(error, "exit_status", 1))
+        self._part(_STOP, (self.host, text, exit_status), exit_status)
+
+    def leave(self) -> None:
+        """Say that this rank has ended well, and wait as `farewell` does: none is sent anything when it is gone."""
+        self._part(_LEFT, None, 1)
+
+    def _part(self, tag: int, what: object, exit_status: int) -> None:
         from mpi4py import MPI
 
-        text, exit_status = str(error) or type(error).__name__, int(getattr(error, "exit_status", 1))
+        if self._parted:
+            return
+        self._parted = True
         others = [rank for rank in range(self.size) if rank != self.rank]
-        sends = [self._comm.isend((self.host, text, exit_status), rank, _STOP) for rank in others]
+        sends = [self._comm.isend(what, rank, tag) for rank in others]
         status, until = MPI.Status(), time.monotonic() + _FAREWELL_S
         while len(self._gone) < len(others) or not all(send.Test() for send in sends):
             # what nobody waits for any more is taken in, so that its sender can end
@@ -210,11 +221,6 @@ class Fleet:
             if time.monotonic() > until:
                 self._comm.Abort(exit_status)
             time.sleep(1e-3)
-
-    def leave(self) -> None:
-        """Say that this rank has ended well, so that one that was told to end since does not wait for it."""
-        for send in [self._comm.isend(None, rank, _LEFT) for rank in range(self.size) if rank != self.rank]:
-            send.wait()
 
 
 def launched() -> int:
