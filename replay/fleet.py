@@ -20,13 +20,14 @@ from iotrace.replay.stopping import Asked
 
 T = TypeVar("T")
 
-_STOP, _DATA, _BACK, _PING, _PONG = 1, 2, 3, 4, 5
+_STOP, _DATA, _BACK, _PING, _PONG, _LEFT = 1, 2, 3, 4, 5, 6
 _SIZES: Final = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """What launchers (hydra and pmi2, Open MPI, srun) say of the number of ranks that they started."""
 _PINGS: Final = 30
 _AHEAD_NS: Final = 50_000_000
 """The agreed start lies so far ahead that all ranks hear of it before."""
 _SPIN_NS: Final = 200_000
+_NETMOD: Final = "MPIR_CVAR_CH4_NETMOD"
 _FAREWELL_S: Final = 60.0
 """Ranks that end because one failed have so long to remove their trees."""
 
@@ -72,6 +73,7 @@ class Fleet:
         self.asked: Asked | None = None
         self.clock = Clock()
         self._gone: set[int] = set()
+        self._parted = False
 
     def look(self) -> None:
         """End this rank's work when another rank has failed; called now and then while a replay works."""
@@ -192,18 +194,28 @@ class Fleet:
 
     def farewell(self, error: BaseException) -> None:
         """Say that this rank ends, and wait until all others have said so: who ends before kills the others."""
+        text, exit_status = str(error) or type(error).__name__, int(getattr(error, "exit_status", 1))
+        self._part(_STOP, (self.host, text, exit_status), exit_status)
+
+    def leave(self) -> None:
+        """Say that this rank has ended well, and wait as `farewell` does: none is sent anything when it is gone."""
+        self._part(_LEFT, None, 1)
+
+    def _part(self, tag: int, what: object, exit_status: int) -> None:
         from mpi4py import MPI
 
-        text, exit_status = str(error) or type(error).__name__, int(getattr(error, "exit_status", 1))
+        if self._parted:
+            return
+        self._parted = True
         others = [rank for rank in range(self.size) if rank != self.rank]
-        sends = [self._comm.isend((self.host, text, exit_status), rank, _STOP) for rank in others]
+        sends = [self._comm.isend(what, rank, tag) for rank in others]
         status, until = MPI.Status(), time.monotonic() + _FAREWELL_S
         while len(self._gone) < len(others) or not all(send.Test() for send in sends):
             # what nobody waits for any more is taken in, so that its sender can end
             message = self._comm.improbe(MPI.ANY_SOURCE, MPI.ANY_TAG, status)
             if message is not None:
                 message.recv()
-                if status.Get_tag() == _STOP:
+                if status.Get_tag() in (_STOP, _LEFT):
                     self._gone.add(status.Get_source())
                 continue
             if time.monotonic() > until:
@@ -242,6 +254,7 @@ def joined(ranks: int | None) -> Iterator[Fleet | None]:
                 "or `srun -n` with an MPI that fits mpi4py's (srun --mpi=pmi2 with mpich)."
             )
         yield fleet
+        fleet.leave()
     except BaseException as error:
         fleet.farewell(error)
         if fleet.rank and isinstance(error, IotraceError) and not isinstance(error, MountHangs):
@@ -252,6 +265,10 @@ def joined(ranks: int | None) -> Iterator[Fleet | None]:
 
 def _world() -> Any:
     try:
+        import mpi4py
+
+        # begun below, when it is known which MPI it is
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
         from mpi4py import MPI
     except ImportError as error:
         if "mpi4py" in str(error):
@@ -259,7 +276,24 @@ def _world() -> Any:
         raise UsageError(f"mpi4py finds no MPI ({str(error).splitlines()[0]}): pip install mpich.") from None
     except RuntimeError as error:
         raise UsageError(f"mpi4py finds no MPI ({str(error).splitlines()[0]}): pip install mpich.") from None
+    if not MPI.Is_initialized():
+        os.environ.update(_settings(os.environ, MPI.Get_library_version()))
+        MPI.Init_thread()
     return MPI.COMM_WORLD
+
+
+def _settings(environment: Mapping[str, str], library: str) -> dict[str, str]:
+    """What MPI needs to be told before it begins: short addresses where srun's PMI-2 plugin passes them on.
+
+    MPICH speaks PMI-1 to that plugin, which reads a command of at most 1,024 bytes (Slurm 22.05) and says that a value
+    may have as many. The addresses of MPICH's netmod ucx are cut to the latter and so make longer commands, depending
+    on what lies in memory behind them: the ranks then wait for ever. Those of ofi have some 20 bytes.
+    """
+    by_srun = "SLURM_STEP_ID" in environment and "PMI_FD" in environment
+    device = next((line for line in library.splitlines() if "ch4:" in line), "")
+    if not by_srun or _NETMOD in environment or not ("ucx" in device and "ofi" in device):
+        return {}
+    return {_NETMOD: "ofi"}
 
 
 def _utc_ahead_ns() -> int:

@@ -244,13 +244,14 @@ def _on_mounts(
                 outcomes = run_clones(clones, options, asked, tell.notice, counting.before(start, mount), group)
                 counting.mark()
                 asked.check()
-                share.wait()
+                # before the others are waited for: they stop, too
                 if any(outcome.full for outcome in outcomes):
                     done = sum(outcome.ops for outcome in outcomes)
                     raise StorageError(
                         f"{folder}: no space left during the replay, after {done} operations; the tree was "
                         "removed: choose a larger mount."
                     )
+                share.wait()
                 run.sync_s = trees.flush(folder)
                 counting.mark()
                 counting.end(run, cached)

@@ -1,21 +1,26 @@
 """Counters beside a recording: before, each second and after, of the mounts that it is about.
 
-They go into trace.json (how much each counter grew) and counters.parquet (each second). A recording of CryoSPARC's
-jobs, which makes many traces, has none.
+They go into trace.json (how much each counter grew) and counters.parquet (each second). In a recording of CryoSPARC's
+jobs each job's trace has those of its time (beside_jobs.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from iotrace.mounts.counters.sampling import Sampler, Watch
 from iotrace.mounts.counters.source import is_now
 from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine
+from iotrace.record.beside_jobs import JobCounters
 from iotrace.record.scope import Scope
+
+if TYPE_CHECKING:
+    from iotrace.trace.writer import TraceWriter
 
 COUNTERS_NAME: Final = "counters.parquet"
 _MOUNTS_MAX: Final = 16
@@ -26,6 +31,7 @@ class Beside:
 
     def __init__(self, scope: Scope) -> None:
         self._scope, self._sampler = scope, Sampler()
+        self._jobs: JobCounters | None = None
 
     def __enter__(self) -> Beside:
         self._sampler.__enter__()
@@ -41,26 +47,41 @@ class Beside:
         """The process that looks, which is not to be recorded; none where it could not be started."""
         return [self._sampler.pid] if self._sampler.pid is not None else []
 
-    def begin(self) -> None:
-        """Look, and then each second."""
-        self._sampler.begin(_mounts(self._scope))
+    def begin(self, of_jobs: Callable[[JobCounters], None] | None = None) -> None:
+        """Look, and then each second. `of_jobs`: is given who counts for each job, where there are many traces."""
+        mounts = _mounts(self._scope)
+        if of_jobs:
+            self._jobs = JobCounters(self._sampler, mounts)
+            of_jobs(self._jobs)
+        else:
+            self._sampler.begin(mounts)
 
     def finish(self, writer: Any) -> None:
         """Look for the last time, and write down what was counted; before the trace is closed."""
-        # not above: they are imported while the kernel verifies the recorder's program
-        from iotrace.trace.info import Counted
+        # not above: it is imported while the kernel verifies the recorder's program
         from iotrace.trace.writer import TraceWriter
 
+        if self._jobs:
+            self._jobs.close()
+            return
         self._sampler.mark()
         watch = self._sampler.end()
-        if not watch.marks or not isinstance(writer, TraceWriter):
-            return
-        writer.info.counters = [
-            Counted(name, scope, watch.between(at, 0, 1)) for at, (name, scope, _) in enumerate(watch.sources)
-        ]
-        # a trace that may only be so large keeps the room for its events
-        if writer.info.max_bytes is None:
-            _write(Path(writer.folder) / COUNTERS_NAME, watch, writer.info.base_monotonic_ns)
+        if isinstance(writer, TraceWriter):
+            write_down(watch, writer)
+
+
+def write_down(watch: Watch, writer: TraceWriter) -> None:
+    """Put what was counted into a trace that is about to be closed."""
+    from iotrace.trace.info import Counted
+
+    if not watch.marks:
+        return
+    writer.info.counters = [
+        Counted(name, scope, watch.between(at, 0, 1)) for at, (name, scope, _) in enumerate(watch.sources)
+    ]
+    # a trace that may only be so large keeps the room for its events
+    if writer.info.max_bytes is None:
+        _write(Path(writer.folder) / COUNTERS_NAME, watch, writer.info.base_monotonic_ns)
 
 
 def _mounts(scope: Scope) -> list[Mount]:

@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from iotrace.errors import TraceError
+from iotrace.record.beside import write_down
+from iotrace.record.beside_jobs import JobCounters
 from iotrace.record.ebpf import drain as d
 from iotrace.record.ebpf.backend import EbpfBackend
 from iotrace.record.ebpf.state import Ints
@@ -94,6 +96,11 @@ class JobTraces:
         self._rows: dict[str, dict[int, dict[str, Any]]] = {"paths": {}, "files": {}, "processes": {}}
         self._side_rows = 0
         self._sizes: dict[Path, int] = {}
+        self._counters: JobCounters | None = None
+
+    def count_with(self, counters: JobCounters) -> None:
+        """Let each job's trace have the counters of its time."""
+        self._counters = counters
 
     @property
     def wants_chapter(self) -> bool:
@@ -155,6 +162,8 @@ class JobTraces:
         self._job_of[row["process"]] = key
         if key not in self._jobs:
             self._jobs[key] = self._begin(key, row)
+            if self._counters:
+                self._counters.begin(key, self._jobs[key].writer.info.base_monotonic_ns)
         job = self._jobs[key]
         job.ended = None
         return job
@@ -211,8 +220,10 @@ class JobTraces:
                 job.ended = None
             elif job.ended is None:
                 job.ended = now
+                if self._counters:
+                    self._counters.pause(key)
             elif now - job.ended > _GRACE_S:
-                self._close(job)
+                self._close(key, job)
                 del self._jobs[key]
         kept = living | self._of_jobs()
         gone = [number for number in self._rows["processes"] if number not in kept]
@@ -235,15 +246,17 @@ class JobTraces:
 
     def close(self, complete: bool = True) -> None:
         """Close all traces; those of jobs that go on say so by what their processes lack."""
-        for job in self._jobs.values():
-            self._close(job, complete)
+        for key, job in self._jobs.items():
+            self._close(key, job, complete)
         self._jobs = {}
         self._bound()
 
-    def _close(self, job: _Job, complete: bool = True) -> None:
+    def _close(self, key: tuple[str, str], job: _Job, complete: bool = True) -> None:
         info = job.writer.info
         job.note_lost(self.info.lost)
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        if self._counters:
+            write_down(self._counters.finish(key, job.ended is not None), job.writer)
         info.duration_ns = now - info.base_monotonic_ns
         info.clock.append((now, time.time_ns()))
         info.unseen = list(self.info.unseen)

@@ -104,13 +104,15 @@ def record(
         except BaseException:
             close_unused(loading)
             raise
+        from iotrace.trace.writer import TraceWriter
+
         info = writer.info
         try:
             recorder = make_backend(backend, loading, writer, warn, duration_s is not None, scope, detail)
             info.backend = recorder.name
             info.unseen = list(recorder.unseen)  # a recording that is killed says it too
             with _Signals() as signals, registered(writer.folder, recorder.name, _target(command, scope)):
-                beside.begin()
+                beside.begin(None if isinstance(writer, TraceWriter) else writer.count_with)
                 if command:
                     signals.pid = recorder.start(command)
                     status = _watch(signals.pid, recorder, writer, duration_s, beside)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,21 @@ def test_a_warm_run_is_called_cached_and_a_cold_one_storage(mounted: Path, tmp_p
     assert "are not of the same thing" in " ".join(compare_results(warm, cold).warnings)
     assert not any("client's" in sentence for sentence in compare_results(cold, cold).warnings)
     assert any("no storage result" in sentence for sentence in compare_results(warm, warm).warnings)
+
+
+@pytest.mark.parametrize("cache", ["warm", "cold"])
+def test_a_run_in_memory_is_the_clients_whatever_is_asked_for(tmp_path: Path, cache: str) -> None:
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", mount], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        _, run = replayed(tmp_path, mount, cache)
+    finally:
+        subprocess.run(["umount", mount], check=True)
+    assert run.guard is not None
+    assert run.guard.verdict == "client cache"
 
 
 def test_what_a_program_reads_again_is_told_apart_from_a_warm_cache(mounted: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from test_replay_users import SIZE, job
 
 from iotrace.errors import UsageError
+from iotrace.replay.fleet import _settings
 from iotrace.replay.options import Options, check_options
 from iotrace.replay.result import open_result
 
@@ -118,6 +119,28 @@ def test_fewer_users_than_ranks_are_refused() -> None:
         check_options(Options(users=1, ranks=2))
 
 
+PIP_MPICH = (
+    "MPICH Version:      5.0.2\nMPICH Device:       ch4:ucx ofi\nMPICH configure:    --with-device=ch4:ucx,ofi\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("environment", "library", "told"),
+    [
+        ({"SLURM_STEP_ID": "0", "PMI_FD": "11"}, PIP_MPICH, {"MPIR_CVAR_CH4_NETMOD": "ofi"}),
+        ({"SLURM_STEP_ID": "0", "PMI_FD": "11", "MPIR_CVAR_CH4_NETMOD": "ucx"}, PIP_MPICH, {}),
+        ({"PMI_FD": "11"}, PIP_MPICH, {}),
+        ({"SLURM_STEP_ID": "0"}, PIP_MPICH, {}),
+        ({"SLURM_STEP_ID": "0", "PMI_FD": "11"}, "MPICH Device:       ch4:ucx\n", {}),
+        ({"SLURM_STEP_ID": "0", "PMI_FD": "11"}, "Open MPI v4.1.4, package: Debian OpenMPI\n", {}),
+    ],
+)
+def test_an_mpich_that_srun_starts_is_told_to_use_short_addresses_and_no_other(
+    environment: dict[str, str], library: str, told: dict[str, str]
+) -> None:
+    assert _settings(environment, library) == told
+
+
 LEAVES = """
 import sys
 from iotrace.errors import ReplayError
@@ -178,3 +201,71 @@ def test_all_ranks_end_and_clean_up_when_one_is_told_to(tmp_path: Path) -> None:
     assert "interrupted by SIGTERM" in said
     assert list(mount.iterdir()) == []
     assert not (tmp_path / "R.ioresult").exists()
+
+
+SIGNALLED = """
+import os, signal, sys
+from iotrace.cli import main
+from iotrace.replay.fleet import Fleet
+told, when = int(sys.argv.pop(1)), sys.argv.pop(1)
+collect, exchange = Fleet.collect, Fleet.exchange
+
+def end(fleet, moment, number):
+    if (fleet.rank, moment) == (told, when):
+        os.kill(os.getpid(), number)
+
+def collecting(fleet, value):
+    if type(value).__name__ == "_Report":
+        end(fleet, "measured", signal.SIGTERM)
+    return collect(fleet, value)
+
+def exchanging(fleet, value):
+    # at the very end how many errors there were
+    last = type(value) is int and value == 0
+    if last:
+        end(fleet, "last", signal.SIGINT)
+    found = exchange(fleet, value)
+    if last:
+        end(fleet, "after", signal.SIGINT)
+    return found
+
+Fleet.collect, Fleet.exchange = collecting, exchanging
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("when", ["measured", "last", "after"])
+@pytest.mark.parametrize("told", [0, 2])
+def test_a_signal_in_the_last_exchanges_leaves_no_rank_waiting_and_no_tree(
+    tmp_path: Path, told: int, when: str
+) -> None:
+    trace, mount = job(tmp_path), tmp_path / "mnt"
+    mount.mkdir()
+    words = ["replay", str(trace), "--fs", str(mount), "--timing", "asap", "-o", str(tmp_path / "R.ioresult")]
+    # a rank that waits for another in vain gives up after 60 s
+    done = subprocess.run(
+        [str(MPIRUN), "-n", "3", sys.executable, "-c", SIGNALLED, str(told), when, *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert list(mount.iterdir()) == []
+    if (tmp_path / "R.ioresult").exists():
+        (found,) = open_result(tmp_path / "R.ioresult").info.runs
+        assert [rank.users for rank in found.ranks] == [1, 1, 1]
+    else:
+        assert done.returncode != 0
+
+
+def test_ranks_share_out_the_lanes_of_a_workload_as_users_of_one_lane_each(tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    words: list[str | Path] = ["single-user", "--scale", "0.0003", "--timing", "asap", "--users", "2"]
+    words += [word for name in ("users=2", "lanes=1") for word in ("--set", name)]
+    done = run(2, *words, "--fs", tmp_path / "mnt", "-o", tmp_path / "R.ioresult")
+    assert done.returncode == 0, done.stderr
+    (found,) = open_result(tmp_path / "R.ioresult").info.runs
+    assert [rank.users for rank in found.ranks] == [1, 1]
+    assert {(one.replayer, one.slurm_job) for one in found.jobs} == {(0, "lane 1"), (1, "lane 1")}
+    # two users share a lane: one job at a time, while the other rank's lane runs its own
+    for replayer in (0, 1):
+        mine = sorted((one.start_s, one.end_s) for one in found.jobs if one.replayer == replayer)
+        assert len(mine) > 2

@@ -14,6 +14,7 @@ import pytest
 from builders import TraceBuilder
 
 from iotrace.errors import ReplayError, UsageError
+from iotrace.mounts.mountinfo import Mount
 from iotrace.replay import bounding
 from iotrace.replay.run import run_replay
 
@@ -95,6 +96,29 @@ def test_a_group_that_a_killed_replay_left_is_removed_by_the_next(tmp_path: Path
     left.mkdir()
     with bounding.bounded(64 << 20) as group:
         assert groups() == [group]
+
+
+def test_a_group_of_version_2_is_made_where_the_memory_controller_is_handed_down_and_else_one_of_version_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of folders in the form of the kernel's: no machine has the controller in both versions."""
+    second, first = tmp_path / "unified", tmp_path / "memory"
+    scope = second / "user.slice" / "user-0.slice" / "session-1.scope"
+    scope.mkdir(parents=True)
+    first.mkdir()
+    for folder, handed in ((scope, ""), (scope.parent, "cpu memory pids"), (scope.parent.parent, "memory")):
+        (folder / "cgroup.subtree_control").write_text(handed)
+    (second / "cgroup.subtree_control").write_text("memory")
+    mounts = [
+        Mount(30, str(second), "cgroup2", "cgroup2", "rw", "/"),
+        Mount(31, str(first), "cgroup", "cgroup", "rw,memory", "/"),
+    ]
+    monkeypatch.setattr(bounding, "mounts_of_this_machine", lambda: mounts)
+    monkeypatch.setattr(bounding, "_own_groups", lambda: {"": "/user.slice/user-0.slice/session-1.scope"})
+    assert bounding._parent() == (scope.parent, "cgroup2")
+    for folder in (second, *second.glob("**/*/")):
+        (folder / "cgroup.subtree_control").write_text("cpu")
+    assert bounding._parent() == (first, "cgroup")
 
 
 def test_what_cannot_be_bounded_is_refused_in_a_line(tmp_path: Path) -> None:

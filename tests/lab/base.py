@@ -49,12 +49,16 @@ def on_cpus(cpus: Sequence[int], command: Sequence[str | Path]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mounted file system: its kind, mount point, what it consists of (a sentence), and where its parts run."""
+    """A mounted file system: its kind, mount point, what it consists of (a sentence), and where its parts run.
+
+    `anew` unmounts it and mounts it again, with a client that knows nothing yet.
+    """
 
     kind: str
     path: Path
     made_of: str
     cpus: Cpus
+    anew: Callable[[], None] = lambda: None
 
 
 def find_program(name: str) -> str | None:

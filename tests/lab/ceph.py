@@ -68,9 +68,16 @@ def cephfs(folder: Path, cpus: Cpus) -> Iterator[Mount]:
         stack.enter_context(child(server("ceph-mds", "-f", "-i", "a"), log))
         wait_until(lambda: "up:active" in ceph("mds", "stat"), "the MDS of CephFS", monitor, log)
         words = [*inside, *cpus.for_clients(["ceph-fuse", "-f", "--conf", configuration, point])]
-        client = stack.enter_context(child(words, log))
-        stack.callback(unmount, point)
-        wait_until(lambda: is_mounted(point), "ceph-fuse", client, log)
-        yield Mount(
-            "cephfs", point, "CephFS: one monitor, one MDS, one OSD with objects in memory, ceph-fuse, loopback", cpus
-        )
+
+        def mount() -> None:
+            client = stack.enter_context(child(words, log))
+            stack.callback(unmount, point)
+            wait_until(lambda: is_mounted(point), "ceph-fuse", client, log)
+
+        def anew() -> None:
+            unmount(point)
+            mount()
+
+        mount()
+        made_of = "CephFS: one monitor, one MDS, one OSD with objects in memory, ceph-fuse, loopback"
+        yield Mount("cephfs", point, made_of, cpus, anew)

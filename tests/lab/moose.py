@@ -63,11 +63,20 @@ def moosefs(folder: Path, cpus: Cpus) -> Iterator[Mount]:
                 child([*inside, *cpus.for_servers(["mfschunkserver", "-f", "-c", settings, "start"])], log)
             )
         words = ["mfsmount", str(point), "-f", "-H", _ADDRESS, "-o", f"mfsdelayedinit,mfsioretries={_RETRIES}"]
-        client = stack.enter_context(child([*inside, *cpus.for_clients(words)], log))
-        stack.callback(unmount, point)
-        wait_until(lambda: is_mounted(point), "mfsmount", client, log)
+
+        def mount() -> None:
+            client = stack.enter_context(child([*inside, *cpus.for_clients(words)], log))
+            stack.callback(unmount, point)
+            wait_until(lambda: is_mounted(point), "mfsmount", client, log)
+
+        def anew() -> None:
+            unmount(point)
+            mount()
+
+        mount()
         wait_until(lambda: _writes(point / ".probe"), "a chunkserver of MooseFS", server, log)
-        yield Mount("moosefs", point, "MooseFS: one master, two chunkservers, one copy, mfsmount, loopback", cpus)
+        made_of = "MooseFS: one master, two chunkservers, one copy, mfsmount, loopback"
+        yield Mount("moosefs", point, made_of, cpus, anew)
 
 
 def _writes(probe: Path) -> bool:

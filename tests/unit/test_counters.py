@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotrace.mounts.counters import blockdev, ceph, lustre, mountstats, netdev, pagecache, processes, weka
+from iotrace.mounts.counters import blockdev, ceph, lustre, moosefs, mountstats, netdev, pagecache, processes, weka
 from iotrace.mounts.counters.sampling import Sampler
 from iotrace.mounts.counters.source import is_now
 from iotrace.mounts.counters.sources import sources_of
@@ -330,3 +330,25 @@ def test_counters_that_were_cleared_in_between_are_left_out() -> None:
     assert failed.between(0, 1, 2) == {"c_now": 4}
     assert failed.between(0, 0, 2) == {"b": 8_999_999, "c_now": 4}
     assert watch.between(0, 0, 2) == {}
+
+
+# Parts of the .stats of a MooseFS 3 mount of tests/lab.
+MOOSEFS = """\
+fuse_ops: 142
+fuse_ops.lookup: 43
+fuse_ops.lookup.cached.negative: 0
+fuse_ops.read: 66
+symlink_cache.#links: [0]
+symlink_cache.search_hits: 0
+master.usec_ping: [242]
+master.bytes_sent: 548
+master.bytes_received: 755
+"""
+
+
+def test_of_what_mfsmount_counts_figures_of_the_moment_are_left_out() -> None:
+    assert moosefs.parse_stats(MOOSEFS) == {
+        "fuse_ops.lookup": 43, "fuse_ops.lookup.cached.negative": 0, "fuse_ops.read": 66,
+        "symlink_cache.search_hits": 0, "master.bytes_sent": 548, "master.bytes_received": 755,
+    }  # fmt: skip
+    assert moosefs.parse_stats("no such\nthing: 5\nmaster.x: -3\n") == {}

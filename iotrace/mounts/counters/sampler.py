@@ -5,6 +5,7 @@ It reads orders from standard input, a JSON array a line, and answers each with 
 - `["begin", [mount, …], pid]`: look at all sources of the mounts, then at the cheap ones each second. Answers with the
   names and scopes of the sources, the look, and why others cannot be read.
 - `["mark"]`: look at all. Answers with the look.
+- `["take"]`: answers with the looks since the beginning, or since they were last taken, and forgets them.
 - `["end"]`: stop. Answers with the looks since the beginning.
 
 It ends with its standard input, so that it never stays behind.
@@ -107,6 +108,9 @@ def _obey(order: list[Any], watched: _Watched | None) -> tuple[_Watched | None, 
     if order[0] == "mark":
         look, wrong = look_at(watched.sources, cheap=False)
         return watched, {"look": look, "wrong": wrong}
+    if order[0] == "take":
+        looks, watched.looks = watched.looks, []
+        return watched, {"looks": looks}
     return None, {"looks": watched.looks}
 
 

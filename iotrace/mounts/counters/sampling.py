@@ -102,6 +102,19 @@ class Sampler:
             self._watch.marks.append(_look(answer["look"]))
             self._watch.wrong |= answer["wrong"]
 
+    @property
+    def sources(self) -> list[tuple[str, str, bool]]:
+        """Of what is looked at (Watch.sources); none before the beginning, and where the sampler was given up."""
+        return self._watch.sources if self._watch and self._process else []
+
+    def take(self) -> list[Look]:
+        """All looks since the beginning or the last taking, marks among them, by time; nobody keeps them any longer."""
+        answer = self._ask(["take"]) if self._watch else None
+        if not self._watch:
+            return []
+        looks, self._watch.marks = self._watch.marks, []
+        return sorted(looks + [_look(one) for one in answer["looks"]] if answer else looks, key=lambda look: look[0])
+
     def end(self) -> Watch:
         """What was counted since the beginning; empty where the sampler was given up."""
         answer = self._ask(["end"]) if self._watch else None

@@ -3,6 +3,7 @@
 from typing import Final
 
 from iotrace.mounts.cold import REMOUNT
+from iotrace.mounts.counters.moosefs import moosefs_sources
 from iotrace.mounts.family import Family
 
 FAMILY: Final = Family(
@@ -16,5 +17,6 @@ FAMILY: Final = Family(
     advice=(
         "mfsmount caches attributes, names and writes in its own process; its options are not shown among the mount's.",
     ),
+    counters=moosefs_sources,
     cold=REMOUNT,
 )

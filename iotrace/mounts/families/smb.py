@@ -11,7 +11,7 @@ FAMILY: Final = Family(
     options={
         "rsize": "largest read in one request to the server",
         "wsize": "largest write in one request to the server",
-        "cache=none": "no page cache: every read and write goes to the server",
+        "cache=none": "no page cache but for mapped files: every read and write goes to the server",
         "cache=strict": "the page cache is used while the server grants it",
         "cache=loose": "the page cache is used without the server's leave",
         "actimeo": "how long attributes are trusted, in seconds",
