@@ -33,7 +33,7 @@ test: setup ## unit and integration tests (under 8 minutes)
 
 .PHONY: test-system
 test-system: setup ## the slow tests: real file systems, servers, a browser
-	$(BIN)/pytest tests/system
+	$(BIN)/pytest -n 2 --dist loadgroup tests/system
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, import-linter
