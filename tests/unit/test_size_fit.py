@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from made import made_result
 
 from iotrace.analysis.sizing.demand import Floats
-from iotrace.analysis.sizing.fitting import Point, Work, ends_s, fit, modelled
+from iotrace.analysis.sizing.fitted_storage import entry_of
+from iotrace.analysis.sizing.fitting import ends_s, fit, modelled
 from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.analysis.sizing.replays import Point, Work, note_processors
 from iotrace.analysis.sizing.storages import load_catalogue
 from iotrace.cli import main
 
@@ -44,8 +46,11 @@ def ramp(storage: Floats, works: tuple[Work, ...], users: tuple[int, ...]) -> li
     for work in works:
         for count in users:
             point = Point(work, count, 1.0, (0.0, 0.0, 0.0))
-            wall, classes = modelled(storage, point)
-            found.append(replace(point, wall_s=wall, classes_s=classes))
+            for _ in range(3):
+                # the work of processors is divided as the times inside calls are, which it is a part of
+                wall, classes = modelled(storage, point)
+                point = replace(point, wall_s=wall, classes_s=classes)
+            found.append(point)
     return found
 
 
@@ -61,6 +66,37 @@ def test_a_storage_that_made_the_ramps_is_predicted_for_users_and_mixes_that_wer
         ends, _ = ends_s(found.row, (STREAMS, BOXES), users)
         real, _ = ends_s(storage, (STREAMS, BOXES), users)
         assert ends == pytest.approx(real, rel=0.1)
+
+
+def test_processors_of_the_replays_machine_are_told_from_the_storage_and_are_no_part_of_its_entry() -> None:
+    """The same storage behind two processors that are busy with each call: what is fitted is the storage."""
+    storage = a_storage()
+    storage[r.PROCESSORS] = 2
+    works = tuple(replace(work, row=work.row.copy()) for work in (STREAMS, BOXES))
+    for work in works:
+        work.row[r.PROCESSOR] = 0.8
+    points = [replace(point, processors=2) for point in ramp(storage, works, (1, 2, 4, 8))]
+    found = fit(points)
+    assert max(map(abs, found.errors)) < 3
+    assert found.share > 0.9
+    for columns, near in ((r.READ_LATENCY, 0.1), (r.META_LATENCY, 0.15)):
+        assert found.row[columns] == pytest.approx(storage[columns], rel=near)
+    assert "processor" not in entry_of(found, "mine", "1 TB", [Path("a.ioresult")])
+
+
+def test_time_of_processors_that_other_programs_take_is_not_the_replays() -> None:
+    works = tuple(replace(work, row=work.row * 1.0) for work in (STREAMS, BOXES))
+    own, others = (3.0, 0.5), 0.7
+    points = [
+        replace(point, processors=2, processor_s=own[works.index(point.work)] * point.users + others * point.wall_s)
+        for point in ramp(a_storage(), works, (1, 2, 4))
+    ]
+    note_processors(points, works)
+    taken = [work.row[r.PROCESSOR] * work.row[r.WORKERS] for work in works]
+    assert taken == pytest.approx(own, rel=1e-6)
+    busy = [replace(point, processor_s=2 * point.wall_s) for point in points]
+    note_processors(busy, works)
+    assert [work.row[r.PROCESSOR] for work in works] == pytest.approx([0, 0], abs=1e-9)
 
 
 def test_users_who_are_left_alone_go_faster_than_before() -> None:
