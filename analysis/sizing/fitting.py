@@ -35,6 +35,7 @@ _ALIKE: Final = 5e-2
 that metadata operations are alike whatever work they belong to."""
 _WALLS: Final = 2.0
 """What a makespan counts beside all times inside calls of a replay."""
+_NEAR: Final = 0.3
 _BEYOND: Final = 10.0
 """A rate of operations is at first so many times what was seen: without a queue nothing says where it ends."""
 _BEGINNINGS: Final = ((1.0, 1.0, 1.0), (0.7, 3.0, 0.3), (3.0, 0.7, 0.1), (1.0, 1.0, 0.2))
@@ -171,7 +172,7 @@ def fit(points: Sequence[Point]) -> Fitted:
     factors = {work.source: factor for work, factor in zip(works, factors_of(best.x).tolist(), strict=True)}
     return Fitted(
         row, own, [modelled(row, point)[0] for point in own], float(np.exp(best.x[storage])), factors,
-        _unseen(points),
+        _unseen(own, row),
     )  # fmt: skip
 
 
@@ -211,13 +212,17 @@ def _start(points: Sequence[Point]) -> Floats:
     return row
 
 
-def _unseen(points: Sequence[Point]) -> list[str]:
+def _unseen(points: Sequence[Point], row: Floats) -> list[str]:
+    """What no replay tells, and limits of the whole that none came near."""
     found = []
     for name, column in (("metadata operations", r.META), ("reads", r.READ), ("writes", r.WRITE)):
         if not any(point.work.row[column] for point in points):
             found.append(f"no replay did {name}")
-    most = max(points, key=lambda point: point.users)
-    fewer = [point for point in points if point.work is most.work and point.users < most.users]
-    if fewer and most.wall_s < 1.2 * max(fewer, key=lambda point: point.users).wall_s:
-        found.append(f"{most.users} users were hardly slower than fewer: the limits of the whole lie beyond")
+    for name, column, limit in (
+        ("metadata operations", r.META, r.METADATA), ("operations", r.DATA_OPS, r.OPERATIONS),
+        ("bytes read", r.READ_DISK, r.DISK_READ), ("bytes written", r.WRITE, r.TOTAL_WRITE),
+    ):  # fmt: skip
+        most = max(point.users * point.work.row[column] * point.work.row[r.WORKERS] / point.wall_s for point in points)
+        if most and most < _NEAR * row[limit]:
+            found.append(f"of {name} at most {most / row[limit]:.0%} of the limit were asked for: it is a guess")
     return found

@@ -55,7 +55,7 @@ def ramp(storage: Floats, works: tuple[Work, ...], users: tuple[int, ...]) -> li
 
 
 @given(st.floats(5e8, 5e9), st.floats(3e8, 3e9), st.floats(1000, 20000))
-@settings(deadline=None, max_examples=5, derandomize=True)
+@settings(deadline=None, max_examples=5)
 def test_a_storage_that_made_the_ramps_is_predicted_for_users_and_mixes_that_were_not_shown(
     read: float, write: float, metadata: float
 ) -> None:
