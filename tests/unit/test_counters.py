@@ -329,7 +329,7 @@ def test_a_source_that_is_not_there_is_named_and_the_others_are_read() -> None:
         sampler.begin([Mount(1, "/nowhere", "wekafs", "10.0.0.1/default")])
         watch = sampler.end()
     assert set(watch.wrong) == {source.name for source in sources_of([Mount(1, "/", "wekafs", "x")])[:2]}
-    assert len(watch.sources) == 2
+    assert len(watch.sources) == 3
 
 
 def test_counters_that_were_cleared_in_between_are_left_out() -> None:
