@@ -61,7 +61,7 @@ bench-size: setup ## how long the sizing model takes
 	$(BIN)/python tests/bench/bench_size.py
 
 .PHONY: bench-size-replays
-bench-size-replays: setup ## how well a fitted storage predicts mixes that are replayed (SIZE_REPLAYS='--kinds xfs')
+bench-size-replays: setup ## how well a fitted storage predicts mixes that are replayed, 20 minutes (SIZE_REPLAYS='--kinds xfs')
 	PYTHONPATH=tests $(BIN)/python tests/bench/bench_size_replays.py $(SIZE_REPLAYS)
 
 .PHONY: bench-record

@@ -129,7 +129,8 @@ def size(
 
 def _fit(folders: Sequence[Path], capacity: str | None, output: Path | None, force: bool, json: bool) -> None:
     from iotrace.analysis.sizing import fitted_storage as shown
-    from iotrace.analysis.sizing.fitting import fit, points_of
+    from iotrace.analysis.sizing.fitting import fit
+    from iotrace.analysis.sizing.replays import points_of
     from iotrace.units import parse_capacity
 
     if capacity is None:

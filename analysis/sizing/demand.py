@@ -130,7 +130,7 @@ def _phase(one: PhaseTotals, node: Node) -> Floats:
     read, written = one.bytes_read - one.local_read, one.bytes_written - one.local_written
     row[r.META] = meta / items
     # whoever reads in sequence waits once for each file, for then the kernel reads ahead
-    row[r.LATENT_READS] = (one.scattered + min(opens, _count(calls, Kind.READ, Kind.COPY))) / items
+    row[r.LATENT_READS] = min(_count(calls, Kind.READ, Kind.COPY), one.scattered + opens) / items
     row[r.LATENT_WRITES] = sum(calls.get(name, 0) for name in _SYNCS) / items
     row[r.DATA_OPS] = _count(calls, *_MOVES) / items
     row[r.READ], row[r.READ_DISK], row[r.WRITE] = read / items, read / items, written / items

@@ -11,8 +11,10 @@ import numpy as np
 
 from iotrace.analysis.sizing.fitting import Fitted
 from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.analysis.sizing.replays import Work
 from iotrace.errors import StorageError, UsageError
 from iotrace.terminal import Column, paragraph, printable, show, table
+from iotrace.units import duration_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +26,9 @@ _RATES: Final = (
 _LATENCIES: Final = (
     ("read_latency_us", r.READ_LATENCY), ("write_latency_us", r.WRITE_LATENCY), ("metadata_latency_us", r.META_LATENCY),
 )  # fmt: skip
+
+_UNLIKE: Final = 1.5
+"""Factors of metadata operations that differ by less are not worth a sentence."""
 
 
 def entry_of(found: Fitted, name: str, capacity: str, folders: Sequence[Path]) -> str:
@@ -48,7 +53,8 @@ def entry_of(found: Fitted, name: str, capacity: str, folders: Sequence[Path]) -
         lines.append(f"operations = {found.row[r.OPERATIONS]:.6g}")
     source = "iotrace size --fit " + " ".join(folder.name for folder in folders)
     lines.append(f"source = {json.dumps(source)}")
-    guessed = ["the replays ran on one node: its limits and the storage's are one figure", *found.unseen]
+    guessed = ["the replays ran on one node: its limits but for its processors' and the storage's are one figure"]
+    guessed += found.unseen
     lines.append(f"inferred = {json.dumps('; '.join(guessed))}")
     return "\n".join(lines) + "\n"
 
@@ -66,6 +72,8 @@ def to_json(found: Fitted, entry: str) -> dict[str, Any]:
         ],
         "mean_error_percent": float(np.mean(np.abs(found.errors))),
         "worst_error_percent": max(found.errors, key=abs),
+        "processor_s": {one.work.source: _processor_s(one.work) for one in found.points},
+        "metadata_factors": found.factors,
         "unseen": found.unseen,
     }  # fmt: skip
 
@@ -87,11 +95,35 @@ def print_fit(found: Fitted, entry: str, out: Console) -> None:
         f"Mean error {mean:.1f} %, worst {max(found.errors, key=abs):+.1f} %. These are the replays that it was fitted "
         "to: how well it predicts others is another question (docs/model.md).",
     )
+    _print_processors(found, out)
+    if max(found.factors.values()) > _UNLIKE * min(found.factors.values()):
+        dear = ", ".join(f"{printable(name)} × {factor:.2g}" for name, factor in found.factors.items())
+        paragraph(out, f"Metadata operations are not alike (one costs: {dear} the mean): the entry has the mean.")
     for sentence in found.unseen:
         paragraph(out, f"Not seen: {sentence}.", "yellow")
     show(out, "")
     for line in entry.splitlines():
         show(out, printable(line))
+
+
+def _print_processors(found: Fitted, out: Console) -> None:
+    """What the machine's processors did for the replays, or that it cannot be told."""
+    spent = {one.work.source: _processor_s(one.work) for one in found.points}
+    if any(one.processor_s for one in found.points) and not any(spent.values()):
+        paragraph(
+            out,
+            "The processors were so busy throughout that their work for the replays cannot be told from that of other "
+            "programs: it is in the storage's figures. Replay on an idle machine, and begin with --users 1.",
+            "yellow",
+        )
+    elif any(spent.values()):
+        each = ", ".join(f"{printable(name)} {duration_text(seconds * 1e9)}" for name, seconds in spent.items())
+        paragraph(out, f"This machine's processors worked for one user: {each}. That is no part of the storage.")
+
+
+def _processor_s(work: Work) -> float:
+    """CPU time of the machine for one user, s."""
+    return float(work.row[r.PROCESSOR] * work.row[r.WORKERS])
 
 
 def write_entry(entry: str, path: Path, force: bool) -> None:

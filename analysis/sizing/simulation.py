@@ -18,7 +18,7 @@ from iotrace.units import parse_bytes
 PART_NAMES: Final = (
     "compute", "own disk", "metadata latency", "metadata rate", "latency", "operation rate",
     "reading, one stream", "reading, the node", "reading, the storage",
-    "writing, one stream", "writing, the node", "writing, the storage",
+    "writing, one stream", "writing, the node", "writing, the storage", "processors",
 )  # fmt: skip
 
 

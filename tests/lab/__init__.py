@@ -1,4 +1,5 @@
-"""File systems that make and remove themselves: ext4 and XFS on loop devices, CephFS and MooseFS on loopback.
+"""File systems that make and remove themselves: ext4 and XFS on loop devices, CephFS and MooseFS on loopback, and a
+passthrough in which each call is late by a known time.
 
     with lab.mounted("cephfs") as mount: ...
 
@@ -18,27 +19,32 @@ from typing import Final
 
 from lab.base import Cpus, Mount, new_folder, packages_missing
 from lab.ceph import CEPH_PACKAGES, cephfs
+from lab.delayed import Delays, delayed
 from lab.local import LOCAL_PACKAGES, ext4, xfs
 from lab.moose import MOOSE_PACKAGES, moosefs
 
-__all__ = ["KINDS", "Cpus", "Mount", "cephfs", "ext4", "missing", "moosefs", "mounted", "xfs"]
+__all__ = ["KINDS", "Cpus", "Delays", "Mount", "cephfs", "delayed", "ext4", "missing", "moosefs", "mounted", "xfs"]
 
 _MAKERS: Final[dict[str, tuple[Callable[[Path, Cpus], AbstractContextManager[Mount]], dict[str, str]]]] = {
     "ext4": (ext4, LOCAL_PACKAGES["ext4"]),
     "xfs": (xfs, LOCAL_PACKAGES["xfs"]),
     "cephfs": (cephfs, CEPH_PACKAGES),
     "moosefs": (moosefs, MOOSE_PACKAGES),
+    "delayed": (delayed, {}),
 }
 KINDS: Final = tuple(_MAKERS)
-_ON_THE_NETWORK: Final = ("cephfs", "moosefs")
+_ON_FUSE: Final = ("cephfs", "moosefs", "delayed")
 
 
 def missing(kind: str) -> str | None:
     """Why this kind cannot be mounted here, in one line; None when it can."""
-    if kind in _ON_THE_NETWORK:
+    if kind in _ON_FUSE:
         if not os.access("/dev/fuse", os.R_OK | os.W_OK):
             return f"{kind}: its client needs /dev/fuse"
-        if subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode:
+        if (
+            kind != "delayed"
+            and subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode
+        ):
             return f"{kind}: network namespaces need root"
     return packages_missing(kind, _MAKERS[kind][1])
 

@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotrace.mounts.counters import blockdev, ceph, lustre, moosefs, mountstats, netdev, pagecache, processes, weka
+from iotrace.mounts.counters import (
+    blockdev,
+    ceph,
+    lustre,
+    moosefs,
+    mountstats,
+    netdev,
+    pagecache,
+    processes,
+    processors,
+    weka,
+)
 from iotrace.mounts.counters.sampling import Sampler
 from iotrace.mounts.counters.source import is_now
 from iotrace.mounts.counters.sources import sources_of
@@ -140,6 +151,18 @@ DISKSTATS = """\
  254       0 vda 43563 7 3823778 11526 109672 30 61817852 537294 0 45956 548821 12 0 800 3 9719 7
    8       0 sda 446216 784926 9550688 4382310 424847 312726 5922052 19310380 0 3376340 23705160
 """
+
+# /proc/stat of Debian 12, and of a kernel before 2.6.11, which knew no time taken by a hypervisor
+STAT = "cpu  1390941 1390 524035 579258 32563 7 4562 21204 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\nintr 12\n"
+
+
+def test_work_of_all_processors_is_read_and_what_was_idle_or_stolen_is_not_in_it() -> None:
+    ticks = 1390941 + 1390 + 524035 + 7 + 4562
+    assert processors.parse_stat(STAT, 100) == {"busy_ms": ticks * 10, "stolen_ms": 212040}
+    assert processors.parse_stat(STAT, 1000) == {"busy_ms": ticks, "stolen_ms": 21204}
+    for broken in ("", "cpu 1 2 3 4\n", "cpu0 1 1 1 1 1 1 1 1\n", STAT.replace("524035", "-5")):
+        assert processors.parse_stat(broken, 100) == {}
+
 
 # /proc/net/dev of Debian 12, blanks left out; the form without blanks before the bytes is that of kernels before 2.6.36
 NETDEV = """\
@@ -301,9 +324,10 @@ def test_the_sampler_sees_what_this_process_reads_off_its_device(tmp_path: Path)
         sampler.mark()
         watch = sampler.end()
     assert len(watch.marks) == 2
-    assert [name for name, _, _ in watch.sources][-2:] == [
+    assert [name for name, _, _ in watch.sources][-3:] == [
         "page cache (/proc/meminfo)",
         "network cards (/proc/net/dev)",
+        "processors (/proc/stat)",
     ]
     if mount.type in ("ext4", "xfs"):
         assert watch.between(0, 0, 1)["read_bytes"] >= 1 << 20
@@ -316,7 +340,7 @@ def test_a_source_that_is_not_there_is_named_and_the_others_are_read() -> None:
         sampler.begin([Mount(1, "/nowhere", "wekafs", "10.0.0.1/default")])
         watch = sampler.end()
     assert set(watch.wrong) == {source.name for source in sources_of([Mount(1, "/", "wekafs", "x")])[:2]}
-    assert len(watch.sources) == 2
+    assert len(watch.sources) == 3
 
 
 def test_counters_that_were_cleared_in_between_are_left_out() -> None:

@@ -1,6 +1,7 @@
 """`iotrace size --fit`: a fitted storage predicts what it was not shown, and what cannot be fitted is refused."""
 
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from made import made_result
 
 from iotrace.analysis.sizing.demand import Floats
-from iotrace.analysis.sizing.fitting import Point, Work, ends_s, fit, modelled
+from iotrace.analysis.sizing.fitted_storage import entry_of
+from iotrace.analysis.sizing.fitting import ends_s, fit, modelled
 from iotrace.analysis.sizing.kernels import rates as r
+from iotrace.analysis.sizing.replays import Point, Work, note_processors
 from iotrace.analysis.sizing.storages import load_catalogue
 from iotrace.cli import main
 
@@ -44,13 +47,16 @@ def ramp(storage: Floats, works: tuple[Work, ...], users: tuple[int, ...]) -> li
     for work in works:
         for count in users:
             point = Point(work, count, 1.0, (0.0, 0.0, 0.0))
-            wall, classes = modelled(storage, point)
-            found.append(replace(point, wall_s=wall, classes_s=classes))
+            for _ in range(3):
+                # the work of processors is divided as the times inside calls are, which it is a part of
+                wall, classes = modelled(storage, point)
+                point = replace(point, wall_s=wall, classes_s=classes)
+            found.append(point)
     return found
 
 
 @given(st.floats(5e8, 5e9), st.floats(3e8, 3e9), st.floats(1000, 20000))
-@settings(deadline=None, max_examples=5, derandomize=True)
+@settings(deadline=None, max_examples=5)
 def test_a_storage_that_made_the_ramps_is_predicted_for_users_and_mixes_that_were_not_shown(
     read: float, write: float, metadata: float
 ) -> None:
@@ -61,6 +67,38 @@ def test_a_storage_that_made_the_ramps_is_predicted_for_users_and_mixes_that_wer
         ends, _ = ends_s(found.row, (STREAMS, BOXES), users)
         real, _ = ends_s(storage, (STREAMS, BOXES), users)
         assert ends == pytest.approx(real, rel=0.1)
+
+
+def test_processors_of_the_replays_machine_are_told_from_the_storage_and_are_no_part_of_its_entry() -> None:
+    """The same storage behind two processors that are busy with each call: what is fitted is the storage."""
+    storage = a_storage()
+    storage[r.PROCESSORS] = 2
+    works = tuple(replace(work, row=work.row.copy()) for work in (STREAMS, BOXES))
+    for work in works:
+        work.row[r.PROCESSOR] = 0.8
+    points = [replace(point, processors=2) for point in ramp(storage, works, (1, 2, 4, 8))]
+    found = fit(points)
+    assert max(map(abs, found.errors)) < 3
+    assert found.share > 0.9
+    for columns, near in ((r.READ_LATENCY, 0.1), (r.META_LATENCY, 0.15)):
+        assert found.row[columns] == pytest.approx(storage[columns], rel=near)
+    entry = tomllib.loads(entry_of(found, "mine", "1 TB", [Path("a.ioresult")]))["storages"]["mine"]
+    assert not [key for key in entry if "processor" in key]
+
+
+def test_time_of_processors_that_other_programs_take_is_not_the_replays() -> None:
+    works = tuple(replace(work, row=work.row * 1.0) for work in (STREAMS, BOXES))
+    own, others = (3.0, 0.5), 0.7
+    points = [
+        replace(point, processors=2, processor_s=own[works.index(point.work)] * point.users + others * point.wall_s)
+        for point in ramp(a_storage(), works, (1, 2, 4))
+    ]
+    note_processors(points, works)
+    taken = [work.row[r.PROCESSOR] * work.row[r.WORKERS] for work in works]
+    assert taken == pytest.approx(own, rel=1e-6)
+    busy = [replace(point, processor_s=2 * point.wall_s) for point in points]
+    note_processors(busy, works)
+    assert [work.row[r.PROCESSOR] for work in works] == pytest.approx([0, 0], abs=1e-9)
 
 
 def test_users_who_are_left_alone_go_faster_than_before() -> None:

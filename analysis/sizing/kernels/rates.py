@@ -5,7 +5,8 @@ metadata operations, for reads and writes and their bytes. Metadata and data ope
 a second; bytes flow in streams, each held to what one stream, its node, and its part of the whole storage can do. How
 many others a newcomer finds at a station is what Schweitzer's approximation of mean value analysis says: the mean
 number that is there, less its own share in it (Schweitzer 1979; Bard 1979). With one customer there is no wait, with
-many a station is never asked for more than it can do.
+many a station is never asked for more than it can do. Processors are a station of several servers, which counts as one
+that is so many times as fast and a way that takes the rest of the time (Seidmann, Schweitzer, Shalev-Oren 1987).
 """
 
 from __future__ import annotations
@@ -19,29 +20,30 @@ from iotrace.compiling import compiled
 # columns of a storage's row
 (
     STREAM_READ, STREAM_WRITE, CLIENT_READ, CLIENT_WRITE, NETWORK_READ, DISK_READ, TOTAL_WRITE, READ_LATENCY,
-    WRITE_LATENCY, META_LATENCY, OPERATIONS, METADATA,
-) = range(12)  # fmt: skip
-STORAGE_FIELDS: Final = 12
-"""bytes/s; s; operations/s. What is unlimited is infinite."""
+    WRITE_LATENCY, META_LATENCY, OPERATIONS, METADATA, PROCESSORS,
+) = range(13)  # fmt: skip
+STORAGE_FIELDS: Final = 13
+"""bytes/s; s; operations/s; PROCESSORS: how many of the machine that all run on who replay. What is unlimited is
+infinite."""
 
 # columns of a phase's row, of one item but for the first two
 (
-    WORKERS, ITEMS, THINK, LOCAL, META, LATENT_READS, LATENT_WRITES, DATA_OPS, READ, READ_DISK, WRITE,
-) = range(11)  # fmt: skip
-PHASE_FIELDS: Final = 11
-"""THINK, LOCAL: s; META … DATA_OPS: operations; READ: bytes that leave the storage, READ_DISK: of these from its
-disks; WRITE: bytes."""
+    WORKERS, ITEMS, THINK, LOCAL, PROCESSOR, META, LATENT_READS, LATENT_WRITES, DATA_OPS, READ, READ_DISK, WRITE,
+) = range(12)  # fmt: skip
+PHASE_FIELDS: Final = 12
+"""THINK, LOCAL: s; PROCESSOR: s of CPU time that calls take; META … DATA_OPS: operations; READ: bytes that leave the
+storage, READ_DISK: of these from its disks; WRITE: bytes."""
 
 # where the time of an item goes
 (
     COMPUTE, LOCAL_DISK, META_WAY, META_QUEUE, DATA_WAY, DATA_QUEUE, READ_BY_STREAM, READ_BY_CLIENT, READ_BY_STORAGE,
-    WRITE_BY_STREAM, WRITE_BY_CLIENT, WRITE_BY_STORAGE,
-) = range(12)  # fmt: skip
-PARTS: Final = 12
+    WRITE_BY_STREAM, WRITE_BY_CLIENT, WRITE_BY_STORAGE, PROCESSING,
+) = range(13)  # fmt: skip
+PARTS: Final = 13
 
 # columns of the state that one solution hands to the next: items/s of a job, and residence times of an item (s)
-RATE, _META, _OPS, _READ, _WRITE = range(5)
-STATE_FIELDS: Final = 5
+RATE, _META, _OPS, _READ, _WRITE, _CPU = range(6)
+STATE_FIELDS: Final = 6
 
 
 @compiled
@@ -61,7 +63,7 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
     for turn in range(20000):
         # where two limits meet, a search with long steps may go round them for ever
         step = 0.5 if turn < 3000 else 0.05
-        meta = ops = read = write = 0.0
+        meta = ops = read = write = cpu = 0.0
         for k in range(len(jobs)):
             if jobs[k] > 0:
                 x = jobs[k] * state[k, RATE]
@@ -69,13 +71,14 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
                 ops += x * state[k, _OPS]
                 read += x * state[k, _READ]
                 write += x * state[k, _WRITE]
+                cpu += x * state[k, _CPU]
         furthest = moved = 0.0
         for k in range(len(jobs)):
             if jobs[k] <= 0:
                 continue
             workers = phase[k, WORKERS]
             mine = state[k, RATE] / workers  # of one worker
-            m, o, r, w = state[k, _META], state[k, _OPS], state[k, _READ], state[k, _WRITE]
+            m, o, r, w, c = state[k, _META], state[k, _OPS], state[k, _READ], state[k, _WRITE], state[k, _CPU]
             m_way = phase[k, META] * storage[META_LATENCY]
             m_queue = phase[k, META] * (1.0 + max(meta - mine * m, 0.0)) / storage[METADATA]
             o_way = phase[k, LATENT_READS] * storage[READ_LATENCY] + phase[k, LATENT_WRITES] * storage[WRITE_LATENCY]
@@ -91,24 +94,29 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
             w_client = phase[k, WRITE] * (1.0 + others * w) / storage[CLIENT_WRITE]
             w_storage = phase[k, WRITE] * (1.0 + max(write - mine * w, 0.0)) / storage[TOTAL_WRITE]
             reads, writes = max(r_stream, r_client, r_storage), max(w_stream, w_client, w_storage)
+            each = phase[k, PROCESSOR] / storage[PROCESSORS]
+            c_queue, c_way = each * (1.0 + max(cpu - mine * c, 0.0)), phase[k, PROCESSOR] - each
             # the queue of metadata is of what waits there, the way to it is nobody's queue
             state[k, _META] += step * (m_queue - m)
             state[k, _OPS] += step * (o_queue - o)
             state[k, _READ] += step * (reads - r)
             state[k, _WRITE] += step * (writes - w)
-            took = phase[k, THINK] + phase[k, LOCAL] + m_way + o_way
-            took += state[k, _META] + state[k, _OPS] + state[k, _READ] + state[k, _WRITE]
+            state[k, _CPU] += step * (c_queue - c)
+            took = phase[k, THINK] + phase[k, LOCAL] + m_way + o_way + c_way
+            took += state[k, _META] + state[k, _OPS] + state[k, _READ] + state[k, _WRITE] + state[k, _CPU]
             x = workers / max(took, 1e-9)
             moved = max(moved, abs(x - state[k, RATE]) / (x * step))
             # what takes next to none of the time need not be known as well as the rest
             least = 1e-6 * took + 1e-15
             furthest = max(furthest, abs(reads - r) / max(reads, least), abs(writes - w) / max(writes, least))
+            furthest = max(furthest, abs(c_queue - c) / max(c_queue, least))
             furthest = max(furthest, abs(m_queue - m) / max(m_queue, least), abs(o_queue - o) / max(o_queue, least))
             state[k, RATE] = x
             parts[k, :] = 0.0
             parts[k, COMPUTE], parts[k, LOCAL_DISK] = phase[k, THINK], phase[k, LOCAL]
             parts[k, META_WAY], parts[k, META_QUEUE] = m_way, state[k, _META]
             parts[k, DATA_WAY], parts[k, DATA_QUEUE] = o_way, state[k, _OPS]
+            parts[k, PROCESSING] = c_way + state[k, _CPU]
             # of what is equal the nearer to the program binds
             by_read = READ_BY_STREAM if reads <= r_stream else READ_BY_CLIENT if reads <= r_client else READ_BY_STORAGE
             by_write = (
