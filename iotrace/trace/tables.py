@@ -12,8 +12,8 @@ What counts, for every table:
 - errors: results below 0. Timed: calls whose duration is known (page faults that found their page in memory have
   none). Time: the sum of the durations that are known; percentiles: of these alone.
 - sizes: what data operations asked for.
-- sequential share: of the data operations at a known position, those that begin where the previous data operation on
-  the same open description ended; the first one on a description counts when it begins at 0.
+- sequential share: of the data operations at a known position, those that begin where the data operation that was
+  completed before on the same open description ended; the first one on a description counts when it begins at 0.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-import numpy as np
 import pandas as pd
 
 from iotrace.errors import TraceError, UsageError
-from iotrace.histogram import bucket_sql, middles
+from iotrace.histogram import bucket_sql
 from iotrace.trace.operations import OPERATIONS
+from iotrace.trace.partials import NUMBERED, Counts, finished, typed
 from iotrace.trace.reader import Trace
 from iotrace.trace.schema import ADDED, BYTES_READ, BYTES_WRITTEN, SCHEMAS
 
@@ -50,9 +50,6 @@ _KEY_SQL: Final = {
 }
 _PER_FILE: Final = ("file", "mount")
 """Keys for which a copy's two sides belong to different rows."""
-
-PERCENTILES: Final = {"p50_us": 0.50, "p95_us": 0.95, "p99_us": 0.99}
-
 
 class Tables:
     """One DuckDB connection over a trace, for several tables; a context manager that closes it.
@@ -235,6 +232,10 @@ class Tables:
         """
         if limit is not None and limit < 0:
             raise UsageError(f"limit {limit}: a number of rows, or None or 0 for all.")
+        return self._ranked(finished(self.counts(key, limit)), key)
+
+    def counts(self, key: Key | str, limit: int | None = None) -> Counts:
+        """What `by` is made of; keys are texts, or numbers of files, processes, threads or mounts."""
         source = self._source(key)
         restriction = (
             f"order by total_ns desc, sum(bytes_read + bytes_written) desc, calls desc limit {int(limit)}"
@@ -256,10 +257,10 @@ class Tables:
         keep = (
             f"select s.* from ({source}) s semi join totals t on s.key is not distinct from t.key" if limit else source
         )
-        frame = self._execute("select * from totals").df()
-        for part in (self._percentiles(keep), self._sizes(keep), self._sequential(source)):
-            frame = frame.merge(part, on="key", how="left")
-        return self._ranked(frame, key)
+        totals = typed(self._execute("select * from totals").df(), key)
+        totals = totals.merge(typed(self._sequential(source), key), on="key", how="left")
+        totals[["moves", "in_sequence"]] = totals[["moves", "in_sequence"]].fillna(0).astype("int64")
+        return Counts(totals, typed(self._latencies(keep), key), typed(self._sizes(keep), key))
 
     def _ranked(self, frame: pd.DataFrame, key: str) -> pd.DataFrame:
         """Totals by key in seconds, with the keys' names, the largest first."""
@@ -271,38 +272,20 @@ class Tables:
         order = ["time_s", "calls", "bytes_read", "bytes_written"]
         return frame.sort_values(order, ascending=False, kind="stable", ignore_index=True)
 
-    def _percentiles(self, source: str) -> pd.DataFrame:
-        columns = ", ".join(
-            f"min(bucket) filter (until >= greatest(1, ceil({q} * total))) as {name}" for name, q in PERCENTILES.items()
-        )
-        frame = self._execute(
+    def _latencies(self, source: str) -> pd.DataFrame:
+        return self._execute(
             f"""
-            with counts as (
-                select key, {bucket_sql("duration_ns")} as bucket, count(*) as n
-                from ({source}) where duration_ns is not null and counted group by all),
-            ranks as (
-                select key, bucket, sum(n) over (partition by key order by bucket) as until,
-                       sum(n) over (partition by key) as total from counts)
-            select key, {columns} from ranks group by key
+            select key, {bucket_sql("duration_ns")} as bucket, count(*) as n
+            from ({source}) where duration_ns is not null and counted group by all
             """
         ).df()
-        value = middles()
-        for name in PERCENTILES:
-            frame[name] = value[frame[name].to_numpy(dtype=np.int64)] / 1e3
-        return frame
 
     def _sizes(self, source: str) -> pd.DataFrame:
         # a bucket's smallest size stands for it: exact when programs ask for one size, as they mostly do
         return self._execute(
             f"""
-            with counts as (
-                select key, {bucket_sql("size")} as bucket, count(*) as n, min(size) as smallest
-                from ({source}) where data and size is not null and counted group by all),
-            ranks as (
-                select *, sum(n) over (partition by key order by bucket) as until,
-                       sum(n) over (partition by key) as total from counts)
-            select key, (arg_min(smallest, bucket) filter (2 * until >= total))::double as size_p50
-            from ranks group by key
+            select key, {bucket_sql("size")} as bucket, count(*) as n, min(size) as smallest
+            from ({source}) where data and size is not null and counted group by all
             """
         ).df()
 
@@ -311,14 +294,15 @@ class Tables:
             f"""
             with moves as (
                 select key, "offset",
-                       coalesce(lag("offset" + result) over (partition by open order by time_ns), 0) as expected
+                       coalesce(lag("offset" + result) over (
+                           partition by open order by time_ns + coalesce(duration_ns, 0)), 0) as expected
                 from ({source}) where data and counted and "offset" is not null and open is not null and result >= 0)
-            select key, avg(("offset" = expected)::int) as sequential_share from moves group by key
+            select key, count(*) as moves, count(*) filter ("offset" = expected) as in_sequence from moves group by key
             """
         ).df()
 
     def _labelled(self, frame: pd.DataFrame, key: str) -> pd.DataFrame:
-        if key in ("file", "process", "thread", "mount"):
+        if key in NUMBERED:
             frame = frame.rename(columns={"key": "id"})
             frame["id"] = frame["id"].astype("Int64")
         if key == "file":
@@ -333,7 +317,6 @@ class Tables:
             points = [mount.point for mount in self.trace.info.mounts]
             labels = pd.DataFrame({"id": range(len(points)), "key": points})
         else:
-            frame["key"] = frame["key"].astype(object).where(frame["key"].notna(), None)
             return frame
         labels = labels.astype({"id": "Int64", "key": object})
         frame = frame.merge(labels.drop_duplicates("id"), on="id", how="left")
@@ -425,8 +408,8 @@ class Tables:
         """How long each of so many equal slices of the recording is."""
         if bins < 1:
             raise UsageError(f"{bins} slices of a recording: give 1 or more.")
-        last = self._execute("select coalesce(max(time_ns), 0) from events").fetchone()
-        end_ns = max(self.trace.info.duration_ns, (int(last[0]) if last else 0) + 1, 1)
+        ((last,),) = self._execute("select coalesce(max(time_ns), 0) from events").fetchall()
+        end_ns = max(self.trace.info.duration_ns, int(last) + 1, 1)
         return max(1, -(-end_ns // bins))
 
     def positions(self, rows: int = 20_000) -> pd.DataFrame:
