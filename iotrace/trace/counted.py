@@ -16,8 +16,8 @@ import pandas as pd
 
 from iotrace.errors import UsageError
 from iotrace.histogram import lower_bounds
+from iotrace.trace.partials import Counts, no_histograms, no_totals, typed
 from iotrace.trace.reader import Trace
-from iotrace.trace.partials import Counts, typed
 from iotrace.trace.tables import Key, Tables
 
 SCANNED: Final = 1_000_000
@@ -77,6 +77,16 @@ class CountedTables(Tables):
         sizes["smallest"] = lower_bounds()[sizes["bucket"].to_numpy(dtype=np.int64)]
         totals = totals.assign(moves=0, in_sequence=0)
         return Counts(typed(totals, key), typed(latency, key), typed(sizes, key))
+
+    def sums(self, key: Key | str) -> Counts:
+        return Counts(self.counts(key).totals, *no_histograms())
+
+    def details_of_files(self, names: Sequence[str | None]) -> Counts:
+        found = self.named(self.counts("file"), "file", "") if "file" in self._keys else None
+        if found is None:
+            return Counts(no_totals(), *no_histograms())
+        parts = [frame[frame["key"].isin(names)] for frame in (found.latency, found.sizes)]
+        return Counts(no_totals(), *parts)
 
     def _buckets(self, source: str, measure: str) -> pd.DataFrame:
         return self._execute(

@@ -6,8 +6,8 @@ parts worked out anywhere, in any order, give the table of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -77,6 +77,41 @@ def _ranked(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(until=by.cumsum(), total=by.transform("sum"))
 
 
+def in_seconds(frame: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Totals with times in seconds, and `class` for operations alone."""
+    frame = frame.assign(time_s=frame["total_ns"].astype("float64") / 1e9, first_s=frame["first_ns"] / 1e9,
+                         last_s=frame["last_ns"] / 1e9)  # fmt: skip
+    return frame.drop(columns=["total_ns", "first_ns", "last_ns", *([] if key == "op" else ["class"])])
+
+
+def by_time(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with most time first."""
+    order = ["time_s", "calls", "bytes_read", "bytes_written"]
+    return frame.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+
+
+def no_totals() -> pd.DataFrame:
+    """Totals without rows."""
+    return pd.DataFrame(columns=["key", *SUMS, "first_ns", "last_ns", "class"])
+
+
+def no_histograms() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Latencies and sizes without rows."""
+    latency = pd.DataFrame({"key": pd.Series(dtype=object), "bucket": 0, "n": 0}).astype(
+        {"bucket": "int64", "n": "int64"}
+    )
+    return latency, latency.assign(smallest=latency["n"])
+
+
+def renamed(counts: Counts, name: Callable[[Any], Any]) -> Counts:
+    """Counts by other keys; those that become equal become one."""
+    parts = [
+        frame.assign(key=pd.Series([name(key) for key in frame["key"]], frame.index, dtype=object))
+        for frame in _frames(counts)
+    ]
+    return merged([Counts(*parts)])
+
+
 def keyed(counts: Counts, names: Sequence[Any] | pd.Series[Any]) -> Counts:
     """Counts whose keys are positions in `names` (None: no such thing), by name; equal names become one."""
     names = pd.Series(list(names), dtype=object)
@@ -113,14 +148,6 @@ def largest(totals: pd.DataFrame, limit: int | None) -> pd.DataFrame:
         ["total_ns", "moved", "calls"], ascending=False, kind="stable"
     ).index[:limit]  # fmt: skip
     return totals.loc[order].reset_index(drop=True)
-
-
-def chosen(counts: Counts, keys: Any) -> Counts:
-    """The counts of these keys alone."""
-    return replace(counts, **{
-        name: frame[frame["key"].isin(keys)].reset_index(drop=True)
-        for name, frame in zip(("totals", "latency", "sizes"), _frames(counts), strict=True)
-    })  # fmt: skip
 
 
 def _frames(counts: Counts) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

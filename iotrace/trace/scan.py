@@ -137,12 +137,14 @@ class Scan:
             found = query(f"select {key}, {value} from {table} where {value} is not null").fetchnumpy()
             at, to = (np.asarray(found[name], np.int64) for name in (key, value))
             most = {"file": self.files, "mount": len(self._tables.trace.info.mounts)}[value]
-            if len(at) and not (0 <= at.min() and at.max() < len(target) and 0 <= to.min() and to.max() < most):
+            if len(at) and not (at.min() >= 0 and at.max() < len(target) and to.min() >= 0 and to.max() < most):
                 raise Unscannable
             target[at] = to
 
     def _rows(self, key: str, table: str) -> int:
-        low, high = self._tables.query(f"select coalesce(min({key}), 0), coalesce(max({key}), -1) from {table}").fetchall()[0]
+        low, high = self._tables.query(
+            f"select coalesce(min({key}), 0), coalesce(max({key}), -1) from {table}"
+        ).fetchall()[0]
         if low < 0 or high >= MOST_ROWS:
             raise Unscannable
         return int(high) + 1
@@ -201,7 +203,7 @@ class Scan:
 
     def kind_of(self, op: int) -> str:
         """The class of the operation in a row."""
-        return KINDS[self._classes[0][op]]
+        return KINDS[int(self._classes[0][op])]
 
     def details(self, processes: Array, threads: Array, subjects: Array) -> Histograms:
         """Histograms of so many rows of each, in that order, by another pass."""

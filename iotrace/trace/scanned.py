@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from iotrace.trace.kernels.scanning import FIGURES, FIRST, FIRST_OF_NONE, LAST
-from iotrace.trace.partials import Counts, keyed, largest, merged, typed
+from iotrace.trace.partials import Counts, keyed, largest, no_histograms, typed
 from iotrace.trace.scan import KINDS, Histograms, Scan, Unscannable, figures_frame
 from iotrace.trace.tables import Key, Tables
 
@@ -42,7 +42,9 @@ class ScannedTables(Tables):
         if scan is None:
             return super().counts(key, limit)
         if key == "op":
-            return keyed(_counts(scan.by_op, scan.op_histograms, [scan.kind_of(i) for i in range(len(scan.ops))]), scan.ops)
+            return keyed(
+                _counts(scan.by_op, scan.op_histograms, [scan.kind_of(i) for i in range(len(scan.ops))]), scan.ops
+            )
         if key == "class":
             kinds = [scan.kind_of(i) for i in range(len(scan.ops))]
             return keyed(_counts(scan.by_op, scan.op_histograms, kinds), kinds)
@@ -63,13 +65,26 @@ class ScannedTables(Tables):
             return found_by_row if found_by_row is not None else super().counts(key, limit)
         return super().counts(key, limit)
 
+    def sums(self, key: Key | str) -> Counts:
+        scan = self._scan
+        if scan is None or key != "file":
+            return super().sums(key)
+        rows = np.flatnonzero(scan.by_subject[:, FIRST] != FIRST_OF_NONE)
+        figures = figures_frame(scan.by_subject, rows).assign(key=_file_numbers(scan, rows).array)
+        figures["class"] = None
+        return Counts(figures, *no_histograms())
+
     def _by_row(self, scan: Scan, key: str, limit: int | None) -> Counts | None:
         """Counts of files, processes or threads; None where there are too many to keep histograms of."""
         number = limit or 0
         if number not in self._details:
             rows = {
                 name: _largest(figures, limit)
-                for name, figures in (("process", scan.by_process), ("thread", scan.by_thread), ("file", scan.by_subject))
+                for name, figures in (
+                    ("process", scan.by_process),
+                    ("thread", scan.by_thread),
+                    ("file", scan.by_subject),
+                )
             }
             if limit is None or not limit:
                 # all that are wanted of one key, none of those that nobody asks for
@@ -85,13 +100,13 @@ class ScannedTables(Tables):
 
     def _named(self, scan: Scan, key: str, rows: dict[str, npt.NDArray[Any]], details: Histograms) -> Counts:
         figures = {"process": scan.by_process, "thread": scan.by_thread, "file": scan.by_subject}[key]
-        begin = sum(len(rows[name]) for name in ("process", "thread", "file")[: ("process", "thread", "file").index(key)])
+        begin = sum(
+            len(rows[name]) for name in ("process", "thread", "file")[: ("process", "thread", "file").index(key)]
+        )
         mine = rows[key]
         numbers = pd.Series(mine, dtype="Int64")
         if key == "file":
-            # a path without a file is -1 - path
-            named = np.where(mine < scan.files, mine, -1 - (mine - scan.files))
-            numbers = pd.Series(named, dtype="Int64").mask(pd.Series(mine == len(figures) - 1))
+            numbers = _file_numbers(scan, mine)
 
         def own(frame: pd.DataFrame) -> pd.DataFrame:
             at = frame["key"].to_numpy() - begin
@@ -177,9 +192,15 @@ def _counts(figures: npt.NDArray[Any], histograms: Histograms, kinds: list[str] 
     return Counts(totals, histograms.latency_counts(), histograms.size_counts())
 
 
+def _file_numbers(scan: Scan, subjects: npt.NDArray[Any]) -> pd.Series[Any]:
+    """As Tables.by has them: a path without a file is -1 - path, no file is NA."""
+    named = np.where(subjects < scan.files, subjects, -1 - (subjects - scan.files))
+    return pd.Series(named, dtype="Int64").mask(pd.Series(subjects == len(scan.by_subject) - 1))
+
+
 def _summed(figures: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """One row for many."""
-    found = figures.sum(axis=0)
+    found: npt.NDArray[Any] = figures.sum(axis=0)
     found[FIRST] = figures[:, FIRST].min(initial=FIRST_OF_NONE)
     found[LAST] = figures[:, LAST].max(initial=-FIRST_OF_NONE - 1)
     return found

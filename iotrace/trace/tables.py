@@ -20,14 +20,24 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 import pandas as pd
 
 from iotrace.errors import TraceError, UsageError
 from iotrace.histogram import bucket_sql
 from iotrace.trace.operations import OPERATIONS
-from iotrace.trace.partials import NUMBERED, Counts, finished, typed
+from iotrace.trace.partials import (
+    NUMBERED,
+    Counts,
+    by_time,
+    finished,
+    in_seconds,
+    no_histograms,
+    no_totals,
+    renamed,
+    typed,
+)  # fmt: skip
 from iotrace.trace.reader import Trace
 from iotrace.trace.schema import ADDED, BYTES_READ, BYTES_WRITTEN, SCHEMAS
 
@@ -51,6 +61,7 @@ _KEY_SQL: Final = {
 _PER_FILE: Final = ("file", "mount")
 """Keys for which a copy's two sides belong to different rows."""
 
+
 class Tables:
     """One DuckDB connection over a trace, for several tables; a context manager that closes it.
 
@@ -71,7 +82,7 @@ class Tables:
             self._temporary.cleanup()
             raise
 
-    def __enter__(self) -> Tables:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -237,6 +248,17 @@ class Tables:
     def counts(self, key: Key | str, limit: int | None = None) -> Counts:
         """What `by` is made of; keys are texts, or numbers of files, processes, threads or mounts."""
         source = self._source(key)
+        totals = self._sums(key, source, limit).totals
+        keep = (
+            f"select s.* from ({source}) s semi join totals t on s.key is not distinct from t.key" if limit else source
+        )
+        return Counts(totals, typed(self._latencies(keep), key), typed(self._sizes(keep), key))
+
+    def sums(self, key: Key | str) -> Counts:
+        """As `counts`, without histograms."""
+        return self._sums(key, self._source(key), None)
+
+    def _sums(self, key: str, source: str, limit: int | None) -> Counts:
         restriction = (
             f"order by total_ns desc, sum(bytes_read + bytes_written) desc, calls desc limit {int(limit)}"
             if limit
@@ -254,23 +276,44 @@ class Tables:
             from ({source}) group by key {restriction}
             """
         )
-        keep = (
-            f"select s.* from ({source}) s semi join totals t on s.key is not distinct from t.key" if limit else source
-        )
         totals = typed(self._execute("select * from totals").df(), key)
         totals = totals.merge(typed(self._sequential(source), key), on="key", how="left")
         totals[["moves", "in_sequence"]] = totals[["moves", "in_sequence"]].fillna(0).astype("int64")
-        return Counts(totals, typed(self._latencies(keep), key), typed(self._sizes(keep), key))
+        return Counts(totals, *no_histograms())
+
+    def details_of_files(self, names: Sequence[str | None]) -> Counts:
+        """Histograms of the files at these paths (None: of calls without a file), by number; without totals."""
+        self.connection.register("wanted_names", pd.DataFrame({"text": [name for name in names if name is not None]}))
+        self._execute(
+            """
+            create or replace temp table wanted_files as
+            select file::bigint as key from files join paths using (path) semi join wanted_names using (text)
+            union select -1 - path from paths semi join wanted_names using (text)
+            """
+        )
+        self.connection.unregister("wanted_names")
+        none = "or s.key is null" if None in names else ""
+        keep = f"select * from ({self._source('file')}) s where s.key in (select key from wanted_files) {none}"
+        return Counts(no_totals(), typed(self._latencies(keep), "file"), typed(self._sizes(keep), "file"))
+
+    def named(self, counts: Counts, key: str, prefix: str) -> Counts:
+        """Counts by names that hold outside this trace; those of mounts keep their numbers.
+
+        Parameters
+        ----------
+        prefix: of the names of processes and threads.
+        """
+        if key not in NUMBERED or key == "mount":
+            return counts
+        ids = pd.concat([frame["key"] for frame in (counts.totals, counts.latency, counts.sizes)]).dropna().unique()
+        named = self._labelled(pd.DataFrame({"key": pd.array(ids, "Int64")}), key)
+        text = dict(zip(named["id"], named["key"], strict=True))
+        before = prefix if key != "file" else ""
+        return renamed(counts, lambda number: None if pd.isna(number) else f"{before}{text[number]}")
 
     def _ranked(self, frame: pd.DataFrame, key: str) -> pd.DataFrame:
         """Totals by key in seconds, with the keys' names, the largest first."""
-        frame["time_s"] = frame.pop("total_ns").astype("float64") / 1e9
-        frame["first_s"], frame["last_s"] = frame.pop("first_ns") / 1e9, frame.pop("last_ns") / 1e9
-        if key != "op":
-            frame = frame.drop(columns="class")
-        frame = self._labelled(frame, key)
-        order = ["time_s", "calls", "bytes_read", "bytes_written"]
-        return frame.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+        return by_time(self._labelled(in_seconds(frame, key), key))
 
     def _latencies(self, source: str) -> pd.DataFrame:
         return self._execute(

@@ -96,7 +96,7 @@ def scan(
     latency_group, sizes_group, smallest_group = group_histograms
     latency_mount, sizes_mount, smallest_mount = mount_histograms
     none, no_mount, mask = len(by_subject) - 1, len(by_mount) - 1, len(open_key) - 1
-    paths, other_files = len(subject_of_path), len(mount_of_file)
+    paths = len(subject_of_path)
     for i in range(len(time)):
         o, p, t = op[i], process[i], thread[i]
         if not (0 <= p < len(group_of_process) and 0 <= t < len(by_thread)):
