@@ -101,6 +101,11 @@ bench-plan: setup ## seconds and memory of the plans of traces of 1 M and 10 M e
 bench-fit: setup ## replays of profiles fitted to the shipped recordings, beside the recordings' own (25 minutes; FIT='--pairs 7 NAME')
 	$(BIN)/python tests/bench/bench_fit.py $(FIT)
 
+ANALYSIS ?=
+.PHONY: bench-analysis
+bench-analysis: setup ## seconds and memory of summary and report of long traces, beside DuckDB (ANALYSIS='--summary 1e7 …')
+	PYTHONPATH=tests/bench $(BIN)/python tests/bench/bench_analysis.py $(ANALYSIS)
+
 .PHONY: bench-profiles
 bench-profiles: setup ## events per second of profile synthesise and fit
 	$(BIN)/python tests/bench/bench_profiles.py

@@ -56,7 +56,8 @@ def findings(trace: Trace | str | Path, under: str | Path | None = None) -> pd.D
 
     Raises
     ------
-    UsageError: the trace holds counts only, or nothing below `under`. TraceError: no trace, or a damaged one.
+    UsageError: the trace holds nothing below `under`, or counts and a folder is given.
+    TraceError: no trace, or a damaged one.
     """
     from iotrace.analysis.findings.search import search
 

@@ -13,30 +13,36 @@ from typing import TYPE_CHECKING
 
 from iotrace.analysis.compare import ComparisonTable
 from iotrace.analysis.comparison.sides import opened
+from iotrace.analysis.report_mounted import mounted_sections
 from iotrace.analysis.report_page import Origin, Section, check_target, render_page, write_page
 from iotrace.analysis.report_results import comparison_sections, file_name, result_origin, result_sections
-from iotrace.analysis.report_traces import trace_section
+from iotrace.analysis.report_traces import figures_of, set_section, trace_section
+from iotrace.analysis.spread import spread
 from iotrace.errors import TraceError, UsageError
 from iotrace.replay.result import RESULT_NAME, Result, open_result
 from iotrace.terminal import printable
 from iotrace.trace.info import INFO_NAME
 from iotrace.trace.reader import Trace, open_trace
+from iotrace.trace.sets import is_set, traces_of
 
 if TYPE_CHECKING:
     from iotrace.analysis.sizing.answer import Answer
 
 
 def write_report(
-    sources: Sequence[str | Path], output: str | Path, force: bool = False, answers: Sequence[Answer] = ()
-) -> Path:
+    sources: Sequence[str | Path], output: str | Path, force: bool = False, answers: Sequence[Answer] = (),
+    dask: str | None = None,
+) -> Path:  # fmt: skip
     """Write the page.
 
     Parameters
     ----------
-    sources: folders of traces (NAME.iotrace) and results (NAME.ioresult), in any order.
+    sources: folders of traces (NAME.iotrace) and results (NAME.ioresult), in any order, and folders that hold traces,
+        each of which becomes one chapter.
     output: the file to write; a page that iotrace made there before is replaced.
     force: replace any other file too.
     answers: of the model of storages, which become the last chapters.
+    dask: address of a Dask scheduler whose workers work out a trace each; None: this process does.
 
     Returns
     -------
@@ -49,7 +55,7 @@ def write_report(
     """
     target = Path(output)
     check_target(target, force)
-    return write_page(render_report(sources, answers), target)
+    return write_page(render_report(sources, answers, dask), target)
 
 
 def write_comparison(
@@ -70,11 +76,12 @@ def write_comparison(
     return write_page(render_page("Storage comparison: " + names, sections, origins, verdicts, warnings), target)
 
 
-def render_report(sources: Sequence[str | Path], answers: Sequence[Answer] = ()) -> str:
+def render_report(sources: Sequence[str | Path], answers: Sequence[Answer] = (), dask: str | None = None) -> str:
     """The page's HTML; see write_report."""
     if not sources:
         raise UsageError("there is nothing to report: give traces or results.")
-    found_sources = [_open(Path(source)) for source in sources]
+    sets = [Path(source) for source in sources if is_set(source) and not (Path(source) / RESULT_NAME).exists()]
+    found_sources = [_open(Path(source)) for source in sources if Path(source) not in sets]
     traces = [source for source in found_sources if isinstance(source, Trace)]
     results = [source for source in found_sources if isinstance(source, Result)]
     sections: list[Section] = []
@@ -83,10 +90,18 @@ def render_report(sources: Sequence[str | Path], answers: Sequence[Answer] = ())
     warnings: list[str] = []
     if results:
         found, verdicts, warnings = result_sections(results)
-        sections += found
+        sections += [*found, *mounted_sections(results, traces)]
         origins += [result_origin(result.info, file_name(result)) for result in results]
-    for number, trace in enumerate(traces, 1):
-        section, origin = trace_section(trace, number)
+    with spread(dask) as over:
+        chapters = [
+            trace_section(figures, number)
+            for number, figures in enumerate(over(figures_of, [trace.folder.absolute() for trace in traces]), 1)
+        ]
+        chapters += [
+            set_section(traces_of([folder]), folder.absolute().name, number, over)
+            for number, folder in enumerate(sets, len(traces) + 1)
+        ]
+    for section, origin in chapters:
         sections.append(section)
         origins.append(origin)
     if answers:
@@ -95,7 +110,8 @@ def render_report(sources: Sequence[str | Path], answers: Sequence[Answer] = ())
         sections += size_sections(answers)
         origins += size_origins(answers)
         warnings = [*warnings, NOTE]
-    names = ", ".join(printable(source.folder.name) for source in found_sources if source.folder is not None)
+    named = [source.folder.name for source in found_sources if source.folder is not None]
+    names = ", ".join(printable(name) for name in [*named, *(folder.absolute().name for folder in sets)])
     title = ("Storage comparison: " if results and verdicts else "Replay: " if results else "File I/O: ") + names
     return render_page(title, sections, origins, verdicts, warnings)
 

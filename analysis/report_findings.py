@@ -7,11 +7,10 @@ from typing import Final
 
 from iotrace.analysis.findings.findings import Finding
 from iotrace.analysis.findings.reuse import Reuse
-from iotrace.analysis.findings.search import Found, search
+from iotrace.analysis.findings.search import Found
 from iotrace.analysis.findings.show import families_of, telling_sizes
 from iotrace.analysis.report_tables import Grid, GridCell, Head
 from iotrace.terminal import printable
-from iotrace.trace.reader import Trace
 from iotrace.trace.tables import records
 from iotrace.units import binary_text, bytes_text, count_text, duration_text, significant
 
@@ -29,18 +28,20 @@ class FindingBlock:
     files: list[tuple[str, str]]
     reasons: list[tuple[str, str]]
     advice: str
+    replay: str
+    provenance: str = "measured"
 
 
-def finding_blocks(trace: Trace) -> tuple[list[FindingBlock], Grid | None, str]:
+def blocks_of(
+    found: Found, types: list[str], provenance: str = "measured"
+) -> tuple[list[FindingBlock], Grid | None, str]:
     """Findings, the largest gain first; what caches serve, where that is a finding; a sentence on the whole.
 
-    Raises
-    ------
-    TraceError: a part of the trace is damaged.
+    Parameters
+    ----------
+    types: of the file systems whose reasons are given. provenance: of the figures.
     """
-    found = search(trace)
-    types = [mount.type for number, mount in enumerate(trace.info.mounts) if number in found.mounts]
-    blocks = [_block(one, types) for one in found.findings]
+    blocks = [_block(one, types, provenance) for one in found.findings]
     told = any(one.rule.name in RULES_ON_REUSE for one in found.findings)
     curve = _curve(found.reuse) if told and found.reuse is not None else None
     return blocks, curve, _lead(found)
@@ -48,16 +49,17 @@ def finding_blocks(trace: Trace) -> tuple[list[FindingBlock], Grid | None, str]:
 
 def _lead(found: Found) -> str:
     if not found.findings:
-        return f"Nothing was found of what iotrace looks for: {', '.join(t.lower() for t in found.looked_for)}."
+        nothing = f"Nothing was found of what iotrace looks for: {', '.join(t.lower() for t in found.looked_for)}."
+        return f"{nothing} {found.left_open}".rstrip()
     totals = found.totals
     return (
         f"{duration_text(totals.time_ns)} passed in {count_text(totals.calls)} calls, all threads together, while "
         f"{duration_text(totals.wall_ns)} went by. Gains are bounds: the recorded time of the calls that would fall "
-        "away. They may be about the same calls, and do not add up."
-    )
+        f"away. They may be about the same calls, and do not add up. {found.left_open}"
+    ).rstrip()
 
 
-def _block(one: Finding, types: list[str]) -> FindingBlock:
+def _block(one: Finding, types: list[str], provenance: str) -> FindingBlock:
     e, rule = one.evidence, one.rule
     processes = f"{count_text(e.processes)} process{'' if e.processes == 1 else 'es'}"
     return FindingBlock(
@@ -68,6 +70,8 @@ def _block(one: Finding, types: list[str]) -> FindingBlock:
         files=[(printable(row["path"]), count_text(row["spared"] or row["calls"])) for row in records(e.examples)],
         reasons=[(name, getattr(rule, attribute)) for name, attribute in families_of(types)],
         advice=rule.advice,
+        replay=one.replay,
+        provenance=provenance,
     )
 
 

@@ -3,28 +3,123 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
+
+import pandas as pd
 
 from iotrace.analysis import plots
 from iotrace.analysis.activity_plot import activity
-from iotrace.analysis.lanes_plot import lanes, lanes_of_trace
+from iotrace.analysis.findings.search import Found, search
+from iotrace.analysis.lanes_plot import Lanes, lanes, lanes_of_trace
 from iotrace.analysis.metadata_plot import metadata_mix, metadata_of_trace
-from iotrace.analysis.report_findings import finding_blocks
+from iotrace.analysis.report_findings import blocks_of
 from iotrace.analysis.report_page import Origin, Section, picture_block
 from iotrace.analysis.report_tables import Fact, summary_grid
-from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise
+from iotrace.analysis.sets import search_set, summarise_set
+from iotrace.analysis.spread import Spread
+from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summary_of
 from iotrace.terminal import printable
 from iotrace.trace.counted import keys_of, tables_of
-from iotrace.trace.reader import Trace
+from iotrace.trace.reader import open_trace
 from iotrace.units import binary_text, bytes_text, count_text, duration_text
 
 _FILES_SHOWN: Final = 30
 
 
-def trace_section(trace: Trace, number: int) -> tuple[Section, Origin]:
-    """The chapter of the trace that has this number on the page."""
+@dataclass(frozen=True)
+class TraceFigures:
+    """All that a trace's chapter shows, before it is drawn: small, whatever the trace's length.
+
+    Attributes
+    ----------
+    made: its summary; keys: of the tables. found: its findings. timeline, activity, metadata, sizes, positions: frames
+    of the pictures; lanes: whose jobs ran when. types: of the file systems that its files lie on.
+    """
+
+    made: Summary
+    keys: list[str]
+    found: Found
+    timeline: pd.DataFrame
+    activity: pd.DataFrame
+    metadata: pd.DataFrame
+    sizes: pd.DataFrame
+    positions: pd.DataFrame
+    lanes: Lanes
+    types: list[str]
+
+
+def figures_of(folder: Path) -> TraceFigures:
+    """Work out a chapter's figures.
+
+    Raises
+    ------
+    TraceError: no trace, or a damaged one.
+    """
+    trace = open_trace(folder)
     keys = keys_of(trace, ["op", "file", "process", "mount", "step", "job"])
-    made = summarise(trace, keys, _FILES_SHOWN)
+    with tables_of(trace) as tables:
+        made = summary_of(tables, keys, _FILES_SHOWN)
+        found = search(trace)
+        return TraceFigures(
+            made, keys, found, tables.timeline(), tables.activity(), metadata_of_trace(tables),
+            tables.histogram("class", "size"), tables.positions(12_000), lanes_of_trace(tables, made.duration_s),
+            [mount.type for number, mount in enumerate(trace.info.mounts) if number in found.mounts],
+        )  # fmt: skip
+
+
+def trace_section(figures: TraceFigures, number: int) -> tuple[Section, Origin]:
+    """The chapter of the trace that has this number on the page."""
+    made = figures.made
+    section = _section(made, number)
+    pictures = plots.pictures(
+        [
+            plots.timeline(figures.timeline, made.duration_s),
+            activity(figures.activity, made.duration_s),
+            lanes(figures.lanes, made.duration_s, "measured"),
+            plots.latency_ranges(made.tables["op"]),
+            metadata_mix(figures.metadata, "measured"),
+            plots.sizes(figures.sizes),
+            plots.positions(figures.positions),
+        ]
+    )
+    if made.info.detail == "histogram":
+        section.notes.append(
+            "A trace of counts knows no positions in files: there is no picture of them, and no share of sequential "
+            "calls."
+        )
+    return _filled(section, made, figures.found, figures.types, pictures, figures.keys), _trace_origin(made)
+
+
+def set_section(folders: Sequence[Path], name: str, number: int, over: Spread) -> tuple[Section, Origin]:
+    """The chapter of a set of traces: tables and findings of all, and the pictures that add up.
+
+    Raises
+    ------
+    TraceError: one of them is no trace, or damaged.
+    """
+    keys = ["op", "class", "file", "process", "mount", "step", "job", "user"]
+    made = summarise_set(folders, keys, _FILES_SHOWN, over)
+    found = search_set(folders, over=over)
+    mixes = over(_metadata, folders)
+    mix = pd.concat(mixes, ignore_index=True).groupby(["label", "group", "op"], as_index=False).sum()
+    section = _section(made, number)
+    section.title = printable(f"Recorded: {name} ({made.name})")
+    pictures = plots.pictures([plots.latency_ranges(made.tables["op"]), metadata_mix(mix, "measured")])
+    section.notes.append("What happened when is drawn of single traces: give iotrace report a trace of the set.")
+    shown = [key for key in keys if key in made.tables and key not in ("class", "user")]
+    types = [mount.type for mount in made.info.mounts]
+    return _filled(section, made, found, types, pictures, shown), _trace_origin(made)
+
+
+def _metadata(folder: Path) -> pd.DataFrame:
+    with tables_of(open_trace(folder)) as tables:
+        return metadata_of_trace(tables)
+
+
+def _section(made: Summary, number: int) -> Section:
     section = Section(f"trace-{number}", f"Recorded: {printable(made.name)}")
     section.lead = printable(shlex.join(made.info.command)) if made.info.command else ""
     section.facts = [
@@ -36,28 +131,22 @@ def trace_section(trace: Trace, number: int) -> tuple[Section, Origin]:
         Fact("written", bytes_text(made.bytes_written)),
     ]
     section.warnings = [printable(sentence) for sentence in trace_warnings(made)]
-    with tables_of(trace) as tables:
-        pictures = plots.pictures(
-            [
-                plots.timeline(tables.timeline(), made.duration_s),
-                activity(tables.activity(), made.duration_s),
-                lanes(lanes_of_trace(tables, made.duration_s), made.duration_s, "measured"),
-                plots.latency_ranges(made.tables["op"]),
-                metadata_mix(metadata_of_trace(tables), "measured"),
-                plots.sizes(tables.histogram("class", "size")),
-                plots.positions(tables.positions(12_000)),
-            ]
-        )
-    if made.info.detail == "events":
-        section.findings, curve, section.findings_lead = finding_blocks(trace)
-        if curve is not None:
-            section.blocks.append(curve)
+    return section
+
+
+def _filled(
+    section: Section, made: Summary, found: Found, types: list[str], pictures: Sequence[plots.Picture],
+    keys: Sequence[str],
+) -> Section:  # fmt: skip
+    section.findings, curve, section.findings_lead = blocks_of(found, types)
+    if curve is not None:
+        section.blocks.append(curve)
     section.blocks += [picture_block(picture) for picture in pictures]
     for key in keys:
         if key in ("step", "job") and not has_labels(made.tables[key]):
             continue
         section.blocks.append(summary_grid(made, key, _FILES_SHOWN))
-    return section, _trace_origin(made)
+    return section
 
 
 def trace_warnings(made: Summary) -> list[str]:

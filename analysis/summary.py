@@ -16,7 +16,7 @@ import pandas as pd
 from iotrace.trace.counted import keys_of, tables_of
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.reader import Trace
-from iotrace.trace.tables import Key, records
+from iotrace.trace.tables import Key, Tables, records
 from iotrace.units import bytes_text, duration_text
 
 DEFAULT_TABLES: Final[tuple[Key, ...]] = ("op", "file", "step")
@@ -106,11 +106,15 @@ def summarise(trace: Trace, by: Sequence[Key | str] = DEFAULT_TABLES, limit: int
     TraceError: a part of the trace is damaged.
     """
     with tables_of(trace) as tables:
-        totals = tables.totals()
-        frames = {
-            key: tables.by(key, limit if key in ("file", "process", "thread") else None)
-            for key in dict.fromkeys(["op", *by])
-        }
+        return summary_of(tables, by, limit)
+
+
+def summary_of(tables: Tables, by: Sequence[Key | str], limit: int | None) -> Summary:
+    """As summarise, of tables that are open."""
+    trace = tables.trace
+    totals = tables.totals()
+    keys = dict.fromkeys(["op", *by])
+    frames = {key: tables.by(key, limit if key in ("file", "process", "thread") else None) for key in keys}
     info = trace.info
     lost = {kind: count for kind, count in info.lost.items() if count}
     gone = max(0, info.events - totals["events"])

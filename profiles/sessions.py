@@ -76,8 +76,12 @@ def sessions_of(trace: Trace, prefixes: list[str]) -> Sessions:
 
     Raises
     ------
-    UsageError: nothing was done there.
+    UsageError: nothing was done there, or the trace holds counts.
     """
+    if trace.info.detail == "histogram":
+        raise UsageError(
+            f"{trace.folder} holds counts, not operations: a profile is fitted to a recording with --detail events."
+        )
     events = trace.events(_COLUMNS)
     paths, files = trace.table("paths").to_pandas(), trace.table("files").to_pandas()
     text_of = paths.drop_duplicates("path", keep="last").set_index("path")["text"]

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.errors import UsageError
+from iotrace.errors import StorageError, UsageError
 
 SLACK: Final = 0.25
 _SAMPLES: Final = 2000
@@ -52,6 +52,7 @@ class Knee(msgspec.Struct, frozen=True):
     users: the knee; None: the most users that were tried are held. low, high: its interval (95 %), None: beyond the
     most.
     plateau_users: the fewest with 95 % of the highest throughput; plateau_ops_per_s: the highest.
+    stopped: why no more users were tried, such as a mount that was full; empty where the rule ended it.
     slack: of the rule. levels: what was measured, fewest users first.
     """
 
@@ -62,6 +63,7 @@ class Knee(msgspec.Struct, frozen=True):
     plateau_ops_per_s: float
     slack: float
     levels: list[Level]
+    stopped: str = ""
 
 
 def parse_ramp(text: str) -> tuple[int, int]:
@@ -86,9 +88,21 @@ def climb(measure: Callable[[int], Level], fewest: int, most: int, slack: float 
 
     Raises
     ------
-    What `measure` raises.
+    What `measure` raises; but where a mount has no room for more users than were measured, the climb ends there.
     """
-    levels = {fewest: measure(fewest)}
+    levels: dict[int, Level] = {}
+    try:
+        _climb(measure, levels, fewest, most, slack)
+    except StorageError as error:
+        if len(levels) < 2:
+            raise
+        # so many users are neither held nor too slow: they could not be tried
+        return knee_of(levels, slack, str(error))
+    return knee_of(levels, slack)
+
+
+def _climb(measure: Callable[[int], Level], levels: dict[int, Level], fewest: int, most: int, slack: float) -> None:
+    levels[fewest] = measure(fewest)
     bound = (1 + slack) * _median(levels[fewest])
     held, broken = fewest, 0
     while held < most and not broken:
@@ -105,11 +119,10 @@ def climb(measure: Callable[[int], Level], fewest: int, most: int, slack: float 
             held = users
         else:
             broken = users
-    return knee_of(levels, slack)
 
 
-def knee_of(levels: Mapping[int, Level], slack: float = SLACK) -> Knee:
-    """The knee of what was measured; see the rule above."""
+def knee_of(levels: Mapping[int, Level], slack: float = SLACK, stopped: str = "") -> Knee:
+    """The knee of what was measured; see the rule above. `stopped`: why no more users were tried."""
     users = sorted(levels)
     runs = [np.array(levels[number].makespan_s) for number in users]
     rng = np.random.default_rng(1)
@@ -120,7 +133,9 @@ def knee_of(levels: Mapping[int, Level], slack: float = SLACK) -> Knee:
     speed = [float(np.median(levels[number].ops_per_s)) for number in users]
     top = max(speed)
     plateau = next(number for number, one in zip(users, speed, strict=True) if one >= _PLATEAU * top)
-    return Knee(_finite(whole), _finite(low), _finite(high), plateau, top, slack, [levels[number] for number in users])
+    return Knee(
+        _finite(whole), _finite(low), _finite(high), plateau, top, slack, [levels[number] for number in users], stopped
+    )
 
 
 def _crossing(users: Sequence[int], makespans: Sequence[float], slack: float) -> float:

@@ -12,9 +12,10 @@ import numpy as np
 
 from iotrace.errors import UsageError
 from iotrace.replay.ramp import Knee, Level, climb, parse_ramp
-from iotrace.replay.result import Result
+from iotrace.replay.result import RESULT_NAME, Result
 from iotrace.replay.show import differences_of
 from iotrace.terminal import Column, console, paragraph, printable, show, table
+from iotrace.trace.info import INFO_NAME
 from iotrace.units import count_text, duration_text, significant
 
 
@@ -39,6 +40,8 @@ def ramp(text: str, slack: float, output: Path, force: bool, json: bool, replay:
         raise UsageError(f"--ramp-slack {slack:g}: a share from above 0 to 10, such as 0.25.")
     if output.exists() and not force:
         raise UsageError(f"{output} exists already: choose another name with -o, or --force to add to it.")
+    if (output / INFO_NAME).exists() or (output / RESULT_NAME).exists():
+        raise UsageError(f"{output} is a trace or a result: -o names a folder in which results are made.")
     output.mkdir(parents=True, exist_ok=True)
     out = console()
 
@@ -100,6 +103,17 @@ def _print(knee: Knee) -> None:
     paragraph(out, f"{who} 95 % of the highest throughput, {top} operations/s.")
     if any(len(level.makespan_s) < 5 for level in knee.levels):
         paragraph(out, "Fewer than five runs of each number (--repeat): the interval is too narrow.", "yellow")
+    if knee.stopped:
+        paragraph(out, f"More users could not be tried: {printable(knee.stopped)}", "yellow")
+    first = knee.levels[0]
+    failed = [one.users for one in knee.levels[1:] if one.errors * first.users > first.errors * one.users]
+    if failed:
+        paragraph(
+            out,
+            f"With {', '.join(map(str, failed))} users more calls of each ended otherwise than recorded than with "
+            f"{first.users}: a call that fails at once makes a run short, so these numbers may not be held.",
+            "yellow",
+        )
     if any(level.limit for level in knee.levels):
         paragraph(
             out,

@@ -24,6 +24,7 @@ def report(
     node: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     storages: Path | None = None,
+    dask: str | None = None,
 ) -> None:
     """Write traces and results as one HTML page.
 
@@ -38,7 +39,7 @@ def report(
     Parameters
     ----------
     source
-        Folder of a trace (NAME.iotrace) or of a result (NAME.ioresult).
+        Folder of a trace (NAME.iotrace), of a result (NAME.ioresult), or one that holds traces: a chapter on them all.
     sources
         More of them, in any order; results are compared, the first mount is the baseline.
     output
@@ -55,6 +56,8 @@ def report(
         With --size: another value for a number of the workload, as in users=40; may be given again.
     storages
         With --size: storages and nodes of your own (.toml), such as what iotrace size --fit wrote.
+    dask
+        Address of a Dask scheduler (tcp://HOST:8786): its workers work out a trace each.
     """
     from iotrace.analysis.report import write_report
 
@@ -69,5 +72,5 @@ def report(
         )
     elif storage or node or set or storages:
         raise UsageError("--storage, --node, --set and --storages go with --size WORKLOAD.")
-    written = write_report([source, *sources], output, force, answers)
+    written = write_report([source, *sources], output, force, answers, dask)
     print(printable(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)"))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json as json_module
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
+from iotrace.analysis.sets import summarise_set
+from iotrace.analysis.spread import Spread, spread
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise, timing_notes
 from iotrace.errors import UsageError
 from iotrace.terminal import Cell, Column, console, paragraph, printable, shorten, show, table
 from iotrace.trace.counted import keys_of
 from iotrace.trace.reader import Trace, open_trace
+from iotrace.trace.sets import traces_of
 from iotrace.trace.tables import records
 from iotrace.units import bytes_text, count_text, duration_text, significant, size_text
 
@@ -48,10 +52,11 @@ _FINDINGS_MOST: Final = 2_000_000
 def summary(
     trace: Path,
     /,
-    *,
+    *traces: Path,
     by: By | None = None,
     top: int = 10,
     json: Annotated[bool, Parameter(negative=())] = False,
+    dask: str | None = None,
 ) -> None:
     """Say what a trace holds: calls, bytes, latencies and sizes.
 
@@ -68,25 +73,32 @@ def summary(
     Parameters
     ----------
     trace
-        Folder of the trace, NAME.iotrace.
+        Folder of the trace, NAME.iotrace, or a folder of traces.
+    traces
+        More of them: the figures are of all together.
     by
         One table only: by operation, class, file, process, thread, mount, step, job or user.
     top
         Rows of a table by file, process or thread: those with most time; 0 for all.
     json
         Print one JSON object with the same figures (times in µs and s, sizes in bytes).
+    dask
+        Address of a Dask scheduler (tcp://HOST:8786): its workers work out a trace each.
     """
-    opened = open_trace(trace)
     if top < 0:
         raise UsageError(f"--top {top}: a number of rows, or 0 for all.")
     limit = top if top > 0 else None
-    if json:
-        keys = dict.fromkeys(["op", "step", *([by] if by else [])])
-        print(json_module.dumps(summarise(opened, list(keys), limit).to_json(), ensure_ascii=True, allow_nan=False))
-        return
-    second: By = "file" if keys_of(opened, ["file"]) else "process"
-    keys = dict.fromkeys([by] if by else ["op", second, "step"])
-    made = summarise(opened, list(keys), limit)
+    folders = traces_of([trace, *traces])
+    opened = [open_trace(folder) for folder in folders]
+    with spread(dask) as over:
+        if json:
+            keys = dict.fromkeys(["op", "step", *([by] if by else [])])
+            made = _made(opened, folders, list(keys), limit, over)
+            print(json_module.dumps(made.to_json(), ensure_ascii=True, allow_nan=False))
+            return
+        second: By = "file" if any(keys_of(one, ["file"]) for one in opened) else "process"
+        keys = dict.fromkeys([by] if by else ["op", second, "step"])
+        made = _made(opened, folders, list(keys), limit, over)
     out = console()
     show(out, header(made, out.width))
     for key in keys:
@@ -96,22 +108,28 @@ def summary(
         show(out, table_text(made, key, out.width))
         for note in timing_notes(made, key):
             paragraph(out, note, "dim")
-    if not by and opened.info.detail == "events":
-        _findings(opened, made)
+    if not by:
+        _findings([trace, *traces], opened, made)
 
 
-def _findings(trace: Trace, made: Summary) -> None:
-    """The costliest findings in a line each; of a large trace only where to ask for them."""
+def _made(opened: list[Trace], folders: list[Path], keys: list[str], limit: int | None, over: Spread) -> Summary:
+    if len(opened) > 1:
+        return summarise_set(folders, keys, limit, over)
+    return over(partial(summarise, by=keys, limit=limit), opened)[0]
+
+
+def _findings(given: list[Path], opened: list[Trace], made: Summary) -> None:
+    """The costliest findings in a line each; of large or several traces only where to ask for them."""
 
     from iotrace.analysis.findings.search import search
 
     out = console()
-    command = shlex.join(["iotrace", "findings", trace.folder.name])
+    command = shlex.join(["iotrace", "findings", *(one.name for one in given)])
     show(out, "")
-    if made.events > _FINDINGS_MOST:
+    if made.events > _FINDINGS_MOST or len(opened) > 1:
         paragraph(out, printable(f"What hurts a shared storage, and why: {command}"), "dim")
         return
-    found = search(trace, with_reuse=False).findings
+    found = search(opened[0], with_reuse=False).findings
     if not found:
         return
     paragraph(out, printable(f"Findings ({command} explains them)"), "bold")

@@ -8,7 +8,7 @@ The views that rules are written for, beside those of the trace's own tables:
 - io: the columns of events, and kind (class of the operation), opens (it opens a file by name), looks (a call of
   stat's kind, access or readlink), copies_files (from a file to a file).
 - moves: of these reads and writes at a known position, with in_sequence: it begins where the last one on the same open
-  description ended.
+  description ended. A table with some columns of io, for several rules look at it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from iotrace.analysis.findings.rules import Rule
@@ -28,7 +30,12 @@ EXAMPLES: Final = 3
 _WHOLE: Final = (
     "calls", "spared", "files", "processes", "bytes", "time_ns", "gain_ns", "first_ns", "last_ns"
 )  # fmt: skip
-_LOOKS: Final = ("access", "faccessat", "faccessat2", "readlink", "readlinkat", "uring.statx")
+_LOOKING: Final = ("access", "faccessat", "faccessat2", "readlink", "readlinkat", "uring.statx")
+OPENS: Final = ", ".join(f"'{o.name}'" for o in OPERATIONS if o.result == "fd" and "path" in o.arguments)
+LOOKS: Final = ", ".join(
+    f"'{o.name}'" for o in OPERATIONS if {"stat", "statx"} & set(o.arguments) or o.name in _LOOKING
+)  # fmt: skip
+"""Names of the operations that open a file by name, and of stat's kind, as SQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +59,8 @@ class Evidence:
     the calls.
     time_ns: in the calls, threads added up; gain_ns: of it, what the advice could spare at most.
     first_ns, last_ns: when they were made, since the start of the recording.
-    spared_share: of all calls of the trace. time_share, gain_share: of the time in all its calls. gain_wall_share: of
-    its wall time, which can exceed 1 where threads wait at the same time.
+    calls_share, spared_share: of all calls of the trace. time_share, gain_share: of the time in all its calls.
+    time_wall_share, gain_wall_share: of its wall time, which can exceed 1 where threads wait at the same time.
     by_op: columns op, calls, spared, time_ns, gain_ns. example_ops: columns path, op, calls, spared, time_ns, gain_ns,
     of the files with most gain as recorded. step_ops: columns step, op, calls, gain_ns.
     numbers: the rule's own, by name.
@@ -92,6 +99,16 @@ class Evidence:
         return self.spared / max(1, self.totals.calls)
 
     @property
+    def calls_share(self) -> float:
+        """0 to 1; see above."""
+        return self.calls / max(1, self.totals.calls)
+
+    @property
+    def time_wall_share(self) -> float:
+        """From 0; see above."""
+        return self.time_ns / max(1, self.totals.wall_ns)
+
+    @property
     def time_share(self) -> float:
         """0 to 1; see above."""
         return self.time_ns / max(1, self.totals.time_ns)
@@ -127,12 +144,10 @@ class Witness:
         self._tables = tables
         inside = self._inside(under)
         run = tables.query
-        opens = ", ".join(f"'{o.name}'" for o in OPERATIONS if o.result == "fd" and "path" in o.arguments)
-        looks = ", ".join(f"'{o.name}'" for o in OPERATIONS if {"stat", "statx"} & set(o.arguments) or o.name in _LOOKS)
         run(
             f"""
             create or replace temp view io as
-            select e.*, coalesce(k.kind, 'unknown') as kind, e.op in ({opens}) as opens, e.op in ({looks}) as looks,
+            select e.*, coalesce(k.kind, 'unknown') as kind, e.op in ({OPENS}) as opens, e.op in ({LOOKS}) as looks,
                    coalesce(k.kind, '') = '{Kind.COPY}' and e.file is not null and e.other_file is not null
                    as copies_files
             from events e left join kinds k on e.op = k.op {inside}
@@ -140,8 +155,9 @@ class Witness:
         )
         run(
             """
-            create or replace temp view moves as
-            select *, coalesce("offset" = lag("offset" + result) over (partition by open order by time_ns), false)
+            create or replace temp table moves as
+            select op, process, thread, path, file, "offset", result, time_ns, duration_ns, kind,
+                   coalesce("offset" = lag("offset" + result) over (partition by open order by time_ns), false)
                    as in_sequence
             from io where kind in ('read', 'write') and "offset" is not null and open is not null and result >= 0
             """
@@ -179,18 +195,7 @@ class Witness:
         run = self._tables.query
         numbers = {name: self._number(query) for name, query in rule.numbers.items()}
         calls, gain = (text.format(**numbers) if numbers else text for text in (rule.calls, rule.gain))
-        run(
-            f"""
-            create or replace temp table concerned as
-            select op, coalesce(file, -1 - path) as subject, process, count(*) as calls,
-                   count(*) filter (spared) as spared, sum(coalesce(duration_ns, 0))::bigint as time_ns,
-                   coalesce(sum({gain}), 0)::bigint as gain_ns,
-                   sum(case when kind in ('read', 'write', 'copy', 'map') then greatest(result, 0) else 0 end)::bigint
-                   as bytes,
-                   min(time_ns) as first_ns, max(time_ns + coalesce(duration_ns, 0)) as last_ns
-            from ({calls}) group by all
-            """
-        )
+        self._concern(rule, calls, gain)
         sums = "sum(calls)::bigint, sum(spared)::bigint"
         row = run(
             f"""
@@ -214,6 +219,30 @@ class Witness:
             ).df(),
             numbers=numbers,
         )  # fmt: skip
+
+    def spared(self, rule: Rule) -> dict[str, npt.NDArray[np.int64]]:
+        """Of the calls that would fall away, by operation: time_ns · 2^16 + thread, (n,), for a thread makes one call
+        at a time."""
+        numbers = {name: self._number(query) for name, query in rule.numbers.items()}
+        calls = rule.calls.format(**numbers) if numbers else rule.calls
+        found = self._tables.query(f"select op::varchar as op, time_ns, thread from ({calls}) where spared").df()
+        when = found["time_ns"] * (1 << 16) + found["thread"].astype("int64")
+        return {str(op): part.to_numpy(np.int64) for op, part in when.groupby(found["op"])}
+
+    def _concern(self, rule: Rule, calls: str, gain: str) -> None:
+        """Make the table `concerned`: sums of the rule's calls by op, file and process."""
+        self._tables.query(
+            f"""
+            create or replace temp table concerned as
+            select op, coalesce(file, -1 - path) as subject, process, count(*) as calls,
+                   count(*) filter (spared) as spared, sum(coalesce(duration_ns, 0))::bigint as time_ns,
+                   coalesce(sum({gain}), 0)::bigint as gain_ns,
+                   sum(case when kind in ('read', 'write', 'copy', 'map') then greatest(result, 0) else 0 end)::bigint
+                   as bytes,
+                   min(time_ns) as first_ns, max(time_ns + coalesce(duration_ns, 0)) as last_ns
+            from ({calls}) group by all
+            """
+        )
 
     def _number(self, query: str) -> float:
         row = self._tables.query(query).fetchone()

@@ -33,6 +33,7 @@ class Finding:
             "files": f"{count_text(e.files)} file{'' if e.files == 1 else 's'}",
             "bytes": bytes_text(e.bytes),
             "time": duration_text(e.time_ns),
+            "share": f"{significant(100 * e.calls_share, 2)}%",
             "gain": duration_text(e.gain_ns),
             "wall": duration_text(e.totals.wall_ns),
             "mean_size": bytes_text(e.bytes // max(1, e.calls)),
@@ -48,6 +49,13 @@ class Finding:
             return f"concerns {duration_text(e.time_ns)} of {duration_text(e.totals.time_ns)} in calls; gain not known"
         return f"up to {duration_text(e.gain_ns)} of {duration_text(e.totals.time_ns)} in calls"
 
+    @property
+    def replay(self) -> str:
+        """How a replay shows the gain, or why none does."""
+        if self.rule.no_replay:
+            return f"not to be had, for {self.rule.no_replay}"
+        return f"of what iotrace findings --without {self.rule.name} writes, beside one of the whole trace."
+
     def to_json(self) -> dict[str, Any]:
         """The object that `iotrace findings --json` prints; times in seconds."""
         e, rule = self.evidence, self.rule
@@ -60,6 +68,7 @@ class Finding:
             "by_step": [_seconds(row) for row in records(e.by_step)],
             "examples": [_seconds(row) for row in records(e.examples)],
             "why": {"lustre": rule.lustre, "weka": rule.weka, "nfs": rule.nfs}, "advice": rule.advice,
+            "replay": self.replay,
             "limits": {"all_of": rule.least, "one_of": rule.either, "why": rule.why_so},
         }  # fmt: skip
 

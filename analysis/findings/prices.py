@@ -22,12 +22,14 @@ class Mounted:
 
     Attributes
     ----------
-    point: the folder given by --fs. type: of its file system. mean_ns: by operation, over all runs there.
+    point: the folder given by --fs. type: of its file system. mean_ns: by operation, over all runs there. wall_ns: of
+    a run there, on average; 0 where it is not known.
     """
 
     point: str
     type: str
     mean_ns: dict[str, float]
+    wall_ns: int = 0
 
     def found(self, found: Found) -> Found:
         """What was found, at the latencies of this mount: the time of each operation's calls is multiplied by how many
@@ -39,16 +41,22 @@ class Mounted:
             if row["mean_ns"] > 0 and str(row["op"]) in self.mean_ns
         }
         by_op = _priced(found.by_op, price)
-        totals = replace(found.totals, time_ns=int(by_op["time_ns"].sum()))
-        candidates = [replace(one, evidence=_at(one.evidence, price, totals)) for one in found.candidates]
+        # shares of the wall time, and what is said of it, are of the runs here, as the gains are
+        totals = Totals(found.totals.calls, int(by_op["time_ns"].sum()), self.wall_ns or found.totals.wall_ns)
+        candidates = [
+            replace(one, evidence=_at(one.evidence, price, totals, one.rule.timed)) for one in found.candidates
+        ]
         return replace(found, by_op=by_op, totals=totals, candidates=candidates, findings=reached(candidates))
 
 
-def _at(e: Evidence, price: dict[str, float], totals: Totals) -> Evidence:
+def _at(e: Evidence, price: dict[str, float], totals: Totals, timed: dict[str, int]) -> Evidence:
     by_op = _priced(e.by_op, price)
+    time_ns = int(by_op["time_ns"].sum())
+    slower = time_ns / e.time_ns if e.time_ns > 0 and time_ns > 0 else 1.0
     return replace(
-        e, by_op=by_op, totals=totals, time_ns=int(by_op["time_ns"].sum()), gain_ns=int(by_op["gain_ns"].sum()),
+        e, by_op=by_op, totals=totals, time_ns=time_ns, gain_ns=int(by_op["gain_ns"].sum()),
         example_ops=_priced(e.example_ops, price), step_ops=_priced(e.step_ops, price),
+        numbers={name: value * slower ** timed.get(name, 0) for name, value in e.numbers.items()},
     )  # fmt: skip
 
 
@@ -78,7 +86,7 @@ def mounts_of(result: Path) -> list[Mounted]:
                 calls[op] += totals.calls
                 time_s[op] += totals.time_s
         mean = {op: time_s[op] * 1e9 / n for op, n in calls.items() if n}
-        found.append(Mounted(point, ours[0].mount.type, mean))
+        found.append(Mounted(point, ours[0].mount.type, mean, int(sum(run.wall_s for run in ours) * 1e9 / len(ours))))
     return found
 
 

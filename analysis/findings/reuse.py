@@ -26,10 +26,17 @@ _SALT: Final = 0x9E3779B97F4A7C15
 _ROWS: Final = 1 << 17
 
 _MOVES: Final = """
-from io where kind in ('read', 'write', 'copy') and file is not null and "offset" between 0 and 4503599627370496
-and result between 1 and 2147479552
+from (
+    select process, time_ns, file, "offset", result, kind = 'write' as written from io
+    where kind in ('read', 'write', 'copy')
+    union all
+    select process, time_ns, other_file, other_offset, result, true from io where kind = 'copy'
+    union all
+    select process, time_ns, file, "offset", size, false from io where op = 'mmap.fault') m
+where m.file is not null and m."offset" between 0 and 4503599627370496 and m.result between 1 and 2147479552
 """
-"""Positions below 4 PiB, and no more than the kernel moves in a call: what a hostile trace says beyond is left out."""
+"""Reads, faults of mapped files, and writes, also of copies. Positions below 4 PiB, and no more than the kernel
+moves in a call: what a hostile trace says beyond is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +106,14 @@ def _sampled(
     room = min(touched, 2 * MOST + (1 << 16))
     block, kind, at = np.empty(room, np.uint64), np.empty(room, np.int16), 0
     numbered = (
-        "from io i join (select process, dense_rank() over (order by coalesce(step, '')) - 1 as number "
-        "from processes) s on i.process = s.process"
+        ") m join (select process, dense_rank() over (order by coalesce(step, '')) - 1 as number "
+        "from processes) s on m.process = s.process"
     )
     # sql, not execute: that would hold all rows at once
     reader: Any = tables.connection.sql(
         f"""
-        select i.file::bigint, i."offset", i.result, case when i.kind = 'write' then -1 else s.number end::smallint
-        {_MOVES.replace("from io", numbered)} order by i.time_ns
+        select m.file::bigint, m."offset", m.result, case when m.written then -1 else s.number end::smallint
+        {_MOVES.replace(") m", numbered)} order by m.time_ns
         """
     ).to_arrow_reader(_ROWS)
     for batch in reader:

@@ -1,4 +1,4 @@
-"""The rules of rules.toml, read and checked."""
+"""The rules of rules.toml and counted.toml, read and checked."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 FIGURES: Final = (
-    "calls", "spared", "files", "bytes", "time_ns", "gain_ns", "spared_share", "time_share", "gain_share",
-    "gain_wall_share",
+    "calls", "spared", "files", "bytes", "time_ns", "gain_ns", "calls_share", "spared_share", "time_share",
+    "gain_share", "time_wall_share", "gain_wall_share",
 )  # fmt: skip
 """What `least` and `either` may ask for: see iotrace.analysis.findings.evidence.Evidence."""
 
@@ -30,6 +30,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     advice: str
     gain: str = "case when spared then duration_ns else 0 end"
     numbers: dict[str, str] = {}
+    timed: dict[str, int] = {}
+    no_replay: str = ""
     either: dict[str, float] = {}
 
     def __post_init__(self) -> None:
@@ -43,7 +45,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @cache
-def rules() -> tuple[Rule, ...]:
-    """All rules, in the order of the file."""
-    text = (resources.files("iotrace.analysis.findings") / "rules.toml").read_text("utf-8")
+def rules(of_counts: bool = False) -> tuple[Rule, ...]:
+    """All rules for traces of events, or of counts, in the order of the file."""
+    name = "counted.toml" if of_counts else "rules.toml"
+    text = (resources.files("iotrace.analysis.findings") / name).read_text("utf-8")
     return msgspec.toml.decode(text, type=_File).rule

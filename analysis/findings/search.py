@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from iotrace.analysis.findings.counted_evidence import CountedWitness
 from iotrace.analysis.findings.evidence import Totals, Witness
 from iotrace.analysis.findings.findings import Finding, reached
 from iotrace.analysis.findings.reuse import Reuse, reuse_of
 from iotrace.analysis.findings.rules import rules
 from iotrace.errors import UsageError
+from iotrace.trace.counted import CountedTables
 from iotrace.trace.operations import Kind
 from iotrace.trace.reader import Trace
 from iotrace.trace.tables import Tables
+
+
+class NothingBelow(UsageError):
+    """A trace holds no call on a file below the folder that was given."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class Found:
     findings: ranked. candidates: what every rule picked, also where its limits are not reached. totals: of the whole
     trace. reuse: None where it was not asked for.
     by_op: columns op, mean_ns (of a call, where it is known), time_ns. mounts: numbers of the mounts that files lie on.
-    looked_for: titles of all rules. incomplete: a sentence where calls are missing, else empty.
+    looked_for: titles of all rules. not_judged: titles of those that a trace of counts cannot answer.
+    incomplete: a sentence where calls are missing, else empty.
     """
 
     findings: list[Finding]
@@ -37,6 +44,17 @@ class Found:
     looked_for: list[str]
     candidates: list[Finding]
     incomplete: str = ""
+    not_judged: list[str] = field(default_factory=list)
+
+    @property
+    def left_open(self) -> str:
+        """What could not be judged, in a sentence; empty where all was."""
+        if not self.not_judged:
+            return ""
+        return (
+            f"Counts cannot tell of: {', '.join(title.lower() for title in self.not_judged)}. That takes a recording "
+            "with --detail events (with Darshan: DXT_ENABLE_IO_TRACE=1)."
+        )
 
 
 def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> Found:
@@ -44,23 +62,21 @@ def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> 
 
     Parameters
     ----------
-    trace: with events; counts alone (`--detail histogram`) tell nothing of single calls and their order.
-    under: look only at files below this folder.
+    trace: of events or of counts; counts tell nothing of single calls and their order, and have rules of their own.
+    under: look only at files below this folder; not with counts.
     with_reuse: work out reuse distances, too, which takes about as long as all rules.
 
     Raises
     ------
-    UsageError: the trace holds counts only, or nothing below `under`. TraceError: a part of it is damaged.
+    UsageError: the trace holds nothing below `under`, or counts and a folder is given.
+    TraceError: a part of it is damaged.
     """
     if trace.info.detail == "histogram":
-        raise UsageError(
-            f"{trace.folder} holds counts alone, which tell nothing of single calls: record with --detail events "
-            "(with Darshan: with DXT_ENABLE_IO_TRACE=1)."
-        )
+        return _search_counts(trace, under)
     with Tables(trace) as tables:
         witness = Witness(tables, under)
         if under is not None and not witness.totals.calls:
-            raise UsageError(
+            raise NothingBelow(
                 f"{trace.folder} holds no call on a file below {under}: name a folder as the program saw it "
                 f"(iotrace summary {trace.folder} --by file shows files)."
             )
@@ -73,7 +89,6 @@ def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> 
         ).df()
         mounts = tables.query("select distinct mount from files where mount is not null").fetchall()
         reuse = reuse_of(tables) if with_reuse else None
-    lost = sum(trace.info.lost.values())
     return Found(
         findings=reached(all_rules),
         totals=witness.totals,
@@ -82,5 +97,40 @@ def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> 
         mounts={int(row[0]) for row in mounts},
         looked_for=[rule.title for rule in rules()],
         candidates=all_rules,
-        incomplete=f"{lost:,} operations were lost while recording: more may be wrong than is found." if lost else "",
+        incomplete=_incomplete(trace),
     )
+
+
+def _search_counts(trace: Trace, under: Path | None) -> Found:
+    if under is not None:
+        raise UsageError(f"{trace.folder} holds counts alone, which know no folders: leave --under out.")
+    with CountedTables(trace) as tables:
+        witness = CountedWitness(tables)
+        all_rules = [Finding(rule, witness.evidence(rule)) for rule in rules(of_counts=True)]
+        by_op = tables.query(
+            f"""
+            select op, sum(took) / sum(calls) as mean_ns, sum(took)::bigint as time_ns from ops
+            where kind <> '{Kind.PROCESS}' group by op having sum(took) > 0 and sum(calls) > 0 order by op
+            """
+        ).df()
+        mounts = tables.query(
+            "select distinct mount from histograms where mount is not null union select mount from files "
+            "where mount is not null"
+        ).fetchall()
+    told = {rule.name for rule in rules(of_counts=True)} | {"missing-names"}
+    return Found(
+        findings=reached(all_rules),
+        totals=witness.totals,
+        reuse=None,
+        by_op=by_op,
+        mounts={int(row[0]) for row in mounts},
+        looked_for=[rule.title for rule in rules(of_counts=True)],
+        candidates=all_rules,
+        incomplete=_incomplete(trace),
+        not_judged=[rule.title for rule in rules() if rule.name not in told],
+    )
+
+
+def _incomplete(trace: Trace) -> str:
+    lost = sum(trace.info.lost.values())
+    return f"{lost:,} operations were lost while recording: more may be wrong than is found." if lost else ""

@@ -53,6 +53,7 @@ def finding_text(number: int, finding: Finding, width: int, families: Sequence[s
     for name, attribute in families_of(families):
         out.append_text(_wrapped(f"{name}: {getattr(rule, attribute)}", width))
     out.append_text(_wrapped(f"Do: {rule.advice}", width, "bold"))
+    out.append_text(_wrapped(f"Replay without it: {finding.replay}", width, "dim"))
     out.rstrip()
     return out
 

@@ -15,10 +15,13 @@ import numpy as np
 import pandas as pd
 
 from iotrace.errors import UsageError
-from iotrace.histogram import lower_bounds, middles
+from iotrace.histogram import lower_bounds
+from iotrace.trace.partials import Counts, no_histograms, no_totals, typed
 from iotrace.trace.reader import Trace
-from iotrace.trace.tables import PERCENTILES, Key, Tables
+from iotrace.trace.tables import Key, Tables
 
+SCANNED: Final = 1_000_000
+"""Events from which on one pass of a kernel pays in the place of several queries."""
 COUNTED_KEYS: Final = ("op", "class", "file", "process", "mount", "step", "job", "user")
 """Keys of a trace of counts; `file` only where it counts by file."""
 _KEY_SQL: Final = {
@@ -54,10 +57,10 @@ class CountedTables(Tables):
             "from histograms h left join kinds k on h.op = k.op left join processes p on h.process = p.process"
         )
 
-    def by(self, key: Key | str, limit: int | None = None) -> pd.DataFrame:
+    def counts(self, key: Key | str, limit: int | None = None) -> Counts:
         source = self._source(key)
         restriction = f"order by total_ns desc, calls desc limit {int(limit)}" if limit else ""
-        frame = self._execute(
+        totals = self._execute(
             f"""
             select key, coalesce(sum(count) filter (measure in ('latency', 'untimed')), 0)::bigint as calls,
                    coalesce(sum(count) filter (measure = 'error'), 0)::bigint as errors,
@@ -70,29 +73,24 @@ class CountedTables(Tables):
             from ({source}) group by key {restriction}
             """
         ).df()
-        latency = self._quantiles(source, "latency", PERCENTILES)
-        for name in PERCENTILES:
-            latency[name] = middles()[latency[name].to_numpy(dtype=np.int64)] / 1e3
-        sizes = self._quantiles(source, "size", {"size_p50": 0.5})
-        sizes["size_p50"] = lower_bounds()[sizes["size_p50"].to_numpy(dtype=np.int64)].astype("float64")
-        frame = frame.merge(latency, on="key", how="left").merge(sizes, on="key", how="left")
-        frame["sequential_share"] = np.nan
-        return self._ranked(frame, key)
+        latency, sizes = self._buckets(source, "latency"), self._buckets(source, "size")
+        sizes["smallest"] = lower_bounds()[sizes["bucket"].to_numpy(dtype=np.int64)]
+        totals = totals.assign(moves=0, in_sequence=0)
+        return Counts(typed(totals, key), typed(latency, key), typed(sizes, key))
 
-    def _quantiles(self, source: str, measure: str, wanted: dict[str, float]) -> pd.DataFrame:
-        """Bucket of each quantile: columns key and the names wanted."""
-        columns = ", ".join(
-            f"min(bucket) filter (until >= greatest(1, ceil({q} * total))) as {name}" for name, q in wanted.items()
-        )
+    def sums(self, key: Key | str) -> Counts:
+        return Counts(self.counts(key).totals, *no_histograms())
+
+    def details_of_files(self, names: Sequence[str | None]) -> Counts:
+        found = self.named(self.counts("file"), "file", "") if "file" in self._keys else None
+        if found is None:
+            return Counts(no_totals(), *no_histograms())
+        parts = [frame[frame["key"].isin(names)] for frame in (found.latency, found.sizes)]
+        return Counts(no_totals(), *parts)
+
+    def _buckets(self, source: str, measure: str) -> pd.DataFrame:
         return self._execute(
-            f"""
-            with counts as (select key, bucket, sum(count) as n from ({source}) where measure = ? group by all),
-            ranks as (
-                select key, bucket, sum(n) over (partition by key order by bucket) as until,
-                       sum(n) over (partition by key) as total from counts)
-            select key, {columns} from ranks group by key
-            """,
-            [measure],
+            f"select key, bucket, sum(count)::bigint as n from ({source}) where measure = ? group by all", [measure]
         ).df()
 
     def histogram(self, key: Key | str, column: Literal["duration_ns", "size"]) -> pd.DataFrame:
@@ -139,7 +137,14 @@ class CountedTables(Tables):
 
 def tables_of(trace: Trace) -> Tables:
     """Tables over a trace, whichever of events and counts it holds."""
-    return CountedTables(trace) if trace.info.detail == "histogram" else Tables(trace)
+    if trace.info.detail == "histogram":
+        return CountedTables(trace)
+    if trace.info.events < SCANNED:
+        return Tables(trace)
+    # Numba, which a small trace does not need, takes its time to come
+    from iotrace.trace.scanned import ScannedTables
+
+    return ScannedTables(trace)
 
 
 def keys_of(trace: Trace, keys: Sequence[str]) -> list[str]:

@@ -12,22 +12,32 @@ What counts, for every table:
 - errors: results below 0. Timed: calls whose duration is known (page faults that found their page in memory have
   none). Time: the sum of the durations that are known; percentiles: of these alone.
 - sizes: what data operations asked for.
-- sequential share: of the data operations at a known position, those that begin where the previous data operation on
-  the same open description ended; the first one on a description counts when it begins at 0.
+- sequential share: of the data operations at a known position, those that begin where the data operation that was
+  completed before on the same open description ended; the first one on a description counts when it begins at 0.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
-import numpy as np
 import pandas as pd
 
 from iotrace.errors import TraceError, UsageError
-from iotrace.histogram import bucket_sql, middles
+from iotrace.histogram import bucket_sql
 from iotrace.trace.operations import OPERATIONS
+from iotrace.trace.partials import (
+    NUMBERED,
+    Counts,
+    by_time,
+    finished,
+    in_seconds,
+    no_histograms,
+    no_totals,
+    renamed,
+    typed,
+)  # fmt: skip
 from iotrace.trace.reader import Trace
 from iotrace.trace.schema import ADDED, BYTES_READ, BYTES_WRITTEN, SCHEMAS
 
@@ -51,8 +61,6 @@ _KEY_SQL: Final = {
 _PER_FILE: Final = ("file", "mount")
 """Keys for which a copy's two sides belong to different rows."""
 
-PERCENTILES: Final = {"p50_us": 0.50, "p95_us": 0.95, "p99_us": 0.99}
-
 
 class Tables:
     """One DuckDB connection over a trace, for several tables; a context manager that closes it.
@@ -74,7 +82,7 @@ class Tables:
             self._temporary.cleanup()
             raise
 
-    def __enter__(self) -> Tables:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -235,7 +243,22 @@ class Tables:
         """
         if limit is not None and limit < 0:
             raise UsageError(f"limit {limit}: a number of rows, or None or 0 for all.")
+        return self._ranked(finished(self.counts(key, limit)), key)
+
+    def counts(self, key: Key | str, limit: int | None = None) -> Counts:
+        """What `by` is made of; keys are texts, or numbers of files, processes, threads or mounts."""
         source = self._source(key)
+        totals = self._sums(key, source, limit).totals
+        keep = (
+            f"select s.* from ({source}) s semi join totals t on s.key is not distinct from t.key" if limit else source
+        )
+        return Counts(totals, typed(self._latencies(keep), key), typed(self._sizes(keep), key))
+
+    def sums(self, key: Key | str) -> Counts:
+        """As `counts`, without histograms."""
+        return self._sums(key, self._source(key), None)
+
+    def _sums(self, key: str, source: str, limit: int | None) -> Counts:
         restriction = (
             f"order by total_ns desc, sum(bytes_read + bytes_written) desc, calls desc limit {int(limit)}"
             if limit
@@ -253,56 +276,59 @@ class Tables:
             from ({source}) group by key {restriction}
             """
         )
-        keep = (
-            f"select s.* from ({source}) s semi join totals t on s.key is not distinct from t.key" if limit else source
+        totals = typed(self._execute("select * from totals").df(), key)
+        totals = totals.merge(typed(self._sequential(source), key), on="key", how="left")
+        totals[["moves", "in_sequence"]] = totals[["moves", "in_sequence"]].fillna(0).astype("int64")
+        return Counts(totals, *no_histograms())
+
+    def details_of_files(self, names: Sequence[str | None]) -> Counts:
+        """Histograms of the files at these paths (None: of calls without a file), by number; without totals."""
+        self.connection.register("wanted_names", pd.DataFrame({"text": [name for name in names if name is not None]}))
+        self._execute(
+            """
+            create or replace temp table wanted_files as
+            select file::bigint as key from files join paths using (path) semi join wanted_names using (text)
+            union select -1 - path from paths semi join wanted_names using (text)
+            """
         )
-        frame = self._execute("select * from totals").df()
-        for part in (self._percentiles(keep), self._sizes(keep), self._sequential(source)):
-            frame = frame.merge(part, on="key", how="left")
-        return self._ranked(frame, key)
+        self.connection.unregister("wanted_names")
+        none = "or s.key is null" if None in names else ""
+        keep = f"select * from ({self._source('file')}) s where s.key in (select key from wanted_files) {none}"
+        return Counts(no_totals(), typed(self._latencies(keep), "file"), typed(self._sizes(keep), "file"))
+
+    def named(self, counts: Counts, key: str, prefix: str) -> Counts:
+        """Counts by names that hold outside this trace; those of mounts keep their numbers.
+
+        Parameters
+        ----------
+        prefix: of the names of processes and threads.
+        """
+        if key not in NUMBERED or key == "mount":
+            return counts
+        ids = pd.concat([frame["key"] for frame in (counts.totals, counts.latency, counts.sizes)]).dropna().unique()
+        named = self._labelled(pd.DataFrame({"key": pd.array(ids, "Int64")}), key)
+        text = dict(zip(named["id"], named["key"], strict=True))
+        before = prefix if key != "file" else ""
+        return renamed(counts, lambda number: None if pd.isna(number) else f"{before}{text[number]}")
 
     def _ranked(self, frame: pd.DataFrame, key: str) -> pd.DataFrame:
         """Totals by key in seconds, with the keys' names, the largest first."""
-        frame["time_s"] = frame.pop("total_ns").astype("float64") / 1e9
-        frame["first_s"], frame["last_s"] = frame.pop("first_ns") / 1e9, frame.pop("last_ns") / 1e9
-        if key != "op":
-            frame = frame.drop(columns="class")
-        frame = self._labelled(frame, key)
-        order = ["time_s", "calls", "bytes_read", "bytes_written"]
-        return frame.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+        return by_time(self._labelled(in_seconds(frame, key), key))
 
-    def _percentiles(self, source: str) -> pd.DataFrame:
-        columns = ", ".join(
-            f"min(bucket) filter (until >= greatest(1, ceil({q} * total))) as {name}" for name, q in PERCENTILES.items()
-        )
-        frame = self._execute(
+    def _latencies(self, source: str) -> pd.DataFrame:
+        return self._execute(
             f"""
-            with counts as (
-                select key, {bucket_sql("duration_ns")} as bucket, count(*) as n
-                from ({source}) where duration_ns is not null and counted group by all),
-            ranks as (
-                select key, bucket, sum(n) over (partition by key order by bucket) as until,
-                       sum(n) over (partition by key) as total from counts)
-            select key, {columns} from ranks group by key
+            select key, {bucket_sql("duration_ns")} as bucket, count(*) as n
+            from ({source}) where duration_ns is not null and counted group by all
             """
         ).df()
-        value = middles()
-        for name in PERCENTILES:
-            frame[name] = value[frame[name].to_numpy(dtype=np.int64)] / 1e3
-        return frame
 
     def _sizes(self, source: str) -> pd.DataFrame:
         # a bucket's smallest size stands for it: exact when programs ask for one size, as they mostly do
         return self._execute(
             f"""
-            with counts as (
-                select key, {bucket_sql("size")} as bucket, count(*) as n, min(size) as smallest
-                from ({source}) where data and size is not null and counted group by all),
-            ranks as (
-                select *, sum(n) over (partition by key order by bucket) as until,
-                       sum(n) over (partition by key) as total from counts)
-            select key, (arg_min(smallest, bucket) filter (2 * until >= total))::double as size_p50
-            from ranks group by key
+            select key, {bucket_sql("size")} as bucket, count(*) as n, min(size) as smallest
+            from ({source}) where data and size is not null and counted group by all
             """
         ).df()
 
@@ -311,14 +337,15 @@ class Tables:
             f"""
             with moves as (
                 select key, "offset",
-                       coalesce(lag("offset" + result) over (partition by open order by time_ns), 0) as expected
+                       coalesce(lag("offset" + result) over (
+                           partition by open order by time_ns + coalesce(duration_ns, 0)), 0) as expected
                 from ({source}) where data and counted and "offset" is not null and open is not null and result >= 0)
-            select key, avg(("offset" = expected)::int) as sequential_share from moves group by key
+            select key, count(*) as moves, count(*) filter ("offset" = expected) as in_sequence from moves group by key
             """
         ).df()
 
     def _labelled(self, frame: pd.DataFrame, key: str) -> pd.DataFrame:
-        if key in ("file", "process", "thread", "mount"):
+        if key in NUMBERED:
             frame = frame.rename(columns={"key": "id"})
             frame["id"] = frame["id"].astype("Int64")
         if key == "file":
@@ -333,7 +360,6 @@ class Tables:
             points = [mount.point for mount in self.trace.info.mounts]
             labels = pd.DataFrame({"id": range(len(points)), "key": points})
         else:
-            frame["key"] = frame["key"].astype(object).where(frame["key"].notna(), None)
             return frame
         labels = labels.astype({"id": "Int64", "key": object})
         frame = frame.merge(labels.drop_duplicates("id"), on="id", how="left")
@@ -425,8 +451,8 @@ class Tables:
         """How long each of so many equal slices of the recording is."""
         if bins < 1:
             raise UsageError(f"{bins} slices of a recording: give 1 or more.")
-        last = self._execute("select coalesce(max(time_ns), 0) from events").fetchone()
-        end_ns = max(self.trace.info.duration_ns, (int(last[0]) if last else 0) + 1, 1)
+        ((last,),) = self._execute("select coalesce(max(time_ns), 0) from events").fetchall()
+        end_ns = max(self.trace.info.duration_ns, int(last) + 1, 1)
         return max(1, -(-end_ns // bins))
 
     def positions(self, rows: int = 20_000) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from builders import TraceBuilder
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as messages
 
@@ -209,7 +209,7 @@ def test_a_file_is_as_long_as_what_is_read_of_it_though_no_write_made_it_so(tmp_
     b.write(grown, "grown", 10, 3000, op="pwrite64")
     b.read(grown, "grown", 0, 3010, op="pread64")
     made = export_fio(open_trace(b.save(tmp_path / "t.iotrace")), tmp_path / "out")
-    sizes = [int(line.split()[0]) for line in (tmp_path / "out" / "files.txt").read_text().splitlines()]
+    sizes = [int(line.split()[1]) for line in (tmp_path / "out" / "files.txt").read_text().splitlines()]
     assert sizes == [54_096, 2000, 10]
     assert made.bytes == sum(sizes)
     (tmp_path / "mount").mkdir()
@@ -289,6 +289,7 @@ def test_reads_and_writes_survive_the_way_to_fio_and_back(moves: list[tuple[str,
         else:
             name = {"read": "pread64", "write": "pwrite64"}[op]
             b.on(name, opened[file], f"f{file}", thread=threads[thread], offset=offset, size=size, result=size)
+    assume(any(op != "fsync" for op, *_ in moves))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export_fio(open_trace(b.save(folder / "a.iotrace")), folder / "out")
@@ -331,3 +332,26 @@ def test_torn_lines_are_counted_as_lost_and_other_files_refused(tmp_path: Path) 
     (tmp_path / "other").write_text("GARBAGE\n")
     with pytest.raises(TraceError, match="no log of fio"):
         import_iolog([tmp_path / "other"], tmp_path / "u.iotrace")
+
+
+def test_a_trace_without_reads_and_writes_is_no_job_for_fio(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    b.named("newfstatat", "a")
+    with pytest.raises(UsageError, match="nothing for fio to run"):
+        export_fio(open_trace(b.save(tmp_path / "t.iotrace")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_a_sparse_file_only_what_was_there_or_is_read_is_written(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    b.file("sparse", size=1 << 40, blocks=16)
+    o = b.open("sparse", size=1 << 40)
+    b.read(o, "sparse", (1 << 40) - 4096, 4096, op="pread64")
+    b.read(b.open("far", size=10), "far", 1 << 39, 4096, op="pread64")
+    export_fio(open_trace(b.save(tmp_path / "t.iotrace")), tmp_path / "out")
+    lines = [line.split()[:2] for line in (tmp_path / "out" / "files.txt").read_text().splitlines()]
+    assert lines == [["8192", str(1 << 40)], ["4096", str((1 << 39) + 4096)]]
+    (tmp_path / "mount").mkdir()
+    subprocess.run(["sh", tmp_path / "out" / "prepare.sh"], cwd=tmp_path / "mount", check=True, timeout=60)
+    made = sorted(path.stat().st_blocks * 512 for path in (tmp_path / "mount").rglob("f*"))
+    assert max(made) <= 1 << 16

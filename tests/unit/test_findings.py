@@ -287,10 +287,17 @@ def test_a_cache_that_served_the_first_reads_too_is_not_too_small(tmp_path: Path
     assert "cache-too-small" not in found
 
 
-def test_counts_alone_are_refused_in_one_line(tmp_path: Path) -> None:
-    folder = TraceBuilder().save(tmp_path / "t.iotrace", detail="histogram")
-    with pytest.raises(UsageError, match="counts alone"):
-        search(open_trace(folder))
+def test_on_a_mount_the_wall_time_is_that_of_the_runs_there(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    reads_that_wait(b, True)
+    slow_copies(b, True)
+    found = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False)
+    recorded = {f.rule.name: f for f in found.candidates}
+    means = {str(op): float(ns) * 2 for op, ns in zip(found.by_op["op"], found.by_op["mean_ns"], strict=True)}
+    there = {f.rule.name: f for f in Mounted("/mnt/a", "nfs4", means, 7 * 10**9).found(found).candidates}
+    assert "of 7.00 s" in there["reads-that-wait"].says
+    rate = recorded["slow-copies"].evidence.numbers["rate"]
+    assert there["slow-copies"].evidence.numbers["rate"] == pytest.approx(rate / 2)
 
 
 def test_an_empty_trace_has_no_findings(tmp_path: Path) -> None:
@@ -375,3 +382,18 @@ def test_a_file_that_is_opened_while_it_is_open_is_not_said_to_have_been_closed(
     (found,) = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings
     assert (found.rule.name, found.evidence.spared) == ("open-close-churn", 149)
     assert "had closed" not in found.says
+
+
+def test_what_a_copy_wrote_and_what_a_map_touched_counts_for_the_cache(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    block = 1 << 16
+    b.on("copy_file_range", b.open("movie"), "movie", offset=0, other_offset=0, other_file=b.file("cached"),
+         size=block, result=block)  # fmt: skip
+    b.read(b.open("cached"), "cached", 0, block, op="pread64")
+    b.on("mmap.fault", None, "map", offset=0, size=4096, result=0)
+    b.on("mmap.fault", None, "map", offset=8192, size=4096, result=0)
+    reuse = search(open_trace(b.save(tmp_path / "t.iotrace"))).reuse
+    assert reuse is not None
+    (row,) = reuse.by_step.to_dict("records")
+    # read are the movie, what the copy wrote, and one block of the map twice
+    assert (row["read_bytes"], row["unique_bytes"], row["again_bytes"]) == (4 * block, 3 * block, 2 * block)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotrace.cli import main
-from iotrace.errors import UsageError
+from iotrace.errors import StorageError, UsageError
 from iotrace.replay.ramp import Knee, Level, climb, knee_of, parse_ramp
 from iotrace.replay.ramp_command import ramp
 from iotrace.replay.result import Result, open_result
@@ -135,3 +135,23 @@ def test_a_ramp_that_is_refused_at_once_can_be_asked_for_again(
     assert main([*words, "-o", str(tmp_path / "R")]) != 0
     assert "--max-bytes" in capsys.readouterr().err
     assert not (tmp_path / "R").exists()
+
+
+def test_users_for_whom_a_mount_has_no_room_are_neither_held_nor_too_many() -> None:
+    def measure(users: int) -> Level:
+        if users > 4:
+            raise StorageError("/mnt: no space left.")
+        return Level(users, [1.0], [100.0 * users])
+
+    found = climb(measure, 1, 64)
+    assert [level.users for level in found.levels] == [1, 2, 4]
+    assert (found.users, found.stopped) == (None, "/mnt: no space left.")
+    with pytest.raises(StorageError):
+        climb(measure, 5, 64)
+
+
+@pytest.mark.parametrize("name", ["trace.json", "result.json"])
+def test_a_ramp_makes_no_results_in_a_trace_or_a_result(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(UsageError, match="is a trace or a result"):
+        ramp("users=1..2", 0.25, tmp_path, True, False, lambda users: pytest.fail(f"{users} users were run"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -23,11 +24,13 @@ _PER_FOLDER: Final = 1000
 _SYNCS: Final = {"fsync": "sync", "fdatasync": "datasync", "uring.fsync": "sync", "aio.fsync": "sync",
                  "aio.fdatasync": "datasync"}  # fmt: skip
 _PREPARE: Final = """#!/bin/sh
-# Makes the files that job.fio reads, of random bytes, below the current folder: cd there first.
+# Makes the files that job.fio reads, below the current folder: cd there first. Each begins with random bytes, as many
+# as were there or were read; the rest of a sparse file is a hole.
 set -e
-while read -r size name; do
+while read -r data size name; do
     mkdir -p "$(dirname "$name")"
-    head -c "$size" /dev/urandom > "$name"
+    head -c "$data" /dev/urandom > "$name"
+    truncate -s "$size" "$name"
 done < {files}
 """
 
@@ -59,7 +62,8 @@ def export_fio(trace: Trace, folder: Path) -> Exported:
 
     Raises
     ------
-    UsageError: the folder is not empty, or fio could not read its name. StorageError: it cannot be written.
+    UsageError: the folder is not empty, the trace holds nothing for fio to run, or fio could not read its name.
+    StorageError: it cannot be written.
     TraceError: a part of the trace is damaged.
     """
     folder = folder.absolute()
@@ -85,6 +89,8 @@ class _Export:
         self._trace, self._folder = trace, folder
         self._names: dict[int, str] = {}
         self._sizes: dict[int, int] = {}
+        self._there: dict[int, int] = {}
+        self._read: dict[int, int] = {}
         self._calls = 0
         self._left: dict[str, int] = {}
         kinds = {operation.name: operation.kind for operation in OPERATIONS}
@@ -93,13 +99,21 @@ class _Export:
     def write(self) -> Exported:
         connection = self._trace.connect()
         try:
-            files = {row[0]: (row[1], row[2]) for row in connection.execute(
-                "select f.file, coalesce(p.text, ''), case when f.existed then coalesce(f.size, 0) else 0 end "
+            rows = connection.execute(
+                "select f.file, coalesce(p.text, ''), case when f.existed then coalesce(f.size, 0) else 0 end, "
+                "case when f.existed then least(coalesce(f.size, 0), coalesce(f.blocks * 512, f.size, 0)) else 0 end "
                 "from files f left join paths p on f.path = p.path where f.type is null or f.type = 'file'"
-            ).fetchall()}  # fmt: skip
+            ).fetchall()
+            files = {row[0]: (row[1], row[2]) for row in rows}
+            self._there = {row[0]: row[3] for row in rows}
             threads = self._threads(connection, files)
         finally:
             connection.close()
+        if not threads:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise UsageError(
+                f"{self._trace.folder} holds no reads and writes at known positions: there is nothing for fio to run."
+            )
         self._write_side(files, threads)
         return Exported(len(threads), len(self._names), self._calls, sum(self._sizes.values()), self._left)
 
@@ -136,7 +150,7 @@ class _Export:
             assert file is not None
             name = self._name(file, files)
             if kind in (Kind.READ, Kind.COPY) and offset is not None and result:
-                self._needs(file, log.ends.get(name, 0), offset + result)
+                self._needs(file, log.ends.get(name, 0), offset + result, result)
                 log.moves(time_ns, name, "read", offset, result)
             elif kind is Kind.WRITE and offset is not None and result:
                 log.moves(time_ns, name, "write", offset, result)
@@ -162,7 +176,7 @@ class _Export:
             self._sizes[file] = files[file][1]
         return self._names[file]
 
-    def _needs(self, file: int, written: int, end: int) -> None:
+    def _needs(self, file: int, written: int, end: int, read: int) -> None:
         """A file is made as long as what is read of it, up to where the same log has written before.
 
         fio ends a job at a read that finds nothing: what was cut to length, written through a map, or written by a
@@ -170,6 +184,8 @@ class _Export:
         """
         if end > written:
             self._sizes[file] = max(self._sizes[file], end)
+        # no more of a file has to hold data than was there, or is read of it
+        self._read[file] = self._read.get(file, 0) + read
 
     def _write_side(self, files: dict[int, tuple[str, int]], threads: list[int]) -> None:
         import csv
@@ -177,7 +193,8 @@ class _Export:
         folder = self._folder
         with (folder / "files.txt").open("w") as out:
             for file, name in self._names.items():
-                out.write(f"{self._sizes[file]} {name}\n")
+                data = min(self._sizes[file], max(self._there.get(file, 0), self._read.get(file, 0)))
+                out.write(f"{data} {self._sizes[file]} {name}\n")
         with (folder / "names.csv").open("w", newline="") as out:
             table = csv.writer(out)
             table.writerow(["name", "recorded"])

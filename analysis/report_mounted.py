@@ -1,0 +1,52 @@
+"""Chapters of the report on what hurts at the mounts of a result, at the latencies that were measured there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from iotrace.analysis.findings.prices import mounts_of, source_of
+from iotrace.analysis.findings.search import search
+from iotrace.analysis.report_findings import blocks_of
+from iotrace.analysis.report_page import Section
+from iotrace.errors import UsageError
+from iotrace.replay.result import Result
+from iotrace.terminal import printable
+from iotrace.trace.reader import Trace, open_trace
+
+
+def mounted_sections(results: Sequence[Result], traces: Sequence[Trace]) -> list[Section]:
+    """A chapter for each mount of each result, or one that says why there is none.
+
+    Parameters
+    ----------
+    traces: of the page; the replayed one is looked for among them, then beside the result and in the working folder.
+
+    Raises
+    ------
+    TraceError: a part of a trace is damaged.
+    """
+    sections: list[Section] = []
+    for result in results:
+        folder = result.folder
+        if folder is None:
+            continue
+        trace = next((one for one in traces if one.folder.absolute().name == result.info.source), None)
+        try:
+            trace = trace or open_trace(source_of(folder, None))
+        except UsageError as error:
+            section = Section(f"findings-{len(sections) + 1}", printable(f"What hurts in {folder.name}"))
+            section.lead = printable(str(error).replace("say where with --trace", "report it with its trace"))
+            sections.append(section)
+            continue
+        found = search(trace)
+        for one in mounts_of(folder):
+            title = printable(f"What hurts on {one.point} ({one.type})")
+            section = Section(f"findings-{len(sections) + 1}", title)
+            section.lead = (
+                "The calls are those of the replayed trace, each with the time that its operation took on average in "
+                "the runs on this mount."
+            )
+            section.findings, curve, section.findings_lead = blocks_of(one.found(found), [one.type], "modelled")
+            section.blocks = [] if curve is None else [curve]
+            sections.append(section)
+    return sections

@@ -1,0 +1,1 @@
+"""Kernels over a trace's events."""
