@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
+import pytest
 from hypothesis import settings
 
 # a machine may be busy: no test asserts a time, nor does Hypothesis
@@ -14,3 +16,25 @@ settings.load_profile("iotrace")
 for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
+WITH_SERVERS = (
+    "test_counted_ceph", "test_lab_servers", "test_replay_fleet_faults", "test_replay_fleet_slurm",
+    "test_replay_servers_in_trouble", "test_size_known_delays",
+)  # fmt: skip
+"""Files of system tests that run one after the other: two clusters at once would take each other's processor."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the system tests by file, the servers' in one group, which comes first as it takes longest."""
+    for item in items:
+        if item.path.parent.name == "system":
+            stem = item.path.stem
+            item.add_marker(pytest.mark.xdist_group("servers" if stem in WITH_SERVERS else stem))
+    items.sort(key=lambda item: item.path.parent.name == "system" and item.path.stem not in WITH_SERVERS)
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import and collect stays: a collection of garbage need not look at it again."""
+    gc.collect()
+    gc.freeze()
