@@ -85,7 +85,7 @@ def _table(
         ))  # fmt: skip
     frame = in_seconds(finished(counts), key)
     if key in NUMBERED:
-        numbers = pd.array(frame["key"] if key == "mount" else [pd.NA] * len(frame), "Int64")
+        numbers = pd.Series(frame["key"].tolist() if key == "mount" else [pd.NA] * len(frame), frame.index, "Int64")
         frame.insert(1, "id", numbers)
     if key == "mount":
         frame["key"] = pd.Series(
@@ -154,7 +154,8 @@ def _added(parts: Sequence[Evidence], totals: Totals) -> Evidence:
         if not frames:
             found: pd.DataFrame = getattr(some[0], name)
             return found
-        return pd.concat(frames, ignore_index=True).groupby(by, as_index=False).sum()
+        whole: pd.DataFrame = pd.concat(frames, ignore_index=True).groupby(by, as_index=False).sum()
+        return whole
 
     by_op = summed("by_op", ["op"]).sort_values(["gain_ns", "time_ns", "calls", "op"], ascending=[False] * 3 + [True])
     examples = summed("example_ops", ["path", "op"])

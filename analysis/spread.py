@@ -46,7 +46,7 @@ def spread(address: str | None = None) -> Iterator[Spread]:
     except ImportError:
         raise UsageError('--dask needs Dask: pip install "iotrace[dask]", or "dask[distributed]".') from None
     try:
-        client: Any = Client(address, timeout=_ANSWER, set_as_default=False)
+        client: Any = Client(address, timeout=_ANSWER, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else "no answer"
         raise IotraceError(

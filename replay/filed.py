@@ -184,7 +184,7 @@ def _entry(table: Any, address: int) -> int:
 
 
 @compiled
-def _in_new_file(table: Any, count: int) -> int:
+def _in_new_file(table: Any, count: int) -> Any:
     """Address of so many bytes in a new file; 0 where there is no room, _FULL."""
     place = _ENTRIES
     while place < _ENTRIES + 2 * table[_COUNT] and table[place] != 0:
@@ -214,19 +214,19 @@ def _give_back(table: Any, entry: int) -> None:
 
 
 @compiled
-def _make(table: Any, count: int) -> int:
+def _make(table: Any, count: int) -> Any:
     found = _in_new_file(table, count) if count >= table[_LEAST] else _FULL
     return _malloc(count) if found == _FULL else found
 
 
 @compiled
-def _make_zeros(table: Any, count: int) -> int:
+def _make_zeros(table: Any, count: int) -> Any:
     found = _in_new_file(table, count) if count >= table[_LEAST] else _FULL
     return _calloc(count, 1) if found == _FULL else found
 
 
 @compiled
-def _make_longer(table: Any, old: int, count: int) -> int:
+def _make_longer(table: Any, old: int, count: int) -> Any:
     entry = _entry(table, old)
     if entry < 0:
         return _realloc(old, count)
@@ -252,13 +252,13 @@ def _functions() -> list[Any]:
     """malloc, calloc, realloc and free as NumPy calls them: they can use nothing of Python's."""
     words, length = types.CPointer(types.int64), _ENTRIES + 2 * _MOST
 
-    def make(context: Any, count: int) -> int:
+    def make(context: Any, count: int) -> Any:
         return _make(numba.carray(context, length), count)
 
-    def make_zeros(context: Any, many: int, each: int) -> int:
+    def make_zeros(context: Any, many: int, each: int) -> Any:
         return _make_zeros(numba.carray(context, length), many * each)
 
-    def make_longer(context: Any, old: int, count: int) -> int:
+    def make_longer(context: Any, old: int, count: int) -> Any:
         return _make_longer(numba.carray(context, length), old, count)
 
     def end(context: Any, old: int, count: int) -> None:

@@ -105,13 +105,13 @@ def _print(knee: Knee) -> None:
         paragraph(out, "Fewer than five runs of each number (--repeat): the interval is too narrow.", "yellow")
     if knee.stopped:
         paragraph(out, f"More users could not be tried: {printable(knee.stopped)}", "yellow")
-    first = knee.levels[0]
-    failed = [one.users for one in knee.levels[1:] if one.errors * first.users > first.errors * one.users]
+    lowest = knee.levels[0]
+    failed = [one.users for one in knee.levels[1:] if one.errors * lowest.users > lowest.errors * one.users]
     if failed:
         paragraph(
             out,
             f"With {', '.join(map(str, failed))} users more calls of each ended otherwise than recorded than with "
-            f"{first.users}: a call that fails at once makes a run short, so these numbers may not be held.",
+            f"{lowest.users}: a call that fails at once makes a run short, so these numbers may not be held.",
             "yellow",
         )
     if any(level.limit for level in knee.levels):
