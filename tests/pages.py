@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FRONT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 STEPS = sorted((ROOT / "docs" / "steps").glob("*.md"))
-PAGES = [*FRONT, *DOCS, *STEPS]
+PAGES = [README, CONTRIBUTING, *DOCS, *STEPS]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELSEWHERE = ("make ", "git ", "cd ", "sudo ", "apt-get ", "dnf ", "pip ", "python3.11 -m venv")
 """Commands that set a machine up; the continuous integration runs them."""
@@ -83,17 +83,21 @@ def staged(folder: Path) -> Path:
     return folder
 
 
+def targets() -> set[str]:
+    """What make can be asked for."""
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
 def works(page: Path, stage: Path, work: Path) -> None:
     """Run a page's commands in a new folder `work`; each has to end well."""
     shutil.copytree(stage / "work", work)
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for command in commands(page):
         output = re.search(r" -o (\S+)", command)
         if output and output[1] in _MADE:
             # a page that shows how to make one of the staged folders makes it itself
             shutil.rmtree(work / output[1], ignore_errors=True)
         if command.startswith("make "):
-            assert command.split()[1] in targets, command
+            assert command.split()[1] in targets(), command
         if command.startswith(ELSEWHERE):
             continue
         done = run(command, stage, work)

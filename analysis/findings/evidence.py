@@ -38,6 +38,19 @@ LOOKS: Final = ", ".join(
 """Names of the operations that open a file by name, and of stat's kind, as SQL."""
 
 
+def _empty(*texts: str, numbers: tuple[str, ...]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(dtype="str") for name in texts} | dict.fromkeys(numbers, _NO_NUMBERS))
+
+
+_NO_NUMBERS: Final = pd.Series(dtype="int64")
+_SUMS: Final = ("calls", "spared", "time_ns", "gain_ns")
+_NO_DETAILS: Final = (
+    _empty("op", numbers=_SUMS), _empty("path", "op", numbers=_SUMS),
+    _empty("step", "op", numbers=("calls", "gain_ns")),
+)  # fmt: skip
+"""by_op, example_ops and step_ops of an Evidence without calls."""
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Of the whole trace: calls, time in them (ns, all threads together; processes' own calls do not count), and from
@@ -207,18 +220,21 @@ class Witness:
         assert row is not None
         whole = [0 if value is None else int(value) for value in row]
         w = dict(zip(_WHOLE, whole, strict=True))
+        # most rules concern no call of most traces: what is asked in vain would be most of a short trace's time
+        by_op, example_ops, step_ops = self._details() if w["calls"] else _NO_DETAILS
         return Evidence(
             calls=w["calls"], spared=w["spared"], files=w["files"], processes=w["processes"], bytes=w["bytes"],
             time_ns=w["time_ns"], gain_ns=w["gain_ns"], first_ns=w["first_ns"], last_ns=w["last_ns"],
-            totals=self.totals,
-            by_op=self._grouped("op", "concerned"),
-            example_ops=self._example_ops(),
-            step_ops=run(
-                "select p.step, c.op, sum(calls)::bigint as calls, sum(gain_ns)::bigint as gain_ns from concerned c "
-                "join processes p on c.process = p.process where p.step is not null group by p.step, c.op order by all"
-            ).df(),
-            numbers=numbers,
+            totals=self.totals, by_op=by_op, example_ops=example_ops, step_ops=step_ops, numbers=numbers,
         )  # fmt: skip
+
+    def _details(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """by_op, example_ops and step_ops of an Evidence."""
+        steps = self._tables.query(
+            "select p.step, c.op, sum(calls)::bigint as calls, sum(gain_ns)::bigint as gain_ns from concerned c "
+            "join processes p on c.process = p.process where p.step is not null group by p.step, c.op order by all"
+        ).df()
+        return self._grouped("op", "concerned"), self._example_ops(), steps
 
     def spared(self, rule: Rule) -> dict[str, npt.NDArray[np.int64]]:
         """Of the calls that would fall away, by operation: time_ns · 2^16 + thread, (n,), for a thread makes one call

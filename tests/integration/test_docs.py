@@ -11,9 +11,14 @@ import pytest
 
 
 @pytest.mark.bpf
-@pytest.mark.parametrize("page", pages.FRONT, ids=lambda page: page.name)
-def test_every_command_of_the_page_works(page: Path, tmp_path: Path) -> None:
-    pages.works(page, pages.staged(tmp_path / "stage"), tmp_path / "work")
+def test_every_command_of_readme_works(tmp_path: Path) -> None:
+    pages.works(pages.README, pages.staged(tmp_path / "stage"), tmp_path / "work")
+
+
+def test_contributing_shows_targets_that_are_there() -> None:
+    shown = re.findall(r"`make ([a-z-]+)`", pages.CONTRIBUTING.read_text())
+    assert "test-system" in shown
+    assert set(shown) <= pages.targets()
 
 
 def test_no_command_of_a_page_hides_from_the_tests() -> None:
