@@ -14,7 +14,7 @@ from iotrace.analysis.plots import CLASS_COLOURS, INK, Picture, legend, styled, 
 from iotrace.errors import StorageError, UsageError
 from iotrace.histogram import middles
 from iotrace.terminal import printable, shorten
-from iotrace.units import duration_text, rate_text, significant
+from iotrace.units import duration_text, rate_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,9 +56,11 @@ def ratios(table: ComparisonTable, candidate: str) -> Picture | None:
         if spread >= 1.5:
             ticks = (0.2, 0.33, 0.5, 0.67, 1, 1.5, 2, 3, 5)
         if spread >= 6:
-            ticks = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000)
+            ticks = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+        if spread >= 60:
+            ticks = tuple(10.0**power for power in range(-9, 10))
         inside = [t for t in ticks if 1 / spread <= t <= spread]
-        axes.set_xticks(inside, [significant(t, 3).rstrip("0").rstrip(".") if t < 10 else f"{t:.0f}" for t in inside])
+        axes.set_xticks(inside, [f"{t:g}" for t in inside])
         axes.minorticks_off()
         axes.set_xlabel(f"ratio {shorten(printable(candidate), 40)} ÷ {shorten(printable(rows[0].baseline), 40)}")
         svg = svg_of(figure)

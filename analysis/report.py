@@ -88,19 +88,18 @@ def render_report(sources: Sequence[str | Path], answers: Sequence[Answer] = (),
     origins: list[Origin] = []
     verdicts: list[dict[str, str]] = []
     warnings: list[str] = []
-    if results:
-        found, verdicts, warnings = result_sections(results)
-        sections += [*found, *mounted_sections(results, traces)]
-        origins += [result_origin(result.info, file_name(result)) for result in results]
     with spread(dask) as over:
-        chapters = [
-            trace_section(figures, number)
-            for number, figures in enumerate(over(figures_of, [trace.folder.absolute() for trace in traces]), 1)
-        ]
+        figures = over(figures_of, [trace.folder.absolute() for trace in traces])
+        chapters = [trace_section(one, number) for number, one in enumerate(figures, 1)]
         chapters += [
             set_section(traces_of([folder]), folder.absolute().name, number, over)
             for number, folder in enumerate(sets, len(traces) + 1)
         ]
+    if results:
+        found, verdicts, warnings = result_sections(results)
+        of_traces = {trace.folder.absolute(): one.found for trace, one in zip(traces, figures, strict=True)}
+        sections += [*found, *mounted_sections(results, of_traces)]
+        origins += [result_origin(result.info, file_name(result)) for result in results]
     for section, origin in chapters:
         sections.append(section)
         origins.append(origin)

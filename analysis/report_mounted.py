@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from iotrace.analysis.findings.prices import mounts_of, source_of
-from iotrace.analysis.findings.search import search
+from iotrace.analysis.findings.search import Found, search
 from iotrace.analysis.report_findings import blocks_of
 from iotrace.analysis.report_page import Section
 from iotrace.errors import UsageError
 from iotrace.replay.result import Result
 from iotrace.terminal import printable
-from iotrace.trace.reader import Trace, open_trace
+from iotrace.trace.reader import open_trace
 
 
-def mounted_sections(results: Sequence[Result], traces: Sequence[Trace]) -> list[Section]:
+def mounted_sections(results: Sequence[Result], known: Mapping[Path, Found]) -> list[Section]:
     """A chapter for each mount of each result, or one that says why there is none.
 
     Parameters
     ----------
-    traces: of the page; the replayed one is looked for among them, then beside the result and in the working folder.
+    known: what was found in the traces of the page, by folder; the replayed one is looked for among them, then beside
+    the result and in the working folder.
 
     Raises
     ------
@@ -30,15 +32,14 @@ def mounted_sections(results: Sequence[Result], traces: Sequence[Trace]) -> list
         folder = result.folder
         if folder is None:
             continue
-        trace = next((one for one in traces if one.folder.absolute().name == result.info.source), None)
+        found = next((one for path, one in known.items() if path.name == result.info.source), None)
         try:
-            trace = trace or open_trace(source_of(folder, None))
+            found = found or search(open_trace(source_of(folder, None)))
         except UsageError as error:
             section = Section(f"findings-{len(sections) + 1}", printable(f"What hurts in {folder.name}"))
             section.lead = printable(str(error).replace("say where with --trace", "report it with its trace"))
             sections.append(section)
             continue
-        found = search(trace)
         for one in mounts_of(folder):
             title = printable(f"What hurts on {one.point} ({one.type})")
             section = Section(f"findings-{len(sections) + 1}", title)
