@@ -159,6 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _complain(_unexpected_line(error))
         return 1
+    finally:
+        if arguments is None:
+            # the process ends: Python would look through all that it imported for garbage, several times
+            gc.freeze()
 
 
 def _run(words: list[str]) -> int:
