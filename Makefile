@@ -29,7 +29,8 @@ demo: setup ## the main job: record, summarise, replay on two mounts, compare, r
 
 .PHONY: test
 test: setup ## unit and integration tests (under 8 minutes)
-	$(BIN)/pytest -n 2 tests/integration tests/unit
+	$(BIN)/pytest -n 2 tests/unit
+	$(BIN)/pytest -n 2 tests/integration
 
 .PHONY: test-system
 test-system: setup ## the slow tests: real file systems, servers, a browser

@@ -245,7 +245,7 @@ def test_a_signal_in_the_last_exchanges_leaves_no_rank_waiting_and_no_tree(
     # a rank that waits for another in vain gives up after 60 s
     done = subprocess.run(
         [str(MPIRUN), "-n", "3", sys.executable, "-c", SIGNALLED, str(told), when, *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=50, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     assert list(mount.iterdir()) == []
