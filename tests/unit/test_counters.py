@@ -278,6 +278,11 @@ def test_weka_gives_figures_of_the_moment_that_decide_nothing() -> None:
     status, stats = weka.parse_status(json.dumps(WEKA_STATUS)), weka.parse_stats(json.dumps(WEKA_STATS))
     assert status == {"ops_per_s": 12, "read_bytes_per_s": 1_500_000_000, "written_bytes_per_s": 0}
     assert stats == {"READ_BYTES_minute_mean": 12}
+    states = [{"MiB": 4_952_064, "numFailures": 0}, {"MiB": 70, "numFailures": 1}, {"MiB": 3, "numFailures": 2}]
+    rebuild = {"movingData": True, "protectionState": states, "unavailableMiB": 0}
+    rebuilding = weka.parse_status(json.dumps({**WEKA_STATUS, "rebuild": rebuild}))
+    assert rebuilding == {**status, "unprotected_mib_now": 73, "unavailable_mib_now": 0}
+    status = rebuilding
     assert all(is_now(name) for name in status | stats)
     assert not any(source.decides for source in weka.weka_sources(Mount(1, "/w", "wekafs", "x")))
 
@@ -306,7 +311,11 @@ def test_garbage_and_halves_of_what_is_right_are_read_without_an_error(parse: Ca
 
 @given(st.dictionaries(st.text(), st.recursive(st.none() | st.floats() | st.integers(), st.lists), max_size=5))
 def test_whatever_json_comes_counters_are_whole_and_not_negative(said: dict[str, object]) -> None:
-    for text in (json.dumps({"activity": said}), json.dumps([said]), json.dumps({"objecter": said, **said})):
+    for text in (
+        json.dumps({"activity": said, "rebuild": {"protectionState": [said], "unavailableMiB": said}}),
+        json.dumps([said]),
+        json.dumps({"objecter": said, **said}),
+    ):
         for parse in (weka.parse_status, weka.parse_stats, ceph.parse_perf):
             assert all(isinstance(value, int) and value >= 0 for value in parse(text).values())
 

@@ -31,12 +31,20 @@ _MOST: Final = 1 << 62
 
 
 def parse_status(text: str) -> Counts:
-    """What the cluster does at the moment, from `weka status -J`; empty where the text is no such object."""
+    """What the cluster does at the moment, from `weka status -J`; empty where the text is no such object.
+
+    Of a rebuild: MiB that lack protection because something failed, and MiB that cannot be read at all.
+    """
     said = _json(text)
-    activity = said.get("activity") if isinstance(said, dict) else None
-    if not isinstance(activity, dict):
+    if not isinstance(said, dict):
         return {}
+    activity, rebuild = (_object(said.get(name)) for name in ("activity", "rebuild"))
     found = {name: _number(activity.get(key)) for key, name in _ACTIVITY.items()}
+    found["unavailable_mib_now"] = _number(rebuild.get("unavailableMiB"))
+    states = rebuild.get("protectionState")
+    if isinstance(states, list):
+        weak = [one for one in states if isinstance(one, dict) and one.get("numFailures") != 0]
+        found["unprotected_mib_now"] = _number(sum(_number(one.get("MiB")) or 0 for one in weak))
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -66,6 +74,10 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _number(value: Any) -> int | None:
