@@ -58,7 +58,8 @@ def test_what_stays_in_use_keeps_its_name_through_the_chapters(tmp_path: Path, m
     # in each chapter every name, file and process that an event refers to has its row in that chapter
     starts = [chapter.first["events"] for chapter in trace.info.chapters] + [1 << 30]
     for chapter, end in zip(trace.info.chapters, starts[1:], strict=True):
-        assert chapter.first["events"] < end
+        # a chapter that another follows at once has no events
+        assert chapter.first["events"] <= end
     paths, files = trace.paths(), trace.files()
     assert paths.path.is_unique
     assert files.file.is_unique
