@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 # a machine may be busy: no test asserts a time, nor does Hypothesis
-settings.register_profile("iotrace", deadline=None)
+settings.register_profile("iotrace", deadline=None, max_examples=50)
 settings.load_profile("iotrace")
 
 # tests send these; nohup, or a shell that runs the tests in the background, must not make their programs deaf to them
