@@ -26,10 +26,13 @@ WITH_SERVERS = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the system tests by file, the servers' in one group, which comes first as it takes longest."""
+    """Group the system tests by file, the servers' in one group, which comes first as it takes longest.
+
+    The pages of docs, which share no more than a stage that is soon made, go to whichever process is free.
+    """
     for item in items:
-        if item.path.parent.name == "system":
-            stem = item.path.stem
+        stem = item.path.stem
+        if item.path.parent.name == "system" and stem != "test_commands_of_pages":
             item.add_marker(pytest.mark.xdist_group("servers" if stem in WITH_SERVERS else stem))
     items.sort(key=lambda item: item.path.parent.name == "system" and item.path.stem not in WITH_SERVERS)
 
