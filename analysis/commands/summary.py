@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from iotrace.analysis.sets import summarise_set
 from iotrace.analysis.spread import Spread, spread
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise, timing_notes
 from iotrace.errors import UsageError
@@ -114,6 +113,9 @@ def summary(
 
 def _made(opened: list[Trace], folders: list[Path], keys: list[str], limit: int | None, over: Spread) -> Summary:
     if len(opened) > 1:
+        # brings the findings' kernels, which a summary of one trace mostly does not need
+        from iotrace.analysis.sets import summarise_set
+
         return summarise_set(folders, keys, limit, over)
     return over(partial(summarise, by=keys, limit=limit), opened)[0]
 

@@ -206,8 +206,7 @@ class Witness:
     def evidence(self, rule: Rule) -> Evidence:
         """What the rule's query finds."""
         run = self._tables.query
-        numbers = {name: self._number(query) for name, query in rule.numbers.items()}
-        calls, gain = (text.format(**numbers) if numbers else text for text in (rule.calls, rule.gain))
+        numbers, calls, gain = self._filled_in(rule)
         self._concern(rule, calls, gain)
         sums = "sum(calls)::bigint, sum(spared)::bigint"
         row = run(
@@ -239,11 +238,16 @@ class Witness:
     def spared(self, rule: Rule) -> dict[str, npt.NDArray[np.int64]]:
         """Of the calls that would fall away, by operation: time_ns · 2^16 + thread, (n,), for a thread makes one call
         at a time."""
-        numbers = {name: self._number(query) for name, query in rule.numbers.items()}
-        calls = rule.calls.format(**numbers) if numbers else rule.calls
+        _, calls, _ = self._filled_in(rule)
         found = self._tables.query(f"select op::varchar as op, time_ns, thread from ({calls}) where spared").df()
         when = found["time_ns"] * (1 << 16) + found["thread"].astype("int64")
         return {str(op): part.to_numpy(np.int64) for op, part in when.groupby(found["op"])}
+
+    def _filled_in(self, rule: Rule) -> tuple[dict[str, float], str, str]:
+        """The rule's numbers, and its queries of calls and gain with them."""
+        numbers = {name: self._number(query) for name, query in rule.numbers.items()}
+        calls, gain = (text.format(**numbers) if numbers else text for text in (rule.calls, rule.gain))
+        return numbers, calls, gain
 
     def _concern(self, rule: Rule, calls: str, gain: str) -> None:
         """Make the table `concerned`: sums of the rule's calls by op, file and process."""

@@ -14,7 +14,7 @@ import pandas as pd
 from iotrace.trace.counted import keys_of, tables_of
 from iotrace.trace.info import INFO_NAME, Dropped, TraceInfo
 from iotrace.trace.partials import Counts, merged
-from iotrace.trace.reader import Trace, open_trace
+from iotrace.trace.reader import open_trace
 
 LIMITED = ("file", "process", "thread")
 """Keys of which a limit leaves rows out."""
@@ -147,8 +147,3 @@ def _renumbered(counts: Counts, places: list[int]) -> Counts:
         return one.assign(key=pd.array([pd.NA if pd.isna(key) else places[int(key)] for key in one["key"]], "Int64"))
 
     return Counts(frame(counts.totals), frame(counts.latency), frame(counts.sizes))
-
-
-def opened(folders: Sequence[Path]) -> list[Trace]:
-    """Each of them opened: what is no trace fails before work begins."""
-    return [open_trace(folder) for folder in folders]

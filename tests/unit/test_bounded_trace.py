@@ -175,7 +175,7 @@ for total in record_on(recorder, 40, 60_000):
 """
 
 
-@pytest.mark.parametrize("point", [*range(8), *range(9, 270, 40)])
+@pytest.mark.parametrize("point", [*range(8), *range(9, 270, 20)])
 def test_killed_at_any_rename_or_removal_the_trace_opens_and_is_consistent(point: int, tmp_path: Path) -> None:
     folder = tmp_path / "t.iotrace"
     program = KILLED.format(tests=str(Path(__file__).parent.parent))
