@@ -18,7 +18,7 @@ from typing import Final
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
-from iotrace import __version__
+from iotrace import __version__, lean
 from iotrace.errors import IotraceError, MountHangs
 from iotrace.terminal import console, printable
 
@@ -134,6 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if arguments is None and words and words[0] in lean.COMMANDS:
+        lean.refuse_unused()
     try:
         status = _run(words)
         sys.stdout.flush()

@@ -88,9 +88,6 @@ def record(
         if os.path.realpath(folder) not in scope.mounts:
             (point,) = mount_points([folder])
             print(f"iotrace: --fs {folder}: recording all of its mount, {point}.", file=sys.stderr)
-    from iotrace.record.lean import refuse_unused
-
-    refuse_unused()
     import iotrace.record.session as session
 
     folder = output if output is not None else _name(command[0] if command else scope.kind)

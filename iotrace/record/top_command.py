@@ -78,10 +78,7 @@ def top(
     json
         Print one JSON object for each table.
     """
-    from iotrace.record.lean import refuse_unused
-
     scope = _scope(pid, cgroup, cryosparc, fs)
-    refuse_unused()
     live = not json and sys.stdout.isatty() and sys.stdin.isatty() and count is None
     with _counting(scope, interval) as (backend, latest, facts):
         if live:

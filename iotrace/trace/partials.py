@@ -85,9 +85,9 @@ def in_seconds(frame: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def by_time(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows with most time first."""
+    """The rows with most time first; those that are equal in all figures by name, or two runs would differ."""
     order = ["time_s", "calls", "bytes_read", "bytes_written"]
-    return frame.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+    return _by_name(frame).sort_values(order, ascending=False, kind="stable", ignore_index=True)
 
 
 def no_totals() -> pd.DataFrame:
@@ -140,14 +140,19 @@ def _grouped(frame: pd.DataFrame, by: list[str], how: dict[str, Any]) -> pd.Data
 
 
 def largest(totals: pd.DataFrame, limit: int | None) -> pd.DataFrame:
-    """The rows of most time (then bytes, then calls); all where the limit is None or 0."""
+    """The rows of most time (then bytes, calls, name); all where the limit is None or 0."""
     if not limit or len(totals) <= limit:
         return totals
+    totals = _by_name(totals)
     moved = totals["bytes_read"] + totals["bytes_written"]
     order = totals.assign(moved=moved).sort_values(
         ["total_ns", "moved", "calls"], ascending=False, kind="stable"
     ).index[:limit]  # fmt: skip
     return totals.loc[order].reset_index(drop=True)
+
+
+def _by_name(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.iloc[np.argsort(np.array([str(key) for key in frame["key"]]), kind="stable")]
 
 
 def _frames(counts: Counts) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

@@ -260,7 +260,7 @@ class Tables:
 
     def _sums(self, key: str, source: str, limit: int | None) -> Counts:
         restriction = (
-            f"order by total_ns desc, sum(bytes_read + bytes_written) desc, calls desc limit {int(limit)}"
+            f"order by total_ns desc, sum(bytes_read + bytes_written) desc, calls desc, key limit {int(limit)}"
             if limit
             else ""
         )

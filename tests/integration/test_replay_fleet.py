@@ -234,8 +234,7 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("when", ["measured", "last", "after"])
-@pytest.mark.parametrize("told", [0, 2])
+@pytest.mark.parametrize(("told", "when"), [(2, "measured"), (0, "last"), (2, "last"), (0, "after")])
 def test_a_signal_in_the_last_exchanges_leaves_no_rank_waiting_and_no_tree(
     tmp_path: Path, told: int, when: str
 ) -> None:

@@ -127,7 +127,7 @@ def listing(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((str(path), path.lstat().st_mode, path.lstat().st_size) for path in folder.rglob("*"))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENT, min_size=20, max_size=60), st.lists(FILE, max_size=6), st.sampled_from(["file", "thread"]))
 def test_in_no_plan_of_a_damaged_trace_do_rows_wait_for_each_other(
     events: list[dict[str, Any]], files: list[dict[str, Any]], order: str
@@ -142,7 +142,7 @@ def test_in_no_plan_of_a_damaged_trace_do_rows_wait_for_each_other(
     assert set(np.flatnonzero(np.diff(plan.threads.take_begin)).tolist()) <= givers
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENT, min_size=20, max_size=60), st.lists(FILE, max_size=6), st.sampled_from(["file", "thread"]))
 def test_no_trace_however_damaged_makes_a_replay_touch_what_it_did_not_make(
     events: list[dict[str, Any]], files: list[dict[str, Any]], order: str

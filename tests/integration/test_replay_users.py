@@ -177,7 +177,7 @@ CALL = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(CALL, min_size=1, max_size=8))
 def test_no_shared_file_is_changed_by_any_user(calls: list[tuple[str, str]]) -> None:
     trace = TraceBuilder()

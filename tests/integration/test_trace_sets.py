@@ -133,12 +133,10 @@ def test_the_commands_take_sets_and_a_cluster(
     assert said("summary", job, other, "--dask", cluster) == said("summary", job, other)
     assert said("findings", str(folder), "--dask", cluster) == said("findings", str(folder))
     assert said("summary", job, "--json", "--dask", cluster) == said("summary", job, "--json")
-    write_report([folder], tmp_path / "a.html", dask=cluster)
-    write_report([folder, job], tmp_path / "b.html")
-    pages = [(tmp_path / name).read_text() for name in ("a.html", "b.html")]
-    assert "Recorded: jobs (3 traces)" in pages[0]
-    assert "P1/J1" in pages[1]
-    assert "Recorded: job0.iotrace" in pages[1]
+    write_report([folder, job], tmp_path / "a.html", dask=cluster)
+    page = (tmp_path / "a.html").read_text()
+    for text in ("Recorded: jobs (3 traces)", "P1/J1", "Recorded: job0.iotrace"):
+        assert text in page
 
 
 def test_an_address_where_nobody_answers_is_said_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -198,3 +199,10 @@ def our_children(programs: Collection[str]) -> list[int]:
             if name in programs and int(after.split()[1]) == os.getpid():
                 found.append(int(pid))
     return found
+
+
+def waited_s(text: str) -> float:
+    """From what is said about calls that have waited for too long: for how many seconds the first one has."""
+    found = re.search(r" has waited for ([0-9.]+) s\b", text)
+    assert found is not None, text
+    return float(found[1])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from builders import TraceBuilder
+from lab.base import waited_s
 from lab.faulty import Faulty, faulty, missing
 
 from iotrace.errors import StorageError
@@ -139,7 +140,7 @@ def test_a_mount_that_never_answers_ends_by_the_timeout_in_one_line(mount: Fault
     assert done.returncode == 1
     (line,) = (line for line in done.stderr.splitlines() if not line.startswith("Note: "))
     assert line.startswith("iotrace: fsync of /data/job/stack.mrc by ")
-    assert "has waited for 2." in line
+    assert 2 <= waited_s(line) < 25
     assert not (tmp_path / "R").exists()
 
 

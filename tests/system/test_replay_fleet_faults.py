@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from builders import TraceBuilder
+from lab.base import waited_s
 from lab.faulty import Faulty, faulty, missing
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install 'iotrace[mpi]'")
@@ -58,5 +59,5 @@ def test_all_ranks_stop_when_one_hangs_in_its_mount_and_only_its_tree_stays(moun
     mount.rules({"op": "WRITE", "path": "mrc$", "first": 4, "times": 1, "delay_s": 40})
     done = replayed(tmp_path, mount, "--timeout", "3")
     assert "write of /data/job/out.mrc by " in done.stderr
-    assert "has waited for 3." in done.stderr
+    assert 3 <= waited_s(done.stderr) < 35
     assert len(list(mount.path.iterdir())) <= 1

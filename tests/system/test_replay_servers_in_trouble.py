@@ -15,7 +15,7 @@ from pathlib import Path
 import lab
 import pytest
 from builders import TraceBuilder
-from lab.base import our_children
+from lab.base import our_children, waited_s
 
 from iotrace.replay.result import Run, open_result
 from iotrace.replay.run import run_replay
@@ -112,7 +112,7 @@ def test_servers_that_are_killed_end_the_run_cleanly(mount: lab.Mount, tmp_path:
         lines = [line for line in error.splitlines() if not line.startswith("Note: ")]
         assert len(lines) == 1
         assert lines[0].startswith("iotrace: fsync of /data/job/out.mrc by ")
-        assert "has waited for 4." in lines[0]
+        assert 4 <= waited_s(lines[0]) < 60
         # without the servers nothing can be removed either
         assert f"stays in {mount.path}/iotrace-" in lines[0]
         assert "--clean" in lines[0], lines[0]

@@ -58,7 +58,7 @@ def test_the_overall_help_imports_nothing_heavy_and_no_command() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert all(name in done.stdout for name in COMMANDS)
-    assert done.stderr.strip() == "[]\n['iotrace.cli', 'iotrace.errors', 'iotrace.terminal']"
+    assert done.stderr.strip() == "[]\n['iotrace.cli', 'iotrace.errors', 'iotrace.lean', 'iotrace.terminal']"
 
 
 def test_version_is_the_packages() -> None:
