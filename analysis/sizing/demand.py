@@ -133,6 +133,7 @@ def _phase(one: PhaseTotals, node: Node) -> Floats:
     row[r.LATENT_READS] = min(_count(calls, Kind.READ, Kind.COPY), one.scattered + opens) / items
     row[r.LATENT_WRITES] = sum(calls.get(name, 0) for name in _SYNCS) / items
     row[r.DATA_OPS] = _count(calls, *_MOVES) / items
+    row[r.READS] = _count(calls, Kind.READ, Kind.COPY) / items
     row[r.READ], row[r.READ_DISK], row[r.WRITE] = read / items, read / items, written / items
     row[-2], row[-1] = max(0, read - one.bytes_touched) / items, one.bytes_touched
     return row

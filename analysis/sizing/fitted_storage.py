@@ -12,6 +12,7 @@ import numpy as np
 from iotrace.analysis.sizing.fitting import Fitted
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.replays import Work
+from iotrace.analysis.sizing.storages import SHARINGS
 from iotrace.errors import StorageError, UsageError
 from iotrace.terminal import Column, paragraph, printable, show, table
 from iotrace.units import duration_text
@@ -51,6 +52,7 @@ def entry_of(found: Fitted, name: str, capacity: str, folders: Sequence[Path]) -
     lines.append(f"metadata = {found.row[r.METADATA]:.6g}")
     if np.isfinite(found.row[r.OPERATIONS]):
         lines.append(f"operations = {found.row[r.OPERATIONS]:.6g}")
+    lines.append(f"sharing = {json.dumps(next(way for way, at in SHARINGS.items() if at == found.row[r.SHARING]))}")
     source = "iotrace size --fit " + " ".join(folder.name for folder in folders)
     lines.append(f"source = {json.dumps(source)}")
     guessed = ["the replays ran on one node: its limits but for its processors' and the storage's are one figure"]

@@ -97,7 +97,7 @@ def modelled(storage: Floats, point: Point) -> tuple[float, tuple[float, float, 
     read_way = row[r.LATENT_READS] * storage[r.READ_LATENCY] * row[r.WORKERS]
     # the queue of operations is of reads and writes alike
     queue, operations = part[r.DATA_QUEUE], row[r.DATA_OPS]
-    reading = point.work.reads / row[r.WORKERS] / operations if operations else 0.0
+    reading = row[r.READS] / operations if operations else 0.0
     read = read_way + reading * queue + part[r.READ_BY_STREAM : r.READ_BY_STORAGE + 1].sum()
     # whose calls the processors worked for nobody counted
     inside = sum(point.classes_s)
@@ -132,9 +132,9 @@ def fit(points: Sequence[Point]) -> Fitted:
     def factors_of(logs: Floats) -> Floats:
         return np.asarray(np.exp(logs[storage + 1 :] - logs[storage + 1 :].mean()))
 
-    def storage_of(logs: Floats) -> Floats:
+    def storage_of(logs: Floats, sharing: float) -> Floats:
         row = start.copy()
-        row[seen] = np.exp(logs[:storage])
+        row[seen], row[r.SHARING] = np.exp(logs[:storage]), sharing
         return row
 
     def asked(logs: Floats) -> list[Point]:
@@ -142,8 +142,8 @@ def fit(points: Sequence[Point]) -> Fitted:
         own = {id(work): _with(work, share, factor) for work, factor in zip(works, factors_of(logs), strict=True)}
         return [replace(point, work=own[id(point.work)]) for point in points]
 
-    def apart(logs: Floats) -> Floats:
-        row, found = storage_of(logs), []
+    def apart(logs: Floats, sharing: float) -> Floats:
+        row, found = storage_of(logs, sharing), []
         for point in asked(logs):
             wall, classes = modelled(row, point)
             found.append(_WALLS * np.log(wall / point.wall_s))
@@ -155,6 +155,8 @@ def fit(points: Sequence[Point]) -> Fitted:
         return np.array([*found, *(keeping * (logs - first))])
 
     keeping = np.concatenate([np.full(storage, _KEEPING), [_OTHERS], np.full(len(works), _ALIKE)])
+    # which requests get more than others no single work tells; a device takes them in turn, a service has many hands
+    sharings = (r.APART, r.TOGETHER, *([r.IN_TURN] if all(point.local for point in points) else []))
     # where one limit hides another the sum of squares is flat: several beginnings, of which the best end counts
     columns, ends = np.array(seen), []
     low, high = first - _SPAN, first + _SPAN
@@ -166,12 +168,14 @@ def fit(points: Sequence[Point]) -> Fitted:
             ((r.METADATA, r.OPERATIONS), queue),
         ):  # fmt: skip
             begin[:storage][np.isin(columns, chosen)] += np.log(factor)
-        ends.append(least_squares(apart, begin, bounds=(low, high), x_scale=0.3, max_nfev=60))
-    best = min(ends, key=lambda end: end.cost)
-    row, own = storage_of(best.x), asked(best.x)
-    factors = {work.source: factor for work, factor in zip(works, factors_of(best.x).tolist(), strict=True)}
+        for sharing in sharings:
+            end = least_squares(apart, begin, bounds=(low, high), x_scale=0.3, max_nfev=60, args=(sharing,))
+            ends.append((end.cost, sharing, end.x))
+    _, sharing, best = min(ends, key=lambda end: end[0])
+    row, own = storage_of(best, sharing), asked(best)
+    factors = {work.source: factor for work, factor in zip(works, factors_of(best).tolist(), strict=True)}
     return Fitted(
-        row, own, [modelled(row, point)[0] for point in own], float(np.exp(best.x[storage])), factors,
+        row, own, [modelled(row, point)[0] for point in own], float(np.exp(best[storage])), factors,
         _unseen(own, row),
     )  # fmt: skip
 

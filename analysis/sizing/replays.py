@@ -16,6 +16,8 @@ from iotrace.analysis.sizing.demand import Floats, is_metadata
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.errors import UsageError
 from iotrace.mounts.counters.processors import BUSY
+from iotrace.mounts.family import family_of
+from iotrace.mounts.mountinfo import Mount
 from iotrace.replay.result import Result, Run, open_result
 from iotrace.trace.operations import BY_NAME, Kind
 
@@ -27,21 +29,19 @@ _LEAST_BESIDE: Final = 0.05
 class Work:
     """What one user of a replay does: `row` as a phase of kernels.rates, one item for each of its workers.
 
-    `calls` of one user, as a text: two results of a `source` replay the same work when it is equal. reads: how many
-    of its data operations read.
+    `calls` of one user, as a text: two results of a `source` replay the same work when it is equal.
     """
 
     source: str
     calls: str
     row: Floats
-    reads: float
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
     """A replay by several users: measured makespan, and time of one user's metadata calls, reads, writes; s.
 
-    processor_s: CPU time of the machine during it; processors: how many the machine has.
+    processor_s: CPU time of the machine during it; processors: how many the machine has. local: on a disk of its own.
     """
 
     work: Work
@@ -50,6 +50,7 @@ class Point:
     classes_s: tuple[float, float, float]
     processor_s: float = 0.0
     processors: int = 1
+    local: bool = False
 
 
 def points_of(folders: Sequence[Path]) -> list[Point]:
@@ -113,8 +114,7 @@ def _point(result: Result, folder: Path, works: dict[tuple[str, str], Work]) -> 
     think = result.info.without_io.makespan_s if result.info.without_io else 0.0
     key = result.info.source, _asked(run, users)
     if key not in works:
-        reads = sum(total.calls for name, total in run.by_op.items() if _class_of(name) == "read") / users
-        works[key] = Work(*key, work_row(run, users, think), reads)
+        works[key] = Work(*key, work_row(run, users, think))
     work = works[key]
     times = dict.fromkeys(("metadata", "read", "write"), 0.0)
     for name, total in run.by_op.items():
@@ -123,7 +123,13 @@ def _point(result: Result, folder: Path, works: dict[tuple[str, str], Work]) -> 
     processors = max(1, result.info.cpus)
     # a program's own CPU time is part of its think time
     spent = _processor_s(run, processors) if result.info.options.get("timing") == "asap" else 0.0
-    return Point(work, users, run.wall_s, classes, spent, processors)
+    return Point(work, users, run.wall_s, classes, spent, processors, _is_local(run))
+
+
+def _is_local(run: Run) -> bool:
+    """Whether the file system lies on a device that the machine itself drives."""
+    mount = run.mount
+    return family_of(Mount(0, mount.point, mount.type, mount.source)).kind == "local"
 
 
 def _processor_s(run: Run, processors: int) -> float:
@@ -163,6 +169,7 @@ def work_row(run: Run, users: int, think_s: float) -> Floats:
     row[r.LATENT_READS] = min(reads, scattered + opens) / workers
     row[r.LATENT_WRITES] = sum(calls.get(name, 0.0) for name in ("fsync", "fdatasync")) / workers
     row[r.DATA_OPS] = sum(count for name, count in calls.items() if _class_of(name) != "metadata") / workers
+    row[r.READS] = reads / workers
     row[r.READ] = row[r.READ_DISK] = sum(size for name, size in moved.items() if _class_of(name) == "read") / workers
     row[r.WRITE] = sum(size for name, size in moved.items() if BY_NAME[name].kind is Kind.WRITE) / workers
     return row

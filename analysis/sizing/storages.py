@@ -10,7 +10,7 @@ import math
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ from iotrace.units import parse_bytes
 SHIPPED: Final = "storages.toml"
 _MOST_BYTES: Final = 1_000_000
 UNITS_MAX: Final = 100_000
+SHARINGS: Final = {"apart": r.APART, "together": r.TOGETHER, "in turn": r.IN_TURN}
 
 
 class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -37,6 +38,8 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     read_latency_us, write_latency_us, metadata_latency_us: of one operation on an idle storage.
     cache: of each unit, on servers; capacity: net, of each unit.
     local: each node has one of its own, which nobody shares.
+    sharing: "apart": disk_read and write are limits of their own; "together": what reads take is not there for writes;
+    "in turn": so, and one request after the other, as a disk does, so that large ones get more of it than small ones.
     """
 
     title: str
@@ -60,6 +63,7 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     step: int = 1
     spare: int = 0
     local: bool = False
+    sharing: Literal["apart", "together", "in turn"] = "apart"
     inferred: str = ""
 
     def row(self, units: float) -> npt.NDArray[np.float64]:
@@ -76,6 +80,7 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         row[r.READ_LATENCY], row[r.WRITE_LATENCY] = self.read_latency_us / 1e6, self.write_latency_us / 1e6
         row[r.META_LATENCY] = self.metadata_latency_us / 1e6
         row[r.OPERATIONS], row[r.METADATA] = self.operations * units, self.metadata * units
+        row[r.SHARING] = SHARINGS[self.sharing]
         return row
 
     def capacity_bytes(self, units: int) -> int:

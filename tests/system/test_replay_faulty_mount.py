@@ -59,6 +59,21 @@ def test_a_shipped_trace_replays_with_equal_counts(name: str, tmp_path: Path) ->
     assert {op: of.calls for op, of in there.by_op.items()} == {op: of.calls for op, of in here.by_op.items()}
 
 
+def test_what_the_kernel_has_kept_is_the_clients_and_of_what_it_has_not_the_guard_cannot_tell(tmp_path: Path) -> None:
+    """A FUSE file system that nobody knows has no counters; what is left is the page cache."""
+    trace = TraceBuilder()
+    movie = trace.open("movie.tif", size=64 * 65536)
+    for turn in range(64):
+        trace.read(movie, "movie.tif", turn * 65536, 65536, op="pread64")
+    saved = trace.save(tmp_path / "T.iotrace")
+    with faulty(tmp_path, direct=False) as mount:
+        guards = [
+            run_replay(saved, mount.path, timing="asap", cache=cache).info.runs[0].guard for cache in ("warm", "cold")
+        ]
+    found = [(guard.verdict, guard.needed_bytes, guard.cached_bytes) for guard in guards if guard is not None]
+    assert found == [("client cache", 64 * 65536, 64 * 65536), ("cannot tell", 64 * 65536, 0)]
+
+
 @pytest.mark.parametrize(
     ("request_", "call", "name", "number"),
     [

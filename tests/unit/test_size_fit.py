@@ -16,7 +16,7 @@ from iotrace.analysis.sizing.fitted_storage import entry_of
 from iotrace.analysis.sizing.fitting import ends_s, fit, modelled
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.replays import Point, Work, note_processors
-from iotrace.analysis.sizing.storages import load_catalogue
+from iotrace.analysis.sizing.storages import SHARINGS, load_catalogue
 from iotrace.cli import main
 
 
@@ -33,8 +33,8 @@ def a_work(name: str, workers: int, **asked: float) -> Work:
     row[r.WORKERS] = row[r.ITEMS] = workers
     for key, value in asked.items():
         row[getattr(r, key)] = value
-    row[r.READ_DISK] = row[r.READ]
-    return Work(name, "", row, row[r.DATA_OPS] * workers / 2)
+    row[r.READ_DISK], row[r.READS] = row[r.READ], row[r.DATA_OPS] / 2
+    return Work(name, "", row)
 
 
 STREAMS = a_work("streams", 4, META=20, LATENT_READS=10, LATENT_WRITES=2, DATA_OPS=600, READ=4e8, WRITE=2e8)
@@ -67,6 +67,19 @@ def test_a_storage_that_made_the_ramps_is_predicted_for_users_and_mixes_that_wer
         ends, _ = ends_s(found.row, (STREAMS, BOXES), users)
         real, _ = ends_s(storage, (STREAMS, BOXES), users)
         assert ends == pytest.approx(real, rel=0.1)
+
+
+@pytest.mark.parametrize("sharing", ["apart", "together", "in turn"])
+def test_how_reads_and_writes_share_a_storage_is_found_out(sharing: str) -> None:
+    scattered = a_work("scattered", 1, META=30, LATENT_READS=500, DATA_OPS=1000, READ=2.5e8, WRITE=1e6)
+    storage = a_storage(3e8, 2e8)
+    storage[r.SHARING] = SHARINGS[sharing]
+    points = ramp(storage, (STREAMS, scattered), (1, 2, 4))
+    found = fit([replace(point, local=sharing == "in turn") for point in points])
+    assert f'sharing = "{sharing}"' in entry_of(found, "mine", "1 TB", [])
+    ends, _ = ends_s(found.row, (STREAMS, scattered), (1, 3))
+    real, _ = ends_s(storage, (STREAMS, scattered), (1, 3))
+    assert ends == pytest.approx(real, rel=0.1)
 
 
 def test_processors_of_the_replays_machine_are_told_from_the_storage_and_are_no_part_of_its_entry() -> None:

@@ -93,6 +93,26 @@ def test_streams_share_what_a_storage_can_do_evenly_and_no_stream_gets_more_than
     assert (parts[0, r.READ_BY_STORAGE] > 0) == (jobs > 5)
 
 
+def test_one_device_takes_the_requests_of_all_in_turn_so_that_the_large_get_more_of_it() -> None:
+    reader = loop(READ=1e6, READ_DISK=1e6, READS=1, DATA_OPS=1)
+    writer = loop(WRITE=4e5, DATA_OPS=2)
+    rate, parts = solved([2, 3], [reader, writer], storage(DISK_READ=1e8, TOTAL_WRITE=5e7, SHARING=r.IN_TURN))
+    # all wait for as long as a round takes; the writer's item is two requests
+    turn = 2 * 1e6 / 1e8 + 3 * 2e5 / 5e7
+    assert rate == pytest.approx([1 / turn, 1 / (2 * turn)], rel=1e-4)
+    assert parts[0, r.READ_BY_STORAGE] == pytest.approx(turn, rel=1e-4)
+    alone, _ = solved([1, 0], [reader, writer], storage(DISK_READ=1e8, TOTAL_WRITE=5e7, SHARING=r.IN_TURN))
+    assert alone[0] == pytest.approx(100, rel=1e-4)
+
+
+def test_what_reads_take_of_one_limit_is_not_there_for_writes() -> None:
+    both = [loop(READ=1e6, READ_DISK=1e6), loop(WRITE=1e6)]
+    rate, _ = solved([3, 1], both, storage(DISK_READ=1e8, TOTAL_WRITE=5e7, SHARING=r.TOGETHER))
+    assert rate == pytest.approx([1e2 / 4, 50 / 4], rel=1e-4)
+    apart, _ = solved([3, 1], both, storage(DISK_READ=1e8, TOTAL_WRITE=5e7))
+    assert apart == pytest.approx([1e2 / 3, 50], rel=1e-4)
+
+
 def test_threads_of_a_job_share_its_nodes_network() -> None:
     rate, parts = solved([2], [loop(WORKERS=8, READ=1e6)], storage(STREAM_READ=1e9, CLIENT_READ=2e9, DISK_READ=1e11))
     assert rate[0] * 1e6 == pytest.approx(2e9, rel=0.01)
@@ -110,20 +130,24 @@ def test_a_faster_gpu_gains_what_amdahl_says(faster: float) -> None:
 
 
 PHASE = st.builds(
-    lambda workers, think, meta, read, disk, write, ops: loop(
-        WORKERS=workers, THINK=think, META=meta, READ=read, READ_DISK=read * disk, WRITE=write, DATA_OPS=ops
+    lambda workers, think, meta, read, disk, write, ops, reads: loop(
+        WORKERS=workers, THINK=think, META=meta, READ=read, READ_DISK=read * disk, WRITE=write, DATA_OPS=ops,
+        READS=ops * reads,
     ),
     st.integers(1, 40), st.floats(0, 100), st.floats(0, 1e4), st.floats(0, 1e10), st.floats(0, 1), st.floats(0, 1e10),
-    st.floats(0, 1e5),
+    st.floats(0, 1e5), st.floats(0, 1),
 )  # fmt: skip
 
 
 @settings(deadline=None, max_examples=400)  # the first call compiles
-@given(st.lists(st.tuples(PHASE, st.integers(0, 400)), min_size=1, max_size=8))
-def test_nothing_is_ever_asked_for_more_than_it_can_do(phases: list[tuple[Any, int]]) -> None:
+@given(
+    st.lists(st.tuples(PHASE, st.integers(0, 400)), min_size=1, max_size=8),
+    st.sampled_from([r.APART, r.TOGETHER, r.IN_TURN]),
+)
+def test_nothing_is_ever_asked_for_more_than_it_can_do(phases: list[tuple[Any, int]], sharing: float) -> None:
     row = storage(
         STREAM_READ=6e8, STREAM_WRITE=5e8, CLIENT_READ=3e9, CLIENT_WRITE=2e9, NETWORK_READ=4e10, DISK_READ=1.7e10,
-        TOTAL_WRITE=1e10, OPERATIONS=1e6, METADATA=3e4, META_LATENCY=5e-4,
+        TOTAL_WRITE=1e10, OPERATIONS=1e6, METADATA=3e4, META_LATENCY=5e-4, SHARING=sharing,
     )  # fmt: skip
     jobs, table = np.array([count for _, count in phases], float), np.array([phase for phase, _ in phases])
     rate, parts = solved(list(jobs), list(table), row)
@@ -134,6 +158,9 @@ def test_nothing_is_ever_asked_for_more_than_it_can_do(phases: list[tuple[Any, i
         (r.META, r.METADATA),
     ):  # fmt: skip
         assert (jobs * rate * table[:, column]).sum() <= row[most] * (1 + 1e-3)
+    if sharing != r.APART:
+        taken = table[:, r.READ_DISK] / row[r.DISK_READ] + table[:, r.WRITE] / row[r.TOTAL_WRITE]
+        assert (jobs * rate * taken).sum() <= 1 + 1e-3
     for column, stream, client in (
         (r.READ, r.STREAM_READ, r.CLIENT_READ), (r.WRITE, r.STREAM_WRITE, r.CLIENT_WRITE),
     ):  # fmt: skip

@@ -7,6 +7,12 @@ many others a newcomer finds at a station is what Schweitzer's approximation of 
 number that is there, less its own share in it (Schweitzer 1979; Bard 1979). With one customer there is no wait, with
 many a station is never asked for more than it can do. Processors are a station of several servers, which counts as one
 that is so many times as fast and a way that takes the rest of the time (Seidmann, Schweitzer, Shalev-Oren 1987).
+
+The bytes of the whole storage are shared in one of three ways. APART: all reads that are under way get an equal share
+of what it can read, all writes of what it can write. TOGETHER: what reads take is not there for writes. IN_TURN: one
+device takes requests one after the other, whatever they are: who comes waits for each that is there as long as that
+one takes, so that large requests get more of the device than small ones (mean value analysis of a queue that is served
+in order, each class with its own service time: Reiser 1979).
 """
 
 from __future__ import annotations
@@ -20,19 +26,22 @@ from iotrace.compiling import compiled
 # columns of a storage's row
 (
     STREAM_READ, STREAM_WRITE, CLIENT_READ, CLIENT_WRITE, NETWORK_READ, DISK_READ, TOTAL_WRITE, READ_LATENCY,
-    WRITE_LATENCY, META_LATENCY, OPERATIONS, METADATA, PROCESSORS,
-) = range(13)  # fmt: skip
-STORAGE_FIELDS: Final = 13
-"""bytes/s; s; operations/s; PROCESSORS: how many of the machine that all run on who replay. What is unlimited is
-infinite."""
+    WRITE_LATENCY, META_LATENCY, OPERATIONS, METADATA, PROCESSORS, SHARING,
+) = range(14)  # fmt: skip
+STORAGE_FIELDS: Final = 14
+"""bytes/s; s; operations/s; PROCESSORS: how many of the machine that all run on who replay; SHARING: APART, TOGETHER
+or IN_TURN. What is unlimited is infinite."""
+APART: Final = np.inf
+TOGETHER: Final = 1.0
+IN_TURN: Final = 2.0
 
 # columns of a phase's row, of one item but for the first two
 (
-    WORKERS, ITEMS, THINK, LOCAL, PROCESSOR, META, LATENT_READS, LATENT_WRITES, DATA_OPS, READ, READ_DISK, WRITE,
-) = range(12)  # fmt: skip
-PHASE_FIELDS: Final = 12
+    WORKERS, ITEMS, THINK, LOCAL, PROCESSOR, META, LATENT_READS, LATENT_WRITES, DATA_OPS, READ, READ_DISK, WRITE, READS,
+) = range(13)  # fmt: skip
+PHASE_FIELDS: Final = 13
 """THINK, LOCAL: s; PROCESSOR: s of CPU time that calls take; META … DATA_OPS: operations; READ: bytes that leave the
-storage, READ_DISK: of these from its disks; WRITE: bytes."""
+storage, READ_DISK: of these from its disks; WRITE: bytes; READS: those of DATA_OPS that read."""
 
 # where the time of an item goes
 (
@@ -42,8 +51,13 @@ storage, READ_DISK: of these from its disks; WRITE: bytes."""
 PARTS: Final = 13
 
 # columns of the state that one solution hands to the next: items/s of a job, and residence times of an item (s)
-RATE, _META, _OPS, _READ, _WRITE, _CPU = range(6)
-STATE_FIELDS: Final = 6
+RATE, _META, _OPS, _READ, _WRITE, _CPU, _READ_DEVICE, _WRITE_DEVICE = range(8)
+STATE_FIELDS: Final = 8
+
+_PIECE: Final = float(128 << 10)
+"""A request for bytes that no call asks for, of mapped files and of copies: what Linux reads ahead unless told."""
+_MOST: Final = float(1 << 31)
+"""A call moves no more."""
 
 
 @compiled
@@ -60,10 +74,11 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
     -------
     Whether the search came to rest.
     """
+    together, in_turn = storage[SHARING] == TOGETHER, storage[SHARING] == IN_TURN
     for turn in range(20000):
         # where two limits meet, a search with long steps may go round them for ever
         step = 0.5 if turn < 3000 else 0.05
-        meta = ops = read = write = cpu = 0.0
+        meta = ops = read = write = cpu = backlog = 0.0
         for k in range(len(jobs)):
             if jobs[k] > 0:
                 x = jobs[k] * state[k, RATE]
@@ -72,6 +87,8 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
                 read += x * state[k, _READ]
                 write += x * state[k, _WRITE]
                 cpu += x * state[k, _CPU]
+                if in_turn:
+                    backlog += x * _held(phase[k], storage, state[k])
         furthest = moved = 0.0
         for k in range(len(jobs)):
             if jobs[k] <= 0:
@@ -87,12 +104,22 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
             r_stream = phase[k, READ] / storage[STREAM_READ]
             r_client = phase[k, READ] * (1.0 + others * r) / storage[CLIENT_READ]
             found = 1.0 + max(read - mine * r, 0.0)
-            r_storage = max(
-                phase[k, READ] * found / storage[NETWORK_READ], phase[k, READ_DISK] * found / storage[DISK_READ]
-            )
+            r_network = phase[k, READ] * found / storage[NETWORK_READ]
+            r_disk = phase[k, READ_DISK] / storage[DISK_READ]
             w_stream = phase[k, WRITE] / storage[STREAM_WRITE]
             w_client = phase[k, WRITE] * (1.0 + others * w) / storage[CLIENT_WRITE]
-            w_storage = phase[k, WRITE] * (1.0 + max(write - mine * w, 0.0)) / storage[TOTAL_WRITE]
+            w_storage = phase[k, WRITE] / storage[TOTAL_WRITE]
+            if in_turn:
+                before = max(backlog - mine * _held(phase[k], storage, state[k]), 0.0)
+                r_disk += _disk_reads(phase[k]) * before
+                w_storage += _writes(phase[k]) * before
+                state[k, _READ_DEVICE] += step * (r_disk - state[k, _READ_DEVICE])
+                state[k, _WRITE_DEVICE] += step * (w_storage - state[k, _WRITE_DEVICE])
+            else:
+                writing = max(write - mine * w, 0.0)
+                r_disk *= found + (writing if together else 0.0)
+                w_storage *= 1.0 + writing + (found - 1.0 if together else 0.0)
+            r_storage = max(r_network, r_disk)
             reads, writes = max(r_stream, r_client, r_storage), max(w_stream, w_client, w_storage)
             each = phase[k, PROCESSOR] / storage[PROCESSORS]
             c_queue, c_way = each * (1.0 + max(cpu - mine * c, 0.0)), phase[k, PROCESSOR] - each
@@ -127,6 +154,37 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
         if furthest < 1e-6 or (turn >= 2000 and moved < 1e-6):
             return True
     return False
+
+
+@compiled
+def _requests(calls: Any, moved: Any) -> Any:
+    """How many requests calls for so many bytes are."""
+    return calls if calls * _MOST >= moved else moved / _PIECE
+
+
+@compiled
+def _disk_reads(phase: Any) -> Any:
+    """How many requests of an item the disks read."""
+    if phase[READ] <= 0.0:
+        return 0.0
+    return _requests(phase[READS], phase[READ]) * (phase[READ_DISK] / phase[READ])
+
+
+@compiled
+def _writes(phase: Any) -> Any:
+    """How many requests of an item write."""
+    return _requests(phase[DATA_OPS] - phase[READS], phase[WRITE])
+
+
+@compiled
+def _held(phase: Any, storage: Any, state: Any) -> Any:
+    """For each item a second: how long the device takes for the requests that are there."""
+    reads, writes, held = _disk_reads(phase), _writes(phase), 0.0
+    if reads > 0.0:
+        held += state[_READ_DEVICE] * phase[READ_DISK] / storage[DISK_READ] / reads
+    if writes > 0.0:
+        held += state[_WRITE_DEVICE] * phase[WRITE] / storage[TOTAL_WRITE] / writes
+    return held
 
 
 def fresh_state(phase: Any) -> Any:
