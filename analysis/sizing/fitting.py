@@ -134,7 +134,7 @@ def fit(points: Sequence[Point]) -> Fitted:
 
     def storage_of(logs: Floats, sharing: float) -> Floats:
         row = start.copy()
-        row[seen], row[r.SHARING] = np.exp(logs[:storage]), sharing
+        row[seen], row[r.SHARING], row[r.DEVICES] = np.exp(logs[:storage]), sharing, 1.0
         return row
 
     def asked(logs: Floats) -> list[Point]:

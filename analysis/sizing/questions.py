@@ -130,13 +130,18 @@ def needed_units(case: Case, hot_bytes: int, share: float = 0.95) -> Needed:
     free = case.run(UNITS_MAX)
     read, write = free.percentile(e.READ_RATE, share), free.percentile(e.WRITE_RATE, share)
     # nobody should count on the servers' caches
-    throughput = max(read / parse_bytes(storage.disk_read), write / parse_bytes(storage.write))
+    reading, writing = parse_bytes(storage.disk_read), parse_bytes(storage.write)
+    throughput = max(read / reading, write / writing)
+    if storage.sharing != "apart":
+        throughput = free.busiest(reading, writing, share)
+    if storage.network_read:
+        throughput = max(throughput, read / parse_bytes(storage.network_read))
     operations = free.percentile(e.DATA_RATE, share) / storage.operations
     metadata = free.percentile(e.META_RATE, share) / storage.metadata
     capacity = hot_bytes / storage.capacity_bytes(1)
     return Needed(
         _bought(storage, capacity), _bought(storage, throughput), _bought(storage, operations),
-        _bought(storage, metadata), _enough_for_time(case, float(free.structure_s.mean())),
+        _bought(storage, metadata), _enough_for_time(case, free),
     )  # fmt: skip
 
 
@@ -147,11 +152,14 @@ def _bought(storage: Storage, units: float) -> int:
     return bought
 
 
-def _enough_for_time(case: Case, ideal_s: float) -> int:
-    """The fewest units with which users wait at most SLOWER longer, spare ones apart."""
+def _enough_for_time(case: Case, ideal: Simulated) -> int:
+    """The fewest units with which users, Live sessions and microscopes take at most SLOWER longer, spare ones apart."""
+    users = len(ideal.demand.before)
 
     def fits(units: int) -> bool:
-        return float(case.run(units).structure_s.mean()) <= ideal_s * (1 + SLOWER)
+        run = case.run(units)
+        beside = run.sums[users:, e.JOB_SECONDS] <= ideal.sums[users:, e.JOB_SECONDS] * (1 + SLOWER)
+        return bool(beside.all()) and float(run.structure_s.mean()) <= ideal.structure_s.mean() * (1 + SLOWER)
 
     low, high = 0, 1
     while not fits(high):
@@ -176,7 +184,8 @@ class Knee:
 def knee_of(case: Case, units: int) -> Knee:
     """The most users whose jobs take at most SLOWER longer than one user's on the same storage.
 
-    Lanes grow with the users, as many for each as there are now; sessions of Live stay.
+    Lanes grow with the users, as many for each as there are now; sessions of Live stay. All users begin at once: of
+    those who come one after the other only so many are ever there together.
     """
     demand = case.demand(units)
     a_user = demand.crowd.lanes / demand.crowd.users
@@ -186,7 +195,8 @@ def knee_of(case: Case, units: int) -> Knee:
         if users not in curve:
             lanes = max(1, math.ceil(users * a_user))
             cached = round(lanes * demand.crowd.cached_lanes / demand.crowd.lanes)
-            run = case.run(units, case.demand(units, users=users, lanes=lanes, cached_lanes=cached))
+            crowd = case.demand(units, users=users, lanes=lanes, cached_lanes=cached)
+            run = case.run(units, replace(crowd, arrival_s=0.0))
             # a queue for lanes is no fault of the storage
             busy = run.sums[: len(demand.before), e.JOB_SECONDS].sum() / users
             curve[users] = float(busy) / 3600, run.gpu_idle

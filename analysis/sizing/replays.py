@@ -111,6 +111,11 @@ def _point(result: Result, folder: Path, works: dict[tuple[str, str], Work]) -> 
     run = sorted(runs, key=lambda one: one.wall_s)[(len(runs) - 1) // 2]
     if not run.io_s > 0 or not run.wall_s > 0:
         raise UsageError(f"--fit {folder}: no time was spent inside calls.")
+    if any(one.guard is not None and one.guard.verdict == "client cache" for one in runs):
+        raise UsageError(
+            f"--fit {folder}: its reads came from the client's memory, which is no figure of the storage: "
+            "replay with --cold (or --direct), and give that result."
+        )
     think = result.info.without_io.makespan_s if result.info.without_io else 0.0
     key = result.info.source, _asked(run, users)
     if key not in works:
@@ -168,8 +173,9 @@ def work_row(run: Run, users: int, think_s: float) -> Floats:
     row[r.META] = sum(count for name, count in calls.items() if is_metadata(name)) / workers
     row[r.LATENT_READS] = min(reads, scattered + opens) / workers
     row[r.LATENT_WRITES] = sum(calls.get(name, 0.0) for name in ("fsync", "fdatasync")) / workers
-    row[r.DATA_OPS] = sum(count for name, count in calls.items() if _class_of(name) != "metadata") / workers
+    writes = sum(count for name, count in calls.items() if BY_NAME[name].kind is Kind.WRITE)
+    row[r.DATA_OPS] = (reads + writes) / workers
     row[r.READS] = reads / workers
     row[r.READ] = row[r.READ_DISK] = sum(size for name, size in moved.items() if _class_of(name) == "read") / workers
-    row[r.WRITE] = sum(size for name, size in moved.items() if BY_NAME[name].kind is Kind.WRITE) / workers
+    row[r.WRITE] = sum(size for name, size in moved.items() if BY_NAME[name].kind in (Kind.WRITE, Kind.COPY)) / workers
     return row

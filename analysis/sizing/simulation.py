@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -58,6 +58,12 @@ class Simulated:
         time = np.cumsum(rows[order, e.LENGTH])
         return float(rows[order[np.searchsorted(time, share * time[-1] * (1 - 1e-12))], column]) if len(rows) else 0.0
 
+    def busiest(self, read: float, write: float, share: float) -> float:
+        """As `percentile`, of what reads and writes together take of a storage that does so much of either a second."""
+        both = self.timeline.copy()
+        both[:, e.READ_RATE] = both[:, e.READ_RATE] / read + both[:, e.WRITE_RATE] / write
+        return replace(self, timeline=both).percentile(e.READ_RATE, share)
+
     def peak(self, column: int) -> float:
         """The highest rate."""
         return float(self.timeline[:, column].max(initial=0.0))
@@ -85,7 +91,7 @@ def simulate(demand: Demand, storage: Storage, node: Node, units: float) -> Simu
     ------
     Unsettled: the rates at some event did not come to rest.
     """
-    row = storage.row(units * (demand.crowd.lanes + len(demand.beside)) if storage.local else units)
+    row = storage.row(units)
     network = parse_bytes(node.network)
     for column in (r.CLIENT_READ, r.CLIENT_WRITE):
         row[column] = min(row[column], np.inf if storage.local else network)

@@ -80,7 +80,7 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         row[r.READ_LATENCY], row[r.WRITE_LATENCY] = self.read_latency_us / 1e6, self.write_latency_us / 1e6
         row[r.META_LATENCY] = self.metadata_latency_us / 1e6
         row[r.OPERATIONS], row[r.METADATA] = self.operations * units, self.metadata * units
-        row[r.SHARING] = SHARINGS[self.sharing]
+        row[r.SHARING], row[r.DEVICES], row[r.OWN] = SHARINGS[self.sharing], units, float(self.local)
         return row
 
     def capacity_bytes(self, units: int) -> int:
@@ -193,6 +193,8 @@ _AMOUNTS: Final = (
     "cache", "network", "memory", "local_read", "local_write",
 )  # fmt: skip
 _ABOVE_ZERO: Final = ("metadata", "operations", "speed", "least", "step")
+_LEAST: Final = 1e-3
+"""Of a rate or a speed: with less no job would end."""
 
 
 def _check(where: str, key: str, value: Any) -> None:
@@ -205,8 +207,8 @@ def _check(where: str, key: str, value: Any) -> None:
             raise UsageError(f"{where} = {value!r}: an amount above 0.")
     if key in ("disk_read", "write", "capacity", "network", "memory") and not value:
         raise UsageError(f"{where}: an amount with its unit, such as '500 MB'.")
-    if key in _ABOVE_ZERO and not value > 0:
-        raise UsageError(f"{where} = {value}: a number above 0.")
+    if key in _ABOVE_ZERO and not value >= _LEAST:
+        raise UsageError(f"{where} = {value}: a number from {_LEAST:g} on.")
     if key in ("read_latency_us", "write_latency_us", "metadata_latency_us", "spare", "gpus") and not 0 <= value < 1e9:
         raise UsageError(f"{where} = {value}: a number from 0 on.")
     if key == "page_cache" and not 0 <= value <= 1:

@@ -193,7 +193,8 @@ def reads_that_wait(b: TraceBuilder, hurts: bool) -> int:
 MAKERS: dict[str, Callable[[TraceBuilder, bool], int]] = {
     "header-rereads": header_rereads, "open-close-churn": open_close_churn, "stat-storm": stat_storm,
     "missing-names": missing_names, "tiny-reads": tiny_reads, "tiny-writes": tiny_writes,
-    "unaligned-reads": unaligned_reads, "unaligned-writes": unaligned_writes, "mapped-reads": mapped_reads, "slow-copies": slow_copies,
+    "unaligned-reads": unaligned_reads, "unaligned-writes": unaligned_writes,
+    "mapped-reads": mapped_reads, "slow-copies": slow_copies,
     "rereads": rereads, "cache-too-small": cache_too_small, "locks": locks, "fsync-storm": fsync_storm,
     "crowded-folders": crowded_folders, "folder-polling": folder_polling, "one-large-file": one_large_file,
     "written-then-read": written_then_read, "reads-that-wait": reads_that_wait,

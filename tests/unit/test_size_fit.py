@@ -73,7 +73,7 @@ def test_a_storage_that_made_the_ramps_is_predicted_for_users_and_mixes_that_wer
 def test_how_reads_and_writes_share_a_storage_is_found_out(sharing: str) -> None:
     scattered = a_work("scattered", 1, META=30, LATENT_READS=500, DATA_OPS=1000, READ=2.5e8, WRITE=1e6)
     storage = a_storage(3e8, 2e8)
-    storage[r.SHARING] = SHARINGS[sharing]
+    storage[r.SHARING], storage[r.DEVICES] = SHARINGS[sharing], 1.0
     points = ramp(storage, (STREAMS, scattered), (1, 2, 4))
     found = fit([replace(point, local=sharing == "in turn") for point in points])
     assert f'sharing = "{sharing}"' in entry_of(found, "mine", "1 TB", [])

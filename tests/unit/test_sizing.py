@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -23,6 +25,7 @@ from iotrace.errors import UsageError
 from iotrace.profiles.model import DataSet, Workload, load
 from iotrace.profiles.numbers import numbers_of
 from iotrace.profiles.steps import Crowd
+from iotrace.units import parse_bytes
 
 FREE = np.full(r.STORAGE_FIELDS, 1e15)
 FREE[[r.READ_LATENCY, r.WRITE_LATENCY, r.META_LATENCY]] = 0
@@ -151,6 +154,56 @@ def test_units_are_the_most_that_anything_asks_for_and_what_is_on_sale(catalogue
     assert (small.capacity, small.units) == (2, max(small.throughput, small.operations, small.metadata, small.slowdown))
     ideal = case.run(100_000).structure_s.mean()
     assert case.run(small.slowdown).structure_s.mean() <= ideal * (1 + SLOWER)
+
+
+def test_reads_and_writes_that_share_a_limit_need_units_for_both(catalogue: Catalogue) -> None:
+    crowd = {"live": 10.0, "microscopes": 10.0}
+    workload, storage = load(Workload, "live-facility"), catalogue.storage("fsx-lustre-500")
+    apart = Case(workload, "reference", catalogue.node("reference"), "fsx-lustre-500", storage, crowd)
+    free = apart.run(100_000)
+    read, write = parse_bytes(apart.storage.disk_read), parse_bytes(apart.storage.write)
+    both = free.busiest(read, write, 0.95)
+    assert both > max(free.percentile(e.READ_RATE, 0.95) / read, free.percentile(e.WRITE_RATE, 0.95) / write)
+    shared = replace(apart, storage=msgspec.structs.replace(apart.storage, sharing="together"))
+    assert needed_units(shared, 1).throughput >= both > needed_units(apart, 1).throughput - apart.storage.step
+
+
+def test_sessions_and_microscopes_may_not_wait_for_the_storage_either(catalogue: Catalogue) -> None:
+    workload = load(Workload, "live-facility")
+    slow = msgspec.structs.replace(
+        catalogue.storage("nfs-server"), disk_read="150 MB", write="150 MB", client_read="", client_write="",
+        stream_read="", stream_write="", network_read="",
+    )  # fmt: skip
+    crowd = {"live": 10.0, "microscopes": 10.0}
+    case = Case(workload, "reference", catalogue.node("reference"), "slow", slow, crowd)
+    ideal, found = case.run(100_000), case.run(needed_units(case, 1).slowdown)
+    beside = slice(len(ideal.demand.before), None)
+    assert len(ideal.sums[beside]) == 2
+    assert (found.sums[beside, e.JOB_SECONDS] <= ideal.sums[beside, e.JOB_SECONDS] * (1 + SLOWER)).all()
+
+
+def test_a_step_without_anything_to_do_ends_at_once(catalogue: Catalogue) -> None:
+    demand = demand_of(load(Workload, "single-user"), catalogue.node("reference"), {"movies": 0.0})
+    assert (np.diff(demand.first) >= 1).all()
+    run = simulate(demand, catalogue.storage("weka-i3en"), catalogue.node("reference"), 8)
+    assert np.isfinite(run.structure_s).all()
+
+
+def test_the_knee_is_of_users_who_begin_at_once(catalogue: Catalogue) -> None:
+    knees = [
+        knee_of(case_of(catalogue, "nfs-server", "g5.24xlarge", arrival_seconds=apart), 1).users for apart in (0, 3600)
+    ]
+    assert knees[0] == knees[1]
+
+
+def test_each_node_has_a_disk_of_its_own_which_others_leave_alone(catalogue: Catalogue) -> None:
+    slow = msgspec.structs.replace(catalogue.storage("local-nvme"), disk_read="100 MB", write="50 MB")
+    alone, many = (
+        replace(case_of(catalogue, "local-nvme", users=users, lanes=users, live=0), storage=slow).run(1)
+        for users in (1, 6)
+    )
+    assert many.structure_s == pytest.approx(np.full(6, alone.structure_s[0]), rel=1e-3)
+    assert alone.sums[:, e.PEAK_READ].max() <= 100e6 * (1 + 1e-3)
 
 
 def test_a_spare_server_is_bought_on_top(catalogue: Catalogue) -> None:

@@ -96,13 +96,33 @@ def test_streams_share_what_a_storage_can_do_evenly_and_no_stream_gets_more_than
 def test_one_device_takes_the_requests_of_all_in_turn_so_that_the_large_get_more_of_it() -> None:
     reader = loop(READ=1e6, READ_DISK=1e6, READS=1, DATA_OPS=1)
     writer = loop(WRITE=4e5, DATA_OPS=2)
-    rate, parts = solved([2, 3], [reader, writer], storage(DISK_READ=1e8, TOTAL_WRITE=5e7, SHARING=r.IN_TURN))
+    device = storage(DISK_READ=1e8, TOTAL_WRITE=5e7, SHARING=r.IN_TURN, DEVICES=1)
+    rate, parts = solved([2, 3], [reader, writer], device)
     # all wait for as long as a round takes; the writer's item is two requests
     turn = 2 * 1e6 / 1e8 + 3 * 2e5 / 5e7
     assert rate == pytest.approx([1 / turn, 1 / (2 * turn)], rel=1e-4)
     assert parts[0, r.READ_BY_STORAGE] == pytest.approx(turn, rel=1e-4)
-    alone, _ = solved([1, 0], [reader, writer], storage(DISK_READ=1e8, TOTAL_WRITE=5e7, SHARING=r.IN_TURN))
+    alone, _ = solved([1, 0], [reader, writer], device)
     assert alone[0] == pytest.approx(100, rel=1e-4)
+
+
+def test_a_device_of_several_serves_one_request_no_faster_and_many_as_fast_as_all_do_together() -> None:
+    row = storage(DISK_READ=1e8, SHARING=r.IN_TURN, DEVICES=4)
+    reader = loop(READ=1e6, READ_DISK=1e6, READS=1, DATA_OPS=1)
+    alone, _ = solved([1], [reader], row)
+    assert alone[0] == pytest.approx(25, rel=1e-4)
+    many, _ = solved([400], [reader], row)
+    assert many[0] * 400 == pytest.approx(100, rel=0.02)
+
+
+@pytest.mark.parametrize("sharing", [r.APART, r.TOGETHER, r.IN_TURN])
+def test_a_job_with_a_storage_of_its_own_never_waits_for_others(sharing: float) -> None:
+    row = storage(DISK_READ=1e8, TOTAL_WRITE=1e8, METADATA=1e3, OPERATIONS=1e4, SHARING=sharing, DEVICES=1, OWN=1)
+    phase = loop(WORKERS=3, META=2, READ=1e6, READ_DISK=1e6, READS=1, DATA_OPS=2, WRITE=1e6)
+    one, _ = solved([1], [phase], row)
+    many, _ = solved([50], [phase], row)
+    assert many[0] == pytest.approx(one[0], rel=1e-4)
+    assert one[0] * (2e6 if sharing != r.APART else 1e6) <= 1e8 * (1 + 1e-3)
 
 
 def test_what_reads_take_of_one_limit_is_not_there_for_writes() -> None:
@@ -143,11 +163,15 @@ PHASE = st.builds(
 @given(
     st.lists(st.tuples(PHASE, st.integers(0, 400)), min_size=1, max_size=8),
     st.sampled_from([r.APART, r.TOGETHER, r.IN_TURN]),
+    st.sampled_from([1.0, 0.01]),
 )
-def test_nothing_is_ever_asked_for_more_than_it_can_do(phases: list[tuple[Any, int]], sharing: float) -> None:
+def test_nothing_is_ever_asked_for_more_than_it_can_do(
+    phases: list[tuple[Any, int]], sharing: float, narrow: float
+) -> None:
     row = storage(
-        STREAM_READ=6e8, STREAM_WRITE=5e8, CLIENT_READ=3e9, CLIENT_WRITE=2e9, NETWORK_READ=4e10, DISK_READ=1.7e10,
-        TOTAL_WRITE=1e10, OPERATIONS=1e6, METADATA=3e4, META_LATENCY=5e-4, SHARING=sharing,
+        STREAM_READ=6e8 * narrow, STREAM_WRITE=5e8 * narrow, CLIENT_READ=3e9 * narrow, CLIENT_WRITE=2e9 * narrow,
+        NETWORK_READ=4e10, DISK_READ=1.7e10, TOTAL_WRITE=1e10, OPERATIONS=1e6, METADATA=3e4, META_LATENCY=5e-4,
+        SHARING=sharing, DEVICES=1,
     )  # fmt: skip
     jobs, table = np.array([count for _, count in phases], float), np.array([phase for phase, _ in phases])
     rate, parts = solved(list(jobs), list(table), row)

@@ -113,6 +113,8 @@ def run(
                 data += x * phase[k, DATA_OPS]
                 meta += x * phase[k, META]
         if length > 0.0:
+            if rows == len(timeline):
+                return rows, unsettled + 1
             row = timeline[rows]
             row[START], row[LENGTH], row[RUNNING], row[WAITING] = now, length, running, tail - head
             row[READ_RATE], row[WRITE_RATE], row[DATA_RATE], row[META_RATE] = read, write, data, meta

@@ -12,7 +12,7 @@ The bytes of the whole storage are shared in one of three ways. APART: all reads
 of what it can read, all writes of what it can write. TOGETHER: what reads take is not there for writes. IN_TURN: one
 device takes requests one after the other, whatever they are: who comes waits for each that is there as long as that
 one takes, so that large requests get more of the device than small ones (mean value analysis of a queue that is served
-in order, each class with its own service time: Reiser 1979).
+in order, each class with its own service time: Reiser 1979). Several devices are a station of several servers.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from iotrace.compiling import compiled
 # columns of a storage's row
 (
     STREAM_READ, STREAM_WRITE, CLIENT_READ, CLIENT_WRITE, NETWORK_READ, DISK_READ, TOTAL_WRITE, READ_LATENCY,
-    WRITE_LATENCY, META_LATENCY, OPERATIONS, METADATA, PROCESSORS, SHARING,
-) = range(14)  # fmt: skip
-STORAGE_FIELDS: Final = 14
+    WRITE_LATENCY, META_LATENCY, OPERATIONS, METADATA, PROCESSORS, SHARING, DEVICES, OWN,
+) = range(16)  # fmt: skip
+STORAGE_FIELDS: Final = 16
 """bytes/s; s; operations/s; PROCESSORS: how many of the machine that all run on who replay; SHARING: APART, TOGETHER
-or IN_TURN. What is unlimited is infinite."""
+or IN_TURN; DEVICES: how many take requests IN_TURN; OWN: 1 where each job has such a storage to itself. What is
+unlimited is infinite."""
 APART: Final = np.inf
 TOGETHER: Final = 1.0
 IN_TURN: Final = 2.0
@@ -74,13 +75,17 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
     -------
     Whether the search came to rest.
     """
-    together, in_turn = storage[SHARING] == TOGETHER, storage[SHARING] == IN_TURN
+    together, in_turn, own = storage[SHARING] == TOGETHER, storage[SHARING] == IN_TURN, storage[OWN] == 1.0
+    if in_turn:
+        # there may be several states of rest: always the one that is reached from an idle device
+        state[:] = 0.0
+        state[:, RATE] = 1e-9
     for turn in range(20000):
         # where two limits meet, a search with long steps may go round them for ever
         step = 0.5 if turn < 3000 else 0.05
         meta = ops = read = write = cpu = backlog = 0.0
         for k in range(len(jobs)):
-            if jobs[k] > 0:
+            if jobs[k] > 0 and not own:
                 x = jobs[k] * state[k, RATE]
                 meta += x * state[k, _META]
                 ops += x * state[k, _OPS]
@@ -95,6 +100,11 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
                 continue
             workers = phase[k, WORKERS]
             mine = state[k, RATE] / workers  # of one worker
+            if own:
+                x = state[k, RATE]
+                meta, ops = x * state[k, _META], x * state[k, _OPS]
+                read, write = x * state[k, _READ], x * state[k, _WRITE]
+                backlog = x * _held(phase[k], storage, state[k]) if in_turn else 0.0
             m, o, r, w, c = state[k, _META], state[k, _OPS], state[k, _READ], state[k, _WRITE], state[k, _CPU]
             m_way = phase[k, META] * storage[META_LATENCY]
             m_queue = phase[k, META] * (1.0 + max(meta - mine * m, 0.0)) / storage[METADATA]
@@ -111,10 +121,14 @@ def solve(jobs: Any, phase: Any, storage: Any, state: Any, parts: Any) -> Any:
             w_storage = phase[k, WRITE] / storage[TOTAL_WRITE]
             if in_turn:
                 before = max(backlog - mine * _held(phase[k], storage, state[k]), 0.0)
-                r_disk += _disk_reads(phase[k]) * before
-                w_storage += _writes(phase[k]) * before
-                state[k, _READ_DEVICE] += step * (r_disk - state[k, _READ_DEVICE])
-                state[k, _WRITE_DEVICE] += step * (w_storage - state[k, _WRITE_DEVICE])
+                r_queue, w_queue = r_disk + _disk_reads(phase[k]) * before, w_storage + _writes(phase[k]) * before
+                least = 1e-6 / max(state[k, RATE], 1e-15) + 1e-15
+                furthest = max(furthest, abs(r_queue - state[k, _READ_DEVICE]) / max(r_queue, least))
+                furthest = max(furthest, abs(w_queue - state[k, _WRITE_DEVICE]) / max(w_queue, least))
+                state[k, _READ_DEVICE] += step * (r_queue - state[k, _READ_DEVICE])
+                state[k, _WRITE_DEVICE] += step * (w_queue - state[k, _WRITE_DEVICE])
+                more = storage[DEVICES] - 1.0
+                r_disk, w_storage = more * r_disk + r_queue, more * w_storage + w_queue
             else:
                 writing = max(write - mine * w, 0.0)
                 r_disk *= found + (writing if together else 0.0)
