@@ -18,6 +18,8 @@ from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.replays import Point, Work, note_processors
 from iotrace.analysis.sizing.storages import SHARINGS, load_catalogue
 from iotrace.cli import main
+from iotrace.replay.figures import Guard
+from iotrace.replay.result import open_result
 
 
 def a_storage(read: float = 2e9, write: float = 1e9, metadata: float = 5000.0) -> Floats:
@@ -170,6 +172,17 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(
     folders = [word for path in results(tmp_path, users) for word in ("--fit", str(path))]
     assert main(["size", *folders, *more]) == 2
     assert line in capsys.readouterr().err
+
+
+def test_reads_from_the_clients_memory_make_no_storage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = results(tmp_path, (1, 2))
+    cached = open_result(two)
+    cached.info.runs[0].guard = Guard("client cache", "")
+    cached.save(two, force=True)
+    assert main(["size", "--fit", str(one), "--fit", str(two), "--capacity", "1TB"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "u2.ioresult: its reads came from the client's memory" in said
 
 
 def test_a_result_of_several_mounts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
