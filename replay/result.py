@@ -30,6 +30,7 @@ from iotrace.replay.figures import (
     StepTotals,
     UserTotals,
 )
+from iotrace.trace.info import read_described
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -363,7 +364,7 @@ def open_result(folder: str | Path) -> Result:
     TraceError: nothing is there, it is not a result, it is damaged, or a newer iotrace wrote it.
     """
     path = Path(folder)
-    info = _read_info(path)
+    info = read_described(path, RESULT_NAME, "result", ResultInfo, FORMAT_MAJOR)
     tables = []
     for name, schema in (
         ("histograms.parquet", HISTOGRAMS),
@@ -378,29 +379,6 @@ def open_result(folder: str | Path) -> Result:
         except (OSError, pa.ArrowException, ValueError) as error:
             raise TraceError(f"{path / name} is missing or damaged: {str(error).splitlines()[0]}.") from None
     return Result(info, tables[0], tables[1], path, tables[2])
-
-
-def _read_info(folder: Path) -> ResultInfo:
-    try:
-        text = (folder / RESULT_NAME).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        if not folder.exists():
-            raise TraceError(f"{folder}: there is no such result.") from None
-        raise TraceError(f"{folder} is not an iotrace result: it holds no {RESULT_NAME}.") from None
-    except OSError as error:
-        raise TraceError(f"{folder}: cannot read {RESULT_NAME}: {error.strerror}.") from None
-    try:
-        major = msgspec.json.decode(text, type=dict)["format"][0]
-        if not isinstance(major, int):
-            raise TypeError
-    except (msgspec.DecodeError, KeyError, TypeError, IndexError):
-        raise TraceError(f"{folder}: {RESULT_NAME} is damaged or is not one of iotrace's.") from None
-    if major > FORMAT_MAJOR:
-        raise TraceError(f"{folder} has format {major}, this iotrace reads up to {FORMAT_MAJOR}: upgrade iotrace.")
-    try:
-        return msgspec.json.decode(text, type=ResultInfo)
-    except msgspec.DecodeError as error:
-        raise TraceError(f"{folder}: {RESULT_NAME} is damaged: {error}.") from None
 
 
 def as_json(info: ResultInfo) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from iotrace.trace.private import create, write_all
 from iotrace.trace.schema import FORMAT_MAJOR, FORMAT_MINOR
 
 INFO_NAME: Final = "trace.json"
+Described = TypeVar("Described")
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -152,26 +153,36 @@ def read_info(folder: Path) -> TraceInfo:
     ------
     TraceError: the folder is missing, is not a trace, is torn, or was written by a newer major version.
     """
+    return read_described(folder, INFO_NAME, "trace", TraceInfo, FORMAT_MAJOR)
+
+
+def read_described(folder: Path, name: str, what: str, into: type[Described], newest: int) -> Described:
+    """The JSON file that says what a folder is; `what` that is, for people; `newest` the major format known.
+
+    Raises
+    ------
+    TraceError: the folder is missing, is no such thing, is torn, or was written by a newer major version.
+    """
     try:
-        text = (folder / INFO_NAME).read_bytes()
-    except FileNotFoundError:
+        text = (folder / name).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         if not folder.exists():
-            raise TraceError(f"{folder}: there is no such trace.") from None
-        raise TraceError(f"{folder} is not an iotrace trace: it holds no {INFO_NAME}.") from None
+            raise TraceError(f"{folder}: there is no such {what}.") from None
+        raise TraceError(f"{folder} is not an iotrace {what}: it holds no {name}.") from None
     except OSError as error:
-        raise TraceError(f"{folder}: cannot read {INFO_NAME}: {error.strerror}.") from None
+        raise TraceError(f"{folder}: cannot read {name}: {error.strerror}.") from None
     try:
         major = msgspec.json.decode(text, type=dict)["format"][0]
         if not isinstance(major, int):
             raise TypeError
     except (msgspec.DecodeError, KeyError, TypeError, IndexError):
-        raise TraceError(f"{folder}: {INFO_NAME} is damaged or is not one of iotrace's.") from None
-    if major > FORMAT_MAJOR:
-        raise TraceError(f"{folder} has format {major}, this iotrace reads up to {FORMAT_MAJOR}: upgrade iotrace.")
+        raise TraceError(f"{folder}: {name} is damaged or is not one of iotrace's.") from None
+    if major > newest:
+        raise TraceError(f"{folder} has format {major}, this iotrace reads up to {newest}: upgrade iotrace.")
     try:
-        return msgspec.json.decode(text, type=TraceInfo)
+        return msgspec.json.decode(text, type=into)
     except msgspec.DecodeError as error:
-        raise TraceError(f"{folder}: {INFO_NAME} is damaged: {error}.") from None
+        raise TraceError(f"{folder}: {name} is damaged: {error}.") from None
 
 
 def write_info(folder: Path, info: TraceInfo) -> None:
