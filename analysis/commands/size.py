@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -161,11 +161,18 @@ def _list(catalogue: Any, json: bool) -> None:
         rows = [[printable(name), printable(one.title)] for name, one in entries.items()]
         show(out, table([Column("name", "left"), Column("", "left", stretch=True)], rows, out.width, title))
         for name, one in entries.items():
-            figures = ", ".join(
-                f"{key} {getattr(one, key)}"
-                for key in one.__struct_fields__
-                if key not in ("title", "source", "inferred") and getattr(one, key) not in ("", False, float("inf"))
-            )
+            figures = ", ".join(_figures(one, ("title", "source", "inferred")))
             guessed = f" Guessed: {one.inferred}." if one.inferred else ""
             paragraph(out, printable(f"{name}: {figures}. Source: {one.source}.{guessed}"), "dim", indent=2)
         show(out, "")
+
+
+def _figures(entry: Any, without: Sequence[str] = ()) -> Iterator[str]:
+    import msgspec
+
+    for key in entry.__struct_fields__:
+        value = getattr(entry, key)
+        if isinstance(value, msgspec.Struct):
+            yield f"{key} ({', '.join(_figures(value))})"
+        elif key not in without and value not in (None, "", False, [], float("inf")):
+            yield f"{key} {value}"

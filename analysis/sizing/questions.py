@@ -125,23 +125,25 @@ def needed_units(case: Case, hot_bytes: int, share: float = 0.95) -> Needed:
     """
     storage = case.storage
     if storage.local:
-        each = hot_bytes / max(1, case.demand(1).crowd.lanes)
-        return Needed(_bought(storage, each / storage.capacity_bytes(1)), 1, 1, 1, 1)
+        each = math.ceil(hot_bytes / max(1, case.demand(1).crowd.lanes))
+        return Needed(_possible(storage, storage.units_for(each)), 1, 1, 1, 1)
     free = case.run(UNITS_MAX)
     read, write = free.percentile(e.READ_RATE, share), free.percentile(e.WRITE_RATE, share)
     # nobody should count on the servers' caches
     throughput = max(read / parse_bytes(storage.disk_read), write / parse_bytes(storage.write))
     operations = free.percentile(e.DATA_RATE, share) / storage.operations
     metadata = free.percentile(e.META_RATE, share) / storage.metadata
-    capacity = hot_bytes / storage.capacity_bytes(1)
     return Needed(
-        _bought(storage, capacity), _bought(storage, throughput), _bought(storage, operations),
+        _possible(storage, storage.units_for(hot_bytes)), _bought(storage, throughput), _bought(storage, operations),
         _bought(storage, metadata), _enough_for_time(case, float(free.structure_s.mean())),
     )  # fmt: skip
 
 
 def _bought(storage: Storage, units: float) -> int:
-    bought = storage.bought(math.ceil(units - 1e-9) + storage.spare)
+    return _possible(storage, storage.bought(math.ceil(units - 1e-9) + storage.spare))
+
+
+def _possible(storage: Storage, bought: int) -> int:
     if bought > UNITS_MAX:
         raise UsageError(f"{storage.title}: {bought} of a {storage.unit} are more than any storage has.")
     return bought

@@ -7,10 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from iotrace.analysis.commands.size import size
+from iotrace.analysis.cost.capacity import purchase
+from iotrace.analysis.cost.price_files import load_prices
 from iotrace.analysis.sizing.answer import answer
 from iotrace.analysis.sizing.demand import Demand, demand_of, with_crowd
 from iotrace.analysis.sizing.kernels import events as e
@@ -23,7 +26,9 @@ from iotrace.errors import UsageError
 from iotrace.profiles.model import DataSet, Workload, load
 from iotrace.profiles.numbers import numbers_of
 from iotrace.profiles.steps import Crowd
+from iotrace.units import parse_capacity
 
+STRIPES = 'stripes = { drives = 1, drive = "7500 GB", protection = 2, widest = 16, usable = 0.9 }'
 FREE = np.full(r.STORAGE_FIELDS, 1e15)
 FREE[[r.READ_LATENCY, r.WRITE_LATENCY, r.META_LATENCY]] = 0
 
@@ -144,7 +149,8 @@ def test_units_are_the_most_that_anything_asks_for_and_what_is_on_sale(catalogue
     assert [month.hot for month in months[:4]] == [each, 2 * each, 3 * each, 3 * each]
     assert [month.cold for month in months[2:6]] == [0, each, 2 * each, 2 * each]
     needed = needed_units(case, months[-1].hot)
-    assert needed.units == needed.capacity >= months[-1].hot / case.storage.capacity_bytes(1)
+    assert needed.units == needed.capacity
+    assert case.storage.capacity_bytes(needed.units - 2) < months[-1].hot <= case.storage.capacity_bytes(needed.units)
     assert needed.binding == "capacity"
     assert all(getattr(needed, name) % 2 == 0 for name in needed.__slots__)
     small = needed_units(case, 1)
@@ -153,10 +159,21 @@ def test_units_are_the_most_that_anything_asks_for_and_what_is_on_sale(catalogue
     assert case.run(small.slowdown).structure_s.mean() <= ideal * (1 + SLOWER)
 
 
-def test_a_spare_server_is_bought_on_top(catalogue: Catalogue) -> None:
+@pytest.mark.parametrize("hot", ["1 TB", "35 TB", "37.6 TB", "100 TB", "499.8 TB", "504 TB", "505 TB"])
+def test_as_many_servers_hold_a_capacity_as_cost_has_billed_for_it(catalogue: Catalogue, hot: str) -> None:
+    needed = parse_capacity(hot)
+    billed = purchase(load_prices(), "weka-i3en", needed)
     case = case_of(catalogue, "weka-i3en")
-    hot = 40 * case.storage.capacity_bytes(1)
-    assert needed_units(case, hot).capacity == 41
+    servers = needed_units(case, needed).capacity
+    assert servers == billed.servers
+    assert case.storage.capacity_bytes(servers) == billed.bought >= needed
+
+
+def test_servers_that_may_fail_are_bought_on_top_where_a_capacity_is_that_of_each(catalogue: Catalogue) -> None:
+    case = case_of(catalogue, "nfs-server")
+    case.storage = msgspec.structs.replace(case.storage, spare=1)
+    assert [needed_units(case, count * 60 * 10**12).capacity for count in (1, 40)] == [2, 41]
+    assert case.storage.capacity_bytes(41) == 40 * 60 * 10**12
 
 
 def test_the_knee_is_where_one_more_user_makes_all_wait_longer(catalogue: Catalogue) -> None:
@@ -218,6 +235,11 @@ def test_what_makes_no_sense_is_refused_in_one_line(options: dict[str, Any], sai
         ('disk_read = "1 GB"', 'disk_read = "0 GB"', "mine.disk_read = '0 GB': an amount above 0"),
         ("metadata = 100", "metadata = 0", "mine.metadata = 0"),
         ("metadata = 100", "metadat = 100", "metadat"),
+        ('capacity = "10 TB"', "", "mine.capacity: an amount with its unit, such as '50 TB', or else stripes"),
+        ('capacity = "10 TB"', STRIPES.replace("0.9", "9"), "mine.stripes.usable = 9"),
+        ('capacity = "10 TB"', STRIPES.replace("7500 GB", "7500"), "mine.stripes.drive: '7500' is not a capacity"),
+        ('capacity = "10 TB"', STRIPES.replace("= 2", "= 0"), "mine.stripes: drives"),
+        ('capacity = "10 TB"', 'capacity = "10 TB"\n' + STRIPES, "or else stripes"),
         ('source = "me"', 'source = " "', "mine.source: may not be empty"),
         ("[storages", "[storages.", "TOML|toml|key"),
     ],
