@@ -174,5 +174,5 @@ def _figures(entry: Any, without: Sequence[str] = ()) -> Iterator[str]:
         value = getattr(entry, key)
         if isinstance(value, msgspec.Struct):
             yield f"{key} ({', '.join(_figures(value))})"
-        elif key not in without and value not in (None, "", False, [], float("inf")):
+        elif key not in without and value not in (None, "", False, (), float("inf")):
             yield f"{key} {value}"

@@ -44,7 +44,7 @@ def answers_for(
 
     Raises
     ------
-    UsageError: an unknown name, or numbers that make no sense. Unsettled: the model found no rates.
+    UsageError: an unknown name, numbers that make no sense, or units that nobody sells. Unsettled: the model found no rates.
     """
     if units is not None and not 1 <= units <= UNITS_MAX:
         raise UsageError(f"--units {units}: from 1 to {UNITS_MAX}.")
@@ -59,6 +59,8 @@ def answers_for(
     found = []
     for node in nodes:
         for storage in storages:
+            if units is not None:
+                known.storage(storage).refuse_unsold(storage, units)
             case = Case(chosen, node, known.node(node), storage, known.storage(storage), given or {}, scale)
             keeping = Keeping(datasets or case.demand(1).crowd.users, retention, archive)
             found.append(answer(case, units, keeping, search=search))

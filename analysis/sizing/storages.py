@@ -53,7 +53,8 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     Attributes
     ----------
     title, unit: for people ("server", "TiB"); source: where the figures come from; inferred: what it does not say.
-    least, step: units that can be bought: `least`, then `step` more at a time. spare: units that may fail at a time.
+    first, least, step: units that can be bought: those of `first`, then `least`, then `step` more at a time.
+    spare: units that may fail at a time.
     disk_read, network_read, write: of each unit, such as "500 MB"; a second. operations, metadata: a unit and second.
     client_read, client_write: of each node; stream_read, stream_write: of each open file that is read or written.
     read_latency_us, write_latency_us, metadata_latency_us: of one operation on an idle storage.
@@ -82,6 +83,7 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     stream_read: str = ""
     stream_write: str = ""
     cache: str = "0 B"
+    first: tuple[int, ...] = ()
     least: int = 1
     step: int = 1
     spare: int = 0
@@ -135,7 +137,24 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     def bought(self, units: float) -> int:
         """The fewest units on sale that are at least so many."""
-        return self.least + max(0, math.ceil((units - self.least) / self.step - 1e-9)) * self.step
+        small = [count for count in self.first if count >= units]
+        return min([*small, self.least + max(0, math.ceil((units - self.least) / self.step - 1e-9)) * self.step])
+
+    def refuse_unsold(self, name: str, units: int) -> None:
+        """Refuse what nobody sells.
+
+        Raises
+        ------
+        UsageError: so many units cannot be bought; says which can.
+        """
+        above = self.bought(units)
+        if above == units:
+            return
+        below = [count for count in self.first if count < units]
+        if units > self.least:
+            below.append(above - self.step)
+        others = f"{max(below)} or {above}" if below else f"the fewest are {above}"
+        raise UsageError(f"--units {units}: {name} is not sold as {units} × {self.unit}: {others}.")
 
 
 class Node(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -264,6 +283,8 @@ def _check(where: str, key: str, value: Any) -> None:
             raise UsageError(f"{where} = {value!r}: an amount above 0.")
     if key in ("disk_read", "write", "network", "memory") and not value:
         raise UsageError(f"{where}: an amount with its unit, such as '500 MB'.")
+    if key == "first" and not all(0 < count <= UNITS_MAX for count in value):
+        raise UsageError(f"{where} = {list(value)}: numbers of units, above 0.")
     if key in _ABOVE_ZERO and not value > 0:
         raise UsageError(f"{where} = {value}: a number above 0.")
     if key in ("read_latency_us", "write_latency_us", "metadata_latency_us", "spare", "gpus") and not 0 <= value < 1e9:

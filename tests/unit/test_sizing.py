@@ -152,11 +152,38 @@ def test_units_are_the_most_that_anything_asks_for_and_what_is_on_sale(catalogue
     assert needed.units == needed.capacity
     assert case.storage.capacity_bytes(needed.units - 2) < months[-1].hot <= case.storage.capacity_bytes(needed.units)
     assert needed.binding == "capacity"
-    assert all(getattr(needed, name) % 2 == 0 for name in needed.__slots__)
+    assert all(units == 1 or units % 2 == 0 for units in (getattr(needed, name) for name in needed.__slots__))
     small = needed_units(case, 1)
-    assert (small.capacity, small.units) == (2, max(small.throughput, small.operations, small.metadata, small.slowdown))
+    assert (small.capacity, small.units) == (1, max(small.throughput, small.operations, small.metadata, small.slowdown))
     ideal = case.run(100_000).structure_s.mean()
     assert case.run(small.slowdown).structure_s.mean() <= ideal * (1 + SLOWER)
+
+
+@pytest.mark.parametrize("hot", ["1 GiB", "1200 GiB", "1201 GiB", "2400 GiB", "2401 GiB", "35 TB"])
+@pytest.mark.parametrize("storage", ["fsx-lustre-250", "fsx-lustre-500"])
+def test_the_smallest_file_systems_are_those_that_cost_sells(catalogue: Catalogue, storage: str, hot: str) -> None:
+    needed = parse_capacity(hot)
+    units = needed_units(case_of(catalogue, storage), needed).capacity
+    assert units * parse_capacity("1200 GiB") == purchase(load_prices(), storage, needed).bought
+
+
+@pytest.mark.parametrize(
+    ("storage", "units", "others"),
+    [
+        ("fsx-lustre-500", 3, "2 or 4"),
+        ("fsx-lustre-500", 29, "28 or 30"),
+        ("weka-i3en", 5, "the fewest are 6"),
+    ],
+)
+def test_units_that_nobody_sells_are_refused_with_those_that_are(storage: str, units: int, others: str) -> None:
+    with pytest.raises(UsageError, match=f"--units {units}: {storage} is not sold as {units} × .*: {others}"):
+        size("single-user", storage=[storage], units=units)
+
+
+@pytest.mark.parametrize(("storage", "sold"), [("fsx-lustre-500", (1, 2, 4, 30)), ("weka-i3en", (6, 7, 77))])
+def test_units_on_sale_are_taken(catalogue: Catalogue, storage: str, sold: tuple[int, ...]) -> None:
+    for units in sold:
+        catalogue.storage(storage).refuse_unsold(storage, units)
 
 
 @pytest.mark.parametrize("hot", ["1 TB", "35 TB", "37.6 TB", "100 TB", "499.8 TB", "504 TB", "505 TB"])
@@ -235,6 +262,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(options: dict[str, Any], sai
         ('disk_read = "1 GB"', 'disk_read = "0 GB"', "mine.disk_read = '0 GB': an amount above 0"),
         ("metadata = 100", "metadata = 0", "mine.metadata = 0"),
         ("metadata = 100", "metadat = 100", "metadat"),
+        ("metadata = 100", "metadata = 100\nfirst = [0]", "mine.first = .0.: numbers of units, above 0"),
         ('capacity = "10 TB"', "", "mine.capacity: an amount with its unit, such as '50 TB', or else stripes"),
         ('capacity = "10 TB"', STRIPES.replace("0.9", "9"), "mine.stripes.usable = 9"),
         ('capacity = "10 TB"', STRIPES.replace("7500 GB", "7500"), "mine.stripes.drive: '7500' is not a capacity"),
