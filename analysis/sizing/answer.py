@@ -89,6 +89,7 @@ class Answer:
             },
             "steps": [asdict(step) for step in self.steps()],
             "dataset_bytes": {"movies": demand.raw_bytes, "made": demand.made_bytes},
+            "live_session_bytes": demand.live_bytes,
             "dataset_files": demand.files,
             "months": [{"month": one.month, "hot_bytes": one.hot, "cold_bytes": one.cold} for one in self.months],
             "knee": None

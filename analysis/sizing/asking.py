@@ -44,7 +44,7 @@ def answers_for(
 
     Raises
     ------
-    UsageError: an unknown name, numbers that make no sense, or units that nobody sells. Unsettled: the model found no rates.
+    UsageError: an unknown name, numbers that make no sense, units that nobody sells. Unsettled: no rates were found.
     """
     if units is not None and not 1 <= units <= UNITS_MAX:
         raise UsageError(f"--units {units}: from 1 to {UNITS_MAX}.")

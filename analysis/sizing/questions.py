@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, Final
 
 import msgspec
@@ -77,8 +78,12 @@ class Keeping:
 
 
 def months_of(demand: Demand, keeping: Keeping) -> list[Month]:
-    """Capacity by month, when nothing is there at first; a data set is its movies and all that its jobs write."""
-    each = keeping.datasets * (demand.raw_bytes + demand.made_bytes)
+    """Capacity by month, when nothing is there at first; a data set is its movies and all that its jobs write.
+
+    Sessions of Live, each with its movies and what it writes, come in the proportion that the workload has.
+    """
+    live = Fraction(demand.crowd.live * demand.live_bytes, demand.crowd.users)
+    each = Fraction(keeping.datasets) * (demand.raw_bytes + demand.made_bytes + live)
     return [
         Month(
             month, math.ceil(each * min(month, keeping.retention)),

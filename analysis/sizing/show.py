@@ -28,7 +28,8 @@ def print_answers(answers: Sequence[Answer], out: Console) -> None:
     show(
         out,
         f"{answers[0].case.workload.title}: {crowd.users} users, {crowd.lanes} lanes, {crowd.live} sessions of Live; "
-        f"{bytes_text(first.raw_bytes)} of movies and {bytes_text(first.made_bytes)} made of them a data set",
+        f"{bytes_text(first.raw_bytes)} of movies and {bytes_text(first.made_bytes)} made of them a data set"
+        + (f"; {bytes_text(first.live_bytes)} a session of Live" if crowd.live else ""),
     )
     show(out, "")
     show(out, _choices(answers, out.width))

@@ -142,7 +142,7 @@ def test_a_cache_in_the_nodes_takes_reads_from_the_storage(catalogue: Catalogue)
 
 
 def test_units_are_the_most_that_anything_asks_for_and_what_is_on_sale(catalogue: Catalogue) -> None:
-    case = case_of(catalogue, "fsx-lustre-500", users=20)
+    case = case_of(catalogue, "fsx-lustre-500", users=20, live=0)
     demand = case.demand(1)
     months = months_of(demand, Keeping(20, 3, 2))
     each = 20 * (demand.raw_bytes + demand.made_bytes)
@@ -157,6 +157,24 @@ def test_units_are_the_most_that_anything_asks_for_and_what_is_on_sale(catalogue
     assert (small.capacity, small.units) == (1, max(small.throughput, small.operations, small.metadata, small.slowdown))
     ideal = case.run(100_000).structure_s.mean()
     assert case.run(small.slowdown).structure_s.mean() <= ideal * (1 + SLOWER)
+
+
+@pytest.mark.parametrize("microscopes", [0, 2])
+def test_movies_of_live_sessions_and_what_they_write_are_kept_as_those_of_users_are(
+    catalogue: Catalogue, microscopes: int
+) -> None:
+    facility = load(Workload, "live-facility")
+    node, storage = catalogue.node("reference"), catalogue.storage("fsx-lustre-500")
+    demand = Case(facility, "reference", node, "fsx-lustre-500", storage, {"microscopes": microscopes}).demand(1)
+    each = demand.raw_bytes + demand.made_bytes
+    movies = demand.numbers.count("movies * movie_bytes")
+    session = movies + demand.totals[demand.steps.index("live")].bytes_written
+    # two sessions to three users: four to six
+    for datasets, times in ((3, 1), (6, 2)):
+        (first, *_) = months_of(demand, Keeping(datasets))
+        assert first.hot == times * (3 * each + 2 * session)
+    if microscopes:
+        assert demand.totals[demand.steps.index("microscope")].bytes_written == movies
 
 
 @pytest.mark.parametrize("hot", ["1 GiB", "1200 GiB", "1201 GiB", "2400 GiB", "2401 GiB", "35 TB"])
