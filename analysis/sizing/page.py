@@ -11,6 +11,7 @@ from iotrace.analysis.report_tables import Fact, Grid, GridCell, Head
 from iotrace.analysis.sizing import plots
 from iotrace.analysis.sizing.answer import RATES, SHARES, Answer
 from iotrace.analysis.sizing.kernels import events as e
+from iotrace.analysis.sizing.questions import MONTHS
 from iotrace.analysis.sizing.show import duration_of
 from iotrace.terminal import printable
 from iotrace.units import bytes_text, count_text, rate_text
@@ -130,15 +131,17 @@ def _needed(one: Answer) -> Grid:
 
 
 def _months(one: Answer) -> Grid:
+    last = one.months[-1].month
+    shown = [month for month in one.months if month.month <= MONTHS or month.month % 12 == 0 or month.month == last]
     heads = [Head("month", text=True), Head("on the storage"), Head("archived")]
     rows = [
         [
             GridCell(str(month.month), str(month.month)), GridCell(bytes_text(month.hot), str(month.hot)),
             GridCell(bytes_text(month.cold), str(month.cold)),
         ]
-        for month in one.months
+        for month in shown
     ]  # fmt: skip
-    return Grid("Capacity at the end of each month", heads, rows, "modelled")
+    return Grid("Capacity at the end of each month", heads, rows, "modelled", f"As in month {last} from then on.")
 
 
 def _effects(one: Answer) -> Grid:

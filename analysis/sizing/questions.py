@@ -26,6 +26,7 @@ SLOWER: Final = 0.10
 of a stream and of a node hold back."""
 USERS_MAX: Final = 4096
 MONTHS: Final = 12
+"""At least so many months are worked out."""
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """Bytes at the end of a month, counted from 1: on the storage, and on what keeps the rest."""
+    """Bytes at the end of a month, counted from 1: on the storage (hot), and on what keeps the rest (cold)."""
 
     month: int
     hot: int
@@ -78,7 +79,9 @@ class Keeping:
 
 
 def months_of(demand: Demand, keeping: Keeping) -> list[Month]:
-    """Capacity by month, when nothing is there at first; a data set is its movies and all that its jobs write.
+    """Capacity by month, when nothing is there at first, for a year or until as much goes as comes.
+
+    A data set is its movies and all that its jobs write.
 
     Sessions of Live, each with its movies and what it writes, come in the proportion that the workload has.
     """
@@ -89,7 +92,7 @@ def months_of(demand: Demand, keeping: Keeping) -> list[Month]:
             month, math.ceil(each * min(month, keeping.retention)),
             math.ceil(each * max(0, min(month, keeping.retention + keeping.archive) - keeping.retention)),
         )
-        for month in range(1, MONTHS + 1)
+        for month in range(1, max(MONTHS, keeping.retention + keeping.archive) + 1)
     ]  # fmt: skip
 
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from iotrace.analysis.sizing.answer import RATES, Answer
 from iotrace.analysis.sizing.kernels import events as e
-from iotrace.analysis.sizing.questions import MONTHS, SLOWER
+from iotrace.analysis.sizing.questions import SLOWER
 from iotrace.terminal import Cell, Column, paragraph, show, table
 from iotrace.units import bytes_text, count_text, duration_text, rate_text
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+    from iotrace.analysis.sizing.questions import Month
 
 _NOTE: Final = (
     "All figures are modelled: jobs are loops of computing and I/O from the recipes (iotrace profile), the storage's "
@@ -67,7 +69,7 @@ def _print_one(one: Answer, out: Console) -> None:
     )
     paragraph(out, f"Rates of the whole mix, p50 / p95 / p99 / peak of the time: {rates}.", indent=2)
     if storage.local:
-        paragraph(out, f"Capacity: {needed.units} in each node for {MONTHS} months.", indent=2)
+        paragraph(out, f"Capacity: {needed.units} in each node.", indent=2)
     else:
         paragraph(
             out,
@@ -77,10 +79,7 @@ def _print_one(one: Answer, out: Console) -> None:
             + (f"; {storage.spare} of each may fail." if storage.spare else "."),
             indent=2,
         )
-    last = one.months[-1]
-    first = ", ".join(f"month {month.month} {bytes_text(month.hot)}" for month in one.months[:3])
-    cold = f", and {bytes_text(last.cold)} archived" if last.cold else ""
-    paragraph(out, f"Capacity: {first}, month {last.month} {bytes_text(last.hot)}{cold}.", indent=2)
+    paragraph(out, f"Capacity: {_capacity(one.months)}.", indent=2)
     if one.knee is not None:
         knee = one.knee
         count = f"{knee.users} users or more" if knee.more else f"{knee.users} users"
@@ -95,6 +94,15 @@ def _print_one(one: Answer, out: Console) -> None:
         paragraph(out, f"What matters most for the time to structure: {strongest}.", indent=2)
     if storage.inferred:
         paragraph(out, f"Guessed of {one.case.storage_name}: {storage.inferred}.", "dim", indent=2)
+
+
+def _capacity(months: Sequence[Month]) -> str:
+    """The first three months, and the one from which on as much goes as comes."""
+    last = months[-1]
+    full = next(month for month in months if (month.hot, month.cold) == (last.hot, last.cold))
+    first = [f"month {month.month} {bytes_text(month.hot)}" for month in months[:3] if month.month < full.month]
+    cold = f" and {bytes_text(last.cold)} archived" if last.cold else ""
+    return ", ".join([*first, f"from month {full.month} on {bytes_text(full.hot)}{cold}"])
 
 
 def _steps(one: Answer, width: int) -> Text:

@@ -19,6 +19,7 @@ from iotrace.analysis.sizing.demand import Demand, demand_of, with_crowd
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.questions import SLOWER, Case, Keeping, knee_of, months_of, needed_units
+from iotrace.analysis.sizing.show import print_answers
 from iotrace.analysis.sizing.simulation import run_rows, simulate
 from iotrace.analysis.sizing.storages import Catalogue, load_catalogue
 from iotrace.analysis.sizing.table_1 import held_out
@@ -26,7 +27,8 @@ from iotrace.errors import UsageError
 from iotrace.profiles.model import DataSet, Workload, load
 from iotrace.profiles.numbers import numbers_of
 from iotrace.profiles.steps import Crowd
-from iotrace.units import parse_capacity
+from iotrace.terminal import console
+from iotrace.units import bytes_text, parse_capacity
 
 STRIPES = 'stripes = { drives = 1, drive = "7500 GB", protection = 2, widest = 16, usable = 0.9 }'
 FREE = np.full(r.STORAGE_FIELDS, 1e15)
@@ -157,6 +159,22 @@ def test_units_are_the_most_that_anything_asks_for_and_what_is_on_sale(catalogue
     assert (small.capacity, small.units) == (1, max(small.throughput, small.operations, small.metadata, small.slowdown))
     ideal = case.run(100_000).structure_s.mean()
     assert case.run(small.slowdown).structure_s.mean() <= ideal * (1 + SLOWER)
+
+
+@pytest.mark.parametrize(("retention", "archive"), [(24, 0), (3, 60), (36, 36), (1, 0)])
+def test_capacity_is_that_of_the_month_from_which_on_as_much_goes_as_comes(
+    catalogue: Catalogue, retention: int, archive: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = case_of(catalogue, "fsx-lustre-500", movies=10, particles=1000)
+    (each, *_) = months_of(case.demand(1), Keeping(1))
+    found = answer(case, None, Keeping(1, retention, archive), search=False)
+    last = found.months[-1]
+    assert last.hot == pytest.approx(retention * each.hot, abs=retention)
+    assert last.cold == pytest.approx(archive * each.hot, abs=archive)
+    assert len(found.months) >= 12
+    assert case.storage.capacity_bytes(found.needed.capacity) >= last.hot
+    print_answers([found], console())
+    assert f"from month {retention + archive} on {bytes_text(last.hot)}" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("microscopes", [0, 2])
