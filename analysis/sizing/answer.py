@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from iotrace.analysis.sizing.kernels import events as e
@@ -54,7 +54,10 @@ class StepFigures:
 
 @dataclass(slots=True)
 class Answer:
-    """All is modelled. `asked` says that the user chose the units; `needed` is what they would be otherwise."""
+    """All is modelled. `asked` says that the user chose the units; `needed` is what they would be otherwise.
+
+    notes: sentences about numbers of the workload that do nothing here.
+    """
 
     case: Case
     units: int
@@ -64,6 +67,7 @@ class Answer:
     months: list[Month]
     knee: Knee | None
     effects: list[Effect]
+    notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Seconds, bytes, bytes/s, operations/s, shares of 1."""
@@ -78,6 +82,7 @@ class Answer:
             "units_asked": self.asked,
             "needed_units": {name: getattr(self.needed, name) for name in self.needed.__slots__},
             "needed_for": self.needed.binding,
+            "notes": self.notes,
             "users": demand.crowd.users,
             "lanes": demand.crowd.lanes,
             "structure_s": {"mean": float(run.structure_s.mean()), "longest": float(run.structure_s.max())},
@@ -141,5 +146,16 @@ def answer(case: Case, units: int | None, keeping: Keeping, *, search: bool = Tr
     run = case.run(chosen)
     knee = knee_of(case, chosen) if search and not case.storage.local else None
     return Answer(
-        case, chosen, units is not None, run, needed, months, knee, effects_of(case, chosen) if search else []
+        case, chosen, units is not None, run, needed, months, knee, effects_of(case, chosen) if search else [],
+        _notes_of(case, run),
     )  # fmt: skip
+
+
+def _notes_of(case: Case, run: Simulated) -> list[str]:
+    asked = int(run.demand.numbers.values.get("cached_lanes", 0))
+    if asked and not run.demand.crowd.cached_lanes:
+        return [
+            f"cached_lanes = {asked} of {case.workload.name} does nothing: the node {case.node_name} has no disk of "
+            "its own for particle stacks, so that they are read from the storage."
+        ]
+    return []

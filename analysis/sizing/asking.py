@@ -44,7 +44,8 @@ def answers_for(
 
     Raises
     ------
-    UsageError: an unknown name, numbers that make no sense, units that nobody sells. Unsettled: no rates were found.
+    UsageError: an unknown name, numbers that make no sense or would do nothing, units that nobody sells.
+    Unsettled: the model found no rates.
     """
     if units is not None and not 1 <= units <= UNITS_MAX:
         raise UsageError(f"--units {units}: from 1 to {UNITS_MAX}.")
@@ -58,6 +59,12 @@ def answers_for(
     chosen, known = load(Workload, str(workload)), catalogue or load_catalogue(None)
     found = []
     for node in nodes:
+        if (given or {}).get("cached_lanes") and not known.node(node).local_read:
+            disks = sorted(name for name, one in known.nodes.items() if one.local_read)
+            raise UsageError(
+                f"cached_lanes: the node {node} has no disk of its own for particle stacks; choose --node "
+                f"{', '.join(disks)}, or one of your own with local_read."
+            )
         for storage in storages:
             if units is not None:
                 known.storage(storage).refuse_unsold(storage, units)

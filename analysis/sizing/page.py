@@ -79,7 +79,7 @@ def _section(one: Answer, number: int) -> Section:
     blocks = [picture_block(picture) for picture in drawn if picture is not None]
     title = printable(f"{one.case.storage_name}, {one.case.node_name}")
     return Section(
-        f"choice-{number}", title, facts=facts,
+        f"choice-{number}", title, printable(" ".join(one.notes)), facts,
         blocks=[*blocks, _steps(one), _rates(one), _needed(one), _months(one), _effects(one)],
     )  # fmt: skip
 

@@ -92,6 +92,8 @@ def _print_one(one: Answer, out: Console) -> None:
     if one.effects:
         strongest = "; ".join(f"{x.name} {x.change}: × {x.factor:.2f}" for x in one.effects[:6])
         paragraph(out, f"What matters most for the time to structure: {strongest}.", indent=2)
+    for note in one.notes:
+        paragraph(out, note, "yellow", indent=2)
     if storage.inferred:
         paragraph(out, f"Guessed of {one.case.storage_name}: {storage.inferred}.", "dim", indent=2)
 

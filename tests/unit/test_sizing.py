@@ -143,6 +143,21 @@ def test_a_cache_in_the_nodes_takes_reads_from_the_storage(catalogue: Catalogue)
     assert bare.sums[:, e.PARTS_FROM + r.LOCAL_DISK].sum() == 0
 
 
+def test_a_cache_that_a_node_has_no_disk_for_is_refused_or_said_to_do_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = ["movies=10", "particles=1000"]
+    with pytest.raises(UsageError, match=r"node reference has no disk .* choose --node g5\.24xlarge, g5\.48xlarge"):
+        size(storage=["nfs-server"], node=["g5.4xlarge", "reference"], set=[*few, "cached_lanes=5"])
+    size(storage=["nfs-server"], node=["g5.4xlarge"], set=[*few, "cached_lanes=5"])
+    assert "does nothing" not in capsys.readouterr().out
+    # the workload's own number, which nobody asked for
+    size("single-user", storage=["nfs-server"], set=few)
+    assert "cached_lanes = 1 of single-user does nothing" in " ".join(capsys.readouterr().out.split())
+    size("single-user", storage=["nfs-server"], set=[*few, "cached_lanes=0"])
+    assert "does nothing" not in capsys.readouterr().out
+
+
 def test_units_are_the_most_that_anything_asks_for_and_what_is_on_sale(catalogue: Catalogue) -> None:
     case = case_of(catalogue, "fsx-lustre-500", users=20, live=0)
     demand = case.demand(1)
