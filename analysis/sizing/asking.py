@@ -69,6 +69,19 @@ def answers_for(
             if units is not None:
                 known.storage(storage).refuse_unsold(storage, units)
             case = Case(chosen, node, known.node(node), storage, known.storage(storage), given or {}, scale)
-            keeping = Keeping(datasets or case.demand(1).crowd.users, retention, archive)
+            users = _users_of(case)
+            keeping = Keeping(datasets or users, retention, archive)
             found.append(answer(case, units, keeping, search=search))
     return found
+
+
+def _users_of(case: Case) -> int:
+    """How many users there are, where the recipes have a value with what was given."""
+    try:
+        return case.demand(1).crowd.users
+    except UsageError as error:
+        # a recipe names the sum that fails, not what was given
+        nothing = [name for name, value in case.given.items() if value == 0 and f"{name} = 0" not in str(error)]
+        if not nothing or "--set" in str(error):
+            raise
+        raise UsageError(f"--set {nothing[0]}=0: with it {str(error)[0].lower()}{str(error)[1:]}") from None
