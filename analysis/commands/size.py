@@ -98,8 +98,8 @@ def size(
         "--list": list, "--table-1": table_1, "--fit": bool(fit), "WORKLOAD": workload != _USUAL,
         "--storage": bool(storage), "--node": bool(node), "--units": units is not None, "--set": bool(set),
         "--scale": scale != 1, "--datasets": datasets is not None, "--retention": retention != _RETENTION,
-        "--archive": archive != 0, "--storages": storages is not None, "--capacity": capacity is not None, "-o": output is not None,
-        "--html": html is not None, "--force": force, "--json": json,
+        "--archive": archive != 0, "--storages": storages is not None, "--capacity": capacity is not None,
+        "-o": output is not None, "--html": html is not None, "--force": force, "--json": json,
     }  # fmt: skip
     _refuse_idle([option for option, there in given.items() if there])
     from iotrace.analysis.sizing.storages import load_catalogue

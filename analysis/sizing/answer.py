@@ -9,16 +9,15 @@ from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.questions import (
     Case,
-    Effect,
     Keeping,
     Knee,
     Month,
     Needed,
-    effects_of,
     knee_of,
     months_of,
     needed_units,
 )
+from iotrace.analysis.sizing.sensitivity import Effect, effects_of
 from iotrace.analysis.sizing.simulation import PART_NAMES, Simulated
 
 SHARES = (0.5, 0.95, 0.99)
@@ -106,7 +105,10 @@ class Answer:
                     {"users": users, "job_hours": hours, "gpu_idle": idle} for users, hours, idle in self.knee.curve
                 ],
             },
-            "sensitivity": [{"input": one.name, "change": one.change, "factor": one.factor} for one in self.effects],
+            "sensitivity": [
+                {"input": one.name, "change": one.change, "factor": one.factor, "units_needed": one.units}
+                for one in self.effects
+            ],
         }
 
     def steps(self) -> list[StepFigures]:
@@ -146,8 +148,8 @@ def answer(case: Case, units: int | None, keeping: Keeping, *, search: bool = Tr
     run = case.run(chosen)
     knee = knee_of(case, chosen) if search and not case.storage.local else None
     return Answer(
-        case, chosen, units is not None, run, needed, months, knee, effects_of(case, chosen) if search else [],
-        _notes_of(case, run),
+        case, chosen, units is not None, run, needed, months, knee,
+        effects_of(case, chosen, keeping, needed.units) if search else [], _notes_of(case, run),
     )  # fmt: skip
 
 

@@ -69,16 +69,15 @@ def answers_for(
             if units is not None:
                 known.storage(storage).refuse_unsold(storage, units)
             case = Case(chosen, node, known.node(node), storage, known.storage(storage), given or {}, scale)
-            users = _users_of(case)
-            keeping = Keeping(datasets or users, retention, archive)
+            _check_numbers(case)
+            keeping = Keeping(datasets, retention, archive)
             found.append(answer(case, units, keeping, search=search))
     return found
 
 
-def _users_of(case: Case) -> int:
-    """How many users there are, where the recipes have a value with what was given."""
+def _check_numbers(case: Case) -> None:
     try:
-        return case.demand(1).crowd.users
+        case.demand(1)
     except UsageError as error:
         # a recipe names the sum that fails, not what was given
         nothing = [name for name, value in case.given.items() if value == 0 and f"{name} = 0" not in str(error)]

@@ -145,11 +145,17 @@ def _months(one: Answer) -> Grid:
 
 
 def _effects(one: Answer) -> Grid:
-    heads = [Head("input", text=True), Head("change", text=True), Head("time to structure", "as a factor")]
+    heads = [
+        Head("input", text=True), Head("change", text=True), Head("time to structure", "as a factor"),
+        Head("units needed", f"{one.needed.units} without the change"),
+    ]  # fmt: skip
     rows = [
-        [_name(effect.name), _name(effect.change), GridCell(f"× {effect.factor:.2f}", repr(effect.factor))]
+        [
+            _name(effect.name), _name(effect.change), GridCell(f"× {effect.factor:.2f}", repr(effect.factor)),
+            _name("more than any") if effect.units is None else GridCell(str(effect.units), str(effect.units)),
+        ]
         for effect in one.effects
-    ]
+    ]  # fmt: skip
     return Grid("What matters: each input changed by itself", heads, rows, "modelled")
 
 

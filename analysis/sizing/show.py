@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from iotrace.analysis.sizing.questions import Month
 
+_SLIGHT: Final = 0.01
 _NOTE: Final = (
     "All figures are modelled: jobs are loops of computing and I/O from the recipes (iotrace profile), the storage's "
     "figures are those of its entry (iotrace size --list). docs/model.md says what the model leaves out."
@@ -90,8 +91,7 @@ def _print_one(one: Answer, out: Console) -> None:
             indent=2,
         )
     if one.effects:
-        strongest = "; ".join(f"{x.name} {x.change}: × {x.factor:.2f}" for x in one.effects[:6])
-        paragraph(out, f"What matters most for the time to structure: {strongest}.", indent=2)
+        paragraph(out, f"What each input changes: {_effects(one)}", indent=2)
     for note in one.notes:
         paragraph(out, note, "yellow", indent=2)
     if storage.inferred:
@@ -105,6 +105,23 @@ def _capacity(months: Sequence[Month]) -> str:
     first = [f"month {month.month} {bytes_text(month.hot)}" for month in months[:3] if month.month < full.month]
     cold = f" and {bytes_text(last.cold)} archived" if last.cold else ""
     return ", ".join([*first, f"from month {full.month} on {bytes_text(full.hot)}{cold}"])
+
+
+def _effects(one: Answer) -> str:
+    """All inputs: what changes the time or the units, then what changes neither."""
+    much, nothing = [], []
+    for effect in one.effects:
+        parts = []
+        if abs(effect.factor - 1) >= _SLIGHT:
+            parts.append(f"time to structure × {effect.factor:.2f}")
+        if effect.units != one.needed.units:
+            parts.append(f"{'more than any' if effect.units is None else effect.units} needed")
+        if parts:
+            much.append(f"{effect.name} {effect.change}: {', '.join(parts)}")
+        else:
+            nothing.append(f"{effect.name} {effect.change}")
+    rest = f" Less than {_SLIGHT:.0%}, and no other number needed: {'; '.join(nothing)}." if nothing else ""
+    return f"{'; '.join(much) or 'nothing'}.{rest}"
 
 
 def _steps(one: Answer, width: int) -> Text:

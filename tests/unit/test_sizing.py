@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from iotrace.analysis.sizing.demand import Demand, demand_of, with_crowd
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.questions import SLOWER, Case, Keeping, knee_of, months_of, needed_units
+from iotrace.analysis.sizing.sensitivity import effects_of
 from iotrace.analysis.sizing.show import print_answers
 from iotrace.analysis.sizing.simulation import run_rows, simulate
 from iotrace.analysis.sizing.storages import Catalogue, load_catalogue
@@ -260,6 +262,63 @@ def test_the_knee_is_where_one_more_user_makes_all_wait_longer(catalogue: Catalo
     hours = {users: hour for users, hour, _ in knee.curve}
     assert not knee.more
     assert hours[knee.users] <= hours[1] * (1 + SLOWER) < hours[knee.users + 1]
+
+
+INPUTS = {
+    "users", "lanes", "live", "microscopes", "cached_lanes", "movies", "particles", "box", "gpus", "arrival_seconds",
+    "data sets", "retention", "GPU speed", "network of a node", "page cache of a node", "own disk of a node", "units",
+    "latency", "metadata rate", "throughput of a unit", "throughput of one stream", "throughput of a client",
+    "cache of the servers",
+}  # fmt: skip
+
+
+def test_each_input_is_changed_by_itself_and_asked_again_for_times_and_units(
+    catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case, keeping = case_of(catalogue, "fsx-lustre-500", "g5.4xlarge"), Keeping()
+    found = answer(case, None, keeping)
+    effects = {effect.name: effect for effect in found.effects}
+    assert set(effects) == INPUTS
+
+    def by_hand(now: Keeping, **given: float) -> tuple[str, Any, int]:
+        name = next(iter(given), "retention")
+        other = case_of(catalogue, "fsx-lustre-500", "g5.4xlarge", **given)
+        months = months_of(other.demand(1), now)
+        factor = other.run(found.units).structure_s.mean() / case.run(found.units).structure_s.mean()
+        return name, pytest.approx(factor), needed_units(other, months[-1].hot).units
+
+    for name, factor, units in (
+        by_hand(keeping, cached_lanes=5), by_hand(keeping, microscopes=1), by_hand(keeping, users=20),
+        by_hand(keeping, particles=2 * case.demand(1).numbers.values["particles"]), by_hand(Keeping(None, 6)),
+    ):  # fmt: skip
+        assert (effects[name].factor, effects[name].units) == (factor, units), name
+    assert effects["data sets"].units == effects["retention"].units
+    assert effects["retention"].units != found.needed.units
+    print_answers([found], console())
+    text = " ".join(capsys.readouterr().out.split()).split("What each input changes")[1]
+    assert all(f"{effect.name} {effect.change}" in text for effect in found.effects)
+
+
+def test_inputs_that_are_there_are_taken_away_and_scaled_counts_are_doubled_once(catalogue: Catalogue) -> None:
+    case = case_of(catalogue, "nfs-server", "g5.4xlarge", cached_lanes=2, microscopes=1, arrival_seconds=60)
+    case.scale = 0.01
+    effects = {effect.name: effect for effect in effects_of(case, 1, Keeping(), 1)}
+    changes = {name: effects[name].change for name in ("cached_lanes", "microscopes", "arrival_seconds", "particles")}
+    assert changes == {"cached_lanes": "2 → 0", "microscopes": "1 → 0", "arrival_seconds": "60 → 0", "particles": "× 2"}
+    whole = load(DataSet, "empiar-10288").numbers["particles"].value
+    twice = replace(case, given={**case.given, "particles": 2 * float(whole)})
+    factor = twice.run(1).structure_s.mean() / case.run(1).structure_s.mean()
+    assert effects["particles"].factor == pytest.approx(factor)
+    assert factor > 1
+
+
+def test_an_input_that_no_storage_would_do_for_is_said_to_need_more_than_any(catalogue: Catalogue) -> None:
+    case = case_of(catalogue, "fsx-lustre-500")
+    most = 70_000 * parse_capacity("1200 GiB")
+    demand = case.demand(1)
+    each = demand.raw_bytes + demand.made_bytes + demand.live_bytes / 10
+    effects = {effect.name: effect for effect in effects_of(case, 30, Keeping(most / each, 1), 70_000)}
+    assert effects["retention"].units is None
 
 
 def test_a_thousand_users_and_many_cases_are_quick_enough_to_try_out(catalogue: Catalogue) -> None:
