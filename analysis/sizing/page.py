@@ -87,8 +87,10 @@ def _section(one: Answer, number: int) -> Section:
 def _steps(one: Answer) -> Grid:
     heads = [
         Head("step", text=True), Head("a job"), Head("compute"), Head("read", "bytes of a job"),
-        Head("written", "bytes of a job"), Head("peak read", "of a job"), Head("operations/s", "of a job"),
+        Head("written", "bytes of a job"), Head("peak read", "of a job"), Head("peak write", "of a job"),
+        Head("operations/s", "reads and writes a second of a job"),
         Head("metadata/s", "calls a second about names and open files, not their bytes, of a job"),
+        Head("peak metadata/s", "of a job"),
         Head("bound by", "the largest part of its time", text=True),
     ]  # fmt: skip
     rows = [
@@ -98,8 +100,10 @@ def _steps(one: Answer) -> Grid:
             GridCell(bytes_text(step.read_bytes), repr(step.read_bytes)),
             GridCell(bytes_text(step.written_bytes), repr(step.written_bytes)),
             GridCell(rate_text(step.peak_read), repr(step.peak_read)),
+            GridCell(rate_text(step.peak_write), repr(step.peak_write)),
             GridCell(_count(step.operations_s), repr(step.operations_s)),
-            GridCell(_count(step.metadata_s), repr(step.metadata_s)), _name(step.binding),
+            GridCell(_count(step.metadata_s), repr(step.metadata_s)),
+            GridCell(_count(step.peak_metadata), repr(step.peak_metadata)), _name(step.binding),
         ]
         for step in one.steps()
     ]  # fmt: skip

@@ -28,7 +28,7 @@ def print_answers(answers: Sequence[Answer], out: Console) -> None:
     """The choices beside each other, then each by itself."""
     first = answers[0].run.demand
     crowd = first.crowd
-    show(
+    paragraph(
         out,
         f"{answers[0].case.workload.title}: {crowd.users} users, {crowd.lanes} lanes, {crowd.live} sessions of Live; "
         f"{bytes_text(first.raw_bytes)} of movies and {bytes_text(first.made_bytes)} made of them a data set"
@@ -63,6 +63,8 @@ def _print_one(one: Answer, out: Console) -> None:
     storage, needed = one.case.storage, one.needed
     show(out, "")
     show(out, _steps(one, out.width))
+    show(out, "")
+    show(out, _step_rates(one, out.width))
     rates = "; ".join(
         f"{name} {_rate(name, one.run.percentile(column, 0.5))} / {_rate(name, one.run.percentile(column, 0.95))} / "
         f"{_rate(name, one.run.percentile(column, 0.99))} / {_rate(name, one.run.peak(column))}"
@@ -127,18 +129,33 @@ def _effects(one: Answer) -> str:
 def _steps(one: Answer, width: int) -> Text:
     columns = [
         Column("step", "left"), Column("a job"), Column("compute"), Column("read"), Column("written"),
-        Column("peak read"), Column("metadata/s"), Column("bound by", "left", stretch=True),
+        Column("bound by", "left", stretch=True),
     ]  # fmt: skip
     rows: list[list[str | Cell]] = [
         [
             step.step, duration_of(step.job_s), f"{step.compute:.0%}", bytes_text(step.read_bytes),
-            bytes_text(step.written_bytes), rate_text(step.peak_read), _per_second(step.metadata_s),
+            bytes_text(step.written_bytes),
             Cell(step.binding, "dim" if step.binding == "compute" else "yellow"),
         ]
         for step in one.steps()
     ]  # fmt: skip
     units = f"{one.units} × {one.case.storage.unit}"
     return table(columns, rows, width, f"Steps on {one.case.storage_name} ({units}), {one.case.node_name}: one job")
+
+
+def _step_rates(one: Answer, width: int) -> Text:
+    columns = [
+        Column("step", "left", stretch=True), Column("peak read"), Column("peak write"), Column("operations"),
+        Column("metadata"), Column("peak metadata"),
+    ]  # fmt: skip
+    rows = [
+        [
+            step.step, rate_text(step.peak_read), rate_text(step.peak_write), _per_second(step.operations_s),
+            _per_second(step.metadata_s), _per_second(step.peak_metadata),
+        ]
+        for step in one.steps()
+    ]  # fmt: skip
+    return table(columns, rows, width, "What one job of each step asks for: mean of its time, and peak")
 
 
 def duration_of(seconds: float) -> str:

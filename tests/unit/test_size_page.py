@@ -9,6 +9,7 @@ import pytest
 from made import HOSTILE, made_result
 
 from iotrace.cli import main
+from iotrace.units import rate_text
 
 OWN = """
 [storages.%s]
@@ -68,7 +69,12 @@ def test_the_page_holds_the_figures_of_json_and_says_that_they_are_modelled(
     assert answer["provenance"] == "modelled"
     for step in answer["steps"]:
         row = page.cells.index(step["step"])
-        assert step["binding"] in page.cells[row : row + 9]
+        cells = page.cells[row : row + 11]
+        assert cells[-1] == step["binding"]
+        for figure in ("peak_read", "peak_write"):
+            assert rate_text(step[figure]) in cells
+        assert repr(step["operations_s"]) in text
+        assert step["peak_write"] > 0 or step["written_bytes"] == 0
     for what, units in answer["needed_units"].items():
         assert page.cells[page.cells.index(what) + 1] == str(units)
     assert page.elements.count("svg") == 4

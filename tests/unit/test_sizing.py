@@ -30,7 +30,7 @@ from iotrace.profiles.model import DataSet, Workload, load
 from iotrace.profiles.numbers import numbers_of
 from iotrace.profiles.steps import Crowd
 from iotrace.terminal import console
-from iotrace.units import bytes_text, parse_capacity
+from iotrace.units import bytes_text, parse_capacity, rate_text
 
 STRIPES = 'stripes = { drives = 1, drive = "7500 GB", protection = 2, widest = 16, usable = 0.9 }'
 FREE = np.full(r.STORAGE_FIELDS, 1e15)
@@ -262,6 +262,20 @@ def test_the_knee_is_where_one_more_user_makes_all_wait_longer(catalogue: Catalo
     hours = {users: hour for users, hour, _ in knee.curve}
     assert not knee.more
     assert hours[knee.users] <= hours[1] * (1 + SLOWER) < hours[knee.users + 1]
+
+
+def test_each_step_has_its_operations_and_peaks_in_the_terminal_too(
+    catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(case_of(catalogue, "nfs-server"), None, Keeping(), search=False)
+    print_answers([found], console())
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for step in found.steps():
+        *_, rates = (line.split() for line in lines if line.startswith(f"{step.step} "))
+        peaks = [*rate_text(step.peak_read).split(), *rate_text(step.peak_write).split()]
+        assert rates[1:5] == peaks
+        assert float(rates[5].removesuffix("/s")) == pytest.approx(step.operations_s, abs=0.5)
 
 
 INPUTS = {
