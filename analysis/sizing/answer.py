@@ -55,13 +55,20 @@ class StepFigures:
 class Answer:
     """All is modelled. `asked` says that the user chose the units; `needed` is what they would be otherwise.
 
+    Times, rates, the knee and what matters are those while as many units have failed as may.
+
+    Attributes
+    ----------
+    units: that there are; working: those that have not failed. whole: the run while all of them work.
     notes: sentences about numbers of the workload that do nothing here.
     """
 
     case: Case
     units: int
+    working: int
     asked: bool
     run: Simulated
+    whole: Simulated
     needed: Needed
     months: list[Month]
     knee: Knee | None
@@ -78,6 +85,7 @@ class Answer:
             "storage": self.case.storage_name,
             "unit": self.case.storage.unit,
             "units": self.units,
+            "units_working": self.working,
             "units_asked": self.asked,
             "needed_units": {name: getattr(self.needed, name) for name in self.needed.__slots__},
             "needed_for": self.needed.binding,
@@ -85,6 +93,10 @@ class Answer:
             "users": demand.crowd.users,
             "lanes": demand.crowd.lanes,
             "structure_s": {"mean": float(run.structure_s.mean()), "longest": float(run.structure_s.max())},
+            "structure_all_working_s": {
+                "mean": float(self.whole.structure_s.mean()),
+                "longest": float(self.whole.structure_s.max()),
+            },
             "gpu_idle": run.gpu_idle,
             "rates": {
                 name: {f"p{100 * share:.0f}": run.percentile(column, share) for share in SHARES}
@@ -145,10 +157,12 @@ def answer(case: Case, units: int | None, keeping: Keeping, *, search: bool = Tr
     months = months_of(case.demand(units or 1), keeping)
     needed = needed_units(case, max(month.hot for month in months))
     chosen = needed.units if units is None else units
-    run = case.run(chosen)
-    knee = knee_of(case, chosen) if search and not case.storage.local else None
+    working = case.storage.working(chosen)
+    run = case.run(working)
+    whole = run if working == chosen else case.run(chosen)
+    knee = knee_of(case, working) if search and not case.storage.local else None
     return Answer(
-        case, chosen, units is not None, run, needed, months, knee,
+        case, chosen, working, units is not None, run, whole, needed, months, knee,
         effects_of(case, chosen, keeping, needed.units) if search else [], _notes_of(case, run),
     )  # fmt: skip
 

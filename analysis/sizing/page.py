@@ -73,6 +73,9 @@ def _section(one: Answer, number: int) -> Section:
         Fact("GPU idle", f"{one.run.gpu_idle:.1%}"),
         Fact("users, lanes", f"{crowd.users}, {crowd.lanes}"),
     ]
+    if one.working != one.units:
+        facts[0] = Fact("units", f"{facts[0].text}, {one.units - one.working} of them failed")
+        facts.insert(3, Fact("to structure while all work", duration_of(float(one.whole.structure_s.mean()))))
     if one.knee is not None:
         facts.append(Fact("knee", f"{one.knee.users} users{' or more' if one.knee.more else ''}"))
     drawn = [plots.throughput(one), plots.lanes(one), plots.constraints(one), plots.knee(one)]

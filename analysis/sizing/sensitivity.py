@@ -54,20 +54,22 @@ def effects_of(case: Case, units: int, keeping: Keeping, needed: int) -> list[Ef
 
     Parameters
     ----------
-    units: on which the times are; needed: units that the workload needs as it is.
+    units: that there are; times are on those that are left when as many have failed as may. needed: units that the
+    workload needs as it is.
     """
-    before = float(case.run(units).structure_s.mean())
+    storage, working = case.storage, case.storage.working(units)
+    before = float(case.run(working).structure_s.mean())
     found = [
         Effect(
             one.name, one.change,
-            1.0 if one.case is case else float(one.case.run(units).structure_s.mean()) / before,
+            1.0 if one.case is case else float(one.case.run(working).structure_s.mean()) / before,
             _needed(one.case, one.keeping),
         )
         for one in _changes(case, keeping)
     ]  # fmt: skip
-    fewer = case.storage.bought(units / 2)
-    if not case.storage.local and fewer < units:
-        after = float(case.run(fewer).structure_s.mean())
+    fewer = storage.bought(units / 2)
+    if not storage.local and fewer < units:
+        after = float(case.run(storage.working(fewer)).structure_s.mean())
         found.append(Effect("units", f"{units} → {fewer}", after / before, needed))
 
     def strength(one: Effect) -> tuple[float, float]:

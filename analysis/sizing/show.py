@@ -82,6 +82,13 @@ def _print_one(one: Answer, out: Console) -> None:
             + (f"; {storage.spare} of each may fail." if storage.spare else "."),
             indent=2,
         )
+    if one.working != one.units:
+        paragraph(
+            out,
+            f"Times and rates are those while {one.units - one.working} of {one.units} have failed; while all work, "
+            f"{duration_of(float(one.whole.structure_s.mean()))} to a structure.",
+            indent=2,
+        )
     paragraph(out, f"Capacity: {_capacity(one.months)}.", indent=2)
     if one.knee is not None:
         knee = one.knee
@@ -139,7 +146,8 @@ def _steps(one: Answer, width: int) -> Text:
         ]
         for step in one.steps()
     ]  # fmt: skip
-    units = f"{one.units} × {one.case.storage.unit}"
+    failed = f", {one.units - one.working} of them failed" if one.working != one.units else ""
+    units = f"{one.units} × {one.case.storage.unit}{failed}"
     return table(columns, rows, width, f"Steps on {one.case.storage_name} ({units}), {one.case.node_name}: one job")
 
 

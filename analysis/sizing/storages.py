@@ -140,6 +140,10 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         small = [count for count in self.first if count >= units]
         return min([*small, self.least + max(0, math.ceil((units - self.least) / self.step - 1e-9)) * self.step])
 
+    def working(self, units: int) -> int:
+        """Units that are left when as many have failed as may; at least one."""
+        return units if self.local else max(1, units - self.spare)
+
     def refuse_unsold(self, name: str, units: int) -> None:
         """Refuse what nobody sells.
 

@@ -264,6 +264,29 @@ def test_the_knee_is_where_one_more_user_makes_all_wait_longer(catalogue: Catalo
     assert hours[knee.users] <= hours[1] * (1 + SLOWER) < hours[knee.users + 1]
 
 
+def test_times_rates_and_the_knee_are_those_while_servers_have_failed(
+    catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = case_of(catalogue, "nfs-server", "g5.24xlarge", users=20, lanes=20)
+    plain, case.storage = case.storage, msgspec.structs.replace(case.storage, spare=2)
+    found = answer(case, 3, Keeping())
+    alone = answer(replace(case, storage=plain), 1, Keeping())
+    assert (found.units, found.working) == (3, 1)
+    assert found.run.structure_s.mean() == alone.run.structure_s.mean() > found.whole.structure_s.mean()
+    assert found.whole.structure_s.mean() == case.run(3).structure_s.mean()
+    for column in (e.READ_RATE, e.META_RATE):
+        assert found.run.peak(column) == alone.run.peak(column)
+    assert found.knee is not None
+    assert alone.knee is not None
+    assert found.knee.users == alone.knee.users
+    (latency,) = (effect.factor for effect in found.effects if effect.name == "latency")
+    assert latency == next(effect.factor for effect in alone.effects if effect.name == "latency")
+    print_answers([found], console())
+    text = " ".join(capsys.readouterr().out.split())
+    assert "while 2 of 3 have failed; while all work" in text
+    assert "3 × server, 2 of them failed" in text
+
+
 def test_each_step_has_its_operations_and_peaks_in_the_terminal_too(
     catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
 ) -> None:
