@@ -11,6 +11,8 @@ from iotrace.errors import UsageError
 from iotrace.profiles.expressions import Unclear, names_in, value_of
 from iotrace.profiles.model import DataSet, Number, Profile, common_numbers
 
+_WHOLE: Final = ("GPUs", "threads", "px")
+"""Units of which there is no work without one, as there is none without a movie or a particle."""
 COUNT_MAX: Final = 1 << 52
 """So large a number is exact as a float, and a sum of a thousand of them fits into 64 bits."""
 
@@ -97,7 +99,7 @@ def numbers_of(
 
     Raises
     ------
-    UsageError: a name that no recipe knows, sums that need each other, or a sum without a value.
+    UsageError: a name that no recipe knows, a count of nothing, sums that need each other, or a sum without a value.
     """
     if not 0 < scale <= 1e6:
         raise UsageError(f"--scale {scale}: a factor above 0, such as 0.01 for a hundredth of the movies.")
@@ -113,6 +115,8 @@ def numbers_of(
         if name not in known:
             raise UsageError(f"--set {name}: there is no such number here; known are {', '.join(sorted(known))}.")
         before = known[name]
+        if value < 1 and (before.scales or before.unit in _WHOLE):
+            raise UsageError(f"--set {name}={value:g}: how many {before.unit or 'there are'}, at least 1.")
         known[name] = Number(value, "given with --set", before.unit, False, before.scales)
         where[name] = "--set"
     values: dict[str, float] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,10 +13,18 @@ from iotrace.errors import UsageError
 from iotrace.terminal import Column, console, paragraph, printable, show, table
 
 _MANY: Final[dict[str, Any]] = {"negative": (), "consume_multiple": False}
+_USUAL: Final = "reference-architecture"
+_RETENTION: Final = 3
+_TAKES: Final = {
+    "--list": ("--storages", "--json"),
+    "--table-1": ("--storages", "--json"),
+    "--fit": ("--capacity", "-o", "--force", "--json"),
+}
+"""What each of these takes: none of them asks the model about a workload."""
 
 
 def size(
-    workload: str = "reference-architecture",
+    workload: str = _USUAL,
     *,
     storage: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     node: Annotated[list[str] | None, Parameter(**_MANY)] = None,
@@ -24,7 +32,7 @@ def size(
     set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     scale: float = 1.0,
     datasets: float | None = None,
-    retention: int = 3,
+    retention: int = _RETENTION,
     archive: int = 0,
     storages: Path | None = None,
     list: Annotated[bool, Parameter(negative=())] = False,
@@ -86,6 +94,14 @@ def size(
     json
         Print one JSON object: s, bytes, bytes/s, operations/s, shares of 1.
     """
+    given = {
+        "--list": list, "--table-1": table_1, "--fit": bool(fit), "WORKLOAD": workload != _USUAL,
+        "--storage": bool(storage), "--node": bool(node), "--units": units is not None, "--set": bool(set),
+        "--scale": scale != 1, "--datasets": datasets is not None, "--retention": retention != _RETENTION,
+        "--archive": archive != 0, "--storages": storages is not None, "--capacity": capacity is not None,
+        "-o": output is not None, "--html": html is not None, "--force": force, "--json": json,
+    }  # fmt: skip
+    _refuse_idle([option for option, there in given.items() if there])
     from iotrace.analysis.sizing.storages import load_catalogue
 
     catalogue = load_catalogue(storages)
@@ -96,8 +112,6 @@ def size(
     if fit:
         _fit(fit, capacity, output, force, json)
         return
-    if capacity is not None or output is not None:
-        raise UsageError("--capacity and -o go with --fit: give the results (NAME.ioresult) to fit to.")
     if table_1:
         from iotrace.analysis.sizing.table_1 import held_out, print_held_out
 
@@ -125,6 +139,19 @@ def size(
         write_page(answers, html, force)
         if not json:
             paragraph(out, f"wrote {printable(str(html))}")
+
+
+def _refuse_idle(options: Sequence[str]) -> None:
+    """Refuse options that would do nothing beside the others."""
+    for mode in (option for option in options if option in _TAKES):
+        idle = [option for option in options if option != mode and option not in _TAKES[mode]]
+        if idle:
+            raise UsageError(f"{', '.join(idle)}: no part of {mode}, which takes {', '.join(_TAKES[mode])}.")
+        return
+    if "--capacity" in options or "-o" in options:
+        raise UsageError("--capacity and -o go with --fit: give the results (NAME.ioresult) to fit to.")
+    if "--force" in options and "--html" not in options:
+        raise UsageError("--force goes with --html or -o: it lets them replace a file.")
 
 
 def _fit(folders: Sequence[Path], capacity: str | None, output: Path | None, force: bool, json: bool) -> None:
@@ -161,11 +188,18 @@ def _list(catalogue: Any, json: bool) -> None:
         rows = [[printable(name), printable(one.title)] for name, one in entries.items()]
         show(out, table([Column("name", "left"), Column("", "left", stretch=True)], rows, out.width, title))
         for name, one in entries.items():
-            figures = ", ".join(
-                f"{key} {getattr(one, key)}"
-                for key in one.__struct_fields__
-                if key not in ("title", "source", "inferred") and getattr(one, key) not in ("", False, float("inf"))
-            )
+            figures = ", ".join(_figures(one, ("title", "source", "inferred")))
             guessed = f" Guessed: {one.inferred}." if one.inferred else ""
             paragraph(out, printable(f"{name}: {figures}. Source: {one.source}.{guessed}"), "dim", indent=2)
         show(out, "")
+
+
+def _figures(entry: Any, without: Sequence[str] = ()) -> Iterator[str]:
+    import msgspec
+
+    for key in entry.__struct_fields__:
+        value = getattr(entry, key)
+        if isinstance(value, msgspec.Struct):
+            yield f"{key} ({', '.join(_figures(value))})"
+        elif key not in without and value not in (None, "", False, (), float("inf")):
+            yield f"{key} {value}"

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.questions import (
     Case,
-    Effect,
     Keeping,
     Knee,
     Month,
     Needed,
-    effects_of,
     knee_of,
     months_of,
     needed_units,
 )
+from iotrace.analysis.sizing.sensitivity import Effect, effects_of
 from iotrace.analysis.sizing.simulation import PART_NAMES, Simulated
 
 SHARES = (0.5, 0.95, 0.99)
@@ -54,16 +53,27 @@ class StepFigures:
 
 @dataclass(slots=True)
 class Answer:
-    """All is modelled. `asked` says that the user chose the units; `needed` is what they would be otherwise."""
+    """All is modelled. `asked` says that the user chose the units; `needed` is what they would be otherwise.
+
+    Times, rates, the knee and what matters are those while as many units have failed as may.
+
+    Attributes
+    ----------
+    units: that there are; working: those that have not failed. whole: the run while all of them work.
+    notes: sentences about numbers of the workload that do nothing here.
+    """
 
     case: Case
     units: int
+    working: int
     asked: bool
     run: Simulated
+    whole: Simulated
     needed: Needed
     months: list[Month]
     knee: Knee | None
     effects: list[Effect]
+    notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Seconds, bytes, bytes/s, operations/s, shares of 1."""
@@ -75,12 +85,18 @@ class Answer:
             "storage": self.case.storage_name,
             "unit": self.case.storage.unit,
             "units": self.units,
+            "units_working": self.working,
             "units_asked": self.asked,
             "needed_units": {name: getattr(self.needed, name) for name in self.needed.__slots__},
             "needed_for": self.needed.binding,
+            "notes": self.notes,
             "users": demand.crowd.users,
             "lanes": demand.crowd.lanes,
             "structure_s": {"mean": float(run.structure_s.mean()), "longest": float(run.structure_s.max())},
+            "structure_all_working_s": {
+                "mean": float(self.whole.structure_s.mean()),
+                "longest": float(self.whole.structure_s.max()),
+            },
             "gpu_idle": run.gpu_idle,
             "rates": {
                 name: {f"p{100 * share:.0f}": run.percentile(column, share) for share in SHARES}
@@ -89,6 +105,7 @@ class Answer:
             },
             "steps": [asdict(step) for step in self.steps()],
             "dataset_bytes": {"movies": demand.raw_bytes, "made": demand.made_bytes},
+            "live_session_bytes": demand.live_bytes,
             "dataset_files": demand.files,
             "months": [{"month": one.month, "hot_bytes": one.hot, "cold_bytes": one.cold} for one in self.months],
             "knee": None
@@ -100,7 +117,10 @@ class Answer:
                     {"users": users, "job_hours": hours, "gpu_idle": idle} for users, hours, idle in self.knee.curve
                 ],
             },
-            "sensitivity": [{"input": one.name, "change": one.change, "factor": one.factor} for one in self.effects],
+            "sensitivity": [
+                {"input": one.name, "change": one.change, "factor": one.factor, "units_needed": one.units}
+                for one in self.effects
+            ],
         }
 
     def steps(self) -> list[StepFigures]:
@@ -137,8 +157,21 @@ def answer(case: Case, units: int | None, keeping: Keeping, *, search: bool = Tr
     months = months_of(case.demand(units or 1), keeping)
     needed = needed_units(case, max(month.hot for month in months))
     chosen = needed.units if units is None else units
-    run = case.run(chosen)
-    knee = knee_of(case, chosen) if search and not case.storage.local else None
+    working = case.storage.working(chosen)
+    run = case.run(working)
+    whole = run if working == chosen else case.run(chosen)
+    knee = knee_of(case, working) if search and not case.storage.local else None
     return Answer(
-        case, chosen, units is not None, run, needed, months, knee, effects_of(case, chosen) if search else []
+        case, chosen, working, units is not None, run, whole, needed, months, knee,
+        effects_of(case, chosen, keeping, needed.units) if search else [], _notes_of(case, run),
     )  # fmt: skip
+
+
+def _notes_of(case: Case, run: Simulated) -> list[str]:
+    asked = int(run.demand.numbers.values.get("cached_lanes", 0))
+    if asked and not run.demand.crowd.cached_lanes:
+        return [
+            f"cached_lanes = {asked} of {case.workload.name} does nothing: the node {case.node_name} has no disk of "
+            "its own for particle stacks, so that they are read from the storage."
+        ]
+    return []

@@ -44,7 +44,8 @@ def answers_for(
 
     Raises
     ------
-    UsageError: an unknown name, or numbers that make no sense. Unsettled: the model found no rates.
+    UsageError: an unknown name, numbers that make no sense or would do nothing, units that nobody sells.
+    Unsettled: the model found no rates.
     """
     if units is not None and not 1 <= units <= UNITS_MAX:
         raise UsageError(f"--units {units}: from 1 to {UNITS_MAX}.")
@@ -58,8 +59,28 @@ def answers_for(
     chosen, known = load(Workload, str(workload)), catalogue or load_catalogue(None)
     found = []
     for node in nodes:
+        if (given or {}).get("cached_lanes") and not known.node(node).local_read:
+            disks = sorted(name for name, one in known.nodes.items() if one.local_read)
+            raise UsageError(
+                f"cached_lanes: the node {node} has no disk of its own for particle stacks; choose --node "
+                f"{', '.join(disks)}, or one of your own with local_read."
+            )
         for storage in storages:
+            if units is not None:
+                known.storage(storage).refuse_unsold(storage, units)
             case = Case(chosen, node, known.node(node), storage, known.storage(storage), given or {}, scale)
-            keeping = Keeping(datasets or case.demand(1).crowd.users, retention, archive)
+            _check_numbers(case)
+            keeping = Keeping(datasets, retention, archive)
             found.append(answer(case, units, keeping, search=search))
     return found
+
+
+def _check_numbers(case: Case) -> None:
+    try:
+        case.demand(1)
+    except UsageError as error:
+        # a recipe names the sum that fails, not what was given
+        nothing = [name for name, value in case.given.items() if value == 0 and f"{name} = 0" not in str(error)]
+        if not nothing or "--set" in str(error):
+            raise
+        raise UsageError(f"--set {nothing[0]}=0: with it {str(error)[0].lower()}{str(error)[1:]}") from None

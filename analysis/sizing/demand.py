@@ -39,6 +39,7 @@ class Demand:
     totals: of each step, without caches, for what it needs and makes.
     crowd: users, lanes, sessions. arrival_s: between users. numbers: the workload's own.
     raw_bytes, made_bytes, files: of one data set: its movies, what the jobs write, how many files there are in all.
+    live_bytes: of one session of Live: its movies, which a microscope writes or which are there, and what it writes.
     """
 
     steps: list[str]
@@ -57,6 +58,7 @@ class Demand:
     raw_bytes: int
     made_bytes: int
     files: int
+    live_bytes: int = 0
 
 
 def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None = None, scale: float = 1.0) -> Demand:
@@ -105,6 +107,7 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
         np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, raw,
         sum(one.bytes_written for one in totals[: len(steps)]),
         movies + sum(one.made_files for one in totals[: len(steps)]),
+        _raw_of(live)[0] + totals[len(steps)].bytes_written if crowd.live else 0,
     )  # fmt: skip
 
 

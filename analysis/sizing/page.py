@@ -11,6 +11,7 @@ from iotrace.analysis.report_tables import Fact, Grid, GridCell, Head
 from iotrace.analysis.sizing import plots
 from iotrace.analysis.sizing.answer import RATES, SHARES, Answer
 from iotrace.analysis.sizing.kernels import events as e
+from iotrace.analysis.sizing.questions import MONTHS
 from iotrace.analysis.sizing.show import duration_of
 from iotrace.terminal import printable
 from iotrace.units import bytes_text, count_text, rate_text
@@ -72,13 +73,16 @@ def _section(one: Answer, number: int) -> Section:
         Fact("GPU idle", f"{one.run.gpu_idle:.1%}"),
         Fact("users, lanes", f"{crowd.users}, {crowd.lanes}"),
     ]
+    if one.working != one.units:
+        facts[0] = Fact("units", f"{facts[0].text}, {one.units - one.working} of them failed")
+        facts.insert(3, Fact("to structure while all work", duration_of(float(one.whole.structure_s.mean()))))
     if one.knee is not None:
         facts.append(Fact("knee", f"{one.knee.users} users{' or more' if one.knee.more else ''}"))
     drawn = [plots.throughput(one), plots.lanes(one), plots.constraints(one), plots.knee(one)]
     blocks = [picture_block(picture) for picture in drawn if picture is not None]
     title = printable(f"{one.case.storage_name}, {one.case.node_name}")
     return Section(
-        f"choice-{number}", title, facts=facts,
+        f"choice-{number}", title, printable(" ".join(one.notes)), facts,
         blocks=[*blocks, _steps(one), _rates(one), _needed(one), _months(one), _effects(one)],
     )  # fmt: skip
 
@@ -86,8 +90,10 @@ def _section(one: Answer, number: int) -> Section:
 def _steps(one: Answer) -> Grid:
     heads = [
         Head("step", text=True), Head("a job"), Head("compute"), Head("read", "bytes of a job"),
-        Head("written", "bytes of a job"), Head("peak read", "of a job"), Head("operations/s", "of a job"),
+        Head("written", "bytes of a job"), Head("peak read", "of a job"), Head("peak write", "of a job"),
+        Head("operations/s", "reads and writes a second of a job"),
         Head("metadata/s", "calls a second about names and open files, not their bytes, of a job"),
+        Head("peak metadata/s", "of a job"),
         Head("bound by", "the largest part of its time", text=True),
     ]  # fmt: skip
     rows = [
@@ -97,8 +103,10 @@ def _steps(one: Answer) -> Grid:
             GridCell(bytes_text(step.read_bytes), repr(step.read_bytes)),
             GridCell(bytes_text(step.written_bytes), repr(step.written_bytes)),
             GridCell(rate_text(step.peak_read), repr(step.peak_read)),
+            GridCell(rate_text(step.peak_write), repr(step.peak_write)),
             GridCell(_count(step.operations_s), repr(step.operations_s)),
-            GridCell(_count(step.metadata_s), repr(step.metadata_s)), _name(step.binding),
+            GridCell(_count(step.metadata_s), repr(step.metadata_s)),
+            GridCell(_count(step.peak_metadata), repr(step.peak_metadata)), _name(step.binding),
         ]
         for step in one.steps()
     ]  # fmt: skip
@@ -130,23 +138,31 @@ def _needed(one: Answer) -> Grid:
 
 
 def _months(one: Answer) -> Grid:
+    last = one.months[-1].month
+    shown = [month for month in one.months if month.month <= MONTHS or month.month % 12 == 0 or month.month == last]
     heads = [Head("month", text=True), Head("on the storage"), Head("archived")]
     rows = [
         [
             GridCell(str(month.month), str(month.month)), GridCell(bytes_text(month.hot), str(month.hot)),
             GridCell(bytes_text(month.cold), str(month.cold)),
         ]
-        for month in one.months
+        for month in shown
     ]  # fmt: skip
-    return Grid("Capacity at the end of each month", heads, rows, "modelled")
+    return Grid("Capacity at the end of each month", heads, rows, "modelled", f"As in month {last} from then on.")
 
 
 def _effects(one: Answer) -> Grid:
-    heads = [Head("input", text=True), Head("change", text=True), Head("time to structure", "as a factor")]
+    heads = [
+        Head("input", text=True), Head("change", text=True), Head("time to structure", "as a factor"),
+        Head("units needed", f"{one.needed.units} without the change"),
+    ]  # fmt: skip
     rows = [
-        [_name(effect.name), _name(effect.change), GridCell(f"× {effect.factor:.2f}", repr(effect.factor))]
+        [
+            _name(effect.name), _name(effect.change), GridCell(f"× {effect.factor:.2f}", repr(effect.factor)),
+            _name("more than any") if effect.units is None else GridCell(str(effect.units), str(effect.units)),
+        ]
         for effect in one.effects
-    ]
+    ]  # fmt: skip
     return Grid("What matters: each input changed by itself", heads, rows, "modelled")
 
 

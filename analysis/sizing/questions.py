@@ -1,4 +1,4 @@
-"""Questions to the model: how much storage is needed, up to how many users it does, and what matters most.
+"""Questions to the model: how much storage is needed, and up to how many users it does.
 
 All of them run the simulation; none takes longer than some hundred runs.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +26,7 @@ SLOWER: Final = 0.10
 of a stream and of a node hold back."""
 USERS_MAX: Final = 4096
 MONTHS: Final = 12
+"""At least so many months are worked out."""
 
 
 @dataclass(slots=True)
@@ -43,7 +45,9 @@ class Case:
 
     def demand(self, units: int, **crowd: int) -> Demand:
         """What is asked of so many units (their caches serve a part), by other users, lanes or sessions if given."""
-        key = self.node, tuple(sorted(self.given.items())), self.scale
+        # caches and limits of a node are no part of what its jobs ask for
+        alike = msgspec.structs.replace(self.node, memory="1 B", network="1 B", page_cache=0.0)
+        key = alike, tuple(sorted(self.given.items())), self.scale
         if key not in self.known:
             self.known[key] = demand_of(self.workload, self.node, self.given, self.scale)
         return with_caches(with_crowd(self.known[key], **crowd), self.node, self.storage, units)
@@ -55,7 +59,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """Bytes at the end of a month, counted from 1: on the storage, and on what keeps the rest."""
+    """Bytes at the end of a month, counted from 1: on the storage (hot), and on what keeps the rest (cold)."""
 
     month: int
     hot: int
@@ -68,23 +72,35 @@ class Keeping:
 
     Attributes
     ----------
-    datasets: that come each month. retention: months on the storage; archive: months after that on something cheaper.
+    datasets: that come each month; None: one for each user. retention: months on the storage; archive: months after
+    that on something cheaper.
     """
 
-    datasets: float
+    datasets: float | None = None
     retention: int = 3
     archive: int = 0
 
 
+def datasets_of(demand: Demand, keeping: Keeping) -> float:
+    """Data sets that come each month."""
+    return demand.crowd.users if keeping.datasets is None else keeping.datasets
+
+
 def months_of(demand: Demand, keeping: Keeping) -> list[Month]:
-    """Capacity by month, when nothing is there at first; a data set is its movies and all that its jobs write."""
-    each = keeping.datasets * (demand.raw_bytes + demand.made_bytes)
+    """Capacity by month, when nothing is there at first, for a year or until as much goes as comes.
+
+    A data set is its movies and all that its jobs write.
+
+    Sessions of Live, each with its movies and what it writes, come in the proportion that the workload has.
+    """
+    live = Fraction(demand.crowd.live * demand.live_bytes, demand.crowd.users)
+    each = Fraction(datasets_of(demand, keeping)) * (demand.raw_bytes + demand.made_bytes + live)
     return [
         Month(
             month, math.ceil(each * min(month, keeping.retention)),
             math.ceil(each * max(0, min(month, keeping.retention + keeping.archive) - keeping.retention)),
         )
-        for month in range(1, MONTHS + 1)
+        for month in range(1, max(MONTHS, keeping.retention + keeping.archive) + 1)
     ]  # fmt: skip
 
 
@@ -125,8 +141,8 @@ def needed_units(case: Case, hot_bytes: int, share: float = 0.95) -> Needed:
     """
     storage = case.storage
     if storage.local:
-        each = hot_bytes / max(1, case.demand(1).crowd.lanes)
-        return Needed(_bought(storage, each / storage.capacity_bytes(1)), 1, 1, 1, 1)
+        each = math.ceil(hot_bytes / max(1, case.demand(1).crowd.lanes))
+        return Needed(_possible(storage, storage.units_for(each)), 1, 1, 1, 1)
     free = case.run(UNITS_MAX)
     read, write = free.percentile(e.READ_RATE, share), free.percentile(e.WRITE_RATE, share)
     # nobody should count on the servers' caches
@@ -138,15 +154,17 @@ def needed_units(case: Case, hot_bytes: int, share: float = 0.95) -> Needed:
         throughput = max(throughput, read / parse_bytes(storage.network_read))
     operations = free.percentile(e.DATA_RATE, share) / storage.operations
     metadata = free.percentile(e.META_RATE, share) / storage.metadata
-    capacity = hot_bytes / storage.capacity_bytes(1)
     return Needed(
-        _bought(storage, capacity), _bought(storage, throughput), _bought(storage, operations),
+        _possible(storage, storage.units_for(hot_bytes)), _bought(storage, throughput), _bought(storage, operations),
         _bought(storage, metadata), _enough_for_time(case, free),
     )  # fmt: skip
 
 
 def _bought(storage: Storage, units: float) -> int:
-    bought = storage.bought(math.ceil(units - 1e-9) + storage.spare)
+    return _possible(storage, storage.bought(math.ceil(units - 1e-9) + storage.spare))
+
+
+def _possible(storage: Storage, bought: int) -> int:
     if bought > UNITS_MAX:
         raise UsageError(f"{storage.title}: {bought} of a {storage.unit} are more than any storage has.")
     return bought
@@ -211,60 +229,3 @@ def knee_of(case: Case, units: int) -> Knee:
         middle = (low + high) // 2
         low, high = (middle, high) if hours(middle) <= alone * (1 + SLOWER) else (low, middle)
     return Knee(low, more, [(users, *curve[users]) for users in sorted(curve)])
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What another value of an input does to the mean time to structure, as a factor."""
-
-    name: str
-    change: str
-    factor: float
-
-
-_NUMBERS: Final = (
-    ("users", 2.0), ("lanes", 2.0), ("movies", 2.0), ("box", 1.5), ("particles", 2.0), ("gpus", 2.0), ("live", 2.0),
-    ("cached_lanes", 2.0),
-)  # fmt: skip
-
-
-def effects_of(case: Case, units: int) -> list[Effect]:
-    """How much each input matters, the strongest first: each is changed by itself."""
-    before = float(case.run(units).structure_s.mean())
-    found: list[Effect] = []
-
-    def note(name: str, change: str, other: Case, other_units: int = units) -> None:
-        after = float(other.run(other_units).structure_s.mean())
-        found.append(Effect(name, change, after / before))
-
-    demand = case.demand(units)
-    crowd = demand.crowd
-    now = {
-        "users": crowd.users, "lanes": crowd.lanes, "live": crowd.live, "cached_lanes": crowd.cached_lanes,
-        "gpus": max(1, case.node.gpus),
-    }  # fmt: skip
-    values = {**demand.numbers.values, **now, **case.given}
-    for name, times in _NUMBERS:
-        value = values.get(name)
-        if value is None or value == 0:
-            continue
-        other = min(float(math.ceil(value * times)), float(crowd.lanes) if name == "cached_lanes" else math.inf)
-        if other != value:
-            note(name, f"× {other / value:g}", replace(case, given={**case.given, name: other}))
-    storage = case.storage
-    if not storage.local:
-        note("units", "÷ 2", case, max(1, units // 2))
-    slow = msgspec.structs.replace(
-        storage, read_latency_us=2 * storage.read_latency_us, write_latency_us=2 * storage.write_latency_us,
-        metadata_latency_us=2 * storage.metadata_latency_us,
-    )  # fmt: skip
-    note("latency", "× 2", replace(case, storage=slow))
-    note("metadata rate", "÷ 2", replace(case, storage=msgspec.structs.replace(storage, metadata=storage.metadata / 2)))
-    for name in ("stream", "client"):
-        known = [f"{name}_{way}" for way in ("read", "write") if getattr(storage, f"{name}_{way}")]
-        if known:
-            halved = {key: f"{parse_bytes(getattr(storage, key)) / 2:.0f}" for key in known}
-            what = "throughput of one stream" if name == "stream" else "throughput of a node"
-            note(what, "÷ 2", replace(case, storage=msgspec.structs.replace(storage, **halved)))
-    note("GPU speed", "× 2", replace(case, node=msgspec.structs.replace(case.node, speed=2 * case.node.speed)))
-    return sorted(found, key=lambda one: -abs(math.log(one.factor)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from iotrace.analysis.sizing.answer import RATES, Answer
 from iotrace.analysis.sizing.kernels import events as e
-from iotrace.analysis.sizing.questions import MONTHS, SLOWER
+from iotrace.analysis.sizing.questions import SLOWER
 from iotrace.terminal import Cell, Column, paragraph, show, table
 from iotrace.units import bytes_text, count_text, duration_text, rate_text
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from iotrace.analysis.sizing.questions import Month
+
+_SLIGHT: Final = 0.01
 _NOTE: Final = (
     "All figures are modelled: jobs are loops of computing and I/O from the recipes (iotrace profile), the storage's "
     "figures are those of its entry (iotrace size --list). docs/model.md says what the model leaves out."
@@ -25,10 +28,11 @@ def print_answers(answers: Sequence[Answer], out: Console) -> None:
     """The choices beside each other, then each by itself."""
     first = answers[0].run.demand
     crowd = first.crowd
-    show(
+    paragraph(
         out,
         f"{answers[0].case.workload.title}: {crowd.users} users, {crowd.lanes} lanes, {crowd.live} sessions of Live; "
-        f"{bytes_text(first.raw_bytes)} of movies and {bytes_text(first.made_bytes)} made of them a data set",
+        f"{bytes_text(first.raw_bytes)} of movies and {bytes_text(first.made_bytes)} made of them a data set"
+        + (f"; {bytes_text(first.live_bytes)} a session of Live" if crowd.live else ""),
     )
     show(out, "")
     show(out, _choices(answers, out.width))
@@ -59,6 +63,8 @@ def _print_one(one: Answer, out: Console) -> None:
     storage, needed = one.case.storage, one.needed
     show(out, "")
     show(out, _steps(one, out.width))
+    show(out, "")
+    show(out, _step_rates(one, out.width))
     rates = "; ".join(
         f"{name} {_rate(name, one.run.percentile(column, 0.5))} / {_rate(name, one.run.percentile(column, 0.95))} / "
         f"{_rate(name, one.run.percentile(column, 0.99))} / {_rate(name, one.run.peak(column))}"
@@ -66,7 +72,7 @@ def _print_one(one: Answer, out: Console) -> None:
     )
     paragraph(out, f"Rates of the whole mix, p50 / p95 / p99 / peak of the time: {rates}.", indent=2)
     if storage.local:
-        paragraph(out, f"Capacity: {needed.units} in each node for {MONTHS} months.", indent=2)
+        paragraph(out, f"Capacity: {needed.units} in each node.", indent=2)
     else:
         paragraph(
             out,
@@ -76,10 +82,14 @@ def _print_one(one: Answer, out: Console) -> None:
             + (f"; {storage.spare} of each may fail." if storage.spare else "."),
             indent=2,
         )
-    last = one.months[-1]
-    first = ", ".join(f"month {month.month} {bytes_text(month.hot)}" for month in one.months[:3])
-    cold = f", and {bytes_text(last.cold)} archived" if last.cold else ""
-    paragraph(out, f"Capacity: {first}, month {last.month} {bytes_text(last.hot)}{cold}.", indent=2)
+    if one.working != one.units:
+        paragraph(
+            out,
+            f"Times and rates are those while {one.units - one.working} of {one.units} have failed; while all work, "
+            f"{duration_of(float(one.whole.structure_s.mean()))} to a structure.",
+            indent=2,
+        )
+    paragraph(out, f"Capacity: {_capacity(one.months)}.", indent=2)
     if one.knee is not None:
         knee = one.knee
         count = f"{knee.users} users or more" if knee.more else f"{knee.users} users"
@@ -90,27 +100,70 @@ def _print_one(one: Answer, out: Console) -> None:
             indent=2,
         )
     if one.effects:
-        strongest = "; ".join(f"{x.name} {x.change}: × {x.factor:.2f}" for x in one.effects[:6])
-        paragraph(out, f"What matters most for the time to structure: {strongest}.", indent=2)
+        paragraph(out, f"What each input changes: {_effects(one)}", indent=2)
+    for note in one.notes:
+        paragraph(out, note, "yellow", indent=2)
     if storage.inferred:
         paragraph(out, f"Guessed of {one.case.storage_name}: {storage.inferred}.", "dim", indent=2)
+
+
+def _capacity(months: Sequence[Month]) -> str:
+    """The first three months, and the one from which on as much goes as comes."""
+    last = months[-1]
+    full = next(month for month in months if (month.hot, month.cold) == (last.hot, last.cold))
+    first = [f"month {month.month} {bytes_text(month.hot)}" for month in months[:3] if month.month < full.month]
+    cold = f" and {bytes_text(last.cold)} archived" if last.cold else ""
+    return ", ".join([*first, f"from month {full.month} on {bytes_text(full.hot)}{cold}"])
+
+
+def _effects(one: Answer) -> str:
+    """All inputs: what changes the time or the units, then what changes neither."""
+    much, nothing = [], []
+    for effect in one.effects:
+        parts = []
+        if abs(effect.factor - 1) >= _SLIGHT:
+            parts.append(f"time to structure × {effect.factor:.2f}")
+        if effect.units != one.needed.units:
+            parts.append(f"{'more than any' if effect.units is None else effect.units} needed")
+        if parts:
+            much.append(f"{effect.name} {effect.change}: {', '.join(parts)}")
+        else:
+            nothing.append(f"{effect.name} {effect.change}")
+    rest = f" Less than {_SLIGHT:.0%}, and no other number needed: {'; '.join(nothing)}." if nothing else ""
+    return f"{'; '.join(much) or 'nothing'}.{rest}"
 
 
 def _steps(one: Answer, width: int) -> Text:
     columns = [
         Column("step", "left"), Column("a job"), Column("compute"), Column("read"), Column("written"),
-        Column("peak read"), Column("metadata/s"), Column("bound by", "left", stretch=True),
+        Column("bound by", "left", stretch=True),
     ]  # fmt: skip
     rows: list[list[str | Cell]] = [
         [
             step.step, duration_of(step.job_s), f"{step.compute:.0%}", bytes_text(step.read_bytes),
-            bytes_text(step.written_bytes), rate_text(step.peak_read), _per_second(step.metadata_s),
+            bytes_text(step.written_bytes),
             Cell(step.binding, "dim" if step.binding == "compute" else "yellow"),
         ]
         for step in one.steps()
     ]  # fmt: skip
-    units = f"{one.units} × {one.case.storage.unit}"
+    failed = f", {one.units - one.working} of them failed" if one.working != one.units else ""
+    units = f"{one.units} × {one.case.storage.unit}{failed}"
     return table(columns, rows, width, f"Steps on {one.case.storage_name} ({units}), {one.case.node_name}: one job")
+
+
+def _step_rates(one: Answer, width: int) -> Text:
+    columns = [
+        Column("step", "left", stretch=True), Column("peak read"), Column("peak write"), Column("operations"),
+        Column("metadata"), Column("peak metadata"),
+    ]  # fmt: skip
+    rows = [
+        [
+            step.step, rate_text(step.peak_read), rate_text(step.peak_write), _per_second(step.operations_s),
+            _per_second(step.metadata_s), _per_second(step.peak_metadata),
+        ]
+        for step in one.steps()
+    ]  # fmt: skip
+    return table(columns, rows, width, "What one job of each step asks for: mean of its time, and peak")
 
 
 def duration_of(seconds: float) -> str:

@@ -7,6 +7,7 @@ one. Figures have a source, or `inferred` says that they are guesses.
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,14 +17,34 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from iotrace.analysis.cost.capacity import net_capacity, servers_needed
+from iotrace.analysis.cost.prices import ServerStorage
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.errors import UsageError
-from iotrace.units import parse_bytes
+from iotrace.units import parse_bytes, parse_capacity
 
 SHIPPED: Final = "storages.toml"
 _MOST_BYTES: Final = 1_000_000
 UNITS_MAX: Final = 100_000
 SHARINGS: Final = {"apart": r.APART, "together": r.TOGETHER, "in turn": r.IN_TURN}
+
+
+class Stripes(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How servers protect each other's data, as `iotrace cost` has it: so many hold more than as many times one.
+
+    Attributes
+    ----------
+    drives, drive: in each server, and the capacity of one, such as "7500 GB". protection: blocks of a stripe that
+    protect it; widest: data blocks of the widest stripe; width: of each stripe, 0 for what the servers allow.
+    usable: share of the rest that holds data.
+    """
+
+    drives: int
+    drive: str
+    protection: int
+    widest: int
+    usable: float
+    width: int = 0
 
 
 class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -32,11 +53,13 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     Attributes
     ----------
     title, unit: for people ("server", "TiB"); source: where the figures come from; inferred: what it does not say.
-    least, step: units that can be bought: `least`, then `step` more at a time. spare: units that may fail at a time.
+    first, least, step: units that can be bought: those of `first`, then `least`, then `step` more at a time.
+    spare: units that may fail at a time.
     disk_read, network_read, write: of each unit, such as "500 MB"; a second. operations, metadata: a unit and second.
     client_read, client_write: of each node; stream_read, stream_write: of each open file that is read or written.
     read_latency_us, write_latency_us, metadata_latency_us: of one operation on an idle storage.
-    cache: of each unit, on servers; capacity: net, of each unit.
+    cache: of each unit, on servers; capacity: net, of each unit, those that may fail left out; stripes: in its place
+    where servers protect each other's data, with the capacity of `spare` of them kept free.
     local: each node has one of its own, which nobody shares.
     sharing: "apart": disk_read and write are limits of their own; "together": what reads take is not there for writes;
     "in turn": so, and one request after the other, as a disk does, so that large ones get more of it than small ones.
@@ -51,7 +74,8 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     write_latency_us: float
     metadata_latency_us: float
     metadata: float
-    capacity: str
+    capacity: str = ""
+    stripes: Stripes | None = None
     network_read: str = ""
     operations: float = math.inf
     client_read: str = ""
@@ -59,6 +83,7 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     stream_read: str = ""
     stream_write: str = ""
     cache: str = "0 B"
+    first: tuple[int, ...] = ()
     least: int = 1
     step: int = 1
     spare: int = 0
@@ -84,8 +109,27 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return row
 
     def capacity_bytes(self, units: int) -> int:
-        """Net bytes of so many units."""
-        return parse_bytes(self.capacity) * units
+        """Net bytes of so many units; 0 where they are too few for a stripe."""
+        if self.stripes is not None:
+            return net_capacity(self._servers(self.stripes), units)
+        return parse_bytes(self.capacity) * max(0, units - self.spare)
+
+    def units_for(self, stored: int) -> int:
+        """The fewest units on sale that hold so many bytes, spare ones included.
+
+        Raises
+        ------
+        UsageError: no number of servers does.
+        """
+        if self.stripes is not None:
+            return self.bought(servers_needed(self._servers(self.stripes), stored))
+        return self.bought(-(-stored // parse_bytes(self.capacity)) + self.spare)
+
+    def _servers(self, stripes: Stripes) -> ServerStorage:
+        return ServerStorage(
+            self.title, "", "", "", stripes.drives, stripes.drive, stripes.protection, Decimal(repr(stripes.usable)),
+            self.least, stripes.widest, self.source, self.spare, stripes.width,
+        )  # fmt: skip
 
     def cache_bytes(self, units: int) -> int:
         """Bytes of the servers' caches."""
@@ -93,7 +137,28 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     def bought(self, units: float) -> int:
         """The fewest units on sale that are at least so many."""
-        return self.least + max(0, math.ceil((units - self.least) / self.step - 1e-9)) * self.step
+        small = [count for count in self.first if count >= units]
+        return min([*small, self.least + max(0, math.ceil((units - self.least) / self.step - 1e-9)) * self.step])
+
+    def working(self, units: int) -> int:
+        """Units that are left when as many have failed as may; at least one."""
+        return units if self.local else max(1, units - self.spare)
+
+    def refuse_unsold(self, name: str, units: int) -> None:
+        """Refuse what nobody sells.
+
+        Raises
+        ------
+        UsageError: so many units cannot be bought; says which can.
+        """
+        above = self.bought(units)
+        if above == units:
+            return
+        below = [count for count in self.first if count < units]
+        if units > self.least:
+            below.append(above - self.step)
+        others = f"{max(below)} or {above}" if below else f"the fewest are {above}"
+        raise UsageError(f"--units {units}: {name} is not sold as {units} × {self.unit}: {others}.")
 
 
 class Node(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -185,7 +250,24 @@ def _checked(text: str, file: str) -> Catalogue:
     for name, one in {**found.storages, **found.nodes}.items():
         for key in one.__struct_fields__:
             _check(f"{file}: {name}.{key}", key, getattr(one, key))
+    for name, storage in found.storages.items():
+        if bool(storage.capacity) == (storage.stripes is not None):
+            raise UsageError(f"{file}: {name}.capacity: an amount with its unit, such as '50 TB', or else stripes.")
+        if storage.stripes is not None:
+            _check_stripes(f"{file}: {name}", storage.stripes)
     return found
+
+
+def _check_stripes(where: str, stripes: Stripes) -> None:
+    try:
+        drive = parse_capacity(stripes.drive)
+    except UsageError as error:
+        raise UsageError(f"{where}.stripes.drive: {error}") from None
+    counts = stripes.drives, stripes.protection, stripes.widest
+    if drive <= 0 or not all(0 < count <= UNITS_MAX for count in counts) or not 0 <= stripes.width <= UNITS_MAX:
+        raise UsageError(f"{where}.stripes: drives, drive, protection and widest are above 0, width is 0 or more.")
+    if not 0 < stripes.usable <= 1:
+        raise UsageError(f"{where}.stripes.usable = {stripes.usable}: a share above 0, up to 1.")
 
 
 _AMOUNTS: Final = (
@@ -205,8 +287,10 @@ def _check(where: str, key: str, value: Any) -> None:
             raise UsageError(f"{where}: {error}") from None
         if amount <= 0 and key != "cache":
             raise UsageError(f"{where} = {value!r}: an amount above 0.")
-    if key in ("disk_read", "write", "capacity", "network", "memory") and not value:
+    if key in ("disk_read", "write", "network", "memory") and not value:
         raise UsageError(f"{where}: an amount with its unit, such as '500 MB'.")
+    if key == "first" and not all(0 < count <= UNITS_MAX for count in value):
+        raise UsageError(f"{where} = {list(value)}: numbers of units, above 0.")
     if key in _ABOVE_ZERO and not value >= _LEAST:
         raise UsageError(f"{where} = {value}: a number from {_LEAST:g} on.")
     if key in ("read_latency_us", "write_latency_us", "metadata_latency_us", "spare", "gpus") and not 0 <= value < 1e9:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from made import HOSTILE, made_result
 
+from iotrace.analysis.sizing.show import duration_of
 from iotrace.cli import main
+from iotrace.units import rate_text
 
 OWN = """
 [storages.%s]
@@ -19,6 +21,7 @@ write = "1 GB"
 read_latency_us = 300
 write_latency_us = 300
 metadata_latency_us = 300
+spare = 1
 metadata = 5000
 capacity = "50 TB"
 source = %s
@@ -68,9 +71,17 @@ def test_the_page_holds_the_figures_of_json_and_says_that_they_are_modelled(
     assert answer["provenance"] == "modelled"
     for step in answer["steps"]:
         row = page.cells.index(step["step"])
-        assert step["binding"] in page.cells[row : row + 9]
+        cells = page.cells[row : row + 11]
+        assert cells[-1] == step["binding"]
+        for figure in ("peak_read", "peak_write"):
+            assert rate_text(step[figure]) in cells
+        assert repr(step["operations_s"]) in text
+        assert step["peak_write"] > 0 or step["written_bytes"] == 0
     for what, units in answer["needed_units"].items():
         assert page.cells[page.cells.index(what) + 1] == str(units)
+    assert "of them failed" in text
+    assert duration_of(answer["structure_all_working_s"]["mean"]) in text
+    assert answer["units"] - answer["units_working"] == 1
     assert page.elements.count("svg") == 4
     # each word of the pictures that is not everyday English is explained beneath its picture
     pictures = re.findall(r"<svg.*?</svg>.*?</figcaption>", text, re.DOTALL)

@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 
 from iotrace.analysis.commands.size import size
+from iotrace.analysis.cost.capacity import purchase
+from iotrace.analysis.cost.price_files import load_prices
 from iotrace.analysis.sizing.answer import answer
 from iotrace.analysis.sizing.demand import Demand, demand_of, with_crowd
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.questions import SLOWER, Case, Keeping, knee_of, months_of, needed_units
+from iotrace.analysis.sizing.sensitivity import effects_of
+from iotrace.analysis.sizing.show import print_answers
 from iotrace.analysis.sizing.simulation import run_rows, simulate
 from iotrace.analysis.sizing.storages import Catalogue, load_catalogue
 from iotrace.analysis.sizing.table_1 import held_out
@@ -25,8 +29,10 @@ from iotrace.errors import UsageError
 from iotrace.profiles.model import DataSet, Workload, load
 from iotrace.profiles.numbers import numbers_of
 from iotrace.profiles.steps import Crowd
-from iotrace.units import parse_bytes
+from iotrace.terminal import console
+from iotrace.units import bytes_text, parse_bytes, parse_capacity, rate_text
 
+STRIPES = 'stripes = { drives = 1, drive = "7500 GB", protection = 2, widest = 16, usable = 0.9 }'
 FREE = np.full(r.STORAGE_FIELDS, 1e15)
 FREE[[r.READ_LATENCY, r.WRITE_LATENCY, r.META_LATENCY]] = 0
 
@@ -139,19 +145,35 @@ def test_a_cache_in_the_nodes_takes_reads_from_the_storage(catalogue: Catalogue)
     assert bare.sums[:, e.PARTS_FROM + r.LOCAL_DISK].sum() == 0
 
 
+def test_a_cache_that_a_node_has_no_disk_for_is_refused_or_said_to_do_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = ["movies=10", "particles=1000"]
+    with pytest.raises(UsageError, match=r"node reference has no disk .* choose --node g5\.24xlarge, g5\.48xlarge"):
+        size(storage=["nfs-server"], node=["g5.4xlarge", "reference"], set=[*few, "cached_lanes=5"])
+    size(storage=["nfs-server"], node=["g5.4xlarge"], set=[*few, "cached_lanes=5"])
+    assert "does nothing" not in capsys.readouterr().out
+    # the workload's own number, which nobody asked for
+    size("single-user", storage=["nfs-server"], set=few)
+    assert "cached_lanes = 1 of single-user does nothing" in " ".join(capsys.readouterr().out.split())
+    size("single-user", storage=["nfs-server"], set=[*few, "cached_lanes=0"])
+    assert "does nothing" not in capsys.readouterr().out
+
+
 def test_units_are_the_most_that_anything_asks_for_and_what_is_on_sale(catalogue: Catalogue) -> None:
-    case = case_of(catalogue, "fsx-lustre-500", users=20)
+    case = case_of(catalogue, "fsx-lustre-500", users=20, live=0)
     demand = case.demand(1)
     months = months_of(demand, Keeping(20, 3, 2))
     each = 20 * (demand.raw_bytes + demand.made_bytes)
     assert [month.hot for month in months[:4]] == [each, 2 * each, 3 * each, 3 * each]
     assert [month.cold for month in months[2:6]] == [0, each, 2 * each, 2 * each]
     needed = needed_units(case, months[-1].hot)
-    assert needed.units == needed.capacity >= months[-1].hot / case.storage.capacity_bytes(1)
+    assert needed.units == needed.capacity
+    assert case.storage.capacity_bytes(needed.units - 2) < months[-1].hot <= case.storage.capacity_bytes(needed.units)
     assert needed.binding == "capacity"
-    assert all(getattr(needed, name) % 2 == 0 for name in needed.__slots__)
+    assert all(units == 1 or units % 2 == 0 for units in (getattr(needed, name) for name in needed.__slots__))
     small = needed_units(case, 1)
-    assert (small.capacity, small.units) == (2, max(small.throughput, small.operations, small.metadata, small.slowdown))
+    assert (small.capacity, small.units) == (1, max(small.throughput, small.operations, small.metadata, small.slowdown))
     ideal = case.run(100_000).structure_s.mean()
     assert case.run(small.slowdown).structure_s.mean() <= ideal * (1 + SLOWER)
 
@@ -206,10 +228,82 @@ def test_each_node_has_a_disk_of_its_own_which_others_leave_alone(catalogue: Cat
     assert alone.sums[:, e.PEAK_READ].max() <= 100e6 * (1 + 1e-3)
 
 
-def test_a_spare_server_is_bought_on_top(catalogue: Catalogue) -> None:
+@pytest.mark.parametrize(("retention", "archive"), [(24, 0), (3, 60), (36, 36), (1, 0)])
+def test_capacity_is_that_of_the_month_from_which_on_as_much_goes_as_comes(
+    catalogue: Catalogue, retention: int, archive: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = case_of(catalogue, "fsx-lustre-500", movies=10, particles=1000)
+    (each, *_) = months_of(case.demand(1), Keeping(1))
+    found = answer(case, None, Keeping(1, retention, archive), search=False)
+    last = found.months[-1]
+    assert last.hot == pytest.approx(retention * each.hot, abs=retention)
+    assert last.cold == pytest.approx(archive * each.hot, abs=archive)
+    assert len(found.months) >= 12
+    assert case.storage.capacity_bytes(found.needed.capacity) >= last.hot
+    print_answers([found], console())
+    assert f"from month {retention + archive} on {bytes_text(last.hot)}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("microscopes", [0, 2])
+def test_movies_of_live_sessions_and_what_they_write_are_kept_as_those_of_users_are(
+    catalogue: Catalogue, microscopes: int
+) -> None:
+    facility = load(Workload, "live-facility")
+    node, storage = catalogue.node("reference"), catalogue.storage("fsx-lustre-500")
+    demand = Case(facility, "reference", node, "fsx-lustre-500", storage, {"microscopes": microscopes}).demand(1)
+    each = demand.raw_bytes + demand.made_bytes
+    movies = demand.numbers.count("movies * movie_bytes")
+    session = movies + demand.totals[demand.steps.index("live")].bytes_written
+    # two sessions to three users: four to six
+    for datasets, times in ((3, 1), (6, 2)):
+        (first, *_) = months_of(demand, Keeping(datasets))
+        assert first.hot == times * (3 * each + 2 * session)
+    if microscopes:
+        assert demand.totals[demand.steps.index("microscope")].bytes_written == movies
+
+
+@pytest.mark.parametrize("hot", ["1 GiB", "1200 GiB", "1201 GiB", "2400 GiB", "2401 GiB", "35 TB"])
+@pytest.mark.parametrize("storage", ["fsx-lustre-250", "fsx-lustre-500"])
+def test_the_smallest_file_systems_are_those_that_cost_sells(catalogue: Catalogue, storage: str, hot: str) -> None:
+    needed = parse_capacity(hot)
+    units = needed_units(case_of(catalogue, storage), needed).capacity
+    assert units * parse_capacity("1200 GiB") == purchase(load_prices(), storage, needed).bought
+
+
+@pytest.mark.parametrize(
+    ("storage", "units", "others"),
+    [
+        ("fsx-lustre-500", 3, "2 or 4"),
+        ("fsx-lustre-500", 29, "28 or 30"),
+        ("weka-i3en", 5, "the fewest are 6"),
+    ],
+)
+def test_units_that_nobody_sells_are_refused_with_those_that_are(storage: str, units: int, others: str) -> None:
+    with pytest.raises(UsageError, match=f"--units {units}: {storage} is not sold as {units} × .*: {others}"):
+        size("single-user", storage=[storage], units=units)
+
+
+@pytest.mark.parametrize(("storage", "sold"), [("fsx-lustre-500", (1, 2, 4, 30)), ("weka-i3en", (6, 7, 77))])
+def test_units_on_sale_are_taken(catalogue: Catalogue, storage: str, sold: tuple[int, ...]) -> None:
+    for units in sold:
+        catalogue.storage(storage).refuse_unsold(storage, units)
+
+
+@pytest.mark.parametrize("hot", ["1 TB", "35 TB", "37.6 TB", "100 TB", "499.8 TB", "504 TB", "505 TB"])
+def test_as_many_servers_hold_a_capacity_as_cost_has_billed_for_it(catalogue: Catalogue, hot: str) -> None:
+    needed = parse_capacity(hot)
+    billed = purchase(load_prices(), "weka-i3en", needed)
     case = case_of(catalogue, "weka-i3en")
-    hot = 40 * case.storage.capacity_bytes(1)
-    assert needed_units(case, hot).capacity == 41
+    servers = needed_units(case, needed).capacity
+    assert servers == billed.servers
+    assert case.storage.capacity_bytes(servers) == billed.bought >= needed
+
+
+def test_servers_that_may_fail_are_bought_on_top_where_a_capacity_is_that_of_each(catalogue: Catalogue) -> None:
+    case = case_of(catalogue, "nfs-server")
+    case.storage = msgspec.structs.replace(case.storage, spare=1)
+    assert [needed_units(case, count * 60 * 10**12).capacity for count in (1, 40)] == [2, 41]
+    assert case.storage.capacity_bytes(41) == 40 * 60 * 10**12
 
 
 def test_the_knee_is_where_one_more_user_makes_all_wait_longer(catalogue: Catalogue) -> None:
@@ -218,6 +312,100 @@ def test_the_knee_is_where_one_more_user_makes_all_wait_longer(catalogue: Catalo
     hours = {users: hour for users, hour, _ in knee.curve}
     assert not knee.more
     assert hours[knee.users] <= hours[1] * (1 + SLOWER) < hours[knee.users + 1]
+
+
+def test_times_rates_and_the_knee_are_those_while_servers_have_failed(
+    catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = case_of(catalogue, "nfs-server", "g5.24xlarge", users=20, lanes=20)
+    plain, case.storage = case.storage, msgspec.structs.replace(case.storage, spare=2)
+    found = answer(case, 3, Keeping())
+    alone = answer(replace(case, storage=plain), 1, Keeping())
+    assert (found.units, found.working) == (3, 1)
+    assert found.run.structure_s.mean() == alone.run.structure_s.mean() > found.whole.structure_s.mean()
+    assert found.whole.structure_s.mean() == case.run(3).structure_s.mean()
+    for column in (e.READ_RATE, e.META_RATE):
+        assert found.run.peak(column) == alone.run.peak(column)
+    assert found.knee is not None
+    assert alone.knee is not None
+    assert found.knee.users == alone.knee.users
+    (latency,) = (effect.factor for effect in found.effects if effect.name == "latency")
+    assert latency == next(effect.factor for effect in alone.effects if effect.name == "latency")
+    print_answers([found], console())
+    text = " ".join(capsys.readouterr().out.split())
+    assert "while 2 of 3 have failed; while all work" in text
+    assert "3 × server, 2 of them failed" in text
+
+
+def test_each_step_has_its_operations_and_peaks_in_the_terminal_too(
+    catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(case_of(catalogue, "nfs-server"), None, Keeping(), search=False)
+    print_answers([found], console())
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for step in found.steps():
+        *_, rates = (line.split() for line in lines if line.startswith(f"{step.step} "))
+        peaks = [*rate_text(step.peak_read).split(), *rate_text(step.peak_write).split()]
+        assert rates[1:5] == peaks
+        assert float(rates[5].removesuffix("/s")) == pytest.approx(step.operations_s, abs=0.5)
+
+
+INPUTS = {
+    "users", "lanes", "live", "microscopes", "cached_lanes", "movies", "particles", "box", "gpus", "arrival_seconds",
+    "data sets", "retention", "GPU speed", "network of a node", "page cache of a node", "own disk of a node", "units",
+    "latency", "metadata rate", "throughput of a unit", "throughput of one stream", "throughput of a client",
+    "cache of the servers",
+}  # fmt: skip
+
+
+def test_each_input_is_changed_by_itself_and_asked_again_for_times_and_units(
+    catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case, keeping = case_of(catalogue, "fsx-lustre-500", "g5.4xlarge"), Keeping()
+    found = answer(case, None, keeping)
+    effects = {effect.name: effect for effect in found.effects}
+    assert set(effects) == INPUTS
+
+    def by_hand(now: Keeping, **given: float) -> tuple[str, Any, int]:
+        name = next(iter(given), "retention")
+        other = case_of(catalogue, "fsx-lustre-500", "g5.4xlarge", **given)
+        months = months_of(other.demand(1), now)
+        factor = other.run(found.units).structure_s.mean() / case.run(found.units).structure_s.mean()
+        return name, pytest.approx(factor), needed_units(other, months[-1].hot).units
+
+    for name, factor, units in (
+        by_hand(keeping, cached_lanes=5), by_hand(keeping, microscopes=1), by_hand(keeping, users=20),
+        by_hand(keeping, particles=2 * case.demand(1).numbers.values["particles"]), by_hand(Keeping(None, 6)),
+    ):  # fmt: skip
+        assert (effects[name].factor, effects[name].units) == (factor, units), name
+    assert effects["data sets"].units == effects["retention"].units
+    assert effects["retention"].units != found.needed.units
+    print_answers([found], console())
+    text = " ".join(capsys.readouterr().out.split()).split("What each input changes")[1]
+    assert all(f"{effect.name} {effect.change}" in text for effect in found.effects)
+
+
+def test_inputs_that_are_there_are_taken_away_and_scaled_counts_are_doubled_once(catalogue: Catalogue) -> None:
+    case = case_of(catalogue, "nfs-server", "g5.4xlarge", cached_lanes=2, microscopes=1, arrival_seconds=60)
+    case.scale = 0.01
+    effects = {effect.name: effect for effect in effects_of(case, 1, Keeping(), 1)}
+    changes = {name: effects[name].change for name in ("cached_lanes", "microscopes", "arrival_seconds", "particles")}
+    assert changes == {"cached_lanes": "2 → 0", "microscopes": "1 → 0", "arrival_seconds": "60 → 0", "particles": "× 2"}
+    whole = load(DataSet, "empiar-10288").numbers["particles"].value
+    twice = replace(case, given={**case.given, "particles": 2 * float(whole)})
+    factor = twice.run(1).structure_s.mean() / case.run(1).structure_s.mean()
+    assert effects["particles"].factor == pytest.approx(factor)
+    assert factor > 1
+
+
+def test_an_input_that_no_storage_would_do_for_is_said_to_need_more_than_any(catalogue: Catalogue) -> None:
+    case = case_of(catalogue, "fsx-lustre-500")
+    most = 70_000 * parse_capacity("1200 GiB")
+    demand = case.demand(1)
+    each = demand.raw_bytes + demand.made_bytes + demand.live_bytes / 10
+    effects = {effect.name: effect for effect in effects_of(case, 30, Keeping(most / each, 1), 70_000)}
+    assert effects["retention"].units is None
 
 
 def test_a_thousand_users_and_many_cases_are_quick_enough_to_try_out(catalogue: Catalogue) -> None:
@@ -254,7 +442,23 @@ def test_an_answer_in_json_says_that_it_is_modelled(capsys: pytest.CaptureFixtur
         ({"retention": 0}, "--retention 0"),
         ({"datasets": -1.0}, "--datasets -1"),
         ({"workload": "class-2d"}, "class-2d is no workload"),
+        ({"table_1": True, "set": ["users=20"], "units": 3}, "^--units, --set: no part of --table-1, which takes"),
+        ({"table_1": True, "workload": "single-user"}, "^WORKLOAD: no part of --table-1"),
+        ({"table_1": True, "list": True}, "^--table-1: no part of --list"),
+        ({"list": True, "html": Path("a.html")}, "^--html: no part of --list"),
+        ({"list": True, "retention": 4}, "^--retention: no part of --list"),
+        ({"fit": [Path("a.ioresult")], "set": ["users=2"], "storage": ["x"]}, "^--storage, --set: no part of --fit"),
+        ({"fit": [Path("a.ioresult")], "html": Path("a.html"), "capacity": "1TB"}, "^--html: no part of --fit"),
+        ({"output": Path("a.toml")}, "-o go with --fit"),
+        ({"force": True}, "--force goes with"),
         ({"set": ["users=0"]}, "users = 0"),
+        ({"set": ["gpus=0"]}, "--set gpus=0: how many GPUs, at least 1"),
+        ({"set": ["particles=0"]}, "--set particles=0: how many particles, at least 1"),
+        ({"set": ["micrographs=0"]}, "--set micrographs=0: how many micrographs, at least 1"),
+        ({"set": ["movies=0.5"]}, "--set movies=0.5: how many movies, at least 1"),
+        ({"set": ["box=0"]}, "--set box=0: how many px, at least 1"),
+        ({"set": ["exposures_an_hour=0"]}, "^--set exposures_an_hour=0: with it number seconds_a_movie"),
+        ({"set": ["lanes=5", "stacks=0"], "datasets": 3.0}, "^--set stacks=0: with it number stack_particles"),
         ({"storages": Path("nowhere.toml")}, "--storages nowhere.toml"),
     ],
 )
@@ -271,6 +475,12 @@ def test_what_makes_no_sense_is_refused_in_one_line(options: dict[str, Any], sai
         ('disk_read = "1 GB"', 'disk_read = "0 GB"', "mine.disk_read = '0 GB': an amount above 0"),
         ("metadata = 100", "metadata = 0", "mine.metadata = 0"),
         ("metadata = 100", "metadat = 100", "metadat"),
+        ("metadata = 100", "metadata = 100\nfirst = [0]", "mine.first = .0.: numbers of units, above 0"),
+        ('capacity = "10 TB"', "", "mine.capacity: an amount with its unit, such as '50 TB', or else stripes"),
+        ('capacity = "10 TB"', STRIPES.replace("0.9", "9"), "mine.stripes.usable = 9"),
+        ('capacity = "10 TB"', STRIPES.replace("7500 GB", "7500"), "mine.stripes.drive: '7500' is not a capacity"),
+        ('capacity = "10 TB"', STRIPES.replace("= 2", "= 0"), "mine.stripes: drives"),
+        ('capacity = "10 TB"', 'capacity = "10 TB"\n' + STRIPES, "or else stripes"),
         ('source = "me"', 'source = " "', "mine.source: may not be empty"),
         ("[storages", "[storages.", "TOML|toml|key"),
     ],
