@@ -19,17 +19,13 @@ from iotrace.units import rounded
 
 @dataclass(frozen=True)
 class QueueMonth:
-    """US dollars (not rounded) of a month: compute, storage; instances that run the queues.
-
-    `enough`: whether the storage holds what is asked of it.
-    """
+    """US dollars (not rounded) of a month: compute, storage; instances that run the queues."""
 
     point: Point
     queues: int
     instances: int
     compute: Decimal
     storage: Decimal
-    enough: bool = True
 
     @property
     def total(self) -> Decimal:
@@ -52,7 +48,6 @@ class QueueMonth:
             "storage_usd": rounded(self.storage),
             "month_usd": rounded(self.total),
             "queue_usd": rounded(self.each),
-            "enough": self.enough,
             "provenance": "modelled",
         }
 
@@ -88,7 +83,7 @@ def queue_month(point: Point, bought: Purchase, price: Price, queues: int, least
     """
     count = max(least, instances_needed(queues, point.seconds))
     compute = queue_cost(price, point.seconds) * queues if paid_by_the_hour(price) else price.per_month * count
-    return QueueMonth(point, queues, count, compute, bought.total, bought.enough)
+    return QueueMonth(point, queues, count, compute, bought.total)
 
 
 def with_storage(months: Sequence[QueueMonth]) -> list[Point]:

@@ -172,7 +172,7 @@ def print_choices(months: Sequence[QueueMonth], points: Sequence[Point], term: s
             month.point.storage,
             str(month.instances),
             dollars_text(month.compute),
-            dollars_text(month.storage) if month.enough else Cell(f"{dollars_text(month.storage)} <", "yellow"),
+            dollars_text(month.storage),
             dollars_text(month.total),
             cost_text(month.each),
         ]
@@ -183,9 +183,8 @@ def print_choices(months: Sequence[QueueMonth], points: Sequence[Point], term: s
         Column("storage"), Column("month"), Column("a queue"),
     ]  # fmt: skip
     show(out, table(columns, cells, out.width, f"A month of {months[0].queues:,} queues ({term}, modelled)"))
-    if points:
-        show(out, "")
-        show(out, points_text(points, f"{term}, storage included", out.width))
+    show(out, "")
+    show(out, points_text(points, f"{term}, storage included", out.width))
 
 
 def cost_text(amount: Decimal) -> str:

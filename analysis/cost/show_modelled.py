@@ -33,8 +33,8 @@ def print_modelled(made: ModelledTables, out: Console) -> None:
     paragraph(
         out,
         f"Units: {', '.join(map(printable, units))}. A queue is one user's pipeline; its time is that of its jobs, for "
-        "which an instance is paid; to structure it takes as long and the wait for a lane. Less is the share of time, "
-        "and so of cost, that is saved beside the first storage of that instance.",
+        "which an instance is paid; to structure is how long the user waits, for a lane too. Less is the share of "
+        "time, and so of cost, that is saved beside the first storage of that instance.",
         "dim",
     )
     if made.purchases:
