@@ -8,7 +8,7 @@ that it says the same as `iotrace compare`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -159,6 +159,8 @@ def own_tables(
             )
         rows.append(OwnRow(side, instance, storage, seconds, point, saved))
     bought = [purchase(prices, name, capacity) for name in dict.fromkeys(at)]
+    # what a storage was printed to hold is not what somebody needs
+    short = {one.storage for one in bought if capacity is not None and not one.enough}
     groups = []
     for name in dict.fromkeys(on):
         group = [row.side for row in rows if row.instance == name]
@@ -168,7 +170,7 @@ def own_tables(
         term,
         rows,
         bought,
-        frontier([row.point for row in rows]),
+        frontier([replace(row.point, short=row.storage in short) for row in rows]),
         months_apart(bought),
         cost_warnings_of(groups),
     )

@@ -131,7 +131,7 @@ def _bars(
 
 
 def _against(axes: Axes, points: Sequence[Point], colours: dict[str, str], signs: dict[str, str], hours: bool) -> None:
-    best = sorted((p for p in points if not p.beaten_by), key=lambda p: p.seconds)
+    best = sorted((p for p in points if p.best), key=lambda p: p.seconds)
     x = [_time(p.seconds, hours) for p in best]
     axes.plot(
         x,
@@ -149,9 +149,9 @@ def _against(axes: Axes, points: Sequence[Point], colours: dict[str, str], signs
             axes.hlines(place[1], low, high, color=colours[point.storage], linewidth=4, alpha=0.35, zorder=2)
         axes.scatter(
             *place, marker=signs[point.instance], s=70, zorder=3, color=colours[point.storage],
-            alpha=0.45 if point.beaten_by else 1, linewidths=0,
+            alpha=1 if point.best else 0.45, linewidths=0,
         )  # fmt: skip
-        if not point.beaten_by:
+        if point.best:
             # what is beaten is pale and without a name: its sign and colour say which it is
             axes.annotate(
                 f"{_label(point.instance)}  {_cost_text(place[1])}", place, xytext=(7, 5), textcoords="offset points",

@@ -55,7 +55,10 @@ def money(amount: Decimal) -> Decimal:
 
 @dataclass(frozen=True)
 class Point:
-    """A choice: a queue's time (s; its 95 % interval where one is known), its cost (US dollars), what beats it."""
+    """A choice: a queue's time (s; its 95 % interval where one is known), its cost (US dollars), what beats it.
+
+    short: its storage holds less than was asked for, so that it is no choice and beats none.
+    """
 
     instance: str
     storage: str
@@ -65,11 +68,17 @@ class Point:
     beaten_by: str = ""
     low: Decimal | None = None
     high: Decimal | None = None
+    short: bool = False
 
     @property
     def name(self) -> str:
         """Instance and storage."""
         return f"{self.instance} on {self.storage}"
+
+    @property
+    def best(self) -> bool:
+        """Whether it is a choice that none beats."""
+        return not self.beaten_by and not self.short
 
     def to_json(self) -> dict[str, Any]:
         """The point, cost to the cent."""
@@ -80,6 +89,7 @@ class Point:
             "cost_usd": money(self.cost),
             "provenance": self.provenance,
             "beaten_by": self.beaten_by or None,
+            "holds_enough": not self.short,
         }
 
 
@@ -94,7 +104,8 @@ def frontier(points: Sequence[Point]) -> list[Point]:
         beats = [
             other
             for other in points
-            if other.seconds <= point.seconds
+            if not other.short
+            and other.seconds <= point.seconds
             and other.cost <= point.cost
             and (other.seconds < point.seconds or other.cost < point.cost)
         ]

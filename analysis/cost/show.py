@@ -41,7 +41,7 @@ def print_source(made: SourceTables, months: Sequence[QueueMonth], points: Seque
     ):
         show(out, "")
         show(out, text)
-    print_choices(months, points, made.term, out)
+    print_choices(months, points, made.purchases, made.term, out)
     show(out, "")
     used = made.prices.used(
         [row.instance for row in made.queues],
@@ -140,15 +140,15 @@ def purchase_notes(bought: Sequence[Purchase]) -> list[str]:
     ]
 
 
-def points_text(points: Sequence[Point], term: str, width: int) -> Text:
-    """Choices from fast to slow, with what beats them."""
+def points_text(points: Sequence[Point], bought: Sequence[Purchase], term: str, width: int) -> Text:
+    """Choices from fast to slow, with what beats them; < marks storages that hold less than is needed."""
     cells: list[list[str | Cell]] = [
         [
             point.instance,
-            point.storage,
+            _marked(point.storage, bought),
             seconds_text(point.seconds),
             cost_text(point.cost),
-            Cell(point.beaten_by, "dim") if point.beaten_by else Cell("not beaten", "bold green"),
+            _standing(point),
         ]
         for point in points
     ]
@@ -160,16 +160,29 @@ def points_text(points: Sequence[Point], term: str, width: int) -> Text:
     return table(columns, cells, width, f"Speed against cost of a queue ({term}, {kinds})")
 
 
-def print_choices(months: Sequence[QueueMonth], points: Sequence[Point], term: str, out: Console) -> None:
+def _standing(point: Point) -> Cell:
+    if point.short:
+        return Cell("holds too little", "yellow")
+    return Cell(point.beaten_by, "dim") if point.beaten_by else Cell("not beaten", "bold green")
+
+
+def _marked(storage: str, bought: Sequence[Purchase]) -> str | Cell:
+    short = any(one.storage == storage and not one.enough for one in bought)
+    return Cell(f"{storage} <", "yellow") if short else storage
+
+
+def print_choices(
+    months: Sequence[QueueMonth], points: Sequence[Point], bought: Sequence[Purchase], term: str, out: Console
+) -> None:
     """Speed against cost; where there are months, they come before, and the storage is in the costs."""
     show(out, "")
     if not months:
-        show(out, points_text(points, term, out.width))
+        show(out, points_text(points, bought, term, out.width))
         return
     cells: list[list[str | Cell]] = [
         [
             month.point.instance,
-            month.point.storage,
+            _marked(month.point.storage, bought),
             str(month.instances),
             dollars_text(month.compute),
             dollars_text(month.storage),
@@ -184,7 +197,7 @@ def print_choices(months: Sequence[QueueMonth], points: Sequence[Point], term: s
     ]  # fmt: skip
     show(out, table(columns, cells, out.width, f"A month of {months[0].queues:,} queues ({term}, modelled)"))
     show(out, "")
-    show(out, points_text(points, f"{term}, storage included", out.width))
+    show(out, points_text(points, bought, f"{term}, storage included", out.width))
 
 
 def cost_text(amount: Decimal) -> str:

@@ -35,7 +35,7 @@ def print_own(made: OwnTables, months: Sequence[QueueMonth], points: Sequence[Po
     )
     show(out, "")
     show(out, purchases_text(made.purchases, out.width))
-    print_choices(months, points, made.term, out)
+    print_choices(months, points, made.purchases, made.term, out)
     show(out, "")
     instances, storages = {row.instance: None for row in made.rows}, {row.storage: None for row in made.rows}
     used = made.prices.used(instances, [made.term], storages)

@@ -255,6 +255,28 @@ def test_names_from_results_reach_no_terminal_as_they_are(tmp_path: Path, capsys
     assert HOSTILE in json.loads(out.out)["warnings"]
 
 
+def test_a_storage_that_holds_less_than_was_asked_for_is_marked_in_all_tables_and_beats_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timed(tmp_path / "r.ioresult", {"/fsx": [30_340.0], "/weka": [24_787.0]})
+    words = [tmp_path / "r.ioresult", *CHOSEN, "--capacity", "500TiB", "--queues", 10]
+    _, output = printed(capsys, *words)
+    rows = [line.split() for line in output.out.splitlines() if line.startswith(("g5.4xlarge  ", WEKA))]
+    marked = [row for row in rows if WEKA in row]
+    # each of: its time and cost, what can be bought, a month, speed against cost
+    assert ["<" in row for row in marked] == [False, True, True, True]
+    assert marked[-1][-3:] == ["holds", "too", "little"]
+    assert [row[-2:] for row in rows if FSX in row][-1] == ["not", "beaten"]
+    for more in ([], ["--queues", 10]):
+        _, output = printed(capsys, *words[:-2], *more, "--json")
+        choices = {one["storage"]: one for one in json.loads(output.out)["speed_against_cost"]}
+        assert [choices[name]["holds_enough"] for name in (FSX, WEKA)] == [True, False]
+        assert choices[FSX]["beaten_by"] is None
+    # without --capacity, the one that is faster and cheaper beats the other
+    _, output = printed(capsys, *words[:-4], "--json")
+    assert WEKA in {one["storage"]: one["beaten_by"] for one in json.loads(output.out)["speed_against_cost"]}[FSX]
+
+
 def point(instance: str, seconds: Any, cost: Any) -> Point:
     return Point(instance, WEKA, Decimal(seconds), Decimal(cost), "measured")
 
