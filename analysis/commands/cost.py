@@ -139,8 +139,6 @@ def cost(
         )
         made = modelled_tables(question, instance or [], storage or [], listed, term, load_catalogue(storages), queues)
         points, queues = made.points, made.queues if made.months else None
-        if plot is not None and not points:
-            raise UsageError("--plot: no storage holds what is kept, so that there is no choice to draw.")
         if json:
             print_json(made.to_json())
         else:

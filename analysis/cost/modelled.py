@@ -123,10 +123,8 @@ class ModelledTables:
 
     @property
     def points(self) -> list[Point]:
-        """Choices from fast to slow; those whose storage has no price, or holds too little, are left out."""
-        if not self.months:
-            return frontier([row.point for row in self.rows])
-        return with_storage([row.month for row in self.rows if row.month and row.month.enough])
+        """Choices from fast to slow; those whose storage has no price are left out where others have one."""
+        return with_storage(self.months) if self.months else frontier([row.point for row in self.rows])
 
     def to_json(self) -> dict[str, Any]:
         """What `iotrace cost --size … --json` prints."""
@@ -284,9 +282,10 @@ def _row(
     run, price = answer.run, prices.price(instance, term)
     crowd, steps = run.demand.crowd, len(run.demand.before)
     seconds = Decimal(repr(float(run.sums[:steps, e.JOB_SECONDS].sum()) / crowd.users))
-    point = Point(instance, storage, seconds, queue_cost(price, seconds), "modelled")
     first = next((row for row in rows if row.instance == instance), None)
     bought = bought_units(prices, storage, answer)
+    short = bought is not None and not bought.enough
+    point = Point(instance, storage, seconds, queue_cost(price, seconds), "modelled", short=short)
     # a lane is an instance, and the times are those of so many lanes
     month = None if bought is None else queue_month(point, bought, price, queues, crowd.lanes)
     return ModelledRow(
@@ -334,7 +333,7 @@ def _warnings(rows: Sequence[ModelledRow]) -> list[str]:
         if bought is not None and not bought.enough:
             found.append(
                 f"{what}: {capacity_text(bought.bought, 'TB')} do not hold the {capacity_text(bought.needed, 'TB')} "
-                "that are kept: left out of speed against cost."
+                "that are kept."
             )
         elif answer.units < answer.needed.units:
             found.append(

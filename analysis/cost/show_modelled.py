@@ -40,8 +40,7 @@ def print_modelled(made: ModelledTables, out: Console) -> None:
     if made.purchases:
         show(out, "")
         show(out, purchases_text(made.purchases, out.width))
-    if made.months or made.points:
-        print_choices(made.months, made.points, made.term, out)
+    print_choices(made.months, made.points, made.purchases, made.term, out)
     show(out, "")
     instances = dict.fromkeys(row.instance for row in made.rows)
     storages = dict.fromkeys(row.storage for row in made.rows if row.bought is not None)
