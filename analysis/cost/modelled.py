@@ -170,7 +170,9 @@ def modelled_tables(
     on_sale = [name for name in priced if term in prices.instances[name].prices]
     chosen = list(dict.fromkeys(instances)) or on_sale or priced
     for name in chosen:
-        catalogue.node(name)
+        node = catalogue.node(name)
+        if question.given.get("gpus", 0) > node.gpus:
+            raise UsageError(f"--set gpus={question.given['gpus']:g}: a {name} has {node.gpus}: choose another --node.")
         if name not in prices.instances:
             raise UsageError(
                 f"--node {name}: no price in {', '.join(prices.titles)}: choose {', '.join(priced)}, or add "

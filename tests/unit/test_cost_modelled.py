@@ -309,6 +309,7 @@ def test_nodes_and_storages_of_ones_own_have_prices_of_ones_own(
         (["--datasets", "0"], "--datasets 0"),
         (["--retention", "0"], "--retention 0"),
         (["--set", "users"], "--set users"),
+        (["--node", SMALL, "--set", "gpus=4"], "--set gpus=4: a g5.4xlarge has 1"),
         (["--capacity", "35TB"], "--capacity goes with results"),
         (["--work", "2"], "--work goes with results"),
         (["--queues", "0"], "--queues 0"),
