@@ -128,6 +128,28 @@ def servers_needed(storage: ServerStorage, needed: int) -> int:
     return low
 
 
+def server_parts(prices: PriceList, storage: ServerStorage, servers: int, licensed: int) -> list[Part]:
+    """A month's bill of so many servers, with a licence for so many bytes where there are licences."""
+    rent = prices.price(storage.instance, storage.term)
+    parts = [Part(f"{servers} servers", rent.per_month * servers, "modelled")]
+    if storage.licence:
+        parts.append(Part("licence", *licence(storage, licensed)))
+    return parts
+
+
+def licence_notes(name: str, storage: ServerStorage, licensed: int) -> list[str]:
+    """That the licence for so many bytes is none of the list's, where that is so."""
+    if not storage.licence:
+        return []
+    amount, how = licence(storage, licensed)
+    if how == "printed":
+        return []
+    return [
+        f"{name}: the licence for {capacity_text(licensed, 'TB')} ({dollars_text(amount)}) is modelled from those "
+        f"printed for {', '.join(one.capacity for one in storage.licence)}."
+    ]
+
+
 def billed(size: int, storage: CapacityStorage | ObjectTier, unit: str) -> Decimal:
     """US dollars a month for so many bytes, by a price per GB where GB stands for `unit`."""
     return in_unit(size, unit) * storage.price.amount
@@ -155,22 +177,14 @@ def _by_servers(prices: PriceList, name: str, storage: ServerStorage, asked: int
     needed = usual if asked is None or tier is not None else asked
     servers = storage.servers or servers_needed(storage, needed)
     bought = net_capacity(storage, servers)
-    rent = prices.price(storage.instance, storage.term)
-    parts = [Part(f"{servers} servers", rent.per_month * servers, "modelled")]
+    parts = server_parts(prices, storage, servers, needed)
     notes = [f"{name}: {servers} servers hold {capacity_text(bought, 'TB')} by the vendor's formula."]
     if bought < needed:
         notes[0] = (
             f"{name}: {servers} servers hold {capacity_text(bought, 'TB')} by the vendor's formula, less than the "
             f"{capacity_text(needed, 'TB')} asked for; {servers_needed(storage, needed)} would hold it."
         )
-    if storage.licence:
-        amount, how = licence(storage, needed)
-        parts.append(Part("licence", amount, how))
-        if how == "modelled":
-            notes.append(
-                f"{name}: the licence for {capacity_text(needed, 'TB')} ({dollars_text(amount)}) is modelled from "
-                f"those printed for {', '.join(one.capacity for one in storage.licence)}."
-            )
+    notes += licence_notes(name, storage, needed)
     if tier is not None:
         size = parse_capacity(tier.capacity)
         parts += [

@@ -70,14 +70,20 @@ def queue_months(
     points: Sequence[Point], bought: Sequence[Purchase], prices: PriceList, term: str, queues: int
 ) -> list[QueueMonth]:
     """A month of so many queues for each choice, in the order of the points."""
-    storage = {one.storage: one.total for one in bought}
-    found = []
-    for point in points:
-        price = prices.price(point.instance, term)
-        count = instances_needed(queues, point.seconds)
-        compute = queue_cost(price, point.seconds) * queues if paid_by_the_hour(price) else price.per_month * count
-        found.append(QueueMonth(point, queues, count, compute, storage[point.storage]))
-    return found
+    storage = {one.storage: one for one in bought}
+    return [queue_month(point, storage[point.storage], prices.price(point.instance, term), queues) for point in points]
+
+
+def queue_month(point: Point, bought: Purchase, price: Price, queues: int, least: int = 1) -> QueueMonth:
+    """A month of so many queues for one choice.
+
+    Parameters
+    ----------
+    bought: the storage. price: of an instance. least: so many instances are there, needed or not.
+    """
+    count = max(least, instances_needed(queues, point.seconds))
+    compute = queue_cost(price, point.seconds) * queues if paid_by_the_hour(price) else price.per_month * count
+    return QueueMonth(point, queues, count, compute, bought.total)
 
 
 def with_storage(months: Sequence[QueueMonth]) -> list[Point]:

@@ -79,6 +79,7 @@ class CapacityStorage(msgspec.Struct, forbid_unknown_fields=True, frozen=True, t
     ----------
     capacity: what is bought where nothing else is asked for; first: capacities below the step; step: and its multiples.
     billed_in: the unit that the price's GB stands for.
+    sized_as: the storage of `iotrace size` whose times are its own; "": the one of the same name.
     """
 
     title: str
@@ -88,6 +89,7 @@ class CapacityStorage(msgspec.Struct, forbid_unknown_fields=True, frozen=True, t
     price: Price
     source: str
     first: list[str] = []
+    sized_as: str = ""
     inferred: str = ""
 
 
@@ -109,7 +111,7 @@ class ServerStorage(msgspec.Struct, forbid_unknown_fields=True, frozen=True, tag
     rest that holds data; least: servers of the smallest cluster; widest: data blocks of the widest stripe.
     width: data blocks of the stripe; 0: what is left of the servers without protection and one more.
     servers: as many as these; 0: as many as the capacity needs.
-    licence: prices for capacities; object: the tier behind.
+    licence: prices for capacities; object: the tier behind. sized_as: as of CapacityStorage.
     """
 
     title: str
@@ -128,6 +130,7 @@ class ServerStorage(msgspec.Struct, forbid_unknown_fields=True, frozen=True, tag
     servers: Count = 0
     licence: list[Licence] = []
     object: ObjectTier | None = None
+    sized_as: str = ""
     inferred: str = ""
 
 
