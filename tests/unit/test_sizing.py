@@ -29,6 +29,7 @@ from iotrace.errors import UsageError
 from iotrace.profiles.model import DataSet, Workload, load
 from iotrace.profiles.numbers import numbers_of
 from iotrace.profiles.steps import Crowd
+from iotrace.profiles.totals import totals_of
 from iotrace.terminal import console
 from iotrace.units import bytes_text, parse_bytes, parse_capacity, rate_text
 
@@ -204,11 +205,19 @@ def test_sessions_and_microscopes_may_not_wait_for_the_storage_either(catalogue:
     assert (found.sums[beside, e.JOB_SECONDS] <= ideal.sums[beside, e.JOB_SECONDS] * (1 + SLOWER)).all()
 
 
-def test_a_step_without_anything_to_do_ends_at_once(catalogue: Catalogue) -> None:
-    demand = demand_of(load(Workload, "single-user"), catalogue.node("reference"), {"movies": 0.0})
-    assert (np.diff(demand.first) >= 1).all()
-    run = simulate(demand, catalogue.storage("weka-i3en"), catalogue.node("reference"), 8)
-    assert np.isfinite(run.structure_s).all()
+def test_a_step_without_anything_to_do_ends_at_once(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_of_it(profile: Any, numbers: Any) -> Any:
+        found = totals_of(profile, numbers)
+        if profile.name == "patch-ctf-estimation":
+            found.phases[:] = [replace(one, items=0) for one in found.phases]
+        return found
+
+    monkeypatch.setattr("iotrace.analysis.sizing.demand.totals_of", none_of_it)
+    node = catalogue.node("reference")
+    run = simulate(demand_of(load(Workload, "single-user"), node), catalogue.storage("weka-i3en"), node, 8)
+    took = (run.end_s - run.start_s)[: len(run.demand.before)]
+    assert took[run.demand.steps.index("ctf")] < 1e-6
+    assert np.delete(took, run.demand.steps.index("ctf")).min() > 1
 
 
 def test_the_knee_is_of_users_who_begin_at_once(catalogue: Catalogue) -> None:
