@@ -161,9 +161,9 @@ def size(
 
     Returns
     -------
-    Columns node, storage, units, needed_for (what needs so many), structure_h (the mean user's whole pipeline while as
-    many units have failed as may), gpu_idle (share), step, job_h, binding (what the step waits for most), read_bytes,
-    written_bytes (of one job). All of it is modelled.
+    Columns node, storage, units, needed_for (what needs so many), structure_h (the mean user's whole pipeline
+    while as many units have failed as may), gpu_idle (share), step, job_h, binding (what the step waits for most),
+    read_bytes, written_bytes (of one job). All of it is modelled.
 
     Raises
     ------

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.storages import Node, Storage
 from iotrace.profiles.layout import layout_of
-from iotrace.profiles.model import Workload
+from iotrace.profiles.model import Profile, Workload
 from iotrace.profiles.numbers import Numbers
 from iotrace.profiles.steps import Crowd, Step, crowd_of, steps_of
 from iotrace.profiles.templates import CALL_NS
@@ -24,6 +25,8 @@ Floats = npt.NDArray[np.float64]
 _SYNCS: Final = ("fsync", "fdatasync")
 _BY_DESCRIPTOR: Final = ("getdents", "getdents64", "ftruncate", "fallocate", "fcntl.lock", "flock")
 """Metadata operations that go to the storage though they name no file; stat of an open file does not."""
+_KNOWN: Final[dict[tuple[bytes, tuple[tuple[str, float], ...]], Totals]] = {}
+_KNOWN_MOST: Final = 1000
 _MOVES: Final = (Kind.READ, Kind.WRITE, Kind.COPY)
 
 
@@ -79,7 +82,7 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
     first, step_of = [0], []
 
     def add(step: Step, number: int, profile: Any) -> Totals:
-        totals = totals_of(profile, step.numbers)
+        totals = _totals_of(profile, step.numbers)
         for one in totals.phases:
             if one.items:
                 rows.append(_phase(one, node))
@@ -109,6 +112,16 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
         movies + sum(one.made_files for one in totals[: len(steps)]),
         _raw_of(live)[0] + totals[len(steps)].bytes_written if crowd.live else 0,
     )  # fmt: skip
+
+
+def _totals_of(profile: Profile, numbers: Numbers) -> Totals:
+    """As totals_of; what a step asks for is worked out once for all crowds, nodes and storages."""
+    key = msgspec.json.encode(profile), tuple(sorted(numbers.values.items()))
+    if key not in _KNOWN:
+        if len(_KNOWN) >= _KNOWN_MOST:
+            _KNOWN.clear()
+        _KNOWN[key] = totals_of(profile, numbers)
+    return _KNOWN[key]
 
 
 def _raw_of(step: Step) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from iotrace.analysis.sizing.table_1 import held_out
 from iotrace.errors import UsageError
 from iotrace.profiles.model import DataSet, Workload, load
 from iotrace.profiles.numbers import numbers_of
-from iotrace.profiles.steps import Crowd
+from iotrace.profiles.steps import Crowd, steps_of
 from iotrace.profiles.totals import totals_of
 from iotrace.terminal import console
 from iotrace.units import bytes_text, parse_bytes, parse_capacity, rate_text
@@ -106,6 +106,14 @@ def test_what_is_read_and_written_is_what_the_arithmetic_of_the_recipes_says(cat
         assert run.sums[number, e.BYTES_READ] >= jobs * touched * (1 - 1e-6)
     read = (run.timeline[:, e.READ_RATE] * run.timeline[:, e.LENGTH]).sum()
     assert read == pytest.approx(run.sums[:, e.BYTES_READ].sum(), rel=1e-6)
+
+
+def test_what_was_worked_out_before_is_taken_for_the_same_numbers_only(catalogue: Catalogue) -> None:
+    for given in ({"box": 200.0}, {"box": 300.0}, {"box": 300.0, "users": 3.0}, {"box": 200.0}):
+        case = replace(case_of(catalogue), given=given)
+        steps, beside, _ = steps_of(case.workload, {"gpus": 1.0, **given}, 1.0)
+        fresh = [totals_of(step.profile, step.numbers) for step in [*steps, beside[0]]]
+        assert case.demand(1).totals == fresh
 
 
 def test_without_a_storage_in_the_way_a_job_takes_its_think_time(catalogue: Catalogue) -> None:
