@@ -25,6 +25,7 @@ from iotrace.units import bytes_text
 _BEGIN, _DONE, _SYNCED = 0, 1, 2
 """Looks: when the run began, when its last thread had ended, when the mount was written out."""
 _AGAIN: Final = 0.1
+WORST_FIRST: Final = (CLIENT_CACHE, CANNOT_TELL, STORAGE)
 
 
 class Counting:
@@ -133,7 +134,7 @@ def together(guards: Sequence[Guard]) -> Guard | None:
     """The verdict of all ranks: the worst one's, with the bytes of all."""
     if not guards:
         return None
-    worst = min(guards, key=lambda one: (CLIENT_CACHE, CANNOT_TELL, STORAGE).index(one.verdict))
+    worst = min(guards, key=lambda one: WORST_FIRST.index(one.verdict))
     known = [one.cached_bytes for one in guards if one.cached_bytes is not None]
     wires = [one.wire_bytes for one in guards if one.wire_bytes is not None]
     return Guard(
@@ -156,9 +157,25 @@ def _table(run: Run, watch: Watch) -> pa.Table:
     return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, COUNTERS, strict=True)], schema=COUNTERS)
 
 
+def has_read(run: Run) -> bool:
+    """Whether a run has read anything, by calls or by mapped pages: otherwise there is nothing to judge."""
+    return bool(run.bytes_read) or "mmap.fault" in run.by_op
+
+
+def way_out(run: Run, info: ResultInfo) -> str:
+    """What makes a run that the client's cache served a storage's: a sentence."""
+    mount = run.mount
+    if family_of(Mount(0, mount.point, mount.type, mount.source, mount.options)).kind == "memory":
+        return "For one, another mount: this one is memory."
+    if info.options.get("cache") != "cold":
+        return "For one, --cold."
+    remount = "" if info.options.get("remount") else "--remount, "
+    return f"--cold did not do: for one, {remount}files larger than this client's memory, or another mount."
+
+
 def conclude(info: ResultInfo) -> None:
     """Say in the warnings what the guard found; what it answers need not be warned of any more."""
-    reading = [run for run in info.runs if run.bytes_read or "mmap.fault" in run.by_op]
+    reading = [run for run in info.runs if has_read(run)]
     guards = [run.guard for run in reading if run.guard]
     if guards and len(guards) == len(reading) and all(one.verdict != CANNOT_TELL for one in guards):
         stale = CACHE_WARNING.format(info.options.get("cache"))
@@ -174,7 +191,7 @@ def conclude(info: ResultInfo) -> None:
             info.warnings.insert(
                 0,
                 f"On {folder}{of} reads were served by this client's cache: no storage result. "
-                f"{served[0].guard.why if served[0].guard else ''} For one, --cold.",
+                f"{served[0].guard.why if served[0].guard else ''} {way_out(served[0], info)}",
             )
         again = max(run.bytes_read - run.guard.needed_bytes if run.guard else 0 for run in runs)
         most = max(run.bytes_read for run in runs)
