@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
 from iotrace.mounts.counters.blockdev import file_below
 from iotrace.mounts.counters.guard import CANNOT_TELL, CLIENT_CACHE, STORAGE, Evidence, Figure, judge
@@ -119,29 +120,18 @@ def _guard(
     why = found.why
     if found.verdict == CANNOT_TELL and watch.wrong:
         why += " Not read: " + "; ".join(f"{name}: {reason}" for name, reason in watch.wrong.items()) + "."
-    return Guard(
-        found.verdict, why, wanted, cached, found.wire_bytes, found.source,
-        *((written, synced, ", ".join(dict.fromkeys(places))) if places else (None, None, "")),
-    )  # fmt: skip
+    scope = next((one.scope for one in figures if one.source in found.source.split(", ")), "")
+    guard = Guard(found.verdict, why, wanted, cached, found.wire_bytes, found.source, scope=scope)
+    if not places:
+        return guard
+    return replace(
+        guard, wire_written_bytes=written, wire_synced_bytes=synced, written_source=", ".join(dict.fromkeys(places))
+    )
 
 
 def _kept_elsewhere(mount: Mount) -> bool:
     """Whether an option has the client keep data on a disk of its own (fscache)."""
     return any(option == "fsc" or option.startswith("fsc=") for option in mount.options.split(","))
-
-
-def together(guards: Sequence[Guard]) -> Guard | None:
-    """The verdict of all ranks: the worst one's, with the bytes of all."""
-    if not guards:
-        return None
-    worst = min(guards, key=lambda one: WORST_FIRST.index(one.verdict))
-    known = [one.cached_bytes for one in guards if one.cached_bytes is not None]
-    wires = [one.wire_bytes for one in guards if one.wire_bytes is not None]
-    return Guard(
-        worst.verdict, worst.why, sum(one.needed_bytes for one in guards),
-        sum(known) if len(known) == len(guards) else None, sum(wires) if len(wires) == len(guards) else None,
-        worst.source, worst.wire_written_bytes, worst.wire_synced_bytes, worst.written_source,
-    )  # fmt: skip
 
 
 def _table(run: Run, watch: Watch) -> pa.Table:

@@ -12,8 +12,6 @@ from iotrace.mounts.cold import LRU_CLEAR, clear_locks
 from iotrace.mounts.counters.guard import SHARE, Evidence, Figure, judge, over_the_wire
 from iotrace.mounts.family import families, family_of
 from iotrace.mounts.mountinfo import Mount
-from iotrace.replay.counting import together
-from iotrace.replay.figures import Guard
 from iotrace.replay.needed import PAGE, needed
 from iotrace.replay.plan import build_plan
 from iotrace.trace.reader import open_trace
@@ -113,12 +111,6 @@ def test_pages_are_needed_once_and_not_if_the_run_writes_them(tmp_path: Path) ->
     assert found.pages.tolist() == [2 + 8 + 1]
     assert found.bytes.tolist() == [2 * PAGE - 10 + 8 * PAGE + PAGE]
     assert found.without([0]).bytes.tolist() == [0]
-
-
-def test_the_worst_verdict_is_that_of_a_fleet() -> None:
-    guards = [Guard("storage", "a", 10, 0, 10, "x"), Guard("client cache", "b", 5, None, 1, "y")]
-    assert together(guards) == Guard("client cache", "b", 15, None, 11, "y")
-    assert together([]) is None
 
 
 def test_each_family_has_a_way_to_go_cold_and_says_what_it_leaves() -> None:
