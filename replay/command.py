@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -214,6 +214,8 @@ def replay(
 
     def once(users: int | None, fleet: Fleet | None = None) -> Result:
         first = fleet is None or fleet.rank == 0
+        # the first of a ramp, with whom none shares and whom none waits for
+        lone = ramp is not None and users == 1
         with ExitStack() as ends:
             tell = ends.enter_context(_telling()) if first else Tell()
             for folder in [] if null or not first else folders:
@@ -227,8 +229,8 @@ def replay(
                 made, folders, prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
                 repeat=repeat, max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct,
                 compress=compress, duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches,
-                remount=remount, null=null, verify=verify, users=users, share_inputs=share_inputs, jitter=jitter,
-                seed=seed, think_scale=think_scale, timeout=timeout, check=check,
+                remount=remount, null=null, verify=verify, users=users, share_inputs=share_inputs and not lone,
+                jitter=0.0 if lone else jitter, seed=seed, think_scale=think_scale, timeout=timeout, check=check,
                 memory=bound, fleet=fleet, tell=tell,
             )  # fmt: skip
 
@@ -250,22 +252,37 @@ def replay(
         return 1 if (fleet.exchange(errors)[0] if fleet else errors) else 0
 
     if ramp is not None:
-        return _ramp(ramp, ramp_slack, users, ranks, fs, null, target.with_suffix(".ramp"), output, force, json, once)
+        _refuse_ramp(ramp, len(traces), users, ranks, len(fs or []), null, keep or staged is not None)
+        from iotrace.replay.ramp_command import ramp as climb
+
+        return climb(ramp, ramp_slack, output or target.with_suffix(".ramp"), force, json, once)
     with joined(ranks) as fleet:
         return here(fleet)
 
 
-def _ramp(
-    text: str, slack: float, users: int | None, ranks: int | None, fs: list[str] | None, null: bool, default: Path,
-    output: Path | None, force: bool, json: bool, once: Callable[[int], Result],
-) -> int:  # fmt: skip
-    from iotrace.replay.ramp_command import ramp
+def _refuse_ramp(
+    text: str, traces: int, users: int | None, ranks: int | None, folders: int, null: bool, kept: bool
+) -> None:  # fmt: skip
+    from iotrace.replay.fleet import launched
+    from iotrace.replay.ramp import parse_ramp
 
+    if launched() > 1:
+        # each rank would ramp alone, all at the same time
+        raise UsageError(
+            f"--ramp is for one node, and a launcher has started {launched()} ranks: leave out mpirun or srun."
+        )
     if users is not None or ranks is not None:
         raise UsageError("--ramp chooses the users itself, on one node: leave out --users and --ranks.")
-    if null or len(fs or []) != 1:
+    if null or folders != 1:
         raise UsageError("--ramp is about one storage: give one --fs, and no --null.")
-    return ramp(text, slack, output or default, force, json, once)
+    if kept:
+        raise UsageError("--keep and --staged are for one user: leave them out with --ramp.")
+    fewest, most = parse_ramp(text)
+    if fewest < traces:
+        raise UsageError(
+            f"--ramp {text} for {traces} traces: at least one user for each, as in --ramp "
+            f"users={traces}..{max(most, 2 * traces)}."
+        )
 
 
 def _clean(folder: Path) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
 from iotrace.mounts.counters.blockdev import file_below
 from iotrace.mounts.counters.guard import CANNOT_TELL, CLIENT_CACHE, STORAGE, Evidence, Figure, judge
@@ -25,6 +26,7 @@ from iotrace.units import bytes_text
 _BEGIN, _DONE, _SYNCED = 0, 1, 2
 """Looks: when the run began, when its last thread had ended, when the mount was written out."""
 _AGAIN: Final = 0.1
+WORST_FIRST: Final = (CLIENT_CACHE, CANNOT_TELL, STORAGE)
 
 
 class Counting:
@@ -118,29 +120,18 @@ def _guard(
     why = found.why
     if found.verdict == CANNOT_TELL and watch.wrong:
         why += " Not read: " + "; ".join(f"{name}: {reason}" for name, reason in watch.wrong.items()) + "."
-    return Guard(
-        found.verdict, why, wanted, cached, found.wire_bytes, found.source,
-        *((written, synced, ", ".join(dict.fromkeys(places))) if places else (None, None, "")),
-    )  # fmt: skip
+    scope = next((one.scope for one in figures if one.source in found.source.split(", ")), "")
+    guard = Guard(found.verdict, why, wanted, cached, found.wire_bytes, found.source, scope=scope)
+    if not places:
+        return guard
+    return replace(
+        guard, wire_written_bytes=written, wire_synced_bytes=synced, written_source=", ".join(dict.fromkeys(places))
+    )
 
 
 def _kept_elsewhere(mount: Mount) -> bool:
     """Whether an option has the client keep data on a disk of its own (fscache)."""
     return any(option == "fsc" or option.startswith("fsc=") for option in mount.options.split(","))
-
-
-def together(guards: Sequence[Guard]) -> Guard | None:
-    """The verdict of all ranks: the worst one's, with the bytes of all."""
-    if not guards:
-        return None
-    worst = min(guards, key=lambda one: (CLIENT_CACHE, CANNOT_TELL, STORAGE).index(one.verdict))
-    known = [one.cached_bytes for one in guards if one.cached_bytes is not None]
-    wires = [one.wire_bytes for one in guards if one.wire_bytes is not None]
-    return Guard(
-        worst.verdict, worst.why, sum(one.needed_bytes for one in guards),
-        sum(known) if len(known) == len(guards) else None, sum(wires) if len(wires) == len(guards) else None,
-        worst.source, worst.wire_written_bytes, worst.wire_synced_bytes, worst.written_source,
-    )  # fmt: skip
 
 
 def _table(run: Run, watch: Watch) -> pa.Table:
@@ -156,9 +147,25 @@ def _table(run: Run, watch: Watch) -> pa.Table:
     return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, COUNTERS, strict=True)], schema=COUNTERS)
 
 
+def has_read(run: Run) -> bool:
+    """Whether a run has read anything, by calls or by mapped pages: otherwise there is nothing to judge."""
+    return bool(run.bytes_read) or "mmap.fault" in run.by_op
+
+
+def way_out(run: Run, info: ResultInfo) -> str:
+    """What makes a run that the client's cache served a storage's: a sentence."""
+    mount = run.mount
+    if family_of(Mount(0, mount.point, mount.type, mount.source, mount.options)).kind == "memory":
+        return "For one, another mount: this one is memory."
+    if info.options.get("cache") != "cold":
+        return "For one, --cold."
+    remount = "" if info.options.get("remount") else "--remount, "
+    return f"--cold did not do: for one, {remount}files larger than this client's memory, or another mount."
+
+
 def conclude(info: ResultInfo) -> None:
     """Say in the warnings what the guard found; what it answers need not be warned of any more."""
-    reading = [run for run in info.runs if run.bytes_read or "mmap.fault" in run.by_op]
+    reading = [run for run in info.runs if has_read(run)]
     guards = [run.guard for run in reading if run.guard]
     if guards and len(guards) == len(reading) and all(one.verdict != CANNOT_TELL for one in guards):
         stale = CACHE_WARNING.format(info.options.get("cache"))
@@ -174,7 +181,7 @@ def conclude(info: ResultInfo) -> None:
             info.warnings.insert(
                 0,
                 f"On {folder}{of} reads were served by this client's cache: no storage result. "
-                f"{served[0].guard.why if served[0].guard else ''} For one, --cold.",
+                f"{served[0].guard.why if served[0].guard else ''} {way_out(served[0], info)}",
             )
         again = max(run.bytes_read - run.guard.needed_bytes if run.guard else 0 for run in runs)
         most = max(run.bytes_read for run in runs)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import select
 import signal
 import socket
@@ -74,7 +73,7 @@ class Clone:
 @dataclass(slots=True)
 class Outcome:
     """What the kernels wrote: for each row start, duration (ns), result and, where it is looked at, wrong blocks read;
-    wall and CPU time; when each lane ended, (lanes,)."""
+    wall time, and CPU time from the start on; when each lane ended, (lanes,)."""
 
     started: Any
     took: Any
@@ -129,8 +128,7 @@ def run_clones(
             for part in parts:
                 part.refuse_what_failed()
             begin = start()
-            control[kernel.START_NS] = begin
-            control[kernel.GO] = 1
+            kernel.let_go(control, begin)
             crew.await_end(Watch(parts, options.timeout, tell))
         finally:
             crew.end()
@@ -261,11 +259,16 @@ class _Part:
                     column[begin:end:512] = column[begin:end:512]
                 function, values = self.work(lane, begin, end, memory.tables[lane - first], worker, control, self.lines)
                 threads.append(threading.Thread(target=function, args=values, daemon=True))
+            process, own = time.process_time(), time.thread_time()
             for thread in threads:
                 thread.start()
-            cpu = _cpu_s()
             self._wait(threads, worker)
-            self.cpu_s[worker] = _cpu_s() - cpu
+            lanes = self.lines.reshape(-1, kernel.LANE_WORDS)[first:last] / 1e9
+            before, after = lanes[:, kernel.CPU_BEFORE_NS].sum(), lanes[:, kernel.CPU_AFTER_NS].sum()
+            self.cpu_s[worker] = after - before
+            if self.rides:  # the kernel's threads that serve the rings count for the process, too
+                others = time.process_time() - process - (time.thread_time() - own) - after
+                self.cpu_s[worker] += max(0.0, others)
 
     def _wait(self, threads: list[threading.Thread], worker: int) -> None:
         """Wait for the lanes; meanwhile what is passed to later processes of this worker is taken in."""
@@ -448,8 +451,3 @@ class _Crew:
             raise MountHangs(self._trouble + ".", 128 + self._asked.number if self._asked.number else 1)
         if self._trouble:
             raise ReplayError(self._trouble)
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

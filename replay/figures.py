@@ -104,30 +104,6 @@ class UserTotals(msgspec.Struct, frozen=True):
     io_s: float = 0.0
 
 
-class RankTotals(msgspec.Struct, frozen=True):
-    """One rank of a fleet in one run; times are on rank 0's clock.
-
-    Attributes
-    ----------
-    node: name of the machine; users: how many it ran.
-    first_done_s, last_done_s: when the first and the last of its threads ended, since the start.
-    start_late_us: how much later than agreed it let its threads go.
-    clock_offset_ms: its UTC less that of rank 0; clock_uncertainty_us: how exactly the two clocks are known.
-    staged_by: names of the machines that made the trees of its users.
-    """
-
-    rank: int
-    node: str
-    users: int
-    ops: int
-    first_done_s: float
-    last_done_s: float
-    start_late_us: float
-    clock_offset_ms: float
-    clock_uncertainty_us: float
-    staged_by: list[str] = []
-
-
 class Counted(msgspec.Struct, frozen=True):
     """What a source counted beside a run; docs/counters.md says what the counters are.
 
@@ -152,7 +128,7 @@ class Guard(msgspec.Struct, frozen=True):
     verdict: "storage", "client cache" or "cannot tell"; why: a sentence with the bytes and their source.
     needed_bytes: distinct bytes that were read and had to come from the storage; cached_bytes: of the pages that they
     lie in, in the page cache before the run, None where not known; wire_bytes: over the wire by the lowest of the
-    sources that may decide, None where none could be read; source: its name.
+    sources that may decide, None where none could be read; source: its name; scope: whose work that counts.
     wire_written_bytes, wire_synced_bytes: that reached the storage during the run, and until the mount was written out;
     None where no source counts them; written_source: its name.
     """
@@ -166,6 +142,36 @@ class Guard(msgspec.Struct, frozen=True):
     wire_written_bytes: int | None = None
     wire_synced_bytes: int | None = None
     written_source: str = ""
+    scope: str = ""
+
+
+class RankTotals(msgspec.Struct, frozen=True):
+    """One rank of a fleet in one run; times are on rank 0's clock.
+
+    Attributes
+    ----------
+    node: name of the machine; users: how many it ran.
+    first_done_s, last_done_s: when the first and the last of its threads ended, since the start.
+    start_late_us: how much later than agreed it let its threads go.
+    clock_offset_ms: its UTC less that of rank 0; clock_uncertainty_us: how exactly the two clocks are known.
+    staged_by: names of the machines that made the trees of its users.
+    sync_s, guard, counters: as of a run, of this rank; what a source counts for a device or a mount it counts for all
+    ranks of the node.
+    """
+
+    rank: int
+    node: str
+    users: int
+    ops: int
+    first_done_s: float
+    last_done_s: float
+    start_late_us: float
+    clock_offset_ms: float
+    clock_uncertainty_us: float
+    staged_by: list[str] = []
+    sync_s: float | None = None
+    guard: Guard | None = None
+    counters: list[Counted] = []
 
 
 class NullFigures(msgspec.Struct, frozen=True):

@@ -104,8 +104,10 @@ class Fleet:
             return []
         return [value, *(self._receive(rank, _DATA) for rank in range(1, self.size))]
 
-    def agree(self, what: Mapping[str, object]) -> None:
-        """Refuse a replay of which ranks have different ideas.
+    def agree(
+        self, what: Mapping[str, object], mend: str = "give all the same command, trace and version of iotrace"
+    ) -> None:  # fmt: skip
+        """Refuse a replay of which ranks have different ideas; `mend`: what to do then.
 
         Raises
         ------
@@ -118,7 +120,7 @@ class Fleet:
                 if mine[name] != value:
                     raise ReplayError(
                         f"ranks do not replay the same: {name} is {value} on rank 0 ({host}) and {mine[name]} on rank "
-                        f"{rank} ({other}); give all the same command, trace and version of iotrace."
+                        f"{rank} ({other}); {mend}."
                     )
 
     def start(self) -> int:

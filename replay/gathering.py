@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from iotrace.replay.counting import together
 from iotrace.replay.crew import Outcome
-from iotrace.replay.figures import Guard, NullFigures, RankTotals
+from iotrace.replay.figures import Counted, Guard, NullFigures, RankTotals
 from iotrace.replay.fleet import Clock, Fleet
+from iotrace.replay.fleet_guard import RankGuard, together
 from iotrace.replay.ground import Ground
 from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.result import Run, Verified
@@ -27,12 +27,15 @@ class _Report:
     """What a rank measured in a run."""
 
     host: str
+    node: str
     outcomes: list[Outcome]
     clock: Clock
     verified: Verified | None
     sync_s: float | None
     guard: Guard | None
+    counters: list[Counted]
     staged_by: list[str]
+    warnings: list[str]
 
 
 class Share:
@@ -63,6 +66,13 @@ class Share:
         """Wait for the other ranks."""
         if self.fleet:
             self.fleet.exchange(None)
+
+    def hear(self, sentences: Sequence[str]) -> list[str]:
+        """Wait for the other ranks; gives what they say and rank 0 does not, on rank 0."""
+        if not self.fleet:
+            return []
+        said = self.fleet.exchange((self.fleet.host, list(sentences)))
+        return _said_elsewhere(said) if self.fleet.rank == 0 else []
 
     def hand_on(self, grounds: list[Ground]) -> list[Ground]:
         """Give the trees that this rank has made to the rank whose users replay on them; gives those of its own users.
@@ -100,16 +110,22 @@ class Share:
         )  # fmt: skip
 
     def gather(
-        self, outcomes: list[Outcome], run: Run, grounds: Sequence[Ground] = ()
+        self, outcomes: list[Outcome], run: Run, warnings: list[str], grounds: Sequence[Ground] = ()
     ) -> tuple[list[Work], list[Outcome]]:
-        """On rank 0 all users and what their kernels wrote, on its clock, elsewhere the rank's own; fills `run`."""
+        """On rank 0 all users and what their kernels wrote, on its clock, elsewhere the rank's own.
+
+        Fills `run`, and adds on rank 0 to the warnings those of other ranks.
+        """
         fleet = self.fleet
         if not fleet:
             return self.own, outcomes
         staged_by = sorted({ground.staged_by for ground in grounds})
         reports = fleet.collect(
-            _Report(fleet.host, outcomes, fleet.clock, run.verified, run.sync_s, run.guard, staged_by)
-        )
+            _Report(
+                fleet.host, _boot_id(), outcomes, fleet.clock, run.verified, run.sync_s, run.guard, run.counters,
+                staged_by, list(warnings),
+            )
+        )  # fmt: skip
         if not reports:
             return self.own, outcomes
         for one in reports:
@@ -119,7 +135,11 @@ class Share:
         run.ranks = [_totals(rank, one, self.users[rank :: fleet.size], begin) for rank, one in enumerate(reports)]
         run.verified = _all_verified([one.verified for one in reports if one.verified])
         run.sync_s = max((one.sync_s for one in reports if one.sync_s is not None), default=None)
-        run.guard = together([one.guard for one in reports if one.guard])
+        run.guard = together([
+            RankGuard(rank, one.host, one.node, one.guard) for rank, one in enumerate(reports) if one.guard
+        ])  # fmt: skip
+        elsewhere = _said_elsewhere([(one.host, one.warnings) for one in reports])
+        warnings += [one for one in elsewhere if one not in warnings]
         return self.users, [
             reports[user % fleet.size].outcomes[user // fleet.size] for user in range(len(self.users))
         ]  # fmt: skip
@@ -138,8 +158,19 @@ def _totals(rank: int, report: _Report, users: Sequence[Work], begin: int) -> Ra
     clock = report.clock
     return RankTotals(
         rank, report.host, len(users), ops, max(0, int(ended.min())) / 1e9, max(0, int(ended.max())) / 1e9,
-        clock.late_ns / 1e3, clock.utc_ns / 1e6, clock.uncertainty_ns / 1e3, report.staged_by,
+        clock.late_ns / 1e3, clock.utc_ns / 1e6, clock.uncertainty_ns / 1e3, report.staged_by, report.sync_s,
+        report.guard, report.counters,
     )  # fmt: skip
+
+
+def _said_elsewhere(said: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Sentences that rank 0 does not say, with the ranks that do; `said`: host and sentences of each rank."""
+    ranks: dict[str, list[str]] = {}
+    for rank, (host, sentences) in enumerate(said):
+        for sentence in dict.fromkeys(sentences):
+            if sentence not in said[0][1]:
+                ranks.setdefault(sentence, []).append(f"{rank} ({host})")
+    return [f"On rank{'s' * (len(who) > 1)} {', '.join(who)}: {sentence}" for sentence, who in ranks.items()]
 
 
 def _all_verified(found: Sequence[Verified]) -> Verified | None:

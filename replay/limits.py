@@ -13,7 +13,7 @@ import psutil
 from iotrace.errors import ReplayError
 from iotrace.replay.lanes import ALL_BYTES_MAX, BUFFER_BYTES_MIN, NUMBERS_SPARE, REAL_BYTES_MAX
 from iotrace.replay.rows import Plan
-from iotrace.units import bytes_text
+from iotrace.units import binary_text, bytes_text
 
 _ROW_BYTES: Final = 24
 """Of each row a run notes start, duration and result."""
@@ -43,7 +43,12 @@ def prepare(plans: Sequence[Plan], bound: int | None = None) -> None:
             _refuse(plans, f"{threads} processes and threads", f"{room} more", room / threads, limit)
     memory = sum(memory_of(plan) for plan in plans)
     if bound is not None and memory > bound:
-        _refuse(plans, f"{bytes_text(memory)} of memory", bytes_text(bound), bound / memory, "--memory")
+        users = int(len(plans) * bound / memory)
+        raise ReplayError(
+            f"{f'{len(plans)} users need' if len(plans) > 1 else 'the trace needs'} {binary_text(memory)} of memory "
+            f"without any page cache, and --memory gives {binary_text(bound)}: give at least --memory "
+            f"{-(-memory >> 20)}MiB{f', or at most --users {users}' if users else ''}."
+        )
     available = psutil.virtual_memory().available
     if memory > available:
         _refuse(

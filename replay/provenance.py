@@ -27,6 +27,23 @@ def mount_under(folder: Path) -> Mount | None:
     return mount_of(os.path.realpath(folder), mounts_of_this_machine())
 
 
+def told_alike(mount: Mount | None) -> str:
+    """Type, source and root of a mount, as all nodes that have mounted one file system tell them.
+
+    Nodes may have mounted it from different servers: of the source only what comes after their names is told.
+    """
+    if mount is None:
+        return "not known"
+    source = mount.source
+    if ":/" in source:  # server:/export, monitor,monitor:/folder
+        source = f"/{source.rpartition(':/')[2]}"
+    elif source.startswith("//"):  # //server/share
+        source = source[2:].partition("/")[2]
+    elif mount.type == "wekafs":  # backend,backend/name
+        source = source.rpartition("/")[2]
+    return f"{mount.type} ({source}, from its {mount.root} on)"
+
+
 def mount_info(mount: Mount | None) -> MountInfo:
     """What a result says of a mount; empty when it could not be found out."""
     return MountInfo(mount.point, mount.type, mount.source, mount.options) if mount else MountInfo()

@@ -3,15 +3,17 @@
 The rule: a number of users is held when the median makespan of its runs is at most 1 + slack times that of the fewest
 users. Users are doubled until a number is not held or the most have been tried, then the gap is halved down to an
 eighth. The knee is where the makespan's ratio crosses 1 + slack, between two measured numbers in proportion to the
-logarithm of the users (a curve that falls again is taken for flat). Its interval is that of the middle 95 % of knees of
-2,000 samples drawn anew, with replacement, from the runs of each number. The plateau is the fewest users with 95 % of
-the highest median throughput.
+logarithm of the users (a curve that falls again is taken for flat). The fewest are measured once more at the end, and
+their runs of both times are what the others are held against. The interval is that of the middle 95 % of knees of 2,000
+samples drawn anew, with replacement, from the runs of each number; of fewer than five runs there is none. The plateau
+is the fewest users with 95 % of the highest median throughput.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -23,6 +25,8 @@ from iotrace.errors import StorageError, UsageError
 SLACK: Final = 0.25
 _SAMPLES: Final = 2000
 _PLATEAU: Final = 0.95
+RUNS_MIN: Final = 5
+"""Of fewer runs of a number the samples drawn anew are too much alike."""
 _SPAN: Final = re.compile(r"users=(\d{1,6})\.\.(\d{1,6})")
 
 
@@ -31,9 +35,10 @@ class Level(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    makespan_s, ops_per_s: of each run, all users together. errors: unexpected outcomes, and differences that
+    makespan_s: of each run, the slowest user's from its own beginning (--jitter) to its end. ops_per_s: of all users
+    together; with --jitter the sum of what each did in its own time. errors: unexpected outcomes, and differences that
     --check found. limit: why the generator, not the storage, was the limit of a run; empty where it was not. result:
-    folder of the result.
+    folder of the result. verdict: the worst of the runs' cache guards; empty where nothing was read.
     """
 
     users: int
@@ -42,6 +47,7 @@ class Level(msgspec.Struct, frozen=True):
     errors: int = 0
     limit: str = ""
     result: str = ""
+    verdict: str = ""
 
 
 class Knee(msgspec.Struct, frozen=True):
@@ -49,11 +55,12 @@ class Knee(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    users: the knee; None: the most users that were tried are held. low, high: its interval (95 %), None: beyond the
-    most.
+    users: the knee; None: the most users that were tried are held. interval: whether there were runs enough for one.
+    low, high: the interval (95 %), None: beyond the most, and where there is no interval.
     plateau_users: the fewest with 95 % of the highest throughput; plateau_ops_per_s: the highest.
     stopped: why no more users were tried, such as a mount that was full; empty where the rule ended it.
-    slack: of the rule. levels: what was measured, fewest users first.
+    slack: of the rule. levels: what was measured, fewest users first. again: the fewest users at the end; None: they
+    could not be measured again.
     """
 
     users: float | None
@@ -64,6 +71,8 @@ class Knee(msgspec.Struct, frozen=True):
     slack: float
     levels: list[Level]
     stopped: str = ""
+    interval: bool = False
+    again: Level | None = None
 
 
 def parse_ramp(text: str) -> tuple[int, int]:
@@ -91,14 +100,17 @@ def climb(measure: Callable[[int], Level], fewest: int, most: int, slack: float 
     What `measure` raises; but where a mount has no room for more users than were measured, the climb ends there.
     """
     levels: dict[int, Level] = {}
+    stopped, again = "", None
     try:
         _climb(measure, levels, fewest, most, slack)
     except StorageError as error:
         if len(levels) < 2:
             raise
         # so many users are neither held nor too slow: they could not be tried
-        return knee_of(levels, slack, str(error))
-    return knee_of(levels, slack)
+        stopped = str(error)
+    with suppress(StorageError):
+        again = measure(fewest)
+    return knee_of(levels, slack, stopped, again)
 
 
 def _climb(measure: Callable[[int], Level], levels: dict[int, Level], fewest: int, most: int, slack: float) -> None:
@@ -121,10 +133,14 @@ def _climb(measure: Callable[[int], Level], levels: dict[int, Level], fewest: in
             broken = users
 
 
-def knee_of(levels: Mapping[int, Level], slack: float = SLACK, stopped: str = "") -> Knee:
+def knee_of(
+    levels: Mapping[int, Level], slack: float = SLACK, stopped: str = "", again: Level | None = None
+) -> Knee:  # fmt: skip
     """The knee of what was measured; see the rule above. `stopped`: why no more users were tried."""
     users = sorted(levels)
+    interval = all(len(level.makespan_s) >= RUNS_MIN for level in levels.values())
     runs = [np.array(levels[number].makespan_s) for number in users]
+    runs[0] = np.append(runs[0], again.makespan_s if again else [])
     rng = np.random.default_rng(1)
     drawn = [np.median(rng.choice(one, (_SAMPLES, len(one))), axis=1) for one in runs]
     knees = np.array([_crossing(users, [medians[i] for medians in drawn], slack) for i in range(_SAMPLES)])
@@ -134,8 +150,9 @@ def knee_of(levels: Mapping[int, Level], slack: float = SLACK, stopped: str = ""
     top = max(speed)
     plateau = next(number for number, one in zip(users, speed, strict=True) if one >= _PLATEAU * top)
     return Knee(
-        _finite(whole), _finite(low), _finite(high), plateau, top, slack, [levels[number] for number in users], stopped
-    )
+        _finite(whole), _finite(low) if interval else None, _finite(high) if interval else None, plateau, top, slack,
+        [levels[number] for number in users], stopped, interval, again,
+    )  # fmt: skip
 
 
 def _crossing(users: Sequence[int], makespans: Sequence[float], slack: float) -> float:

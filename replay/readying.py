@@ -5,12 +5,14 @@ Work on a tree is done by threads, so that the main thread can look for signals;
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from iotrace.errors import ReplayError
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.remount import mount_anew
@@ -115,6 +117,11 @@ class Trees:
         if self._options.remount and mount:
             beyond = partial(mount_anew, mount)
         for number, (work, ground) in enumerate(zip(self._readers, grounds, strict=True)):
+            if ground.borrowed and not ground.tree.is_dir():
+                raise ReplayError(
+                    f"{ground.folder}, which another rank has made on {ground.staged_by}, is not there on "
+                    f"{platform.node()}: mount one file system on {ground.parent} on all nodes."
+                )
             # one that is mounted anew is so once the pages of all users are written out
             now = beyond if not self._options.remount or number == len(self._readers) - 1 else None
             report = set_cache(

@@ -175,7 +175,8 @@ class Run(msgspec.Struct, kw_only=True):
     wall_s: from the start barrier to the last thread's end, of all users.
     bytes_read, bytes_written: moved by reads, writes and copies.
     ops_per_s, metadata_ops_per_s: over wall_s.
-    io_s: time inside the calls, summed over threads; cpu_s: CPU time of the process during the run.
+    io_s: time inside the calls, summed over threads; cpu_s: CPU time of all threads in wall_s, the wait for
+    the start not in it.
     staged_files, staged_bytes: made before the run, not part of it.
     fidelity: what was issued against what was planned; "check": what --check found (iotrace.replay.fidelity.Fidelity).
     verified: what --verify found, null without it; reads of wrong blocks are among the errors.

@@ -34,7 +34,7 @@ from iotrace.replay.limits import prepare
 from iotrace.replay.measure import Measured, measure, tables_of
 from iotrace.replay.null import NOWHERE, null_figures, run_null
 from iotrace.replay.options import Options, check_options
-from iotrace.replay.provenance import mount_info, mount_under, result_info, utc
+from iotrace.replay.provenance import mount_info, mount_under, result_info, told_alike, utc
 from iotrace.replay.readying import Trees
 from iotrace.replay.result import COUNTERS, MountInfo, Result, ResultInfo, Run
 from iotrace.replay.rows import Plan
@@ -173,6 +173,10 @@ def _replay(
     share = Share(users, fleet)
     if fleet:
         fleet.agree({"plan": info.plan_hash, "version": info.version} | info.options)
+        fleet.agree(
+            {f"what {one} is on": told_alike(mount_under(one)) for one in ([] if options.null else folders)},
+            "mount one file system there on all nodes",
+        )
     prepare([work.plan for work in share.own], options.memory)
     with stop_signals() as asked:
         if fleet:
@@ -207,6 +211,7 @@ def _on_mounts(
         counting = Counting(ends.enter_context(Sampler()), users)
         layouts: dict[Path, list[str]] = {}
         spaces = {}  # before the first byte is staged
+        told: list[str] = []
         cold = options.cache_state == "cold"
         for folder in folders:
             trees.check_room(folder, share.needs)
@@ -216,9 +221,9 @@ def _on_mounts(
             place = next((work.plan.folder for work in users if work.plan.folder), None)
             near = advice_on_plan(folder, place)
             info.warnings += near
-            for sentence in (*advice_before(*about), *near):
-                tell.notice(sentence)
-        share.wait()
+            told += (*advice_before(*about), *near)
+        for sentence in (*told, *share.hear(told)):
+            tell.notice(sentence)
         for turn in range(options.repeat):
             for folder in list(folders) if turn % 2 == 0 else list(reversed(folders)):
                 mount = mount_under(folder)
@@ -258,7 +263,7 @@ def _on_mounts(
                 run.verified = verified([check for check in checks if check])
                 if trial:
                     trial.ran(run, clones)
-                noted = share.gather(outcomes, run, grounds)
+                noted = share.gather(outcomes, run, info.warnings, grounds)
                 run.conditions = conditions_of(spaces[folder], grounds, run.ranks, options.memory, layouts[folder])
                 measured.append(_note(*noted, run, options, info, overlap, cpus))
         info.warnings += trees.kept()
@@ -278,7 +283,7 @@ def _without_io(
         tell.progress("replaying without I/O", 0, 0)
         outcomes = run_null([work.plan for work in users], options.delays_ns(), options, asked, start)
         asked.check()
-        measured.append(_note(*share.gather(outcomes, run), run, options, info, False, cpus))
+        measured.append(_note(*share.gather(outcomes, run, info.warnings), run, options, info, False, cpus))
     return measured, COUNTERS.empty_table()
 
 

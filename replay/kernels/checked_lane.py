@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from iotrace.compiling import compiled
-from iotrace.machine import add, now, peek, store
+from iotrace.machine import add, now, peek
 from iotrace.replay.kernels.lane import (
-    ENDED_NS,
     LANE_WORDS,
     TIME_AT,
     await_row,
     begin_lane,
+    end_lane,
     publish,
     run_rows,
 )
@@ -96,6 +96,6 @@ def run_checked_lane(
             if awaited[i]:
                 publish(line, end)
         i = end
-    store(line + 8 * ENDED_NS, ended)
+    end_lane(line, ended, time_at)
     # kept, so that the words of a lane without checks are not left out of the machine code
     add(found, 0)

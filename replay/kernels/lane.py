@@ -7,6 +7,7 @@ returned (-errno on failure). It allocates nothing, raises nothing, and ends soo
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, Final
 
 import llvmlite.binding as llvm
@@ -39,6 +40,7 @@ TOUCHING: Final = np.zeros((TOUCH_LINES, 8), np.int64)
 """One cache line a lane: the address being touched, and 1 once that address turned out not to be there."""
 # an external symbol, not a constant: the cached machine code of another process finds this process's table
 llvm.add_symbol("iotrace_touching", TOUCHING.ctypes.data)
+_libc = ctypes.CDLL(None)
 
 # rows that have no outcome; below every -errno
 NOT_RUN: Final = -100_000
@@ -64,6 +66,8 @@ ENDED_NS: Final = 3
 SETUP_ERROR: Final = 4
 TOUCHED: Final = 5
 THREAD: Final = 6
+CPU_BEFORE_NS: Final = 7
+CPU_AFTER_NS: Final = 8
 LANE_WORDS: Final = 16
 
 # words of a lane's memory table: addresses of its buffers (the first five as arguments.BUFFER numbers them)
@@ -82,15 +86,18 @@ _EINTR, _EAGAIN, _ENOSPC, _EFAULT, _EDQUOT = 4, 11, 28, 14, 122
 
 
 def _numbers() -> tuple[int, ...]:
-    """munmap, mmap, nanosleep, futex, chdir, umask, faccessat, close, unshare, prctl, gettid."""
+    """munmap, mmap, nanosleep, futex, chdir, umask, faccessat, close, unshare, prctl, gettid, clock_gettime."""
     if X86_64:
-        return 11, 9, 35, 202, 80, 95, 269, 3, 272, 157, 186
-    return 215, 222, 101, 98, 49, 166, 48, 57, 97, 167, 178
+        return 11, 9, 35, 202, 80, 95, 269, 3, 272, 157, 186, 228
+    return 215, 222, 101, 98, 49, 166, 48, 57, 97, 167, 178, 113
 
 
-_MUNMAP, _MMAP, _NANOSLEEP, _FUTEX, _CHDIR, _UMASK, _FACCESSAT, _CLOSE, _UNSHARE, _PRCTL, _GETTID = _numbers()
+_MUNMAP, _MMAP, _NANOSLEEP, _FUTEX, _CHDIR, _UMASK, _FACCESSAT, _CLOSE, _UNSHARE, _PRCTL, _GETTID, _CLOCK_GETTIME = (
+    _numbers()
+)
 _CLONE_FS: Final = 0x200
 _PR_SET_TIMERSLACK: Final = 29
+_THREAD_CPU: Final = 3
 # not private: lanes of several processes wait for each other
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 
@@ -381,10 +388,17 @@ def run_rows(
 
 
 @compiled
+def _cpu(time_at: int) -> Any:
+    """CPU time of this thread in ns."""
+    system_call(_CLOCK_GETTIME, _THREAD_CPU, time_at, 0, 0, 0, 0)
+    return peek(time_at) * 1_000_000_000 + peek(time_at + 8)
+
+
+@compiled
 def begin_lane(line: int, apart: int, delay: int, time_at: int, control: int) -> Any:
     """Give this thread timers of its own and, with `apart`, a working folder; wait for the start of the run.
 
-    Gives when that was, `delay` (ns) later.
+    Gives when that was, `delay` (ns) later. The CPU time that the thread had used until then is none of the run's.
     """
     system_call(_PRCTL, _PR_SET_TIMERSLACK, 1, 0, 0, 0, 0)
     store(line + 8 * THREAD, system_call(_GETTID, 0, 0, 0, 0, 0, 0))
@@ -394,13 +408,30 @@ def begin_lane(line: int, apart: int, delay: int, time_at: int, control: int) ->
             store(line + 8 * SETUP_ERROR, -failure)
     add(control + 8 * READY, 1)
     while load(control + 8 * GO) == 0 and peek(control) == 0:
+        # asleep, however long the others and the looks at counters take: a lane that polls loads the machine
+        poke64(line + 8 * CPU_BEFORE_NS, _cpu(time_at))
         poke64(time_at + 16, 0)
-        poke64(time_at + 24, 20_000)
-        system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
+        poke64(time_at + 24, _SLICE_NS)
+        system_call(_FUTEX, control + 8 * GO, _FUTEX_WAIT, 0, time_at + 16, 0, 0)
     begin = load(control + 8 * START_NS) + delay
     if delay > 0:
         sleep_until(begin, time_at, control)
     return begin
+
+
+@compiled
+def end_lane(line: int, ended: int, time_at: int) -> Any:
+    """Note when this lane's last row ended, and then the CPU time that its thread has used."""
+    store(line + 8 * ENDED_NS, ended)
+    store(line + 8 * CPU_AFTER_NS, _cpu(time_at))
+
+
+def let_go(control: Any, begin: int) -> None:
+    """Start the run, at `begin` (CLOCK_MONOTONIC, ns): wake the lanes that wait in begin_lane."""
+    control[START_NS] = begin
+    control[GO] = 1
+    address = ctypes.c_void_p(control.ctypes.data + 8 * GO)
+    _libc.syscall(ctypes.c_long(_FUTEX), address, ctypes.c_long(_FUTEX_WAKE), ctypes.c_long(0x7FFFFFFF), None, None, 0)
 
 
 @compiled
@@ -434,7 +465,7 @@ def run_lane(
         take_begin, take_from, take_to, doors, inbox, got,
         started, took, outcome,
     )  # fmt: skip
-    store(line + 8 * ENDED_NS, ended)
+    end_lane(line, ended, time_at)
 
 
 @compiled

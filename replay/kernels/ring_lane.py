@@ -15,7 +15,6 @@ import numpy as np
 from iotrace.compiling import compiled
 from iotrace.machine import load32, now, peek, poke64, store, store32, system_call
 from iotrace.replay.kernels.lane import (
-    ENDED_NS,
     LANE_WORDS,
     NOT_RUN,
     ORIGINAL,
@@ -27,6 +26,7 @@ from iotrace.replay.kernels.lane import (
     VECTOR_AT,
     await_row,
     begin_lane,
+    end_lane,
     publish,
     run_rows,
     sleep_until,
@@ -282,4 +282,4 @@ def run_ring_lane(
                 enter(ring, 1)
                 _collect(ring, time_at, control, expect, started, took, outcome)
         close_ring(ring)
-    store(line + 8 * ENDED_NS, ended)
+    end_lane(line, ended, time_at)

@@ -59,6 +59,15 @@ def test_four_ranks_share_six_users_and_give_one_result(tmp_path: Path) -> None:
         assert [rank.ops for rank in found.ranks] == [users * one["ops"] for users in (2, 2, 1, 1)]
         assert max(rank.last_done_s for rank in found.ranks) == found.last_done_s <= found.wall_s + 1e-6
         assert min(rank.first_done_s for rank in found.ranks) == found.first_done_s
+        # both nodes are one: what its counters say is no multiple, and what each rank needed is its own
+        assert found.guard is not None
+        assert (
+            found.guard.needed_bytes
+            == 6 * 2 * SIZE
+            == sum(rank.guard.needed_bytes for rank in found.ranks if rank.guard)
+        )
+        assert f"Of 4 ranks: 4 {found.guard.verdict}" in found.guard.why
+        assert all(rank.guard and rank.counters and rank.sync_s for rank in found.ranks)
         # one machine has one clock: what is found of it must be within what is said to be known
         for rank in found.ranks:
             assert abs(rank.clock_offset_ms) * 1e3 <= rank.clock_uncertainty_us + 200
@@ -112,6 +121,42 @@ def test_ranks_that_do_not_replay_the_same_are_refused_by_name(tmp_path: Path) -
     assert done.returncode == 1
     assert done.stderr.count("ranks do not replay the same: plan is ") == 1
     assert not list(tmp_path.glob("iotrace-*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize(
+    ("mounted", "said"),
+    [
+        # the second node has not mounted it; both have one of their own, of which mountinfo tells the same
+        ((True, False), "ranks do not replay the same: what {mount} is on is tmpfs (e, from its / on) on rank 0 ("),
+        ((True, True), "which another rank has made on "),
+    ],
+)
+def test_a_mount_that_is_not_the_same_on_all_nodes_is_named(
+    tmp_path: Path, mounted: tuple[bool, bool], said: str
+) -> None:
+    trace, mount = job(tmp_path), tmp_path / "mnt"
+    mount.mkdir()
+    tail = command(0, trace, "--fs", mount, "--timing", "asap", "-o", tmp_path / "R.ioresult", launcher=False)
+    apart = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs e {mount} && exec "$@"', "sh"]
+    line = [str(MPIRUN)]
+    for number, one in enumerate(mounted):
+        line += [":"] * bool(number) + ["-n", "1", *(apart if one else []), *tail]
+    done = subprocess.run(
+        line, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert said.format(mount=mount) in done.stderr
+    assert "mount one file system" in done.stderr
+    assert list(mount.iterdir()) == []
+
+
+def test_a_ramp_of_several_ranks_is_refused(tmp_path: Path) -> None:
+    words: list[str | Path] = [job(tmp_path), "--fs", tmp_path, "--ramp", "users=1..2", "-o", tmp_path / "R.ramp"]
+    done = run(2, *words)
+    assert done.returncode == 2
+    assert "a launcher has started 2 ranks" in " ".join(done.stderr.split())
+    assert not (tmp_path / "R.ramp").exists()
 
 
 def test_fewer_users_than_ranks_are_refused() -> None:

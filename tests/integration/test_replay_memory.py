@@ -125,8 +125,13 @@ def test_what_cannot_be_bounded_is_refused_in_a_line(tmp_path: Path) -> None:
     trace = reads_twice(tmp_path)
     with pytest.raises(UsageError, match="goes with --cold"):
         run_replay(trace, tmp_path, memory=100 << 20)
-    with pytest.raises(ReplayError, match="--memory"):
+    with pytest.raises(ReplayError, match=r"--memory gives 1\.00 MiB: give at least --memory [0-9]+MiB\.$") as alone:
         run_replay(trace, tmp_path, cache="cold", memory=1 << 20)
+    least = int(str(alone.value).split()[-1].removesuffix("MiB."))
+    with pytest.raises(ReplayError, match=r"3 users need .*MiB, or at most --users 1\.$"):
+        run_replay(trace, tmp_path, cache="cold", memory=(least + 1) << 20, users=3)
+    # as little as was asked for does
+    assert run_replay(trace, tmp_path, cache="cold", timing="asap", memory=least << 20).info.runs[0].errors == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")

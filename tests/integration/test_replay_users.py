@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,27 @@ def files_of(trees: Sequence[Path]) -> list[Path]:
 def state(path: Path) -> tuple[int, int, str]:
     status = path.stat()
     return status.st_size, status.st_mode, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("engine", ["psync", "uring"])
+def test_the_wait_for_the_start_is_no_work_of_the_run_and_loads_no_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    def late(
+        clones: Sequence[Clone], options: Any, asked: Any, tell: Any, start: Callable[[], int], group: Any
+    ) -> Any:  # fmt: skip
+        def begin() -> int:
+            time.sleep(1)
+            return start()
+
+        return run_clones(clones, options, asked, tell, begin, group)
+
+    monkeypatch.setattr(running, "run_clones", late)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_nvcsw
+    run = run_replay(job(tmp_path), tmp_path, timing="asap", users=8, engine=engine).info.runs[0]
+    # a lane that polls gives its CPU away some 10,000 times in that second
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_nvcsw - before < 4000
+    assert 0 < run.cpu_s <= len(os.sched_getaffinity(0)) * run.wall_s
 
 
 def test_more_users_than_the_machine_allows_are_refused_with_how_many_it_does(

@@ -12,10 +12,11 @@ from iotrace.mounts.cold import LRU_CLEAR, clear_locks
 from iotrace.mounts.counters.guard import SHARE, Evidence, Figure, judge, over_the_wire
 from iotrace.mounts.family import families, family_of
 from iotrace.mounts.mountinfo import Mount
-from iotrace.replay.counting import together
+from iotrace.replay.counting import conclude
 from iotrace.replay.figures import Guard
 from iotrace.replay.needed import PAGE, needed
 from iotrace.replay.plan import build_plan
+from iotrace.replay.result import MountInfo, ResultInfo, Run
 from iotrace.trace.reader import open_trace
 
 MB = 1_000_000
@@ -115,10 +116,25 @@ def test_pages_are_needed_once_and_not_if_the_run_writes_them(tmp_path: Path) ->
     assert found.without([0]).bytes.tolist() == [0]
 
 
-def test_the_worst_verdict_is_that_of_a_fleet() -> None:
-    guards = [Guard("storage", "a", 10, 0, 10, "x"), Guard("client cache", "b", 5, None, 1, "y")]
-    assert together(guards) == Guard("client cache", "b", 15, None, 11, "y")
-    assert together([]) is None
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("xfs", {"cache": "warm"}, "For one, --cold."),
+        ("fuse.ceph-fuse", {"cache": "cold", "remount": False}, "for one, --remount, files larger than this client's"),
+        (
+            "fuse.ceph-fuse",
+            {"cache": "cold", "remount": True},
+            "for one, files larger than this client's memory, or",
+        ),
+        ("tmpfs", {"cache": "cold"}, "For one, another mount: this one is memory."),
+    ],
+)
+def test_what_was_done_already_is_not_advised_again(kind: str, options: dict[str, object], said: str) -> None:
+    run = Run(run=0, round=0, fs="/a", mount=MountInfo("/a", kind, "x"), started_utc="", bytes_read=5)
+    run.guard = Guard("client cache", "Why.", 5, 0, 0, "x")
+    info = ResultInfo(options=options, runs=[run])
+    conclude(info)
+    assert said in info.warnings[0]
 
 
 def test_each_family_has_a_way_to_go_cold_and_says_what_it_leaves() -> None:

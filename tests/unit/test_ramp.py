@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -13,9 +15,10 @@ from hypothesis import strategies as st
 
 from iotrace.cli import main
 from iotrace.errors import StorageError, UsageError
+from iotrace.replay.figures import UserTotals
 from iotrace.replay.ramp import Knee, Level, climb, knee_of, parse_ramp
-from iotrace.replay.ramp_command import ramp
-from iotrace.replay.result import Result, open_result
+from iotrace.replay.ramp_command import level_of, ramp
+from iotrace.replay.result import MountInfo, Result, Run, open_result
 from iotrace.replay.run import run_replay
 from iotrace.trace.reader import open_trace
 
@@ -36,6 +39,7 @@ def server(holds: float, noise: float = 0.0, seed: int = 1) -> tuple[list[int], 
 def test_the_knee_is_where_a_storage_that_holds_so_many_users_lets_go(holds: float, most: int) -> None:
     asked, measure = server(holds)
     found = climb(measure, 1, most, slack=0.25)  # type: ignore[arg-type]
+    assert asked.pop() == 1  # once more at the end
     assert len(set(asked)) == len(asked) <= 2 * math.log2(most) + 6
     assert [level.users for level in found.levels] == sorted(asked)
     if most <= 1.25 * holds:
@@ -72,6 +76,73 @@ def test_a_storage_that_holds_all_users_has_no_knee() -> None:
     assert found.users is None
     assert found.plateau_users == 4
     assert msgspec.json.decode(msgspec.json.encode(found), type=Knee) == found
+
+
+def test_fewer_than_five_runs_give_a_knee_without_an_interval() -> None:
+    for runs, interval in ((1, False), (4, False), (5, True)):
+        levels = {n: Level(n, [float(n)] * runs, [1.0] * runs) for n in (1, 2)}
+        found = knee_of(levels)
+        assert found.users == pytest.approx(2**0.25)
+        assert found.interval is interval
+        assert (found.low is None, found.high is None) == (not interval, not interval)
+
+
+def test_others_are_held_against_the_fewest_of_both_times() -> None:
+    times = iter([1.0, 1.8, 2.0])
+    found = climb(lambda users: Level(users, [next(times)], [1.0]), 1, 2)
+    assert found.again == Level(1, [2.0], [1.0])
+    # 1.8 is more than 1.25 times the first, and no more than 1.25 times the median of both
+    assert found.users is None
+
+
+def test_a_user_who_begins_later_takes_no_longer() -> None:
+    users = [UserTotals(0, "T", 0.0, 0.5, ops=50), UserTotals(1, "T", 1.0, 0.4, ops=50)]
+    run = Run(run=0, round=0, fs="/a", mount=MountInfo(), started_utc="", wall_s=1.4, ops_per_s=71, users=users)
+    level = level_of(2, [run], "R")
+    assert (level.makespan_s, level.ops_per_s) == ([0.5], [225.0])
+
+
+def test_a_ramp_that_a_cache_served_has_no_knee_of_a_storage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = Path("/dev/shm")
+    if subprocess.run(["stat", "-f", "-c", "%T", memory], capture_output=True, text=True).stdout != "tmpfs\n":
+        pytest.skip("no tmpfs at /dev/shm")
+    b = TraceBuilder()
+    o = b.open("a", size=1 << 20)
+    b.read(o, "a", 0, 1 << 20, op="pread64")
+    trace = b.save(tmp_path / "T.iotrace")
+    out = tmp_path / "R"
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        words = ["replay", str(trace), "--fs", folder, "--timing", "asap", "--ramp", "users=1..2"]
+        # with one user there is nobody to share with, and nobody to wait for
+        assert main([*words, "--share-inputs", "--jitter", "0.01", "-o", str(out)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Not the storage's, but this client's: " in said
+    assert "another mount: this one is memory" in said
+    assert "No interval: 5 runs of each number" in said
+    ramp = json.loads((out / "ramp.json").read_text())
+    assert {level["verdict"] for level in [*ramp["levels"], ramp["again"]]} == {"client cache"}
+    assert (out / "users-1-again.ioresult").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("traces", "options", "ranks", "said"),
+    [
+        (1, ["--ramp", "users=1..2"], 4, "a launcher has started 4 ranks: leave out mpirun or srun"),
+        (2, ["--ramp", "users=1..2"], 1, "for 2 traces: at least one user for each, as in --ramp users=2..4"),
+        (1, ["--ramp", "users=1..2", "--keep"], 1, "--keep and --staged are for one user"),
+    ],
+)
+def test_a_ramp_that_could_not_be_carried_out_is_refused_before_its_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], traces: int,
+    options: list[str], ranks: int, said: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("PMI_SIZE", str(ranks))
+    words = ["replay", *["T.iotrace"] * traces, "--fs", str(tmp_path), *options, "-o", str(tmp_path / "R")]
+    assert main(words) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "R").exists()
 
 
 @pytest.mark.parametrize("text", ["users=1..1", "users=0..4", "users=8..2", "1..4", "users=1..", "lanes=1..4", ""])

@@ -1,0 +1,79 @@
+"""The cache guards of a fleet's ranks: one verdict, bytes that are nobody's twice, and sentences of other ranks."""
+
+from iotrace.mounts.mountinfo import Mount
+from iotrace.replay.figures import Guard
+from iotrace.replay.fleet_guard import RankGuard, together
+from iotrace.replay.gathering import _said_elsewhere
+from iotrace.replay.provenance import told_alike
+from iotrace.replay.result import MountInfo, Run
+from iotrace.replay.show import guard_lines
+
+MB = 1_000_000
+
+
+def guard(scope: str, wire: int = 0, written: int | None = None, synced: int | None = None, needed: int = 0) -> Guard:
+    return Guard("storage", "why", needed, 0, wire, "x", written, synced, "x" if written is not None else "", scope)
+
+
+def ranks(guards: list[Guard], nodes: str) -> list[RankGuard]:
+    return [RankGuard(rank, f"node{nodes[rank]}", nodes[rank], one) for rank, one in enumerate(guards)]
+
+
+def test_what_four_nodes_wrote_is_that_of_all() -> None:
+    run = Run(run=0, round=0, fs="/a", mount=MountInfo(), started_utc="", bytes_written=4 * MB)
+    run.guard = together(ranks([guard("mount", 0, MB, 0)] * 4, "abcd"))
+    assert guard_lines(run) == [
+        "of 4.00 MB written 4.00 MB reached the storage while it ran, 0 B in the sync after it (x)"
+    ]
+
+
+def test_what_a_device_counts_for_ranks_of_one_node_counts_once() -> None:
+    # the first rank was done when 1 MB was written, the second at 3 MB, after which 2 MB came with the sync
+    found = together(ranks([guard("device", 7, MB, 4 * MB), guard("device", 9, 3 * MB, 2 * MB)], "aa"))
+    assert found is not None
+    assert (found.wire_bytes, found.wire_written_bytes, found.wire_synced_bytes) == (9, 3 * MB, 2 * MB)
+    apart = together(ranks([guard("device", 7, MB, 4 * MB), guard("device", 9, 3 * MB, 2 * MB)], "ab"))
+    assert apart is not None
+    assert (apart.wire_bytes, apart.wire_written_bytes, apart.wire_synced_bytes) == (16, 4 * MB, 6 * MB)
+
+
+def test_what_the_kernel_counts_for_the_processes_of_each_rank_is_added_up() -> None:
+    found = together(ranks([guard("processes", 7), guard("processes", 9)], "aa"))
+    assert found is not None
+    assert (found.wire_bytes, found.wire_written_bytes) == (16, None)
+
+
+def test_the_worst_verdict_is_that_of_a_fleet_and_its_rank_is_named() -> None:
+    first = Guard("storage", "a.", 10, 0, 10, "x", scope="processes")
+    found = together(ranks([first, Guard("client cache", "b.", 5, None, 1, "y", scope="processes")], "ab"))
+    why = (
+        "Of 2 ranks: 1 client cache, 1 storage, 11 B of 15 B that had to come from the storage did; the worst is rank "
+        "1 (nodeb): b."
+    )
+    assert found == Guard("client cache", why, 15, None, 11, "y", scope="processes")
+    assert together(ranks([first], "a")) == first
+    assert together([]) is None
+
+
+def test_of_several_ranks_with_one_verdict_the_one_is_named_that_got_least() -> None:
+    found = together(ranks([guard("mount", 95, needed=100), guard("mount", 91, needed=100)], "ab"))
+    assert found is not None
+    assert "186 B of 200 B" in found.why
+    assert "rank 1 (nodeb)" in found.why
+
+
+def test_sentences_of_other_ranks_are_said_once_with_who_says_them() -> None:
+    said = [("a", ["all"]), ("b", ["all", "cold"]), ("c", ["cold", "full", "full"])]
+    assert _said_elsewhere(said) == ["On ranks 1 (b), 2 (c): cold", "On rank 2 (c): full"]
+
+
+def test_nodes_that_mount_one_file_system_from_different_servers_tell_the_same() -> None:
+    def told(kind: str, *sources: str) -> int:
+        return len({told_alike(Mount(1, "/mnt/a", kind, source)) for source in sources})
+
+    assert told("nfs4", "one:/export/a", "10.0.0.2:/export/a") == 1
+    assert told("nfs4", "one:/export/a", "one:/export/b") == 2
+    assert told("wekafs", "one,two/data", "two/data", "data") == 1
+    assert told("ceph", "1.1.1.1:6789,2.2.2.2:6789:/", "2.2.2.2:6789:/") == 1
+    assert told("cifs", "//one/share", "//two/share") == 1
+    assert told("xfs", "/dev/sda", "/dev/sdb") == 2
