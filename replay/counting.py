@@ -75,7 +75,8 @@ class Counting:
             Counted(name, scope, watch.between(at, _BEGIN, _DONE), watch.between(at, _DONE, _SYNCED))
             for at, (name, scope, _) in enumerate(watch.sources)
         ]
-        run.guard = _guard(watch, run.counters, self._mount, *_sums(self._needed, cached))
+        copied = sum(one.copied for one in self._needed)
+        run.guard = _guard(watch, run.counters, self._mount, *_sums(self._needed, cached), copied)
         self.tables.append(_table(run, watch))
 
     def table(self) -> pa.Table:
@@ -98,7 +99,8 @@ def _sums(needed: Sequence[Needed], cached: Sequence[Sequence[int]]) -> tuple[in
 
 
 def _guard(
-    watch: Watch, counters: Sequence[Counted], mount: Mount | None, wanted: int, pages: int, cached: int | None
+    watch: Watch, counters: Sequence[Counted], mount: Mount | None, wanted: int, pages: int, cached: int | None,
+    copied: int,
 ) -> Guard:  # fmt: skip
     family = family_of(mount) if mount else None
     figures, written, synced, places = [], 0, 0, []
@@ -113,6 +115,7 @@ def _guard(
         Evidence(
             wanted, cached, figures, bool(family and mount and family.page_cache_only and not _kept_elsewhere(mount)),
             file_below(mount) if mount else "", pages, bool(family and family.compresses),
+            copied,
         )
     )  # fmt: skip
     why = found.why
@@ -156,6 +159,11 @@ def _table(run: Run, watch: Watch) -> pa.Table:
     return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, COUNTERS, strict=True)], schema=COUNTERS)
 
 
+def _by_calls(run: Run) -> int:
+    """Bytes that came to this client for calls: without those of copies that need not move any."""
+    return run.bytes_read - run.copied_bytes
+
+
 def conclude(info: ResultInfo) -> None:
     """Say in the warnings what the guard found; what it answers need not be warned of any more."""
     reading = [run for run in info.runs if run.bytes_read or "mmap.fault" in run.by_op]
@@ -176,8 +184,8 @@ def conclude(info: ResultInfo) -> None:
                 f"On {folder}{of} reads were served by this client's cache: no storage result. "
                 f"{served[0].guard.why if served[0].guard else ''} For one, --cold.",
             )
-        again = max(run.bytes_read - run.guard.needed_bytes if run.guard else 0 for run in runs)
-        most = max(run.bytes_read for run in runs)
+        again = max(_by_calls(run) - run.guard.needed_bytes if run.guard else 0 for run in runs)
+        most = max(_by_calls(run) for run in runs)
         if again > _AGAIN * most and len(served) < len(runs):
             info.warnings.append(
                 f"On {folder} {bytes_text(again)} of {bytes_text(most)} that a run read it had read before or written "

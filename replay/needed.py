@@ -11,55 +11,85 @@ import numpy as np
 
 from iotrace.replay.columns import Flags, Ints
 from iotrace.replay.rows import Plan
-from iotrace.replay.select import FAULT, KIND
+from iotrace.replay.select import COPIES, FAULT, KIND, _table
 from iotrace.replay.sight import Sights
 from iotrace.replay.stage import data_bytes
 from iotrace.trace.operations import Kind
 
 PAGE: Final = mmap.PAGESIZE
+_WHOLE: Final = 1 << 62
+_CLONES: Final = _table(("copy_file_range",))
+"""Copies for which a storage may move nothing at all: it shares the blocks (XFS, Btrfs), or its servers copy (NFS 4.2,
+SMB, CephFS); elsewhere the kernel reads and writes. Neither can be known before."""
 _WRITES: Final = np.isin(KIND, [list(Kind).index(Kind.WRITE)])
-_READS: Final = np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.READ, Kind.COPY)]) | FAULT
+_READS: Final = (np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.READ, Kind.COPY)]) & ~_CLONES) | FAULT
 
 
 @dataclass(slots=True)
 class Needed:
-    """What a run needs of each file of the snapshot: distinct bytes, and whole pages; (files,)."""
+    """What a run needs of each file of the snapshot: distinct bytes, and whole pages; (files,).
+
+    copied: bytes that copy_file_range moves, which are no part of either.
+    """
 
     bytes: Ints
     pages: Ints
+    copied: int = 0
 
     def without(self, files: Collection[int]) -> Needed:
         """The same, nothing of these files."""
         kept = np.ones(len(self.bytes), np.int64)
         kept[list(files)] = 0
-        return Needed(self.bytes * kept, self.pages * kept)
+        return Needed(self.bytes * kept, self.pages * kept, self.copied)
 
 
 def needed(plan: Plan, sights: Sights | None = None) -> Needed:
     """What a run reads or touches and does not write itself, holes left out.
 
     Bytes are exactly those asked for, since a small file, a direct read or a short block brings no whole page: a lower
-    bound of what has to come. Calls at places that the trace does not know are left out.
+    bound of what has to come. So calls at places that the trace does not know are left out, and so is what
+    copy_file_range reads.
     """
     ends = np.array([data_bytes(file, sights) for file in plan.snapshot.files], np.int64)
     place = {file.file: at for at, file in enumerate(plan.snapshot.files)}
-    op = plan.rows.op
-    rows = np.flatnonzero(plan.counted & (_READS | _WRITES)[op] & (op >= 0))
-    recorded = plan.recorded
-    file, offset = recorded["file"][rows], recorded["offset"][rows]
-    op = op[rows]
-    moved = np.where(FAULT[op], PAGE, plan.rows.expect[rows])
-    known = (file >= 0) & (offset >= 0) & (moved > 0)
-    number, of = np.unique(file[known], return_inverse=True)
+    file, begin, end, writes = _ranges(plan)
+    number, of = np.unique(file, return_inverse=True)
     at = np.array([place.get(one, -1) for one in number.tolist()], np.int64)[of]
     staged = at >= 0
-    at, offset, moved = at[staged], offset[known][staged], moved[known][staged]
-    writes = _WRITES[op[known][staged]]
-    begin, end = np.minimum(offset, ends[at]), np.minimum(offset + moved, ends[at])
+    at, writes = at[staged], writes[staged]
+    begin, end = np.minimum(begin[staged], ends[at]), np.minimum(end[staged], ends[at])
     return Needed(
         _covered(at, begin, end, writes, len(ends)),
         _covered(at, begin // PAGE, (end + PAGE - 1) // PAGE, writes, len(ends)),
+        copied_bytes(plan),
     )
+
+
+def copied_bytes(plan: Plan) -> int:
+    """Bytes that copy_file_range moves, as recorded."""
+    op = plan.rows.op
+    return int(np.maximum(plan.rows.expect[plan.counted & (op >= 0) & _CLONES[op]], 0).sum())
+
+
+def _ranges(plan: Plan) -> tuple[Ints, Ints, Ints, Flags]:
+    """File, begin and end of what each call reads or writes, and whether it is written; a copy has one of each."""
+    op = plan.rows.op
+    rows = np.flatnonzero(plan.counted & (op >= 0) & (_READS | _WRITES | COPIES)[op])
+    recorded = plan.recorded
+    op, file, offset = op[rows], recorded["file"][rows], recorded["offset"][rows]
+    moved = np.where(FAULT[op], PAGE, plan.rows.expect[rows])
+    to_or_from = (_READS | _WRITES)[op]
+    parts = [(file[to_or_from], offset[to_or_from], moved[to_or_from], _WRITES[op[to_or_from]])]
+    copies = COPIES[op]
+    if copies.any():
+        target, there = recorded.at(rows[copies], "other_file", "other_offset")
+        parts.append((target, there, moved[copies], np.ones(len(target), np.bool_)))
+    file, offset, moved, writes = (np.concatenate(column) for column in zip(*parts, strict=True))
+    known = (file >= 0) & (moved > 0) & ((offset >= 0) | writes)
+    file, offset, moved, writes = file[known], offset[known], moved[known], writes[known]
+    # what is written nobody knows where may be anywhere
+    anywhere = offset < 0
+    return file, np.where(anywhere, 0, offset), np.where(anywhere, _WHOLE, offset + moved), writes
 
 
 def _covered(file: Ints, begin: Ints, end: Ints, writes: Flags, files: int) -> Ints:

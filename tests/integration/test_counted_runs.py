@@ -17,6 +17,7 @@ from iotrace.analysis.compare import compare_results
 from iotrace.cli import main
 from iotrace.replay.result import Result, Run, open_result
 from iotrace.replay.run import run_replay
+from iotrace.replay.show import guard_lines
 
 FILES, SIZE = 4, 4 << 20
 READ = FILES * SIZE
@@ -107,6 +108,30 @@ def test_what_a_program_reads_again_is_told_apart_from_a_warm_cache(mounted: Pat
     assert run.guard is not None
     assert (run.guard.verdict, run.guard.needed_bytes) == ("storage", READ)
     assert any("had read before" in sentence for sentence in result.info.warnings)
+
+
+def test_copies_that_may_share_blocks_are_not_called_cached_and_not_missed_among_what_was_written(
+    mounted: Path, tmp_path: Path
+) -> None:
+    made = TraceBuilder()
+    source = made.open("movie.mrc", size=SIZE)
+    target = made.open("out", os.O_WRONLY | os.O_CREAT, mode=0o644, existed=False)
+    for at in range(0, SIZE, 1 << 20):
+        made.on(
+            "copy_file_range", source, "movie.mrc", other_path=made.path("out"), other_file=made.file("out"),
+            other_open=target, offset=at, other_offset=at, size=1 << 20, result=1 << 20,
+        )  # fmt: skip
+    run = run_replay(made.save(tmp_path / "T.iotrace"), mounted, timing="asap", cache="cold").info.runs[0]
+    assert run.guard is not None
+    assert (run.guard.verdict, run.guard.needed_bytes) == ("cannot tell", 0)
+    assert run.copied_bytes == run.bytes_written == SIZE
+    device = next(one for one in run.counters if one.scope == "device")
+    if run.mount.type == "xfs":
+        # mkfs.xfs makes it with reflink: nothing moves
+        assert max(device.during["read_bytes"], device.during["written_bytes"]) < SIZE // 4
+    written = guard_lines(run)[1]
+    assert written.startswith("of 4.19 MB that copy_file_range need not move, ")
+    assert "not by then" not in written
 
 
 def test_counters_are_saved_with_the_result_and_shown(

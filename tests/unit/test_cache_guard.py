@@ -14,7 +14,7 @@ from iotrace.mounts.family import families, family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.replay.counting import together
 from iotrace.replay.figures import Guard
-from iotrace.replay.needed import PAGE, needed
+from iotrace.replay.needed import PAGE, Needed, needed
 from iotrace.replay.plan import build_plan
 from iotrace.trace.reader import open_trace
 
@@ -113,6 +113,31 @@ def test_pages_are_needed_once_and_not_if_the_run_writes_them(tmp_path: Path) ->
     assert found.pages.tolist() == [2 + 8 + 1]
     assert found.bytes.tolist() == [2 * PAGE - 10 + 8 * PAGE + PAGE]
     assert found.without([0]).bytes.tolist() == [0]
+
+
+def copied(tmp_path: Path, op: str) -> Needed:
+    """A trace that copies the first 8 pages of one file over pages 4 to 11 of another, and reads all of the other."""
+    trace = TraceBuilder()
+    source = trace.open("source", size=100 * PAGE)
+    target = trace.open("target", os.O_RDWR, size=12 * PAGE)
+    trace.on(
+        op, source, "source", other_path=trace.path("target"), other_file=trace.file("target"), other_open=target,
+        offset=0, other_offset=4 * PAGE, size=8 * PAGE, result=8 * PAGE,
+    )  # fmt: skip
+    trace.read(target, "target", 0, 12 * PAGE, op="pread64")
+    return needed(build_plan(open_trace(trace.save(tmp_path / f"{op}.iotrace"))))
+
+
+def test_what_copy_file_range_reads_need_not_come_and_what_a_copy_writes_does_not(tmp_path: Path) -> None:
+    cloned, sent = copied(tmp_path, "copy_file_range"), copied(tmp_path, "sendfile")
+    assert (cloned.bytes.tolist(), cloned.copied) == ([0, 4 * PAGE], 8 * PAGE)
+    assert (sent.bytes.tolist(), sent.copied) == ([8 * PAGE, 4 * PAGE], 0)
+
+
+def test_a_run_that_only_copies_gets_no_verdict_and_is_told_why() -> None:
+    found = judge(Evidence(0, 0, [figure(4096)], copied_bytes=33_600_000))
+    assert found.verdict == "cannot tell"
+    assert "33.6 MB were copied by copy_file_range" in found.why
 
 
 def test_the_worst_verdict_is_that_of_a_fleet() -> None:

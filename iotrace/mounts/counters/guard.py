@@ -48,7 +48,8 @@ class Evidence:
     figures: of sources that may decide. page_cache_only: this client keeps data nowhere else.
     below: what lies below the device and may be cached itself, "" for nothing.
     pages_bytes: whole pages that what was needed lies in; 0: as needed_bytes. compressed: less may come over the wire
-    than is read, so that only next to nothing is evidence of a cache.
+    than is read, so that only next to nothing is evidence of a cache. copied_bytes: that copy_file_range moved, of
+    which none need have come to this client; no part of what was needed.
     """
 
     needed_bytes: int
@@ -58,6 +59,7 @@ class Evidence:
     below: str = ""
     pages_bytes: int = 0
     compressed: bool = False
+    copied_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,10 @@ def judge(evidence: Evidence) -> Judgement:
         return Judgement(what, why + (below if what == STORAGE else ""), wire, source)
 
     if needed <= 0:
-        return verdict(CANNOT_TELL, "Nothing was read that had to come from the storage.")
+        copied = ""
+        if evidence.copied_bytes:
+            copied = f" {bytes_text(evidence.copied_bytes)} were copied by copy_file_range, which may move no data."
+        return verdict(CANNOT_TELL, f"Nothing was read that had to come from the storage.{copied}")
     least = (COMPRESSED_SHARE if evidence.compressed else SHARE) * needed
     pages = evidence.pages_bytes or needed
     part = f"of {bytes_text(needed)} that had to come from the storage"
