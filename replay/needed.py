@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from iotrace.replay.columns import Flags, Ints
+from iotrace.replay.columns import CALL_OF, Flags, Ints
 from iotrace.replay.rows import Plan
-from iotrace.replay.select import COPIES, FAULT, KIND, _table
+from iotrace.replay.select import COPIES, FAULT, KIND, OPENS, _table
 from iotrace.replay.sight import Sights
 from iotrace.replay.stage import data_bytes
-from iotrace.trace.operations import Kind
+from iotrace.trace.operations import NUMBER_OF, Kind
 
 PAGE: Final = mmap.PAGESIZE
 _WHOLE: Final = 1 << 62
@@ -22,6 +23,12 @@ _CLONES: Final = _table(("copy_file_range",))
 """Copies for which a storage may move nothing at all: it shares the blocks (XFS, Btrfs), or its servers copy (NFS 4.2,
 SMB, CephFS); elsewhere the kernel reads and writes. Neither can be known before."""
 _WRITES: Final = np.isin(KIND, [list(Kind).index(Kind.WRITE)])
+_RESIZES: Final = _table(("truncate", "ftruncate"))
+_RESERVES: Final = _table(("fallocate",))
+_CUTS: Final = OPENS | _RESIZES | _RESERVES
+_PUNCHES_OR_ZEROES: Final = 0x2 | 0x10
+_MOVES: Final = 0x8 | 0x20
+"""FALLOC_FL_PUNCH_HOLE and _ZERO_RANGE; _COLLAPSE_RANGE and _INSERT_RANGE, which move all that lies behind."""
 _READS: Final = (np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.READ, Kind.COPY)]) & ~_CLONES) | FAULT
 
 
@@ -44,7 +51,7 @@ class Needed:
 
 
 def needed(plan: Plan, sights: Sights | None = None) -> Needed:
-    """What a run reads or touches and does not write itself, holes left out.
+    """What a run reads or touches and neither writes nor cuts off itself, holes left out.
 
     Bytes are exactly those asked for, since a small file, a direct read or a short block brings no whole page: a lower
     bound of what has to come. So calls at places that the trace does not know are left out, and so is what
@@ -73,23 +80,38 @@ def copied_bytes(plan: Plan) -> int:
 
 def _ranges(plan: Plan) -> tuple[Ints, Ints, Ints, Flags]:
     """File, begin and end of what each call reads or writes, and whether it is written; a copy has one of each."""
-    op = plan.rows.op
-    rows = np.flatnonzero(plan.counted & (op >= 0) & (_READS | _WRITES | COPIES)[op])
+    op = CALL_OF[plan.rows.op]
+    rows = np.flatnonzero(plan.counted & (_READS | _WRITES | COPIES | _CUTS)[op])
     recorded = plan.recorded
     op, file, offset = op[rows], recorded["file"][rows], recorded["offset"][rows]
     moved = np.where(FAULT[op], PAGE, plan.rows.expect[rows])
     to_or_from = (_READS | _WRITES)[op]
     parts = [(file[to_or_from], offset[to_or_from], moved[to_or_from], _WRITES[op[to_or_from]])]
-    copies = COPIES[op]
-    if copies.any():
-        target, there = recorded.at(rows[copies], "other_file", "other_offset")
-        parts.append((target, there, moved[copies], np.ones(len(target), np.bool_)))
+    copies, cuts = COPIES[op], _CUTS[op] & (plan.rows.expect[rows] >= 0)
+    more = copies | cuts
+    if more.any():
+        target, there, size, flags = recorded.at(rows[more], "other_file", "other_offset", "size", "flags")
+        copies, cuts = copies[more], cuts[more]
+        parts.append((target[copies], there[copies], moved[more][copies], np.ones(int(copies.sum()), np.bool_)))
+        parts.append(_cut(*(column[cuts] for column in (op[more], file[more], offset[more], size, flags))))
     file, offset, moved, writes = (np.concatenate(column) for column in zip(*parts, strict=True))
     known = (file >= 0) & (moved > 0) & ((offset >= 0) | writes)
     file, offset, moved, writes = file[known], offset[known], moved[known], writes[known]
     # what is written nobody knows where may be anywhere
     anywhere = offset < 0
     return file, np.where(anywhere, 0, offset), np.where(anywhere, _WHOLE, offset + moved), writes
+
+
+def _cut(op: Ints, file: Ints, offset: Ints, size: Ints, flags: Ints) -> tuple[Ints, Ints, Ints, Flags]:
+    """As in `_ranges`, what calls have the storage forget: zeros in its place come from nowhere."""
+    flags = np.maximum(flags, 0)
+    resizes, reserves = _RESIZES[op], _RESERVES[op]
+    empties = OPENS[op] & ((flags & os.O_TRUNC != 0) | (op == NUMBER_OF["creat"]))
+    begin = np.select([resizes, reserves], [size, offset], 0)
+    end = np.where(reserves & (flags & _MOVES == 0), offset + size, _WHOLE)
+    cuts = resizes | empties | (reserves & (flags & (_PUNCHES_OR_ZEROES | _MOVES) != 0))
+    begin = np.maximum(begin, 0)
+    return file, begin, np.where(cuts, np.maximum(end - begin, 0), 0), np.ones(len(file), np.bool_)
 
 
 def _covered(file: Ints, begin: Ints, end: Ints, writes: Flags, files: int) -> Ints:

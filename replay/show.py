@@ -147,8 +147,8 @@ def guard_lines(run: Run) -> list[str]:
             )
         lines.append(
             printable(
-                f"{what} {bytes_text(guard.wire_written_bytes)} reached the storage while it ran, {bytes_text(later)} in "
-                f"the sync after it{rest} ({guard.written_source})"
+                f"{what} {bytes_text(guard.wire_written_bytes)} reached the storage while it ran, "
+                f"{bytes_text(later)} in the sync after it{rest} ({guard.written_source})"
             )
         )
     return lines

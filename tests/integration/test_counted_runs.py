@@ -134,6 +134,19 @@ def test_copies_that_may_share_blocks_are_not_called_cached_and_not_missed_among
     assert "not by then" not in written
 
 
+def test_reads_of_what_the_run_itself_has_cut_off_are_not_called_cached(mounted: Path, tmp_path: Path) -> None:
+    made = TraceBuilder()
+    opened = made.open("movie.mrc", os.O_RDWR, size=SIZE)
+    other = made.open("other.mrc", size=SIZE)
+    made.read(other, "other.mrc", 0, SIZE, op="pread64")
+    made.on("ftruncate", opened, "movie.mrc", size=0)
+    made.on("ftruncate", opened, "movie.mrc", size=SIZE)
+    made.read(opened, "movie.mrc", 0, SIZE, op="pread64")
+    run = run_replay(made.save(tmp_path / "T.iotrace"), mounted, timing="asap", cache="cold").info.runs[0]
+    assert run.guard is not None
+    assert (run.guard.verdict, run.guard.needed_bytes) == ("storage", SIZE)
+
+
 def test_counters_are_saved_with_the_result_and_shown(
     mounted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

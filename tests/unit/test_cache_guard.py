@@ -1,5 +1,6 @@
 """The cache guard: never "storage" without evidence, and what a run needs is counted from its plan."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -132,6 +133,34 @@ def test_what_copy_file_range_reads_need_not_come_and_what_a_copy_writes_does_no
     cloned, sent = copied(tmp_path, "copy_file_range"), copied(tmp_path, "sendfile")
     assert (cloned.bytes.tolist(), cloned.copied) == ([0, 4 * PAGE], 8 * PAGE)
     assert (sent.bytes.tolist(), sent.copied) == ([8 * PAGE, 4 * PAGE], 0)
+
+
+CUTS: dict[str, tuple[dict[str, int], int]] = {
+    "ftruncate": ({"size": 3 * PAGE}, 3),
+    "truncate": ({"size": 0}, 0),
+    "fallocate": ({"flags": 0x3, "offset": 2 * PAGE, "size": 4 * PAGE}, 6),
+    "uring.ftruncate": ({"size": 3 * PAGE}, 3),
+}
+
+
+@pytest.mark.parametrize("op", [*CUTS, "openat", "creat"])
+def test_what_a_run_has_cut_off_or_punched_out_itself_is_zeros_that_come_from_nowhere(tmp_path: Path, op: str) -> None:
+    trace = TraceBuilder()
+    opened = trace.open("data", os.O_RDWR, size=10 * PAGE)
+    columns, left = CUTS.get(op, ({}, 0))
+    if op in ("openat", "creat"):
+        trace.open("data", os.O_RDWR | os.O_TRUNC if op == "openat" else 0, op=op)
+    elif op == "truncate":
+        trace.named(op, "data", **columns)
+    else:
+        trace.on(op, opened, "data", **columns)
+    trace.on("ftruncate", opened, "data", size=10 * PAGE)
+    # neither a reservation nor a cut that failed takes anything away
+    trace.on("fallocate", opened, "data", flags=1, offset=0, size=10 * PAGE)
+    trace.on("ftruncate", opened, "data", size=-1, result=-errno.EINVAL)
+    trace.read(opened, "data", 0, 10 * PAGE, op="pread64")
+    found = needed(build_plan(open_trace(trace.save(tmp_path / "T.iotrace"))))
+    assert found.bytes.tolist() == [left * PAGE]
 
 
 def test_a_run_that_only_copies_gets_no_verdict_and_is_told_why() -> None:
