@@ -115,7 +115,7 @@ def _guard(
         Evidence(
             wanted, cached, figures, bool(family and mount and family.page_cache_only and not _kept_elsewhere(mount)),
             file_below(mount) if mount else "", pages, bool(family and family.compresses),
-            copied,
+            copied, _uncounted(mount) if mount else "",
         )
     )  # fmt: skip
     why = found.why
@@ -130,6 +130,12 @@ def _guard(
 def _kept_elsewhere(mount: Mount) -> bool:
     """Whether an option has the client keep data on a disk of its own (fscache)."""
     return any(option == "fsc" or option.startswith("fsc=") for option in mount.options.split(","))
+
+
+def _uncounted(mount: Mount) -> str:
+    """The option by which files, or those that are marked for it, are read straight from persistent memory."""
+    options = mount.options.split(",")
+    return next((one for one in ("dax", "dax=always", "dax=inode") if one in options), "")
 
 
 def together(guards: Sequence[Guard]) -> Guard | None:

@@ -87,6 +87,20 @@ def test_a_warm_run_is_called_cached_and_a_cold_one_storage(mounted: Path, tmp_p
     assert any("no storage result" in sentence for sentence in compare_results(warm, warm).warnings)
 
 
+def test_a_device_that_does_not_count_does_not_make_a_cold_run_cached(mounted: Path, tmp_path: Path) -> None:
+    device = os.stat(mounted).st_dev
+    switch = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/queue/iostats")
+    switch.write_text("0")
+    try:
+        _, run = replayed(tmp_path, mounted, "cold")
+    finally:
+        switch.write_text("1")
+    assert run.guard is not None
+    assert run.guard.verdict == "storage"
+    assert run.guard.source == "the replay's own processes (/proc/self/io)"
+    assert not any(one.scope == "device" for one in run.counters)
+
+
 @pytest.mark.parametrize("cache", ["warm", "cold"])
 def test_a_run_in_memory_is_the_clients_whatever_is_asked_for(tmp_path: Path, cache: str) -> None:
     mount = tmp_path / "mount"

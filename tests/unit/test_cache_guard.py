@@ -68,6 +68,23 @@ def test_devices_of_one_file_system_are_added_up_and_of_two_scopes_the_lower_hol
     assert over_the_wire([]) is None
 
 
+def test_a_device_that_saw_less_than_the_processes_had_fetched_does_not_count_and_decides_nothing() -> None:
+    deaf = [figure(10 * MB, "processes"), figure(0)]
+    found = judge(Evidence(10 * MB, 0, deaf))
+    assert (found.verdict, found.wire_bytes, found.source) == ("storage", 10 * MB, "the processes")
+    # what they fetched may have come from another device
+    assert judge(Evidence(10 * MB, 10 * MB, deaf)).verdict == "client cache"
+    assert judge(Evidence(10 * MB, None, deaf)).verdict == "cannot tell"
+    assert judge(Evidence(10 * MB, 0, [figure(MB, "processes"), figure(0)])).verdict == "client cache"
+
+
+def test_reads_of_persistent_memory_are_seen_by_no_counter() -> None:
+    for cached in (0, 10 * MB):
+        found = judge(Evidence(10 * MB, cached, [figure(0), figure(0, "processes")], uncounted="dax=always"))
+        assert found.verdict == "cannot tell"
+        assert "dax=always" in found.why
+
+
 def test_an_empty_page_cache_alone_is_evidence_only_where_the_client_keeps_data_nowhere_else() -> None:
     assert judge(Evidence(10 * MB, 0, [], page_cache_only=True)).verdict == "storage"
     assert judge(Evidence(10 * MB, 0, [])).verdict == "cannot tell"

@@ -268,6 +268,15 @@ def test_block_devices_are_read_in_both_lengths() -> None:
     assert blockdev.parse_stat(DISKSTATS.splitlines()[0].split("vda")[1]) == counts
 
 
+def test_data_of_realtime_files_are_counted_on_their_own_device() -> None:
+    nodes = [path for path in sorted(Path("/dev").glob("*")) if path.is_block_device()]
+    if len(nodes) < 2:
+        pytest.skip("two block devices are needed")
+    main, realtime = nodes[:2]
+    found = blockdev.block_sources(Mount(main.stat().st_rdev, "/x", "xfs", str(main), f"rw,rtdev={realtime},noquota"))
+    assert [source.name.split()[2] for source in found] == [main.name, realtime.name]
+
+
 def test_network_cards_are_read_with_and_without_a_blank() -> None:
     assert netdev.parse_netdev(NETDEV)["eth0"] == {
         "received_bytes": 594489455, "received_packets": 13961, "sent_bytes": 678159, "sent_packets": 8975,
