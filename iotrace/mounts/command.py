@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from iotrace.errors import MountHangs, StorageError
 from iotrace.mounts.family import Note, advice_for, family_of, notes_of
-from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine
+from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine, visible
 from iotrace.mounts.space import ANSWERS_S, Space, space_of, within
 from iotrace.terminal import console, paragraph, show
 from iotrace.units import bytes_text
@@ -76,11 +76,6 @@ def mounts(*paths: Path, all: bool = False, json: Annotated[bool, Parameter(nega
         _show(report)
 
 
-def visible(found: Sequence[Mount]) -> list[Mount]:
-    """One mount a point: the last of those that are stacked there, as `mount_of` answers."""
-    return list({mount.point: mount for mount in found}.values())
-
-
 def report_of(mount: Mount, others: Sequence[Mount]) -> MountReport:
     """What is known of a mount; asks it how full it is."""
     family = family_of(mount)
@@ -113,7 +108,7 @@ def _mount_of_path(path: Path, found: Sequence[Mount]) -> Mount:
         raise MountHangs(f"{path}: its mount does not answer within {ANSWERS_S:.0f} s; is its server up?")
     if isinstance(real, OSError):
         raise StorageError(f"{path}: {real.strerror}; name a file or folder on the mount, which you may look at.")
-    mount = mount_of(real, visible(found))
+    mount = mount_of(real, found)
     if mount is None:
         raise StorageError(f"{path}: /proc/self/mountinfo names no mount for it.")
     return mount

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iotrace.mounts.counters.sampling import Sampler, Watch
 from iotrace.mounts.counters.source import is_now
-from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine
+from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine, visible
 from iotrace.record.beside_jobs import JobCounters
 from iotrace.record.scope import Scope
 
@@ -86,7 +86,7 @@ def write_down(watch: Watch, writer: TraceWriter) -> None:
 
 def _mounts(scope: Scope) -> list[Mount]:
     """Those that --fs names, else all that are not the system's own, and that of the working folder."""
-    known = mounts_of_this_machine()
+    known = visible(mounts_of_this_machine())
     if scope.mounts:
         return [mount for mount in known if mount.point in scope.mounts]
     here = mount_of(os.getcwd(), known)

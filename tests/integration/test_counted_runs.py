@@ -15,6 +15,7 @@ from lab.base import Cpus, packages_missing
 
 from iotrace.analysis.compare import compare_results
 from iotrace.cli import main
+from iotrace.replay.provenance import mount_under
 from iotrace.replay.result import Result, Run, open_result
 from iotrace.replay.run import run_replay
 from iotrace.replay.show import guard_lines
@@ -114,6 +115,32 @@ def test_a_run_in_memory_is_the_clients_whatever_is_asked_for(tmp_path: Path, ca
         subprocess.run(["umount", mount], check=True)
     assert run.guard is not None
     assert run.guard.verdict == "client cache"
+
+
+def test_a_folder_over_a_mount_that_another_hides_is_on_that_other_one(
+    mounted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outer = tmp_path / "outer"
+    (outer / "a").mkdir(parents=True)
+    subprocess.run(["mount", "--bind", mounted, outer / "a"], check=True)
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "hiding", outer], check=True)
+        try:
+            (outer / "a").mkdir()
+            found = mount_under(outer / "a")
+            assert found is not None
+            assert (found.point, found.source) == (str(outer), "hiding")
+            assert main(["mounts", "--json"]) == 0
+            points = [one["point"] for one in json.loads(capsys.readouterr().out)["mounts"]]
+            assert str(outer) in points
+            assert str(outer / "a") not in points
+        finally:
+            subprocess.run(["umount", outer], check=True)
+        found = mount_under(outer / "a")
+        assert found is not None
+        assert found.point == str(outer / "a")
+    finally:
+        subprocess.run(["umount", outer / "a"], check=True)
 
 
 def test_what_a_program_reads_again_is_told_apart_from_a_warm_cache(mounted: Path, tmp_path: Path) -> None:

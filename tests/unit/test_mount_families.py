@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotrace.cli import main
-from iotrace.mounts.command import report_of, visible
+from iotrace.mounts.command import report_of
 from iotrace.mounts.family import UNKNOWN, advice_for, families, family_of, notes_of
-from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine
+from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine, visible
 from iotrace.mounts.space import space_of, within
 
 
