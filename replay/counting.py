@@ -15,6 +15,7 @@ from iotrace.mounts.counters.sampling import Sampler, Watch
 from iotrace.mounts.counters.source import READ, WRITTEN, is_now
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
+from iotrace.mounts.stripes import on_metadata_target
 from iotrace.replay.figures import Counted, Guard
 from iotrace.replay.needed import PAGE, Needed, needed
 from iotrace.replay.provenance import CACHE_WARNING
@@ -25,6 +26,9 @@ from iotrace.units import bytes_text
 _BEGIN, _DONE, _SYNCED = 0, 1, 2
 """Looks: when the run began, when its last thread had ended, when the mount was written out."""
 _AGAIN: Final = 0.1
+_DATA_ON_MDT: Final = (
+    "the files begin on a metadata target, and what comes with the answer to an open is counted nowhere"
+)
 
 
 class Counting:
@@ -63,12 +67,13 @@ class Counting:
         """Its last thread has ended, or its mount was written out."""
         self._sampler.mark()
 
-    def end(self, run: Run, cached: Sequence[Sequence[int]]) -> None:
+    def end(self, run: Run, cached: Sequence[Sequence[int]], layouts: Sequence[str] = ()) -> None:
         """Fill a run's counters and verdict.
 
         Parameters
         ----------
         cached: of each user, pages of each file that were in the page cache before the run; -1 where not known.
+        layouts: of the first user's files, on Lustre.
         """
         watch = self._sampler.end()
         run.counters = [
@@ -76,7 +81,7 @@ class Counting:
             for at, (name, scope, _) in enumerate(watch.sources)
         ]
         copied = sum(one.copied for one in self._needed)
-        run.guard = _guard(watch, run.counters, self._mount, *_sums(self._needed, cached), copied)
+        run.guard = _guard(watch, run.counters, self._mount, *_sums(self._needed, cached), copied, layouts)
         self.tables.append(_table(run, watch))
 
     def table(self) -> pa.Table:
@@ -100,7 +105,7 @@ def _sums(needed: Sequence[Needed], cached: Sequence[Sequence[int]]) -> tuple[in
 
 def _guard(
     watch: Watch, counters: Sequence[Counted], mount: Mount | None, wanted: int, pages: int, cached: int | None,
-    copied: int,
+    copied: int, layouts: Sequence[str],
 ) -> Guard:  # fmt: skip
     family = family_of(mount) if mount else None
     figures, written, synced, places = [], 0, 0, []
@@ -116,6 +121,7 @@ def _guard(
             wanted, cached, figures, bool(family and mount and family.page_cache_only and not _kept_elsewhere(mount)),
             file_below(mount) if mount else "", pages, bool(family and family.compresses),
             copied, _uncounted(mount) if mount else "",
+            _DATA_ON_MDT if on_metadata_target(layouts) else "",
         )
     )  # fmt: skip
     why = found.why

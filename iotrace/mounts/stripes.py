@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from typing import Final
 from iotrace.units import binary_text
 
 _FIELD: Final = re.compile(r"(lcme_extent\.e_end|(?:lmm_)?(?:stripe_count|stripe_size|pattern)):\s*(\S+)")
+ON_MDT: Final = "on the MDT"
 _TAKES_S: Final = 10.0
 _LOOKED_AT: Final = 1000
 _ASKED: Final = 20
@@ -55,7 +56,7 @@ def _layout(text: str) -> str:
             pattern = {"0": "raid0", "1": "raid0"}.get(seen["pattern"], seen["pattern"])
             count = seen["stripe_count"]
             stripes = "all stripes" if count == "-1" else f"{count} stripe{'' if count == '1' else 's'}"
-            what = "on the MDT" if pattern == "mdt" else f"{stripes} of {_size(seen['stripe_size'])} ({pattern})"
+            what = ON_MDT if pattern == "mdt" else f"{stripes} of {_size(seen['stripe_size'])} ({pattern})"
             found.append(end + what)
             end, seen = "", {}
     return ", ".join(found)
@@ -63,6 +64,11 @@ def _layout(text: str) -> str:
 
 def _size(value: str) -> str:
     return binary_text(int(value)) if value.isdigit() else value
+
+
+def on_metadata_target(layouts: Iterable[str]) -> bool:
+    """Whether data of some files lie, from their beginning on, on a metadata target (Data-on-MDT)."""
+    return any(ON_MDT in layout for layout in layouts)
 
 
 def layouts_of(tree: Path) -> list[str]:

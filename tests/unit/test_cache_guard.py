@@ -13,6 +13,7 @@ from iotrace.mounts.cold import LRU_CLEAR, clear_locks
 from iotrace.mounts.counters.guard import SHARE, Evidence, Figure, judge, over_the_wire
 from iotrace.mounts.family import families, family_of
 from iotrace.mounts.mountinfo import Mount
+from iotrace.mounts.stripes import on_metadata_target
 from iotrace.replay.counting import together
 from iotrace.replay.figures import Guard
 from iotrace.replay.needed import PAGE, Needed, needed
@@ -83,6 +84,16 @@ def test_reads_of_persistent_memory_are_seen_by_no_counter() -> None:
         found = judge(Evidence(10 * MB, cached, [figure(0), figure(0, "processes")], uncounted="dax=always"))
         assert found.verdict == "cannot tell"
         assert "dax=always" in found.why
+
+
+def test_where_data_may_come_uncounted_too_few_bytes_are_no_evidence_of_a_cache() -> None:
+    found = judge(Evidence(10 * MB, 0, [figure(MB, "mount")], page_cache_only=True, unseen="some come otherwise"))
+    assert found.verdict == "cannot tell"
+    assert found.why.endswith("but some come otherwise.")
+    assert judge(Evidence(10 * MB, 10 * MB, [figure(MB)], unseen="x")).verdict == "client cache"
+    assert judge(Evidence(10 * MB, 0, [figure(10 * MB)], unseen="x")).verdict == "storage"
+    assert on_metadata_target(["to 1.00 MiB: on the MDT, to the end: 2 stripes of 4.00 MiB (raid0) × 3"])
+    assert not on_metadata_target(["2 stripes of 4.00 MiB (raid0) × 3"])
 
 
 def test_an_empty_page_cache_alone_is_evidence_only_where_the_client_keeps_data_nowhere_else() -> None:

@@ -206,6 +206,40 @@ def test_without_the_counters_of_targets_lustre_says_no_bytes_over_the_wire() ->
     assert counts["rpc_read_bytes_most"] > 0
 
 
+OSC_OF_LLITE_OLD = """\
+osc.scratch-OST0000-osc-ffff81019a4eb000.stats=
+snapshot_time             1301585789.189183 secs.usecs
+read_bytes                4986 samples [bytes] 4096 1048576 5000000000
+write_bytes               2037 samples [bytes] 4096 1048576 2000000000
+"""
+
+# the form of ptlrpc_lprocfs_brw, which counts for MDCs of 2.11 and later too
+MDC = """\
+mdc.a361000-MDT0000-mdc-ffff94d28d903800.stats=
+snapshot_time             1789952232.646146706 secs.nsecs
+req_waittime              9 samples [usecs] 39 1209 4102 1900000
+read_bytes                2 samples [bytes] 65536 1048576 1114112 1103806595072
+mds_getattr               1 samples [usecs] 92 92 92 8464
+"""
+
+
+def test_what_an_old_lustre_counts_twice_is_taken_once() -> None:
+    once = lustre.counts_of(lustre.parse_parameters(LLITE_OLD), "scratch")
+    twice = lustre.counts_of(lustre.parse_parameters(LLITE_OLD + OSC_OF_LLITE_OLD), "scratch")
+    assert (once["read_bytes"], once["written_bytes"]) == (5_000_000_000, 2_000_000_000)
+    assert (twice["read_bytes"], twice["written_bytes"]) == (5_000_000_000, 2_000_000_000)
+    silent = OSC_OF_LLITE_OLD.replace("read_bytes", "req_waittime").replace("write_bytes", "req_active")
+    assert lustre.counts_of(lustre.parse_parameters(LLITE_OLD + silent), "scratch") == once
+    assert lustre.counts_of(lustre.parse_parameters(silent), "scratch") == {"read_bytes": 0, "written_bytes": 0}
+
+
+def test_what_a_metadata_target_of_lustre_gives_of_files_is_counted_with_the_others() -> None:
+    without, whole = (lustre.counts_of(lustre.parse_parameters(text), "a361000") for text in (NEW, NEW + MDC))
+    assert whole == without | {"read_bytes": without["read_bytes"] + 1114112}
+    # a part of all is none
+    assert "read_bytes" not in lustre.counts_of(lustre.parse_parameters(MDC), "a361000")
+
+
 def test_requests_of_an_old_lustre_are_counted_by_their_pages() -> None:
     assert lustre.parse_rpc_stats(RPC_OLD) == ((3 + 512) * 4096, 256 * 4096)
 

@@ -50,7 +50,8 @@ class Evidence:
     pages_bytes: whole pages that what was needed lies in; 0: as needed_bytes. compressed: less may come over the wire
     than is read, so that only next to nothing is evidence of a cache. copied_bytes: that copy_file_range moved, of
     which none need have come to this client; no part of what was needed. uncounted: an option, for people, by which
-    reads pass both the page cache and all counters.
+    reads pass both the page cache and all counters. unseen: a clause, why the counters may have missed some; "" for no
+    reason.
     """
 
     needed_bytes: int
@@ -62,6 +63,7 @@ class Evidence:
     compressed: bool = False
     copied_bytes: int = 0
     uncounted: str = ""
+    unseen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,14 @@ def judge(evidence: Evidence) -> Judgement:
         return verdict(CANNOT_TELL, f"With {evidence.uncounted} reads pass the page cache and what a device counts.")
     pages = evidence.pages_bytes or needed
     part = f"of {bytes_text(needed)} that had to come from the storage"
-    if wire is not None and wire < least:
+    if wire is not None and wire < least and not evidence.unseen:
         return verdict(CLIENT_CACHE, f"{bytes_text(wire)} {part} did ({source}).")
     if cached is not None and pages - cached < SHARE * pages:
         return verdict(
             CLIENT_CACHE, f"{bytes_text(cached)} of {bytes_text(pages)} of pages needed were in the page cache before."
         )
+    if wire is not None and wire < least:
+        return verdict(CANNOT_TELL, f"{bytes_text(wire)} {part} did ({source}), but {evidence.unseen}.")
     if wire is None:
         if cached is not None and evidence.page_cache_only:
             return verdict(
