@@ -252,6 +252,9 @@ def _storage() -> Iterator[Check]:
                 f"umount -l {point}",
             )
             continue
+        if answer.error:
+            yield Check("storage", point, "warn", f"{kind}; does not work: {answer.error}", f"umount -l {point}")
+            continue
         free, total, writable = answer.free, answer.total, answer.writable
         full = total > 0 and free < total / 10
         room = f"{bytes_text(free)} free of {bytes_text(total)}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json as json_module
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
@@ -17,6 +18,8 @@ from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of
 from iotrace.mounts.space import ANSWERS_S, Space, space_of, within
 from iotrace.terminal import console, paragraph, show
 from iotrace.units import bytes_text
+
+_DEAD: Final = (errno.ENOTCONN, errno.ESTALE, errno.EHOSTDOWN, errno.ECONNABORTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,9 @@ def _mount_of_path(path: Path, found: Sequence[Mount]) -> Mount:
     real = within(look)
     if real is None:
         raise MountHangs(f"{path}: its mount does not answer within {ANSWERS_S:.0f} s; is its server up?")
+    if isinstance(real, OSError) and real.errno in _DEAD:
+        # it is the mount that is asked about, whose own server or process is gone
+        real = os.path.abspath(path)
     if isinstance(real, OSError):
         raise StorageError(f"{path}: {real.strerror}; name a file or folder on the mount, which you may look at.")
     mount = mount_of(real, found)
@@ -120,6 +126,8 @@ def _show(report: MountReport) -> None:
     paragraph(out, f"{report.point}  {report.family} ({report.type}, {report.source}{part})", style="bold")
     if report.space is None:
         paragraph(out, f"  does not answer within {ANSWERS_S:.0f} s", style="bold red", indent=2)
+    elif report.space.error:
+        paragraph(out, f"  does not work: {report.space.error}", style="bold red", indent=2)
     elif report.space.total:
         room = f"  {bytes_text(report.space.free)} free of {bytes_text(report.space.total)}"
         paragraph(out, room + ("" if report.space.writable else ", not writable for you"), indent=2)

@@ -1,8 +1,11 @@
 """Families of file systems: what mountinfo says is known, explained where it matters, and never explained wrongly."""
 
+import ctypes
 import json
 import os
+import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -125,6 +128,35 @@ def test_space_is_what_statvfs_says_and_a_call_that_hangs_gives_none(tmp_path: P
     never = threading.Event()
     assert within(never.wait, 0.05) is None
     never.set()
+
+
+@pytest.fixture
+def dead(tmp_path: Path) -> Iterator[Path]:
+    """A FUSE mount whose process has ended."""
+    point = tmp_path / "dead"
+    point.mkdir()
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        pytest.skip("only root may mount")
+    channel = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={channel},rootmode=40000,user_id=0,group_id=0"
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.mount(b"gone", os.fsencode(point), b"fuse.gone", ctypes.c_ulong(0), options.encode())
+    os.close(channel)
+    if failed:
+        pytest.skip(f"no FUSE here: {os.strerror(ctypes.get_errno())}")
+    yield point
+    subprocess.run(["umount", "-l", point], check=True)
+
+
+def test_a_mount_whose_process_is_gone_is_said_not_to_work(dead: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mounts"]) == 0
+    assert "does not work: Transport endpoint is not connected" in " ".join(capsys.readouterr().out.split())
+    # by name too, and what lies on it
+    for path in (dead, dead / "file"):
+        assert main(["mounts", str(path), "--json"]) == 0
+        (shown,) = json.loads(capsys.readouterr().out)["mounts"]
+        assert (shown["point"], shown["type"]) == (str(dead), "fuse.gone")
+        assert shown["space"]["error"] == "Transport endpoint is not connected"
 
 
 def test_the_mount_of_a_path_is_printed_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
