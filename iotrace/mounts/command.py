@@ -16,6 +16,7 @@ from iotrace.errors import MountHangs, StorageError
 from iotrace.mounts.family import Note, advice_for, family_of, notes_of
 from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine, visible
 from iotrace.mounts.space import ANSWERS_S, Space, space_of, within
+from iotrace.mounts.stripes import layout_of_new_files
 from iotrace.terminal import console, paragraph, show
 from iotrace.units import bytes_text
 
@@ -25,7 +26,7 @@ _DEAD: Final = (errno.ENOTCONN, errno.ESTALE, errno.EHOSTDOWN, errno.ECONNABORTE
 @dataclass(frozen=True, slots=True)
 class MountReport:
     """A mount as shown. `shares_with`: points of other mounts of the same file system. `space`: None where the mount
-    does not answer."""
+    does not answer. `layout`: how files that are made in its root lie on its servers (Lustre), "" where not known."""
 
     point: str
     type: str
@@ -36,6 +37,7 @@ class MountReport:
     kind: str
     shares_with: list[str]
     space: Space | None
+    layout: str
     notes: list[Note]
     advice: list[str]
 
@@ -83,6 +85,8 @@ def report_of(mount: Mount, others: Sequence[Mount]) -> MountReport:
     """What is known of a mount; asks it how full it is."""
     family = family_of(mount)
     shares = [one.point for one in others if one.device == mount.device and one.point != mount.point]
+    space = space_of(mount.point)
+    asks = mount.type == "lustre" and space is not None and not space.error
     return MountReport(
         point=mount.point,
         type=mount.type,
@@ -92,7 +96,8 @@ def report_of(mount: Mount, others: Sequence[Mount]) -> MountReport:
         family=family.name,
         kind=family.kind,
         shares_with=shares,
-        space=space_of(mount.point),
+        space=space,
+        layout=layout_of_new_files(mount.point) if asks else "",
         notes=notes_of(mount),
         advice=advice_for(mount),
     )
@@ -131,6 +136,8 @@ def _show(report: MountReport) -> None:
     elif report.space.total:
         room = f"  {bytes_text(report.space.free)} free of {bytes_text(report.space.total)}"
         paragraph(out, room + ("" if report.space.writable else ", not writable for you"), indent=2)
+    if report.layout:
+        paragraph(out, f"  new files: {report.layout}", indent=2)
     if report.shares_with:
         paragraph(out, f"  the same file system as {', '.join(report.shares_with)}", indent=2)
     for note in report.notes:

@@ -10,11 +10,12 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from iotrace.mounts.space import within
 from iotrace.units import binary_text
 
 _FIELD: Final = re.compile(r"(lcme_extent\.e_end|(?:lmm_)?(?:stripe_count|stripe_size|pattern)):\s*(\S+)")
@@ -71,6 +72,11 @@ def on_metadata_target(layouts: Iterable[str]) -> bool:
     return any(ON_MDT in layout for layout in layouts)
 
 
+def layout_of_new_files(folder: str) -> str:
+    """The layout that a folder gives to new files, for people; "" where `lfs` is not there or does not answer."""
+    return next(iter(layouts_in(_lfs_getstripe(["-d", folder]))), "")
+
+
 def layouts_of(tree: Path) -> list[str]:
     """Layouts of the largest files of a tree, with how many of those that were asked have it, the most frequent first.
 
@@ -82,10 +88,22 @@ def layouts_of(tree: Path) -> list[str]:
         largest = [path for _, path in sorted(sizes, reverse=True)[:_ASKED]]
         if not largest:
             return []
-        done = subprocess.run(
-            ["lfs", "getstripe", *largest], capture_output=True, text=True, errors="replace", timeout=_TAKES_S,
-            check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return []
-    return [f"{layout} × {count}" for layout, count in Counter(layouts_in(done.stdout)).most_common()]
+    said = _lfs_getstripe(largest)
+    return [f"{layout} × {count}" for layout, count in Counter(layouts_in(said)).most_common()]
+
+
+def _lfs_getstripe(words: Sequence[str]) -> str:
+    def ask() -> str:
+        try:
+            done = subprocess.run(
+                ["lfs", "getstripe", *words], capture_output=True, text=True, errors="replace", timeout=_TAKES_S,
+                check=False, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout
+
+    # a process that hangs in the kernel cannot be ended, and who runs it would wait for it
+    return within(ask, _TAKES_S + 1) or ""

@@ -206,7 +206,7 @@ def test_the_worst_verdict_is_that_of_a_fleet() -> None:
 def test_each_family_has_a_way_to_go_cold_and_says_what_it_leaves() -> None:
     ways = {family.name: family.cold for family in families()}
     assert ways["Lustre"] is LRU_CLEAR
-    assert all(ways[name].keeps for name in ("ceph-fuse", "MooseFS", "GlusterFS", "s3fs", "tmpfs", "GPFS"))
+    assert all(ways[name].keeps for name in ("ceph-fuse", "MooseFS", "GlusterFS", "s3fs", "tmpfs", "GPFS", "ZFS"))
     assert all(not family.page_cache_only for family in families() if family.cold.keeps)
 
 

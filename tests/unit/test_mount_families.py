@@ -40,6 +40,10 @@ def mount(type: str, options: str = "rw", source: str = "x", point: str = "/mnt/
         ("fuse.s3fs", "s3fs", "s3fs"),
         ("xfs", "/dev/sdb1", "XFS"),
         ("ext4", "/dev/sdb1", "ext4"),
+        ("ext3", "/dev/sdb1", "ext4"),
+        ("ext2", "/dev/sdb1", "ext4"),
+        ("f2fs", "/dev/sdb1", "F2FS"),
+        ("zfs", "pool/data", "ZFS"),
         ("btrfs", "/dev/sdb1", "Btrfs"),
         ("overlay", "overlay", "overlay"),
         ("tmpfs", "tmpfs", "tmpfs"),
@@ -54,7 +58,7 @@ def test_a_file_system_is_known_by_type_and_source(type: str, source: str, name:
 def test_no_type_belongs_to_two_families() -> None:
     types = [type for family in families() for type in family.types]
     assert len(types) == len(set(types))
-    assert len({family.name for family in families()}) == len(families()) == 16
+    assert len({family.name for family in families()}) == len(families()) == 18
 
 
 def test_each_file_in_the_folder_is_a_family() -> None:
@@ -66,6 +70,30 @@ def test_options_that_change_a_result_are_explained_and_others_are_not() -> None
     notes = notes_of(mount("nfs4", "rw,relatime,vers=4.2,rsize=1048576,noac,nconnect=8,hard,clientaddr=10.0.0.2"))
     assert [note.option for note in notes] == ["vers=4.2", "rsize=1048576", "noac", "nconnect=8"]
     assert all(note.meaning for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("type", "options", "explained"),
+    [
+        # the kernel shows actimeo as these four
+        (
+            "nfs4", "rw,acregmin=1,acregmax=2,acdirmin=3,acdirmax=4,sec=krb5p",
+            ["acregmin=1", "acregmax=2", "acdirmin=3", "acdirmax=4", "sec=krb5p"],
+        ),
+        ("nfs4", "rw,sec=krb5i", ["sec=krb5i"]), ("nfs4", "rw,sec=sys", []),
+        ("cifs", "rw,seal,acregmax=60,acdirmax=60", ["seal", "acregmax=60", "acdirmax=60"]),
+        ("lustre", "rw,checksum,flock", ["checksum", "flock"]), ("lustre", "rw,nochecksum", ["nochecksum"]),
+    ],
+)  # fmt: skip
+def test_what_attributes_encryption_and_checksums_cost_is_explained(
+    type: str, options: str, explained: list[str]
+) -> None:
+    assert [note.option for note in notes_of(mount(type, options))] == explained
+
+
+def test_one_connection_of_nfs_is_advice() -> None:
+    assert any("One connection" in line for line in advice_for(mount("nfs4", "rw,vers=4.2")))
+    assert not any("One connection" in line for line in advice_for(mount("nfs4", "rw,vers=4.2,nconnect=8")))
 
 
 @pytest.mark.parametrize("type", ["xfs", "ext4"])
