@@ -12,7 +12,7 @@ import pyarrow as pa
 from iotrace.mounts.counters.blockdev import file_below
 from iotrace.mounts.counters.guard import CANNOT_TELL, CLIENT_CACHE, STORAGE, Evidence, Figure, judge
 from iotrace.mounts.counters.sampling import Sampler, Watch
-from iotrace.mounts.counters.source import READ, WRITTEN, is_now
+from iotrace.mounts.counters.source import READ, WRITTEN
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.stripes import on_metadata_target
@@ -160,13 +160,8 @@ def together(guards: Sequence[Guard]) -> Guard | None:
 
 def _table(run: Run, watch: Watch) -> pa.Table:
     """A row for each counter of each look; counters since the beginning, figures of the moment as they are."""
-    rows: list[tuple[int, str, str, str, float, int]] = []
-    begin = watch.marks[0] if watch.marks else (0, [])
-    for at, counts in sorted([*watch.marks, *watch.looks], key=lambda one: one[0]):
-        for (source, _, _), before, now in zip(watch.sources, begin[1], counts, strict=True):
-            for name, value in now.items():
-                since = value if is_now(name) else value - before.get(name, 0)
-                rows.append((run.run, run.fs, source, name, (at - begin[0]) / 1e9, since))
+    begin = watch.marks[0][0] if watch.marks else 0
+    rows = [(run.run, run.fs, source, name, (at - begin) / 1e9, value) for at, source, name, value in watch.each_look()]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(COUNTERS)
     return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, COUNTERS, strict=True)], schema=COUNTERS)
 

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from iotrace.mounts.counters.sampling import Sampler, Watch
-from iotrace.mounts.counters.source import is_now
 from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine, visible
 from iotrace.record.beside_jobs import JobCounters
 from iotrace.record.scope import Scope
@@ -102,13 +101,7 @@ def _write(path: Path, watch: Watch, base_ns: int) -> None:
 
     from iotrace.trace.private import create, write_all
 
-    first = watch.marks[0]
-    rows: list[tuple[str, str, int, int]] = []
-    for at, counts in sorted([*watch.marks, *watch.looks], key=lambda one: one[0]):
-        for (source, _, _), before, now in zip(watch.sources, first[1], counts, strict=True):
-            for name, value in now.items():
-                since = value if is_now(name) else value - before.get(name, 0)
-                rows.append((source, name, at - base_ns, since))
+    rows = [(source, name, at - base_ns, value) for at, source, name, value in watch.each_look()]
     names = ("source", "counter", "time_ns", "value")
     types = (pa.string(), pa.string(), pa.int64(), pa.int64())
     columns = zip(*rows, strict=True) if rows else ((), (), (), ())

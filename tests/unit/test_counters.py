@@ -24,7 +24,7 @@ from iotrace.mounts.counters import (
     processors,
     weka,
 )
-from iotrace.mounts.counters.sampling import Sampler
+from iotrace.mounts.counters.sampling import Sampler, Watch
 from iotrace.mounts.counters.source import is_now
 from iotrace.mounts.counters.sources import sources_of
 from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine
@@ -293,13 +293,11 @@ def test_the_admin_socket_is_asked_as_ceph_does(tmp_path: Path) -> None:
 
 
 def test_block_devices_are_read_in_both_lengths() -> None:
-    found = blockdev.parse_diskstats(DISKSTATS)
-    name, counts = found[254, 0]
-    assert (name, counts["read_bytes"], counts["written_bytes"]) == ("vda", 3823778 * 512, 61817852 * 512)
-    assert counts["flushes"] == 9719
-    assert found[8, 0][1]["read_bytes"] == 9550688 * 512
-    assert "flushes" not in found[8, 0][1]
-    assert blockdev.parse_stat(DISKSTATS.splitlines()[0].split("vda")[1]) == counts
+    new, old = (blockdev.parse_stat(line.split("da")[1]) for line in DISKSTATS.splitlines())
+    assert (new["read_bytes"], new["written_bytes"]) == (3823778 * 512, 61817852 * 512)
+    assert new["flushes"] == 9719
+    assert old["read_bytes"] == 9550688 * 512
+    assert "flushes" not in old
 
 
 def test_data_of_realtime_files_are_counted_on_their_own_device() -> None:
@@ -335,7 +333,7 @@ def test_weka_gives_figures_of_the_moment_that_decide_nothing() -> None:
     [
         lustre.parse_parameters, lustre.parse_stats, lustre.parse_rpc_stats, mountstats.parse_mountstats,
         ceph.parse_perf, ceph.mount_point_of, ceph.listening, weka.parse_status, weka.parse_stats,
-        blockdev.parse_stat, blockdev.parse_diskstats, netdev.parse_netdev, processes.parse_io,
+        blockdev.parse_stat, netdev.parse_netdev, processes.parse_io,
         pagecache.parse_meminfo,
     ],
     ids=lambda parse: f"{parse.__module__.rpartition('.')[2]}.{parse.__name__}",
@@ -396,8 +394,6 @@ def test_a_source_that_is_not_there_is_named_and_the_others_are_read() -> None:
 
 
 def test_counters_that_were_cleared_in_between_are_left_out() -> None:
-    from iotrace.mounts.counters.sampling import Watch
-
     watch = Watch([("x", "mount", True)], [(0, [{"a": 5, "b": 1, "c_now": 3}]), (1, [{"a": 4, "b": 3, "c_now": 2}])])
     assert watch.between(0, 0, 1) == {"b": 2, "c_now": 2}
     # what could not be read at the first of two looks did not grow from nothing
@@ -406,6 +402,21 @@ def test_counters_that_were_cleared_in_between_are_left_out() -> None:
     assert failed.between(0, 1, 2) == {"c_now": 4}
     assert failed.between(0, 0, 2) == {"b": 8_999_999, "c_now": 4}
     assert watch.between(0, 0, 2) == {}
+
+
+def test_tables_of_each_look_leave_out_what_shrank_from_then_on() -> None:
+    marks = [(10, [{"a": 50, "b": 1, "c_now": 9}]), (40, [{"a": 70, "b": 4, "c_now": 2}])]
+    looks = [(20, [{"a": 60, "b": 2, "c_now": 8}]), (30, [{"a": 5, "b": 2, "late": 3}])]
+    watch = Watch([("x", "mount", True)], marks, looks)
+    assert list(watch.each_look()) == [
+        (10, "x", "a", 0), (10, "x", "b", 0), (10, "x", "c_now", 9),
+        (20, "x", "a", 10), (20, "x", "b", 1), (20, "x", "c_now", 8),
+        (30, "x", "b", 1), (30, "x", "late", 3),
+        (40, "x", "b", 3), (40, "x", "c_now", 2),
+    ]  # fmt: skip
+    failed = Watch([("x", "mount", True)], [(1, [{}]), (2, [{"b": 9_000_000, "c_now": 4}])])
+    assert list(failed.each_look()) == [(2, "x", "c_now", 4)]
+    assert list(Watch().each_look()) == []
 
 
 # Parts of the .stats of a MooseFS 3 mount of tests/lab.

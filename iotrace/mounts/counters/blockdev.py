@@ -1,6 +1,6 @@
-"""Block devices: /proc/diskstats and /sys/dev/block/*/stat (Linux, Documentation/admin-guide/iostats.rst).
+"""Block devices: /sys/dev/block/*/stat, the fields of /proc/diskstats (Linux, Documentation/admin-guide/iostats.rst).
 
-Both hold the same fields: 11 until Linux 4.18, 15 with discards, 17 with flushes since 5.5. Sectors are of 512 bytes
+There are 11 until Linux 4.18, 15 with discards, 17 with flushes since 5.5. Sectors are of 512 bytes
 whatever the device's own are.
 """
 
@@ -27,19 +27,6 @@ _LEAST: Final = 11
 def parse_stat(text: str) -> Counts:
     """Counters of one device's `stat`; empty where the text does not have its form."""
     return _counts(text.split())
-
-
-def parse_diskstats(text: str) -> dict[tuple[int, int], tuple[str, Counts]]:
-    """Name and counters of each device of /proc/diskstats, by (major, minor)."""
-    found = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) < 3:
-            continue
-        major, minor, counts = whole(words[0]), whole(words[1]), _counts(words[3:])
-        if major is not None and minor is not None and counts:
-            found[major, minor] = (words[2], counts)
-    return found
 
 
 def _counts(words: list[str]) -> Counts:
