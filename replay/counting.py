@@ -13,6 +13,7 @@ from iotrace.mounts.counters.blockdev import file_below
 from iotrace.mounts.counters.guard import CANNOT_TELL, CLIENT_CACHE, STORAGE, Evidence, Figure, judge
 from iotrace.mounts.counters.sampling import Sampler, Watch
 from iotrace.mounts.counters.source import READ, WRITTEN
+from iotrace.mounts.counters.weka import UNAVAILABLE, UNPROTECTED
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.stripes import on_metadata_target
@@ -21,7 +22,7 @@ from iotrace.replay.needed import PAGE, Needed, needed
 from iotrace.replay.provenance import CACHE_WARNING
 from iotrace.replay.result import COUNTERS, ResultInfo, Run
 from iotrace.replay.work import Work
-from iotrace.units import bytes_text
+from iotrace.units import binary_text, bytes_text
 
 _BEGIN, _DONE, _SYNCED = 0, 1, 2
 """Looks: when the run began, when its last thread had ended, when the mount was written out."""
@@ -166,6 +167,26 @@ def _table(run: Run, watch: Watch) -> pa.Table:
     return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, COUNTERS, strict=True)], schema=COUNTERS)
 
 
+def _rebuilds(info: ResultInfo) -> list[str]:
+    """A sentence for each folder whose cluster was rebuilding, or could not give all data, at the end of a run."""
+    found = []
+    for folder in dict.fromkeys(run.fs for run in info.runs):
+        runs = [run for run in info.runs if run.fs == folder]
+        states = [
+            [max((one.during.get(name, 0) for one in run.counters), default=0) for name in (UNPROTECTED, UNAVAILABLE)]
+            for run in runs
+        ]
+        weak = sum(any(state) for state in states)
+        if weak:
+            unprotected, unavailable = (max(column) for column in zip(*states, strict=True))
+            gone = f", {binary_text(unavailable << 20)} could not be read at all" if unavailable else ""
+            found.append(
+                f"On {folder} the cluster rebuilt what a failure took in {weak} of {len(runs)} runs "
+                f"({binary_text(unprotected << 20)} lacked protection{gone}): they compare with none of a whole one."
+            )
+    return found
+
+
 def _by_calls(run: Run) -> int:
     """Bytes that came to this client for calls: without those of copies that need not move any."""
     return run.bytes_read - run.copied_bytes
@@ -178,6 +199,7 @@ def conclude(info: ResultInfo) -> None:
     if guards and len(guards) == len(reading) and all(one.verdict != CANNOT_TELL for one in guards):
         stale = CACHE_WARNING.format(info.options.get("cache"))
         info.warnings[:] = [one for one in info.warnings if one != stale]
+    info.warnings += _rebuilds(info)
     by_folder: dict[str, list[Run]] = {}
     for run in reading:
         by_folder.setdefault(run.fs, []).append(run)

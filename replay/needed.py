@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from iotrace.replay.columns import CALL_OF, Flags, Ints
+from iotrace.replay.columns import CALL_OF, Flags, Ints, Numbers
 from iotrace.replay.rows import Plan
 from iotrace.replay.select import COPIES, FAULT, KIND, OPENS, _table
 from iotrace.replay.sight import Sights
@@ -93,7 +93,8 @@ def _ranges(plan: Plan) -> tuple[Ints, Ints, Ints, Flags]:
         target, there, size, flags = recorded.at(rows[more], "other_file", "other_offset", "size", "flags")
         copies, cuts = copies[more], cuts[more]
         parts.append((target[copies], there[copies], moved[more][copies], np.ones(int(copies.sum()), np.bool_)))
-        parts.append(_cut(*(column[cuts] for column in (op[more], file[more], offset[more], size, flags))))
+        at = np.flatnonzero(more)[cuts]
+        parts.append(_cut(op[at], file[at], offset[at], size[cuts], flags[cuts]))
     file, offset, moved, writes = (np.concatenate(column) for column in zip(*parts, strict=True))
     known = (file >= 0) & (moved > 0) & ((offset >= 0) | writes)
     file, offset, moved, writes = file[known], offset[known], moved[known], writes[known]
@@ -102,7 +103,7 @@ def _ranges(plan: Plan) -> tuple[Ints, Ints, Ints, Flags]:
     return file, np.where(anywhere, 0, offset), np.where(anywhere, _WHOLE, offset + moved), writes
 
 
-def _cut(op: Ints, file: Ints, offset: Ints, size: Ints, flags: Ints) -> tuple[Ints, Ints, Ints, Flags]:
+def _cut(op: Numbers, file: Ints, offset: Ints, size: Ints, flags: Ints) -> tuple[Ints, Ints, Ints, Flags]:
     """As in `_ranges`, what calls have the storage forget: zeros in its place come from nowhere."""
     flags = np.maximum(flags, 0)
     resizes, reserves = _RESIZES[op], _RESERVES[op]

@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import TraceBuilder
@@ -163,7 +164,7 @@ def test_what_copy_file_range_reads_need_not_come_and_what_a_copy_writes_does_no
     assert (sent.bytes.tolist(), sent.copied) == ([8 * PAGE, 4 * PAGE], 0)
 
 
-CUTS: dict[str, tuple[dict[str, int], int]] = {
+CUTS: dict[str, tuple[dict[str, Any], int]] = {
     "ftruncate": ({"size": 3 * PAGE}, 3),
     "truncate": ({"size": 0}, 0),
     "fallocate": ({"flags": 0x3, "offset": 2 * PAGE, "size": 4 * PAGE}, 6),

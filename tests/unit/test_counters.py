@@ -325,6 +325,11 @@ def test_weka_gives_figures_of_the_moment_that_decide_nothing() -> None:
     assert rebuilding == {**status, "unprotected_mib_now": 73, "unavailable_mib_now": 0}
     status = rebuilding
     assert all(is_now(name) for name in status | stats)
+    # some versions print figures as text
+    texts = [row | {"stat_value": str(row["stat_value"])} for row in WEKA_STATS]
+    assert weka.parse_stats(json.dumps(texts)) == stats
+    for odd in ("nan", "-1", "1_0", "", "12 s", "inf", "9" * 40):
+        assert weka.parse_stats(json.dumps([{**WEKA_STATS[0], "stat_value": odd}])) == {}
     assert not any(source.decides for source in weka.weka_sources(Mount(1, "/w", "wekafs", "x")))
 
 
