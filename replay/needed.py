@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from iotrace.replay.columns import CALL_OF, Flags, Ints, Numbers
+from iotrace.replay.columns import CALL_OF, Flags, Ints
 from iotrace.replay.rows import Plan
 from iotrace.replay.select import COPIES, FAULT, KIND, OPENS, _table
 from iotrace.replay.sight import Sights
@@ -103,7 +104,9 @@ def _ranges(plan: Plan) -> tuple[Ints, Ints, Ints, Flags]:
     return file, np.where(anywhere, 0, offset), np.where(anywhere, _WHOLE, offset + moved), writes
 
 
-def _cut(op: Numbers, file: Ints, offset: Ints, size: Ints, flags: Ints) -> tuple[Ints, Ints, Ints, Flags]:
+def _cut(
+    op: npt.NDArray[np.int16], file: Ints, offset: Ints, size: Ints, flags: Ints
+) -> tuple[Ints, Ints, Ints, Flags]:
     """As in `_ranges`, what calls have the storage forget: zeros in its place come from nowhere."""
     flags = np.maximum(flags, 0)
     resizes, reserves = _RESIZES[op], _RESERVES[op]
