@@ -86,6 +86,9 @@ class Summary:
                 result[f"by_{key}"] = [{"key": row["key"], **_row(row)} for row in rows]
         result["lost_by_class"] = self.lost_by_class
         result["unseen"] = self.info.unseen
+        result["counters"] = [
+            {"source": one.source, "scope": one.scope, "during": one.during} for one in self.info.counters
+        ]
         dropped = self.info.dropped
         result["dropped"] = {"events": dropped.events, "bytes": dropped.bytes, "until_s": dropped.until_ns / 1e9}
         return result

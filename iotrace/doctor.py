@@ -236,10 +236,10 @@ def _limits() -> Iterator[Check]:
 
 
 def _storage() -> Iterator[Check]:
-    from iotrace.mounts.mountinfo import is_system_mount, mounts_of_this_machine
+    from iotrace.mounts.mountinfo import is_system_mount, mounts_of_this_machine, visible
     from iotrace.mounts.space import ANSWERS_S, space_of
 
-    shown = {mount.point: mount for mount in mounts_of_this_machine() if not is_system_mount(mount)}
+    shown = {mount.point: mount for mount in visible(mounts_of_this_machine()) if not is_system_mount(mount)}
     points = {"/": "the system's own"} | {point: f"{mount.type}, {mount.source}" for point, mount in shown.items()}
     for point, kind in points.items():
         answer = space_of(point)
@@ -251,6 +251,9 @@ def _storage() -> Iterator[Check]:
                 f"{kind}; does not answer within {ANSWERS_S:.0f} s",
                 f"umount -l {point}",
             )
+            continue
+        if answer.error:
+            yield Check("storage", point, "warn", f"{kind}; does not work: {answer.error}", f"umount -l {point}")
             continue
         free, total, writable = answer.free, answer.total, answer.writable
         full = total > 0 and free < total / 10

@@ -13,20 +13,25 @@ from msgspec.structs import replace
 from iotrace.mounts.counters.blockdev import file_below
 from iotrace.mounts.counters.guard import CANNOT_TELL, CLIENT_CACHE, STORAGE, Evidence, Figure, judge
 from iotrace.mounts.counters.sampling import Sampler, Watch
-from iotrace.mounts.counters.source import READ, WRITTEN, is_now
+from iotrace.mounts.counters.source import READ, WRITTEN
+from iotrace.mounts.counters.weka import UNAVAILABLE, UNPROTECTED
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
+from iotrace.mounts.stripes import on_metadata_target
 from iotrace.replay.figures import Counted, Guard
 from iotrace.replay.needed import PAGE, Needed, needed
 from iotrace.replay.provenance import CACHE_WARNING
 from iotrace.replay.result import COUNTERS, ResultInfo, Run
 from iotrace.replay.work import Work
-from iotrace.units import bytes_text
+from iotrace.units import binary_text, bytes_text
 
 _BEGIN, _DONE, _SYNCED = 0, 1, 2
 """Looks: when the run began, when its last thread had ended, when the mount was written out."""
 _AGAIN: Final = 0.1
 WORST_FIRST: Final = (CLIENT_CACHE, CANNOT_TELL, STORAGE)
+_DATA_ON_MDT: Final = (
+    "the files begin on a metadata target, and what comes with the answer to an open is counted nowhere"
+)
 
 
 class Counting:
@@ -65,19 +70,21 @@ class Counting:
         """Its last thread has ended, or its mount was written out."""
         self._sampler.mark()
 
-    def end(self, run: Run, cached: Sequence[Sequence[int]]) -> None:
+    def end(self, run: Run, cached: Sequence[Sequence[int]], layouts: Sequence[str] = ()) -> None:
         """Fill a run's counters and verdict.
 
         Parameters
         ----------
         cached: of each user, pages of each file that were in the page cache before the run; -1 where not known.
+        layouts: of the first user's files, on Lustre.
         """
         watch = self._sampler.end()
         run.counters = [
             Counted(name, scope, watch.between(at, _BEGIN, _DONE), watch.between(at, _DONE, _SYNCED))
             for at, (name, scope, _) in enumerate(watch.sources)
         ]
-        run.guard = _guard(watch, run.counters, self._mount, *_sums(self._needed, cached))
+        copied = sum(one.copied for one in self._needed)
+        run.guard = _guard(watch, run.counters, self._mount, *_sums(self._needed, cached), copied, layouts)
         self.tables.append(_table(run, watch))
 
     def table(self) -> pa.Table:
@@ -100,7 +107,8 @@ def _sums(needed: Sequence[Needed], cached: Sequence[Sequence[int]]) -> tuple[in
 
 
 def _guard(
-    watch: Watch, counters: Sequence[Counted], mount: Mount | None, wanted: int, pages: int, cached: int | None
+    watch: Watch, counters: Sequence[Counted], mount: Mount | None, wanted: int, pages: int, cached: int | None,
+    copied: int, layouts: Sequence[str],
 ) -> Guard:  # fmt: skip
     family = family_of(mount) if mount else None
     figures, written, synced, places = [], 0, 0, []
@@ -115,6 +123,8 @@ def _guard(
         Evidence(
             wanted, cached, figures, bool(family and mount and family.page_cache_only and not _kept_elsewhere(mount)),
             file_below(mount) if mount else "", pages, bool(family and family.compresses),
+            copied, _uncounted(mount) if mount else "",
+            _DATA_ON_MDT if on_metadata_target(layouts) else "",
         )
     )  # fmt: skip
     why = found.why
@@ -134,15 +144,16 @@ def _kept_elsewhere(mount: Mount) -> bool:
     return any(option == "fsc" or option.startswith("fsc=") for option in mount.options.split(","))
 
 
+def _uncounted(mount: Mount) -> str:
+    """The option by which files, or those that are marked for it, are read straight from persistent memory."""
+    options = mount.options.split(",")
+    return next((one for one in ("dax", "dax=always", "dax=inode") if one in options), "")
+
+
 def _table(run: Run, watch: Watch) -> pa.Table:
     """A row for each counter of each look; counters since the beginning, figures of the moment as they are."""
-    rows: list[tuple[int, str, str, str, float, int]] = []
-    begin = watch.marks[0] if watch.marks else (0, [])
-    for at, counts in sorted([*watch.marks, *watch.looks], key=lambda one: one[0]):
-        for (source, _, _), before, now in zip(watch.sources, begin[1], counts, strict=True):
-            for name, value in now.items():
-                since = value if is_now(name) else value - before.get(name, 0)
-                rows.append((run.run, run.fs, source, name, (at - begin[0]) / 1e9, since))
+    begin = watch.marks[0][0] if watch.marks else 0
+    rows = [(run.run, run.fs, source, name, (at - begin) / 1e9, value) for at, source, name, value in watch.each_look()]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(COUNTERS)
     return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, COUNTERS, strict=True)], schema=COUNTERS)
 
@@ -163,6 +174,31 @@ def way_out(run: Run, info: ResultInfo) -> str:
     return f"--cold did not do: for one, {remount}files larger than this client's memory, or another mount."
 
 
+def _rebuilds(info: ResultInfo) -> list[str]:
+    """A sentence for each folder whose cluster was rebuilding, or could not give all data, at the end of a run."""
+    found = []
+    for folder in dict.fromkeys(run.fs for run in info.runs):
+        runs = [run for run in info.runs if run.fs == folder]
+        states = [
+            [max((one.during.get(name, 0) for one in run.counters), default=0) for name in (UNPROTECTED, UNAVAILABLE)]
+            for run in runs
+        ]
+        weak = sum(any(state) for state in states)
+        if weak:
+            unprotected, unavailable = (max(column) for column in zip(*states, strict=True))
+            gone = f", {binary_text(unavailable << 20)} could not be read at all" if unavailable else ""
+            found.append(
+                f"On {folder} the cluster rebuilt what a failure took in {weak} of {len(runs)} runs "
+                f"({binary_text(unprotected << 20)} lacked protection{gone}): they compare with none of a whole one."
+            )
+    return found
+
+
+def _by_calls(run: Run) -> int:
+    """Bytes that came to this client for calls: without those of copies that need not move any."""
+    return run.bytes_read - run.copied_bytes
+
+
 def conclude(info: ResultInfo) -> None:
     """Say in the warnings what the guard found; what it answers need not be warned of any more."""
     reading = [run for run in info.runs if has_read(run)]
@@ -170,6 +206,7 @@ def conclude(info: ResultInfo) -> None:
     if guards and len(guards) == len(reading) and all(one.verdict != CANNOT_TELL for one in guards):
         stale = CACHE_WARNING.format(info.options.get("cache"))
         info.warnings[:] = [one for one in info.warnings if one != stale]
+    info.warnings += _rebuilds(info)
     by_folder: dict[str, list[Run]] = {}
     for run in reading:
         by_folder.setdefault(run.fs, []).append(run)
@@ -183,8 +220,8 @@ def conclude(info: ResultInfo) -> None:
                 f"On {folder}{of} reads were served by this client's cache: no storage result. "
                 f"{served[0].guard.why if served[0].guard else ''} {way_out(served[0], info)}",
             )
-        again = max(run.bytes_read - run.guard.needed_bytes if run.guard else 0 for run in runs)
-        most = max(run.bytes_read for run in runs)
+        again = max(_by_calls(run) - run.guard.needed_bytes if run.guard else 0 for run in runs)
+        most = max(_by_calls(run) for run in runs)
         if again > _AGAIN * most and len(served) < len(runs):
             info.warnings.append(
                 f"On {folder} {bytes_text(again)} of {bytes_text(most)} that a run read it had read before or written "

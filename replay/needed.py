@@ -3,63 +3,119 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from iotrace.replay.columns import Flags, Ints
+from iotrace.replay.columns import CALL_OF, Flags, Ints
 from iotrace.replay.rows import Plan
-from iotrace.replay.select import FAULT, KIND
+from iotrace.replay.select import COPIES, FAULT, KIND, OPENS, _table
 from iotrace.replay.sight import Sights
 from iotrace.replay.stage import data_bytes
-from iotrace.trace.operations import Kind
+from iotrace.trace.operations import NUMBER_OF, Kind
 
 PAGE: Final = mmap.PAGESIZE
+_WHOLE: Final = 1 << 62
+_CLONES: Final = _table(("copy_file_range",))
+"""Copies for which a storage may move nothing at all: it shares the blocks (XFS, Btrfs), or its servers copy (NFS 4.2,
+SMB, CephFS); elsewhere the kernel reads and writes. Neither can be known before."""
 _WRITES: Final = np.isin(KIND, [list(Kind).index(Kind.WRITE)])
-_READS: Final = np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.READ, Kind.COPY)]) | FAULT
+_RESIZES: Final = _table(("truncate", "ftruncate"))
+_RESERVES: Final = _table(("fallocate",))
+_CUTS: Final = OPENS | _RESIZES | _RESERVES
+_PUNCHES_OR_ZEROES: Final = 0x2 | 0x10
+_MOVES: Final = 0x8 | 0x20
+"""FALLOC_FL_PUNCH_HOLE and _ZERO_RANGE; _COLLAPSE_RANGE and _INSERT_RANGE, which move all that lies behind."""
+_READS: Final = (np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.READ, Kind.COPY)]) & ~_CLONES) | FAULT
 
 
 @dataclass(slots=True)
 class Needed:
-    """What a run needs of each file of the snapshot: distinct bytes, and whole pages; (files,)."""
+    """What a run needs of each file of the snapshot: distinct bytes, and whole pages; (files,).
+
+    copied: bytes that copy_file_range moves, which are no part of either.
+    """
 
     bytes: Ints
     pages: Ints
+    copied: int = 0
 
     def without(self, files: Collection[int]) -> Needed:
         """The same, nothing of these files."""
         kept = np.ones(len(self.bytes), np.int64)
         kept[list(files)] = 0
-        return Needed(self.bytes * kept, self.pages * kept)
+        return Needed(self.bytes * kept, self.pages * kept, self.copied)
 
 
 def needed(plan: Plan, sights: Sights | None = None) -> Needed:
-    """What a run reads or touches and does not write itself, holes left out.
+    """What a run reads or touches and neither writes nor cuts off itself, holes left out.
 
     Bytes are exactly those asked for, since a small file, a direct read or a short block brings no whole page: a lower
-    bound of what has to come. Calls at places that the trace does not know are left out.
+    bound of what has to come. So calls at places that the trace does not know are left out, and so is what
+    copy_file_range reads.
     """
     ends = np.array([data_bytes(file, sights) for file in plan.snapshot.files], np.int64)
     place = {file.file: at for at, file in enumerate(plan.snapshot.files)}
-    op = plan.rows.op
-    rows = np.flatnonzero(plan.counted & (_READS | _WRITES)[op] & (op >= 0))
-    recorded = plan.recorded
-    file, offset = recorded["file"][rows], recorded["offset"][rows]
-    op = op[rows]
-    moved = np.where(FAULT[op], PAGE, plan.rows.expect[rows])
-    known = (file >= 0) & (offset >= 0) & (moved > 0)
-    number, of = np.unique(file[known], return_inverse=True)
+    file, begin, end, writes = _ranges(plan)
+    number, of = np.unique(file, return_inverse=True)
     at = np.array([place.get(one, -1) for one in number.tolist()], np.int64)[of]
     staged = at >= 0
-    at, offset, moved = at[staged], offset[known][staged], moved[known][staged]
-    writes = _WRITES[op[known][staged]]
-    begin, end = np.minimum(offset, ends[at]), np.minimum(offset + moved, ends[at])
+    at, writes = at[staged], writes[staged]
+    begin, end = np.minimum(begin[staged], ends[at]), np.minimum(end[staged], ends[at])
     return Needed(
         _covered(at, begin, end, writes, len(ends)),
         _covered(at, begin // PAGE, (end + PAGE - 1) // PAGE, writes, len(ends)),
+        copied_bytes(plan),
     )
+
+
+def copied_bytes(plan: Plan) -> int:
+    """Bytes that copy_file_range moves, as recorded."""
+    op = plan.rows.op
+    return int(np.maximum(plan.rows.expect[plan.counted & (op >= 0) & _CLONES[op]], 0).sum())
+
+
+def _ranges(plan: Plan) -> tuple[Ints, Ints, Ints, Flags]:
+    """File, begin and end of what each call reads or writes, and whether it is written; a copy has one of each."""
+    op = CALL_OF[plan.rows.op]
+    rows = np.flatnonzero(plan.counted & (_READS | _WRITES | COPIES | _CUTS)[op])
+    recorded = plan.recorded
+    op, file, offset = op[rows], recorded["file"][rows], recorded["offset"][rows]
+    moved = np.where(FAULT[op], PAGE, plan.rows.expect[rows])
+    to_or_from = (_READS | _WRITES)[op]
+    parts = [(file[to_or_from], offset[to_or_from], moved[to_or_from], _WRITES[op[to_or_from]])]
+    copies, cuts = COPIES[op], _CUTS[op] & (plan.rows.expect[rows] >= 0)
+    more = copies | cuts
+    if more.any():
+        target, there, size, flags = recorded.at(rows[more], "other_file", "other_offset", "size", "flags")
+        copies, cuts = copies[more], cuts[more]
+        parts.append((target[copies], there[copies], moved[more][copies], np.ones(int(copies.sum()), np.bool_)))
+        at = np.flatnonzero(more)[cuts]
+        parts.append(_cut(op[at], file[at], offset[at], size[cuts], flags[cuts]))
+    file, offset, moved, writes = (np.concatenate(column) for column in zip(*parts, strict=True))
+    known = (file >= 0) & (moved > 0) & ((offset >= 0) | writes)
+    file, offset, moved, writes = file[known], offset[known], moved[known], writes[known]
+    # what is written nobody knows where may be anywhere
+    anywhere = offset < 0
+    return file, np.where(anywhere, 0, offset), np.where(anywhere, _WHOLE, offset + moved), writes
+
+
+def _cut(
+    op: npt.NDArray[np.int16], file: Ints, offset: Ints, size: Ints, flags: Ints
+) -> tuple[Ints, Ints, Ints, Flags]:
+    """As in `_ranges`, what calls have the storage forget: zeros in its place come from nowhere."""
+    flags = np.maximum(flags, 0)
+    resizes, reserves = _RESIZES[op], _RESERVES[op]
+    empties = OPENS[op] & ((flags & os.O_TRUNC != 0) | (op == NUMBER_OF["creat"]))
+    begin = np.select([resizes, reserves], [size, offset], 0)
+    end = np.where(reserves & (flags & _MOVES == 0), offset + size, _WHOLE)
+    cuts = resizes | empties | (reserves & (flags & (_PUNCHES_OR_ZEROES | _MOVES) != 0))
+    begin = np.maximum(begin, 0)
+    return file, begin, np.where(cuts, np.maximum(end - begin, 0), 0), np.ones(len(file), np.bool_)
 
 
 def _covered(file: Ints, begin: Ints, end: Ints, writes: Flags, files: int) -> Ints:

@@ -56,6 +56,12 @@ class Recorded:
                 self._read_again |= self._read(name)
         return self._read_again[name]
 
+    def at(self, rows: Ints, *names: str) -> tuple[Ints, ...]:
+        """Columns of the events at some rows, (rows,) each, NONE for null: as the trace has them, and not kept."""
+        with filed(self._folder):
+            tables = self._tables()
+            return tuple(plain_column(tables, self._event[rows], name) for name in names)
+
     def about(self, rows: Sequence[int]) -> list[tuple[str, str]]:
         """The recorded name of what each row is about, and its process, for people; "" for none."""
         with filed(self._folder):

@@ -245,6 +245,13 @@ class Run(msgspec.Struct, kw_only=True):
     conditions: Conditions | None = None
     stalls: list[Stall] = []
 
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes that copy_file_range moved, of which the storage need not have moved any; in bytes_read and
+        bytes_written."""
+        copies = self.by_op.get("copy_file_range")
+        return copies.bytes if copies else 0
+
 
 class ResultInfo(msgspec.Struct, kw_only=True):
     """Contents of result.json.

@@ -259,7 +259,7 @@ def _on_mounts(
                 share.wait()
                 run.sync_s = trees.flush(folder)
                 counting.mark()
-                counting.end(run, cached)
+                counting.end(run, cached, layouts[folder])
                 run.verified = verified([check for check in checks if check])
                 if trial:
                     trial.ran(run, clones)

@@ -137,13 +137,18 @@ def guard_lines(run: Run) -> list[str]:
         return []
     lines = [printable(f"cache guard: {guard.verdict}. {guard.why}")] if run.bytes_read or guard.needed_bytes else []
     if run.bytes_written and guard.wire_written_bytes is not None:
-        later = guard.wire_synced_bytes or 0
-        missing = run.bytes_written - guard.wire_written_bytes - later
-        rest = f", {bytes_text(missing)} not by then" if missing > 0.1 * run.bytes_written else ""
+        written, later = run.bytes_written - run.copied_bytes, guard.wire_synced_bytes or 0
+        missing = written - guard.wire_written_bytes - later
+        rest = f", {bytes_text(missing)} not by then" if missing > 0.1 * written else ""
+        what = f"of {bytes_text(written)} written" if written else ""
+        if run.copied_bytes:
+            what += (
+                f"{', and ' if written else 'of '}{bytes_text(run.copied_bytes)} that copy_file_range need not move,"
+            )
         lines.append(
             printable(
-                f"of {bytes_text(run.bytes_written)} written {bytes_text(guard.wire_written_bytes)} reached the "
-                f"storage while it ran, {bytes_text(later)} in the sync after it{rest} ({guard.written_source})"
+                f"{what} {bytes_text(guard.wire_written_bytes)} reached the storage while it ran, "
+                f"{bytes_text(later)} in the sync after it{rest} ({guard.written_source})"
             )
         )
     return lines

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
+from iotrace.analysis.beside import beside_lines
 from iotrace.analysis.spread import Spread, spread
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summarise, timing_notes
 from iotrace.errors import UsageError
@@ -108,6 +109,7 @@ def summary(
         for note in timing_notes(made, key):
             paragraph(out, note, "dim")
     if not by:
+        _beside(made)
         _findings([trace, *traces], opened, made)
 
 
@@ -118,6 +120,18 @@ def _made(opened: list[Trace], folders: list[Path], keys: list[str], limit: int 
 
         return summarise_set(folders, keys, limit, over)
     return over(partial(summarise, by=keys, limit=limit), opened)[0]
+
+
+def _beside(made: Summary) -> None:
+    """What devices, mounts and the machine did meanwhile, whoever's work it was."""
+    lines = beside_lines(made.info.counters, made.duration_s)
+    if not lines:
+        return
+    out = console()
+    show(out, "")
+    paragraph(out, "Counted beside, whoever's work it was", "bold")
+    for line in lines:
+        paragraph(out, printable(line), indent=2)
 
 
 def _findings(given: list[Path], opened: list[Trace], made: Summary) -> None:

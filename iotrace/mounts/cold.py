@@ -58,4 +58,9 @@ REMOUNT: Final = Cold(
 PAGE_POOL: Final = Cold(
     "fadvise", keeps="GPFS keeps data in its page pool; whether fadvise empties that has not been checked on a mount."
 )
+ARC: Final = Cold(
+    "fadvise",
+    keeps="ZFS keeps data in its ARC, which fadvise does not empty: `zpool export` and `import` do, between "
+    "--keep and --staged.",
+)
 MEMORY: Final = Cold("none", keeps="This is memory: it cannot be made cold.")

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import json as json_module
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
 from iotrace.errors import MountHangs, StorageError
 from iotrace.mounts.family import Note, advice_for, family_of, notes_of
-from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine
+from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine, visible
 from iotrace.mounts.space import ANSWERS_S, Space, space_of, within
+from iotrace.mounts.stripes import layout_of_new_files
 from iotrace.terminal import console, paragraph, show
 from iotrace.units import bytes_text
+
+_DEAD: Final = (errno.ENOTCONN, errno.ESTALE, errno.EHOSTDOWN, errno.ECONNABORTED)
 
 
 @dataclass(frozen=True, slots=True)
 class MountReport:
     """A mount as shown. `shares_with`: points of other mounts of the same file system. `space`: None where the mount
-    does not answer."""
+    does not answer. `layout`: how files that are made in its root lie on its servers (Lustre), "" where not known."""
 
     point: str
     type: str
@@ -33,6 +37,7 @@ class MountReport:
     kind: str
     shares_with: list[str]
     space: Space | None
+    layout: str
     notes: list[Note]
     advice: list[str]
 
@@ -76,15 +81,12 @@ def mounts(*paths: Path, all: bool = False, json: Annotated[bool, Parameter(nega
         _show(report)
 
 
-def visible(found: Sequence[Mount]) -> list[Mount]:
-    """One mount a point: the last of those that are stacked there, as `mount_of` answers."""
-    return list({mount.point: mount for mount in found}.values())
-
-
 def report_of(mount: Mount, others: Sequence[Mount]) -> MountReport:
     """What is known of a mount; asks it how full it is."""
     family = family_of(mount)
     shares = [one.point for one in others if one.device == mount.device and one.point != mount.point]
+    space = space_of(mount.point)
+    asks = mount.type == "lustre" and space is not None and not space.error
     return MountReport(
         point=mount.point,
         type=mount.type,
@@ -94,7 +96,8 @@ def report_of(mount: Mount, others: Sequence[Mount]) -> MountReport:
         family=family.name,
         kind=family.kind,
         shares_with=shares,
-        space=space_of(mount.point),
+        space=space,
+        layout=layout_of_new_files(mount.point) if asks else "",
         notes=notes_of(mount),
         advice=advice_for(mount),
     )
@@ -111,9 +114,12 @@ def _mount_of_path(path: Path, found: Sequence[Mount]) -> Mount:
     real = within(look)
     if real is None:
         raise MountHangs(f"{path}: its mount does not answer within {ANSWERS_S:.0f} s; is its server up?")
+    if isinstance(real, OSError) and real.errno in _DEAD:
+        # it is the mount that is asked about, whose own server or process is gone
+        real = os.path.abspath(path)
     if isinstance(real, OSError):
         raise StorageError(f"{path}: {real.strerror}; name a file or folder on the mount, which you may look at.")
-    mount = mount_of(real, visible(found))
+    mount = mount_of(real, found)
     if mount is None:
         raise StorageError(f"{path}: /proc/self/mountinfo names no mount for it.")
     return mount
@@ -125,9 +131,13 @@ def _show(report: MountReport) -> None:
     paragraph(out, f"{report.point}  {report.family} ({report.type}, {report.source}{part})", style="bold")
     if report.space is None:
         paragraph(out, f"  does not answer within {ANSWERS_S:.0f} s", style="bold red", indent=2)
+    elif report.space.error:
+        paragraph(out, f"  does not work: {report.space.error}", style="bold red", indent=2)
     elif report.space.total:
         room = f"  {bytes_text(report.space.free)} free of {bytes_text(report.space.total)}"
         paragraph(out, room + ("" if report.space.writable else ", not writable for you"), indent=2)
+    if report.layout:
+        paragraph(out, f"  new files: {report.layout}", indent=2)
     if report.shares_with:
         paragraph(out, f"  the same file system as {', '.join(report.shares_with)}", indent=2)
     for note in report.notes:

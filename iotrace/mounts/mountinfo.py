@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +73,8 @@ class Mount:
     ----------
     device: number as in stat(2). point: where it is mounted. type: as in mountinfo, such as wekafs or fuse.ceph-fuse.
     source: device or server. options: of the mount and of the file system, separated by commas. root: the folder of the
-        file system that is mounted (not / for a bind mount of a folder).
+    file system that is mounted (not / for a bind mount of a folder). id, parent: numbers of this mount and of that
+    which its point lies on; -1: not known, and of no account where two are compared.
     """
 
     device: int
@@ -82,6 +83,8 @@ class Mount:
     source: str
     options: str = ""
     root: str = "/"
+    id: int = field(default=-1, compare=False)
+    parent: int = field(default=-1, compare=False)
 
 
 def parse_mountinfo(text: bytes) -> list[Mount]:
@@ -90,6 +93,7 @@ def parse_mountinfo(text: bytes) -> list[Mount]:
     The same file system on the same point twice (as WEKA shows itself) comes once, as the later of the two.
     """
     mounts: list[Mount] = []
+    became: dict[int, int] = {}
     for line in text.split(b"\n"):
         mount = _parse_line(line)
         if mount is None:
@@ -102,9 +106,21 @@ def parse_mountinfo(text: bytes) -> list[Mount]:
                 mount.root,
             ):
                 del mounts[number]
+                became[other.id] = mount.id
+                if mount.parent == other.id:
+                    mount = replace(mount, parent=other.parent)
                 break
         mounts.append(mount)
-    return mounts
+    # what lies on the earlier lies on the later
+    return [replace(mount, parent=_last(mount.parent, became)) for mount in mounts] if became else mounts
+
+
+def _last(number: int, became: dict[int, int]) -> int:
+    seen = set()
+    while number in became and number not in seen:
+        seen.add(number)
+        number = became[number]
+    return number
 
 
 def _parse_line(line: bytes) -> Mount | None:
@@ -124,7 +140,13 @@ def _parse_line(line: bytes) -> Mount | None:
         # `rw` and the like stand in both lists
         options=_name(b",".join(dict.fromkeys(options))),
         root=_name(left[3]),
+        id=_number(left[0]),
+        parent=_number(left[1]),
     )
+
+
+def _number(word: bytes) -> int:
+    return int(word) if word.isdigit() and len(word) < 19 else -1
 
 
 def _name(raw: bytes) -> str:
@@ -140,16 +162,50 @@ def mounts_of_this_machine() -> list[Mount]:
 
 
 def mount_of(path: str | os.PathLike[str], mounts: Iterable[Mount]) -> Mount | None:
-    """The mount that an absolute path is on: the longest point that is a parent of it, the later of two on one point.
+    """The mount that an absolute path is on: where the kernel gets from the root, mount by mount.
 
-    The path is taken as it stands: resolve symbolic links first (os.path.realpath).
+    A mount on whose point's parents another was mounted since is hidden by that one. Where mounts have no numbers it is
+    the longest point that is a parent of the path, the later of two on one point. The path is taken as it stands:
+    resolve symbolic links first (os.path.realpath).
     """
     text = os.path.normpath(os.fspath(path))
-    best: Mount | None = None
-    for mount in mounts:
-        if _is_below(text, mount.point) and (best is None or len(mount.point) >= len(best.point)):
-            best = mount
-    return best
+    return _reached([mount for mount in mounts if _is_below(text, mount.point)])
+
+
+def visible(mounts: Iterable[Mount]) -> list[Mount]:
+    """Mounts that no other hides: those that `mount_of` finds at their own points."""
+    found = list(mounts)
+    by_point: dict[str, list[int]] = {}
+    for number, mount in enumerate(found):
+        by_point.setdefault(mount.point, []).append(number)
+
+    def above(point: str) -> list[Mount]:
+        points = ["/", *(point[:at] for at, letter in enumerate(point) if letter == "/" and at), point]
+        numbers = [number for one in dict.fromkeys(points) for number in by_point.get(one, ())]
+        return [found[number] for number in sorted(numbers)]
+
+    return [mount for mount in found if _reached(above(mount.point)) is mount]
+
+
+def _reached(above: list[Mount]) -> Mount | None:
+    """Of the mounts on a path and its parents, in the order of mountinfo, that which the path is on."""
+    if any(mount.id < 0 for mount in above):
+        return max(reversed(above), key=lambda mount: len(mount.point), default=None)
+    left = {mount.id: mount for mount in above}
+    here: Mount | None = None
+    while left:
+        # what lies on a mount that is not shown, as in a chroot, begins a path; the root's parent may be itself
+        lies = [
+            mount
+            for mount in left.values()
+            if (mount.parent == here.id if here else mount.parent not in left or mount.parent == mount.id)
+        ]
+        if not lies:
+            break
+        # the first point on the way; of two on one mount and point the later
+        here = min(reversed(lies), key=lambda mount: len(mount.point))
+        del left[here.id]
+    return here
 
 
 def is_system_mount(mount: Mount) -> bool:

@@ -16,22 +16,24 @@ ANSWERS_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Free bytes (for this user), all bytes, and whether this user may write at the point."""
+    """Free bytes (for this user), all bytes, and whether this user may write at the point; `error`: why none of that
+    is known, "" where it is."""
 
     free: int
     total: int
     writable: bool
+    error: str = ""
 
 
 def space_of(point: str, seconds: float = ANSWERS_S) -> Space | None:
-    """Space of the mount at a point, all 0 where it refuses; None where it does not answer within `seconds`."""
+    """Space of the mount at a point, with an error where it refuses; None where it does not answer within `seconds`."""
 
     def ask() -> Space:
         try:
             said = os.statvfs(point)
             return Space(said.f_bavail * said.f_frsize, said.f_blocks * said.f_frsize, os.access(point, os.W_OK))
-        except OSError:
-            return Space(0, 0, False)
+        except OSError as error:
+            return Space(0, 0, False, error.strerror or str(error))
 
     return within(ask, seconds)
 

@@ -10,14 +10,16 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from iotrace.mounts.space import within
 from iotrace.units import binary_text
 
 _FIELD: Final = re.compile(r"(lcme_extent\.e_end|(?:lmm_)?(?:stripe_count|stripe_size|pattern)):\s*(\S+)")
+ON_MDT: Final = "on the MDT"
 _TAKES_S: Final = 10.0
 _LOOKED_AT: Final = 1000
 _ASKED: Final = 20
@@ -55,7 +57,7 @@ def _layout(text: str) -> str:
             pattern = {"0": "raid0", "1": "raid0"}.get(seen["pattern"], seen["pattern"])
             count = seen["stripe_count"]
             stripes = "all stripes" if count == "-1" else f"{count} stripe{'' if count == '1' else 's'}"
-            what = "on the MDT" if pattern == "mdt" else f"{stripes} of {_size(seen['stripe_size'])} ({pattern})"
+            what = ON_MDT if pattern == "mdt" else f"{stripes} of {_size(seen['stripe_size'])} ({pattern})"
             found.append(end + what)
             end, seen = "", {}
     return ", ".join(found)
@@ -63,6 +65,16 @@ def _layout(text: str) -> str:
 
 def _size(value: str) -> str:
     return binary_text(int(value)) if value.isdigit() else value
+
+
+def on_metadata_target(layouts: Iterable[str]) -> bool:
+    """Whether data of some files lie, from their beginning on, on a metadata target (Data-on-MDT)."""
+    return any(ON_MDT in layout for layout in layouts)
+
+
+def layout_of_new_files(folder: str) -> str:
+    """The layout that a folder gives to new files, for people; "" where `lfs` is not there or does not answer."""
+    return next(iter(layouts_in(_lfs_getstripe(["-d", folder]))), "")
 
 
 def layouts_of(tree: Path) -> list[str]:
@@ -76,10 +88,22 @@ def layouts_of(tree: Path) -> list[str]:
         largest = [path for _, path in sorted(sizes, reverse=True)[:_ASKED]]
         if not largest:
             return []
-        done = subprocess.run(
-            ["lfs", "getstripe", *largest], capture_output=True, text=True, errors="replace", timeout=_TAKES_S,
-            check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return []
-    return [f"{layout} × {count}" for layout, count in Counter(layouts_in(done.stdout)).most_common()]
+    said = _lfs_getstripe(largest)
+    return [f"{layout} × {count}" for layout, count in Counter(layouts_in(said)).most_common()]
+
+
+def _lfs_getstripe(words: Sequence[str]) -> str:
+    def ask() -> str:
+        try:
+            done = subprocess.run(
+                ["lfs", "getstripe", *words], capture_output=True, text=True, errors="replace", timeout=_TAKES_S,
+                check=False, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout
+
+    # a process that hangs in the kernel cannot be ended, and who runs it would wait for it
+    return within(ask, _TAKES_S + 1) or ""

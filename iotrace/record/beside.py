@@ -14,8 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from iotrace.mounts.counters.sampling import Sampler, Watch
-from iotrace.mounts.counters.source import is_now
-from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine
+from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine, visible
 from iotrace.record.beside_jobs import JobCounters
 from iotrace.record.scope import Scope
 
@@ -86,7 +85,7 @@ def write_down(watch: Watch, writer: TraceWriter) -> None:
 
 def _mounts(scope: Scope) -> list[Mount]:
     """Those that --fs names, else all that are not the system's own, and that of the working folder."""
-    known = mounts_of_this_machine()
+    known = visible(mounts_of_this_machine())
     if scope.mounts:
         return [mount for mount in known if mount.point in scope.mounts]
     here = mount_of(os.getcwd(), known)
@@ -102,13 +101,7 @@ def _write(path: Path, watch: Watch, base_ns: int) -> None:
 
     from iotrace.trace.private import create, write_all
 
-    first = watch.marks[0]
-    rows: list[tuple[str, str, int, int]] = []
-    for at, counts in sorted([*watch.marks, *watch.looks], key=lambda one: one[0]):
-        for (source, _, _), before, now in zip(watch.sources, first[1], counts, strict=True):
-            for name, value in now.items():
-                since = value if is_now(name) else value - before.get(name, 0)
-                rows.append((source, name, at - base_ns, since))
+    rows = [(source, name, at - base_ns, value) for at, source, name, value in watch.each_look()]
     names = ("source", "counter", "time_ns", "value")
     types = (pa.string(), pa.string(), pa.int64(), pa.int64())
     columns = zip(*rows, strict=True) if rows else ((), (), (), ())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from iotrace.errors import RecordError
-from iotrace.mounts.mountinfo import mounts_of_this_machine
+from iotrace.mounts.mountinfo import mounts_of_this_machine, visible
 
 BackendName = Literal["auto", "ebpf", "strace"]
 Detail = Literal["events", "histogram"]
@@ -47,7 +47,7 @@ class Scope:
         RecordError: a mount is not there.
         """
         found: dict[int, None] = {}
-        by_point = {mount.point: mount.device for mount in mounts_of_this_machine()}
+        by_point = {mount.point: mount.device for mount in visible(mounts_of_this_machine())}
         for point in self.mounts:
             if point not in by_point:
                 raise RecordError(f"{point} is not a mount point: findmnt lists them.")

@@ -46,7 +46,9 @@ def recorded(folder: Path, *words: str) -> Path:
     return trace
 
 
-def test_what_the_device_of_the_working_folder_wrote_stands_beside_the_recording(tmp_path: Path) -> None:
+def test_what_the_device_of_the_working_folder_wrote_stands_beside_the_recording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     trace = recorded(tmp_path)
     found = open_trace(trace).info.counters
     assert "node" in {one.scope for one in found}
@@ -61,6 +63,15 @@ def test_what_the_device_of_the_working_folder_wrote_stands_beside_the_recording
         grown = frame[(frame.source == device.source) & (frame.counter == "written_bytes")].sort_values("time_ns")
         assert grown.value.iloc[0] == 0
         assert grown.value.iloc[-1] == device.during["written_bytes"]
+    capsys.readouterr()
+    assert main(["summary", str(trace)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Counted beside, whoever's work it was" in said
+    assert "processors (/proc/stat): all together worked" in said
+    assert "waited to be written at the end" in said
+    assert main(["summary", str(trace), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["counters"]
+    assert [(one["source"], one["during"]) for one in shown] == [(one.source, one.during) for one in found]
     assert stat.S_IMODE((trace / "counters.parquet").stat().st_mode) == 0o600
 
 

@@ -15,8 +15,10 @@ from lab.base import Cpus, packages_missing
 
 from iotrace.analysis.compare import compare_results
 from iotrace.cli import main
+from iotrace.replay.provenance import mount_under
 from iotrace.replay.result import Result, Run, open_result
 from iotrace.replay.run import run_replay
+from iotrace.replay.show import guard_lines
 
 FILES, SIZE = 4, 4 << 20
 READ = FILES * SIZE
@@ -86,6 +88,20 @@ def test_a_warm_run_is_called_cached_and_a_cold_one_storage(mounted: Path, tmp_p
     assert any("no storage result" in sentence for sentence in compare_results(warm, warm).warnings)
 
 
+def test_a_device_that_does_not_count_does_not_make_a_cold_run_cached(mounted: Path, tmp_path: Path) -> None:
+    device = os.stat(mounted).st_dev
+    switch = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/queue/iostats")
+    switch.write_text("0")
+    try:
+        _, run = replayed(tmp_path, mounted, "cold")
+    finally:
+        switch.write_text("1")
+    assert run.guard is not None
+    assert run.guard.verdict == "storage"
+    assert run.guard.source == "the replay's own processes (/proc/self/io)"
+    assert not any(one.scope == "device" for one in run.counters)
+
+
 @pytest.mark.parametrize("cache", ["warm", "cold"])
 def test_a_run_in_memory_is_the_clients_whatever_is_asked_for(tmp_path: Path, cache: str) -> None:
     mount = tmp_path / "mount"
@@ -101,12 +117,75 @@ def test_a_run_in_memory_is_the_clients_whatever_is_asked_for(tmp_path: Path, ca
     assert run.guard.verdict == "client cache"
 
 
+def test_a_folder_over_a_mount_that_another_hides_is_on_that_other_one(
+    mounted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outer = tmp_path / "outer"
+    (outer / "a").mkdir(parents=True)
+    subprocess.run(["mount", "--bind", mounted, outer / "a"], check=True)
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "hiding", outer], check=True)
+        try:
+            (outer / "a").mkdir()
+            found = mount_under(outer / "a")
+            assert found is not None
+            assert (found.point, found.source) == (str(outer), "hiding")
+            assert main(["mounts", "--json"]) == 0
+            points = [one["point"] for one in json.loads(capsys.readouterr().out)["mounts"]]
+            assert str(outer) in points
+            assert str(outer / "a") not in points
+        finally:
+            subprocess.run(["umount", outer], check=True)
+        found = mount_under(outer / "a")
+        assert found is not None
+        assert found.point == str(outer / "a")
+    finally:
+        subprocess.run(["umount", outer / "a"], check=True)
+
+
 def test_what_a_program_reads_again_is_told_apart_from_a_warm_cache(mounted: Path, tmp_path: Path) -> None:
     result, run = replayed(tmp_path, mounted, "cold", again=True)
     assert run.bytes_read == 3 * READ
     assert run.guard is not None
     assert (run.guard.verdict, run.guard.needed_bytes) == ("storage", READ)
     assert any("had read before" in sentence for sentence in result.info.warnings)
+
+
+def test_copies_that_may_share_blocks_are_not_called_cached_and_not_missed_among_what_was_written(
+    mounted: Path, tmp_path: Path
+) -> None:
+    made = TraceBuilder()
+    source = made.open("movie.mrc", size=SIZE)
+    target = made.open("out", os.O_WRONLY | os.O_CREAT, mode=0o644, existed=False)
+    for at in range(0, SIZE, 1 << 20):
+        made.on(
+            "copy_file_range", source, "movie.mrc", other_path=made.path("out"), other_file=made.file("out"),
+            other_open=target, offset=at, other_offset=at, size=1 << 20, result=1 << 20,
+        )  # fmt: skip
+    run = run_replay(made.save(tmp_path / "T.iotrace"), mounted, timing="asap", cache="cold").info.runs[0]
+    assert run.guard is not None
+    assert (run.guard.verdict, run.guard.needed_bytes) == ("cannot tell", 0)
+    assert run.copied_bytes == run.bytes_written == SIZE
+    device = next(one for one in run.counters if one.scope == "device")
+    if run.mount.type == "xfs":
+        # mkfs.xfs makes it with reflink: nothing moves
+        assert max(device.during["read_bytes"], device.during["written_bytes"]) < SIZE // 4
+    written = guard_lines(run)[1]
+    assert written.startswith("of 4.19 MB that copy_file_range need not move, ")
+    assert "not by then" not in written
+
+
+def test_reads_of_what_the_run_itself_has_cut_off_are_not_called_cached(mounted: Path, tmp_path: Path) -> None:
+    made = TraceBuilder()
+    opened = made.open("movie.mrc", os.O_RDWR, size=SIZE)
+    other = made.open("other.mrc", size=SIZE)
+    made.read(other, "other.mrc", 0, SIZE, op="pread64")
+    made.on("ftruncate", opened, "movie.mrc", size=0)
+    made.on("ftruncate", opened, "movie.mrc", size=SIZE)
+    made.read(opened, "movie.mrc", 0, SIZE, op="pread64")
+    run = run_replay(made.save(tmp_path / "T.iotrace"), mounted, timing="asap", cache="cold").info.runs[0]
+    assert run.guard is not None
+    assert (run.guard.verdict, run.guard.needed_bytes) == ("storage", SIZE)
 
 
 def test_counters_are_saved_with_the_result_and_shown(

@@ -1,7 +1,9 @@
 """The cache guard: never "storage" without evidence, and what a run needs is counted from its plan."""
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import TraceBuilder
@@ -12,9 +14,10 @@ from iotrace.mounts.cold import LRU_CLEAR, clear_locks
 from iotrace.mounts.counters.guard import SHARE, Evidence, Figure, judge, over_the_wire
 from iotrace.mounts.family import families, family_of
 from iotrace.mounts.mountinfo import Mount
+from iotrace.mounts.stripes import on_metadata_target
 from iotrace.replay.counting import conclude
 from iotrace.replay.figures import Guard
-from iotrace.replay.needed import PAGE, needed
+from iotrace.replay.needed import PAGE, Needed, needed
 from iotrace.replay.plan import build_plan
 from iotrace.replay.result import MountInfo, ResultInfo, Run
 from iotrace.trace.reader import open_trace
@@ -66,6 +69,33 @@ def test_half_a_cache_is_a_cache() -> None:
 def test_devices_of_one_file_system_are_added_up_and_of_two_scopes_the_lower_holds() -> None:
     assert over_the_wire([figure(2), figure(3), figure(7, "processes")]) == (5, "the device", "device")
     assert over_the_wire([]) is None
+
+
+def test_a_device_that_saw_less_than_the_processes_had_fetched_does_not_count_and_decides_nothing() -> None:
+    deaf = [figure(10 * MB, "processes"), figure(0)]
+    found = judge(Evidence(10 * MB, 0, deaf))
+    assert (found.verdict, found.wire_bytes, found.source) == ("storage", 10 * MB, "the processes")
+    # what they fetched may have come from another device
+    assert judge(Evidence(10 * MB, 10 * MB, deaf)).verdict == "client cache"
+    assert judge(Evidence(10 * MB, None, deaf)).verdict == "cannot tell"
+    assert judge(Evidence(10 * MB, 0, [figure(MB, "processes"), figure(0)])).verdict == "client cache"
+
+
+def test_reads_of_persistent_memory_are_seen_by_no_counter() -> None:
+    for cached in (0, 10 * MB):
+        found = judge(Evidence(10 * MB, cached, [figure(0), figure(0, "processes")], uncounted="dax=always"))
+        assert found.verdict == "cannot tell"
+        assert "dax=always" in found.why
+
+
+def test_where_data_may_come_uncounted_too_few_bytes_are_no_evidence_of_a_cache() -> None:
+    found = judge(Evidence(10 * MB, 0, [figure(MB, "mount")], page_cache_only=True, unseen="some come otherwise"))
+    assert found.verdict == "cannot tell"
+    assert found.why.endswith("but some come otherwise.")
+    assert judge(Evidence(10 * MB, 10 * MB, [figure(MB)], unseen="x")).verdict == "client cache"
+    assert judge(Evidence(10 * MB, 0, [figure(10 * MB)], unseen="x")).verdict == "storage"
+    assert on_metadata_target(["to 1.00 MiB: on the MDT, to the end: 2 stripes of 4.00 MiB (raid0) × 3"])
+    assert not on_metadata_target(["2 stripes of 4.00 MiB (raid0) × 3"])
 
 
 def test_an_empty_page_cache_alone_is_evidence_only_where_the_client_keeps_data_nowhere_else() -> None:
@@ -137,10 +167,63 @@ def test_what_was_done_already_is_not_advised_again(kind: str, options: dict[str
     assert said in info.warnings[0]
 
 
+def copied(tmp_path: Path, op: str) -> Needed:
+    """A trace that copies the first 8 pages of one file over pages 4 to 11 of another, and reads all of the other."""
+    trace = TraceBuilder()
+    source = trace.open("source", size=100 * PAGE)
+    target = trace.open("target", os.O_RDWR, size=12 * PAGE)
+    trace.on(
+        op, source, "source", other_path=trace.path("target"), other_file=trace.file("target"), other_open=target,
+        offset=0, other_offset=4 * PAGE, size=8 * PAGE, result=8 * PAGE,
+    )  # fmt: skip
+    trace.read(target, "target", 0, 12 * PAGE, op="pread64")
+    return needed(build_plan(open_trace(trace.save(tmp_path / f"{op}.iotrace"))))
+
+
+def test_what_copy_file_range_reads_need_not_come_and_what_a_copy_writes_does_not(tmp_path: Path) -> None:
+    cloned, sent = copied(tmp_path, "copy_file_range"), copied(tmp_path, "sendfile")
+    assert (cloned.bytes.tolist(), cloned.copied) == ([0, 4 * PAGE], 8 * PAGE)
+    assert (sent.bytes.tolist(), sent.copied) == ([8 * PAGE, 4 * PAGE], 0)
+
+
+CUTS: dict[str, tuple[dict[str, Any], int]] = {
+    "ftruncate": ({"size": 3 * PAGE}, 3),
+    "truncate": ({"size": 0}, 0),
+    "fallocate": ({"flags": 0x3, "offset": 2 * PAGE, "size": 4 * PAGE}, 6),
+    "uring.ftruncate": ({"size": 3 * PAGE}, 3),
+}
+
+
+@pytest.mark.parametrize("op", [*CUTS, "openat", "creat"])
+def test_what_a_run_has_cut_off_or_punched_out_itself_is_zeros_that_come_from_nowhere(tmp_path: Path, op: str) -> None:
+    trace = TraceBuilder()
+    opened = trace.open("data", os.O_RDWR, size=10 * PAGE)
+    columns, left = CUTS.get(op, ({}, 0))
+    if op in ("openat", "creat"):
+        trace.open("data", os.O_RDWR | os.O_TRUNC if op == "openat" else 0, op=op)
+    elif op == "truncate":
+        trace.named(op, "data", **columns)
+    else:
+        trace.on(op, opened, "data", **columns)
+    trace.on("ftruncate", opened, "data", size=10 * PAGE)
+    # neither a reservation nor a cut that failed takes anything away
+    trace.on("fallocate", opened, "data", flags=1, offset=0, size=10 * PAGE)
+    trace.on("ftruncate", opened, "data", size=-1, result=-errno.EINVAL)
+    trace.read(opened, "data", 0, 10 * PAGE, op="pread64")
+    found = needed(build_plan(open_trace(trace.save(tmp_path / "T.iotrace"))))
+    assert found.bytes.tolist() == [left * PAGE]
+
+
+def test_a_run_that_only_copies_gets_no_verdict_and_is_told_why() -> None:
+    found = judge(Evidence(0, 0, [figure(4096)], copied_bytes=33_600_000))
+    assert found.verdict == "cannot tell"
+    assert "33.6 MB were copied by copy_file_range" in found.why
+
+
 def test_each_family_has_a_way_to_go_cold_and_says_what_it_leaves() -> None:
     ways = {family.name: family.cold for family in families()}
     assert ways["Lustre"] is LRU_CLEAR
-    assert all(ways[name].keeps for name in ("ceph-fuse", "MooseFS", "GlusterFS", "s3fs", "tmpfs", "GPFS"))
+    assert all(ways[name].keeps for name in ("ceph-fuse", "MooseFS", "GlusterFS", "s3fs", "tmpfs", "GPFS", "ZFS"))
     assert all(not family.page_cache_only for family in families() if family.cold.keeps)
 
 

@@ -19,6 +19,8 @@ from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.space import Space
 from iotrace.replay import conditions
 from iotrace.replay.conditions import advice_before
+from iotrace.replay.counting import conclude
+from iotrace.replay.figures import Counted
 from iotrace.replay.ground import MARKER
 from iotrace.replay.result import Conditions, MountInfo, Result, open_result
 from iotrace.replay.run import run_replay
@@ -134,6 +136,20 @@ def test_compare_warns_of_conditions_that_differ_and_of_none_that_are_alike(tmp_
     for part in ("clients had different memory", "not equally full", "had staged them"):
         assert not any(part in sentence for sentence in alike.warnings)
         assert sum(part in sentence for sentence in other.warnings) == 1
+
+
+def test_a_cluster_that_rebuilds_is_told_after_the_run_and_by_a_comparison(tmp_path: Path) -> None:
+    usual, weak = (made_result(tmp_path / name, {"/a": 1}, 6) for name in ("usual", "weak"))
+    for run in usual.info.runs:
+        run.counters = [Counted("WEKA", "cluster", {"unprotected_mib_now": 0, "unavailable_mib_now": 0})]
+    weak.info.runs[2].counters = [Counted("WEKA", "cluster", {"unprotected_mib_now": 2048, "unavailable_mib_now": 0})]
+    for result in (usual, weak):
+        conclude(result.info)
+    assert not any("rebuilt" in sentence for sentence in usual.info.warnings)
+    (said,) = [sentence for sentence in weak.info.warnings if "rebuilt" in sentence]
+    assert "in 1 of 6 runs (2.00 GiB lacked protection)" in said
+    assert any("rebuilt" in sentence for sentence in compare_results(usual, weak).warnings)
+    assert not any("rebuilt" in sentence for sentence in compare_results(usual, usual).warnings)
 
 
 def test_how_full_memory_is_makes_no_difference(tmp_path: Path) -> None:

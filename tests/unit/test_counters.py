@@ -24,7 +24,7 @@ from iotrace.mounts.counters import (
     processors,
     weka,
 )
-from iotrace.mounts.counters.sampling import Sampler
+from iotrace.mounts.counters.sampling import Sampler, Watch
 from iotrace.mounts.counters.source import is_now
 from iotrace.mounts.counters.sources import sources_of
 from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine
@@ -206,6 +206,40 @@ def test_without_the_counters_of_targets_lustre_says_no_bytes_over_the_wire() ->
     assert counts["rpc_read_bytes_most"] > 0
 
 
+OSC_OF_LLITE_OLD = """\
+osc.scratch-OST0000-osc-ffff81019a4eb000.stats=
+snapshot_time             1301585789.189183 secs.usecs
+read_bytes                4986 samples [bytes] 4096 1048576 5000000000
+write_bytes               2037 samples [bytes] 4096 1048576 2000000000
+"""
+
+# the form of ptlrpc_lprocfs_brw, which counts for MDCs of 2.11 and later too
+MDC = """\
+mdc.a361000-MDT0000-mdc-ffff94d28d903800.stats=
+snapshot_time             1789952232.646146706 secs.nsecs
+req_waittime              9 samples [usecs] 39 1209 4102 1900000
+read_bytes                2 samples [bytes] 65536 1048576 1114112 1103806595072
+mds_getattr               1 samples [usecs] 92 92 92 8464
+"""
+
+
+def test_what_an_old_lustre_counts_twice_is_taken_once() -> None:
+    once = lustre.counts_of(lustre.parse_parameters(LLITE_OLD), "scratch")
+    twice = lustre.counts_of(lustre.parse_parameters(LLITE_OLD + OSC_OF_LLITE_OLD), "scratch")
+    assert (once["read_bytes"], once["written_bytes"]) == (5_000_000_000, 2_000_000_000)
+    assert (twice["read_bytes"], twice["written_bytes"]) == (5_000_000_000, 2_000_000_000)
+    silent = OSC_OF_LLITE_OLD.replace("read_bytes", "req_waittime").replace("write_bytes", "req_active")
+    assert lustre.counts_of(lustre.parse_parameters(LLITE_OLD + silent), "scratch") == once
+    assert lustre.counts_of(lustre.parse_parameters(silent), "scratch") == {"read_bytes": 0, "written_bytes": 0}
+
+
+def test_what_a_metadata_target_of_lustre_gives_of_files_is_counted_with_the_others() -> None:
+    without, whole = (lustre.counts_of(lustre.parse_parameters(text), "a361000") for text in (NEW, NEW + MDC))
+    assert whole == without | {"read_bytes": without["read_bytes"] + 1114112}
+    # a part of all is none
+    assert "read_bytes" not in lustre.counts_of(lustre.parse_parameters(MDC), "a361000")
+
+
 def test_requests_of_an_old_lustre_are_counted_by_their_pages() -> None:
     assert lustre.parse_rpc_stats(RPC_OLD) == ((3 + 512) * 4096, 256 * 4096)
 
@@ -259,13 +293,20 @@ def test_the_admin_socket_is_asked_as_ceph_does(tmp_path: Path) -> None:
 
 
 def test_block_devices_are_read_in_both_lengths() -> None:
-    found = blockdev.parse_diskstats(DISKSTATS)
-    name, counts = found[254, 0]
-    assert (name, counts["read_bytes"], counts["written_bytes"]) == ("vda", 3823778 * 512, 61817852 * 512)
-    assert counts["flushes"] == 9719
-    assert found[8, 0][1]["read_bytes"] == 9550688 * 512
-    assert "flushes" not in found[8, 0][1]
-    assert blockdev.parse_stat(DISKSTATS.splitlines()[0].split("vda")[1]) == counts
+    new, old = (blockdev.parse_stat(line.split("da")[1]) for line in DISKSTATS.splitlines())
+    assert (new["read_bytes"], new["written_bytes"]) == (3823778 * 512, 61817852 * 512)
+    assert new["flushes"] == 9719
+    assert old["read_bytes"] == 9550688 * 512
+    assert "flushes" not in old
+
+
+def test_data_of_realtime_files_are_counted_on_their_own_device() -> None:
+    nodes = [path for path in sorted(Path("/dev").glob("*")) if path.is_block_device()]
+    if len(nodes) < 2:
+        pytest.skip("two block devices are needed")
+    main, realtime = nodes[:2]
+    found = blockdev.block_sources(Mount(main.stat().st_rdev, "/x", "xfs", str(main), f"rw,rtdev={realtime},noquota"))
+    assert [source.name.split()[2] for source in found] == [main.name, realtime.name]
 
 
 def test_network_cards_are_read_with_and_without_a_blank() -> None:
@@ -284,6 +325,11 @@ def test_weka_gives_figures_of_the_moment_that_decide_nothing() -> None:
     assert rebuilding == {**status, "unprotected_mib_now": 73, "unavailable_mib_now": 0}
     status = rebuilding
     assert all(is_now(name) for name in status | stats)
+    # some versions print figures as text
+    texts = [row | {"stat_value": str(row["stat_value"])} for row in WEKA_STATS]
+    assert weka.parse_stats(json.dumps(texts)) == stats
+    for odd in ("nan", "-1", "1_0", "", "12 s", "inf", "9" * 40):
+        assert weka.parse_stats(json.dumps([{**WEKA_STATS[0], "stat_value": odd}])) == {}
     assert not any(source.decides for source in weka.weka_sources(Mount(1, "/w", "wekafs", "x")))
 
 
@@ -292,7 +338,7 @@ def test_weka_gives_figures_of_the_moment_that_decide_nothing() -> None:
     [
         lustre.parse_parameters, lustre.parse_stats, lustre.parse_rpc_stats, mountstats.parse_mountstats,
         ceph.parse_perf, ceph.mount_point_of, ceph.listening, weka.parse_status, weka.parse_stats,
-        blockdev.parse_stat, blockdev.parse_diskstats, netdev.parse_netdev, processes.parse_io,
+        blockdev.parse_stat, netdev.parse_netdev, processes.parse_io,
         pagecache.parse_meminfo,
     ],
     ids=lambda parse: f"{parse.__module__.rpartition('.')[2]}.{parse.__name__}",
@@ -353,8 +399,6 @@ def test_a_source_that_is_not_there_is_named_and_the_others_are_read() -> None:
 
 
 def test_counters_that_were_cleared_in_between_are_left_out() -> None:
-    from iotrace.mounts.counters.sampling import Watch
-
     watch = Watch([("x", "mount", True)], [(0, [{"a": 5, "b": 1, "c_now": 3}]), (1, [{"a": 4, "b": 3, "c_now": 2}])])
     assert watch.between(0, 0, 1) == {"b": 2, "c_now": 2}
     # what could not be read at the first of two looks did not grow from nothing
@@ -363,6 +407,21 @@ def test_counters_that_were_cleared_in_between_are_left_out() -> None:
     assert failed.between(0, 1, 2) == {"c_now": 4}
     assert failed.between(0, 0, 2) == {"b": 8_999_999, "c_now": 4}
     assert watch.between(0, 0, 2) == {}
+
+
+def test_tables_of_each_look_leave_out_what_shrank_from_then_on() -> None:
+    marks = [(10, [{"a": 50, "b": 1, "c_now": 9}]), (40, [{"a": 70, "b": 4, "c_now": 2}])]
+    looks = [(20, [{"a": 60, "b": 2, "c_now": 8}]), (30, [{"a": 5, "b": 2, "late": 3}])]
+    watch = Watch([("x", "mount", True)], marks, looks)
+    assert list(watch.each_look()) == [
+        (10, "x", "a", 0), (10, "x", "b", 0), (10, "x", "c_now", 9),
+        (20, "x", "a", 10), (20, "x", "b", 1), (20, "x", "c_now", 8),
+        (30, "x", "b", 1), (30, "x", "late", 3),
+        (40, "x", "b", 3), (40, "x", "c_now", 2),
+    ]  # fmt: skip
+    failed = Watch([("x", "mount", True)], [(1, [{}]), (2, [{"b": 9_000_000, "c_now": 4}])])
+    assert list(failed.each_look()) == [(2, "x", "c_now", 4)]
+    assert list(Watch().each_look()) == []
 
 
 # Parts of the .stats of a MooseFS 3 mount of tests/lab.

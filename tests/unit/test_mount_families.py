@@ -1,8 +1,11 @@
 """Families of file systems: what mountinfo says is known, explained where it matters, and never explained wrongly."""
 
+import ctypes
 import json
 import os
+import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotrace.cli import main
-from iotrace.mounts.command import report_of, visible
+from iotrace.mounts.command import report_of
 from iotrace.mounts.family import UNKNOWN, advice_for, families, family_of, notes_of
-from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine
+from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine, visible
 from iotrace.mounts.space import space_of, within
 
 
@@ -37,6 +40,10 @@ def mount(type: str, options: str = "rw", source: str = "x", point: str = "/mnt/
         ("fuse.s3fs", "s3fs", "s3fs"),
         ("xfs", "/dev/sdb1", "XFS"),
         ("ext4", "/dev/sdb1", "ext4"),
+        ("ext3", "/dev/sdb1", "ext4"),
+        ("ext2", "/dev/sdb1", "ext4"),
+        ("f2fs", "/dev/sdb1", "F2FS"),
+        ("zfs", "pool/data", "ZFS"),
         ("btrfs", "/dev/sdb1", "Btrfs"),
         ("overlay", "overlay", "overlay"),
         ("tmpfs", "tmpfs", "tmpfs"),
@@ -51,7 +58,7 @@ def test_a_file_system_is_known_by_type_and_source(type: str, source: str, name:
 def test_no_type_belongs_to_two_families() -> None:
     types = [type for family in families() for type in family.types]
     assert len(types) == len(set(types))
-    assert len({family.name for family in families()}) == len(families()) == 16
+    assert len({family.name for family in families()}) == len(families()) == 18
 
 
 def test_each_file_in_the_folder_is_a_family() -> None:
@@ -63,6 +70,30 @@ def test_options_that_change_a_result_are_explained_and_others_are_not() -> None
     notes = notes_of(mount("nfs4", "rw,relatime,vers=4.2,rsize=1048576,noac,nconnect=8,hard,clientaddr=10.0.0.2"))
     assert [note.option for note in notes] == ["vers=4.2", "rsize=1048576", "noac", "nconnect=8"]
     assert all(note.meaning for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("type", "options", "explained"),
+    [
+        # the kernel shows actimeo as these four
+        (
+            "nfs4", "rw,acregmin=1,acregmax=2,acdirmin=3,acdirmax=4,sec=krb5p",
+            ["acregmin=1", "acregmax=2", "acdirmin=3", "acdirmax=4", "sec=krb5p"],
+        ),
+        ("nfs4", "rw,sec=krb5i", ["sec=krb5i"]), ("nfs4", "rw,sec=sys", []),
+        ("cifs", "rw,seal,acregmax=60,acdirmax=60", ["seal", "acregmax=60", "acdirmax=60"]),
+        ("lustre", "rw,checksum,flock", ["checksum", "flock"]), ("lustre", "rw,nochecksum", ["nochecksum"]),
+    ],
+)  # fmt: skip
+def test_what_attributes_encryption_and_checksums_cost_is_explained(
+    type: str, options: str, explained: list[str]
+) -> None:
+    assert [note.option for note in notes_of(mount(type, options))] == explained
+
+
+def test_one_connection_of_nfs_is_advice() -> None:
+    assert any("One connection" in line for line in advice_for(mount("nfs4", "rw,vers=4.2")))
+    assert not any("One connection" in line for line in advice_for(mount("nfs4", "rw,vers=4.2,nconnect=8")))
 
 
 @pytest.mark.parametrize("type", ["xfs", "ext4"])
@@ -125,6 +156,35 @@ def test_space_is_what_statvfs_says_and_a_call_that_hangs_gives_none(tmp_path: P
     never = threading.Event()
     assert within(never.wait, 0.05) is None
     never.set()
+
+
+@pytest.fixture
+def dead(tmp_path: Path) -> Iterator[Path]:
+    """A FUSE mount whose process has ended."""
+    point = tmp_path / "dead"
+    point.mkdir()
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        pytest.skip("only root may mount")
+    channel = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={channel},rootmode=40000,user_id=0,group_id=0"
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.mount(b"gone", os.fsencode(point), b"fuse.gone", ctypes.c_ulong(0), options.encode())
+    os.close(channel)
+    if failed:
+        pytest.skip(f"no FUSE here: {os.strerror(ctypes.get_errno())}")
+    yield point
+    subprocess.run(["umount", "-l", point], check=True)
+
+
+def test_a_mount_whose_process_is_gone_is_said_not_to_work(dead: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mounts"]) == 0
+    assert "does not work: Transport endpoint is not connected" in " ".join(capsys.readouterr().out.split())
+    # by name too, and what lies on it
+    for path in (dead, dead / "file"):
+        assert main(["mounts", str(path), "--json"]) == 0
+        (shown,) = json.loads(capsys.readouterr().out)["mounts"]
+        assert (shown["point"], shown["type"]) == (str(dead), "fuse.gone")
+        assert shown["space"]["error"] == "Transport endpoint is not connected"
 
 
 def test_the_mount_of_a_path_is_printed_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine, parse_mountinfo
+from iotrace.mounts.mountinfo import Mount, is_system_mount, mount_of, mounts_of_this_machine, parse_mountinfo, visible
 
 SAMPLE = rb"""
 22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw,errors=remount-ro
@@ -72,6 +72,33 @@ def test_the_later_of_two_mounts_on_one_point_wins() -> None:
     assert mount_of("/b", over) is None
 
 
+HIDDEN = b"""\
+1 1 8:1 / / rw - ext4 /dev/root rw
+30 1 8:2 / /m/a rw - ext4 /dev/loop0 rw
+31 1 0:50 / /m rw - tmpfs outer rw
+32 31 0:51 / /m/b rw - tmpfs inner rw
+33 32 0:52 / /m/b rw - nfs s:/e rw
+34 33 0:53 / /m/b/c rw - xfs /dev/loop1 rw
+"""
+
+
+def test_a_mount_on_whose_folder_another_was_mounted_since_is_hidden() -> None:
+    mounts = parse_mountinfo(HIDDEN)
+    on = {path: mount_of(path, mounts) for path in ("/m/a", "/m/a/f", "/m/b/f", "/m/b/c/f", "/x")}
+    assert {path: one and one.source for path, one in on.items()} == {
+        "/m/a": "outer", "/m/a/f": "outer", "/m/b/f": "s:/e", "/m/b/c/f": "/dev/loop1", "/x": "/dev/root",
+    }  # fmt: skip
+    assert [one.source for one in visible(mounts)] == ["/dev/root", "outer", "s:/e", "/dev/loop1"]
+    # in a chroot the mount of its root is not shown
+    inside = [one for one in mounts if one.point != "/"]
+    assert [one.source for one in visible(inside)] == ["outer", "s:/e", "/dev/loop1"]
+    assert mount_of("/x", inside) is None
+
+
+def test_what_lies_on_a_mount_that_repeats_itself_lies_on_the_later(mounts: list[Mount]) -> None:
+    assert {"/mnt/weka", "/mnt/weka/scratch"} <= {one.point for one in visible(mounts)}
+
+
 @pytest.mark.parametrize(
     ("point", "kind", "system"),
     [
@@ -98,6 +125,17 @@ def test_this_machines_mounts_hold_this_machines_files() -> None:
 def test_no_bytes_break_it(text: bytes) -> None:
     for mount in parse_mountinfo(text):
         assert mount.point.startswith("/")
+    visible(parse_mountinfo(text))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from(["/", "/a", "/a/b", "/c"]))))
+def test_however_mounts_are_numbered_each_path_is_on_one_of_the_visible(numbers: list[tuple[int, int, str]]) -> None:
+    mounts = [Mount(at, point, "ext4", "x", id=one, parent=parent) for at, (one, parent, point) in enumerate(numbers)]
+    seen = visible(mounts)
+    for path in ("/", "/a", "/a/b", "/a/b/f", "/d"):
+        found = mount_of(path, mounts)
+        assert found is None or path.startswith(found.point)
+        assert found is None or len({one.id for one in mounts}) < len(mounts) or found in seen
 
 
 @given(name=st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name))

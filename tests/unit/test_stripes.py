@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iotrace.mounts.command import report_of
+from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.stripes import layouts_in, layouts_of
 
 PLAIN = """/mnt/lustre/1.data
@@ -85,3 +87,17 @@ def test_of_a_tree_the_largest_files_are_asked_and_counted(tmp_path: Path, monke
     (programs / "lfs").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     assert layouts_of(tree) == ["1 stripe of 1.00 MiB (raid0) × 20"]
+
+
+def test_of_a_lustre_mount_it_is_said_how_new_files_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount = Mount(1, str(tmp_path), "lustre", "10.0.0.1@tcp:/fsx", "rw,flock")
+    assert report_of(mount, []).layout == ""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "text").write_text(FOLDER)
+    asked = f'[ "$*" = "getstripe -d {tmp_path}" ]'
+    (programs / "lfs").write_text(f"#!/bin/sh\n{asked} && cat {programs / 'text'}\n")
+    (programs / "lfs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    assert report_of(mount, []).layout == "1 stripe of 1.00 MiB (raid0)"
+    assert report_of(Mount(1, str(tmp_path), "xfs", "/dev/sdb1"), []).layout == ""

@@ -1,6 +1,6 @@
-"""Block devices: /proc/diskstats and /sys/dev/block/*/stat (Linux, Documentation/admin-guide/iostats.rst).
+"""Block devices: /sys/dev/block/*/stat, the fields of /proc/diskstats (Linux, Documentation/admin-guide/iostats.rst).
 
-Both hold the same fields: 11 until Linux 4.18, 15 with discards, 17 with flushes since 5.5. Sectors are of 512 bytes
+There are 11 until Linux 4.18, 15 with discards, 17 with flushes since 5.5. Sectors are of 512 bytes
 whatever the device's own are.
 """
 
@@ -29,19 +29,6 @@ def parse_stat(text: str) -> Counts:
     return _counts(text.split())
 
 
-def parse_diskstats(text: str) -> dict[tuple[int, int], tuple[str, Counts]]:
-    """Name and counters of each device of /proc/diskstats, by (major, minor)."""
-    found = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) < 3:
-            continue
-        major, minor, counts = whole(words[0]), whole(words[1]), _counts(words[3:])
-        if major is not None and minor is not None and counts:
-            found[major, minor] = (words[2], counts)
-    return found
-
-
 def _counts(words: list[str]) -> Counts:
     numbers = [whole(word) for word in words[: len(_FIELDS)]]
     known = [number for number in numbers if number is not None]
@@ -56,16 +43,32 @@ def _counts(words: list[str]) -> Counts:
 
 
 def block_sources(mount: Mount) -> list[Source]:
-    """The device that a file system lies on; of one with several (Btrfs) each, empty where there is none."""
+    """The device that a file system lies on, of one with several (Btrfs) each; without those that do not count."""
     found = []
     for device in _devices_of(mount):
         folder = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
         try:
-            name = folder.resolve(strict=True).name
+            real = folder.resolve(strict=True)
         except OSError:
             continue
-        found.append(Source(f"block device {name} ({folder}/stat)", "device", partial(_read, folder / "stat")))
-    return found
+        found.append((real, folder))
+    counting = [(real, folder) for real, folder in found if _counts_io(real)]
+    # of a file system with several devices some are not all
+    decides = len(counting) == len(found)
+    return [
+        Source(f"block device {real.name} ({folder}/stat)", "device", partial(_read, folder / "stat"), decides=decides)
+        for real, folder in counting
+    ]
+
+
+def _counts_io(device: Path) -> bool:
+    """Whether a device, or the disk that it is a partition of, counts what it moves (queue/iostats)."""
+    for place in (device, device.parent):
+        try:
+            return text_of(place / "queue/iostats").strip() != "0"
+        except OSError:
+            continue
+    return True
 
 
 def file_below(mount: Mount) -> str:
@@ -81,7 +84,7 @@ def file_below(mount: Mount) -> str:
 
 def _devices_of(mount: Mount) -> list[int]:
     if os.major(mount.device):
-        return [mount.device]
+        return list(dict.fromkeys([mount.device, *_realtime_device(mount)]))
     # Btrfs and overlay have a number of no device; Btrfs names one as its source, and /sys the others
     try:
         if not mount.source.startswith("/dev/"):
@@ -95,6 +98,15 @@ def _devices_of(mount: Mount) -> list[int]:
                 return [os.makedev(int(major), int(minor)) for major, _, minor in texts]
         return [first]
     except (OSError, ValueError):
+        return []
+
+
+def _realtime_device(mount: Mount) -> list[int]:
+    """The device on which XFS keeps the data of realtime files."""
+    named = [option.removeprefix("rtdev=") for option in mount.options.split(",") if option.startswith("rtdev=/")]
+    try:
+        return [os.stat(path).st_rdev for path in named]
+    except OSError:
         return []
 
 

@@ -48,7 +48,10 @@ class Evidence:
     figures: of sources that may decide. page_cache_only: this client keeps data nowhere else.
     below: what lies below the device and may be cached itself, "" for nothing.
     pages_bytes: whole pages that what was needed lies in; 0: as needed_bytes. compressed: less may come over the wire
-    than is read, so that only next to nothing is evidence of a cache.
+    than is read, so that only next to nothing is evidence of a cache. copied_bytes: that copy_file_range moved, of
+    which none need have come to this client; no part of what was needed. uncounted: an option, for people, by which
+    reads pass both the page cache and all counters. unseen: a clause, why the counters may have missed some; "" for no
+    reason.
     """
 
     needed_bytes: int
@@ -58,6 +61,9 @@ class Evidence:
     below: str = ""
     pages_bytes: int = 0
     compressed: bool = False
+    copied_bytes: int = 0
+    uncounted: str = ""
+    unseen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +92,21 @@ def over_the_wire(figures: Sequence[Figure]) -> tuple[int, str, str] | None:
     return min(reversed(sums), key=lambda one: one[0], default=None)
 
 
+def _trusted(figures: Sequence[Figure], least: float) -> list[Figure]:
+    """Without devices that saw less than what the kernel says these processes had fetched: some do not count (heads of
+    NVMe multipath on older kernels)."""
+    own, device = (sum(one.read_bytes for one in figures if one.scope == scope) for scope in ("processes", "device"))
+    deaf = device < least <= own
+    return [one for one in figures if not (deaf and one.scope == "device")]
+
+
 def judge(evidence: Evidence) -> Judgement:
     """The verdict; never "storage" unless the evidence shows that the storage was read."""
     needed, cached = evidence.needed_bytes, evidence.cached_bytes
-    found = over_the_wire(evidence.figures)
+    least = (COMPRESSED_SHARE if evidence.compressed else SHARE) * needed
+    figures = _trusted(evidence.figures, least)
+    deaf = len(figures) < len(evidence.figures)
+    found = over_the_wire(figures)
     wire, source = (found[0], found[1]) if found else (None, "")
     below = f" Below the device lies {evidence.below}, which this machine may cache itself." if evidence.below else ""
 
@@ -97,16 +114,22 @@ def judge(evidence: Evidence) -> Judgement:
         return Judgement(what, why + (below if what == STORAGE else ""), wire, source)
 
     if needed <= 0:
-        return verdict(CANNOT_TELL, "Nothing was read that had to come from the storage.")
-    least = (COMPRESSED_SHARE if evidence.compressed else SHARE) * needed
+        copied = ""
+        if evidence.copied_bytes:
+            copied = f" {bytes_text(evidence.copied_bytes)} were copied by copy_file_range, which may move no data."
+        return verdict(CANNOT_TELL, f"Nothing was read that had to come from the storage.{copied}")
+    if evidence.uncounted:
+        return verdict(CANNOT_TELL, f"With {evidence.uncounted} reads pass the page cache and what a device counts.")
     pages = evidence.pages_bytes or needed
     part = f"of {bytes_text(needed)} that had to come from the storage"
-    if wire is not None and wire < least:
+    if wire is not None and wire < least and not evidence.unseen:
         return verdict(CLIENT_CACHE, f"{bytes_text(wire)} {part} did ({source}).")
     if cached is not None and pages - cached < SHARE * pages:
         return verdict(
             CLIENT_CACHE, f"{bytes_text(cached)} of {bytes_text(pages)} of pages needed were in the page cache before."
         )
+    if wire is not None and wire < least:
+        return verdict(CANNOT_TELL, f"{bytes_text(wire)} {part} did ({source}), but {evidence.unseen}.")
     if wire is None:
         if cached is not None and evidence.page_cache_only:
             return verdict(
@@ -115,6 +138,12 @@ def judge(evidence: Evidence) -> Judgement:
                 "data; no counter of what came over the wire could be read.",
             )
         return verdict(CANNOT_TELL, "No counter of what came over the wire could be read.")
+    if cached is None and deaf:
+        return verdict(
+            CANNOT_TELL,
+            f"{bytes_text(wire)} came from some device ({source}), less from that of this mount, which may not count "
+            "all, and the kernel does not tell what was in the page cache.",
+        )
     if cached is None and not any(one.scope == "processes" for one in evidence.figures):
         return verdict(
             CANNOT_TELL,

@@ -1,9 +1,11 @@
-"""Lustre clients: `lctl get_param` of llite.*.stats, osc.*.stats, osc.*.rpc_stats and mdc.*.md_stats.
+"""Lustre clients: `lctl get_param` of llite.*.stats, osc.*.stats, osc.*.rpc_stats, mdc.*.stats and mdc.*.md_stats.
 
 Forms, as the Lustre manual ("Monitoring Client Activity") and the sources of versions 1.8 to 2.16 have them: a line
 `NAME=` or `NAME=VALUE` for each parameter, then `snapshot_time` (`secs.usecs`, since 2.10 `secs.nsecs`; newer ones add
 `start_time` and `elapsed_time`), then `counter N samples [unit] min max sum sumsq`, the sums only where the unit has
-them. Versions before 2.0 count in llite what the object storage targets moved, as osc_read and osc_write.
+them. Versions before 2.0 count in llite what the object storage targets moved, as osc_read and osc_write, some of them
+in osc.*.stats too. Since 2.11 files may begin on a metadata target (Data-on-MDT): what is read of those is in
+mdc.*.stats, as read_bytes of the same form, but for data that come with the answer to an open, which nothing counts.
 
 rpc_stats has no bytes: requests by their size, in powers of two of pages. They give the most that was moved.
 """
@@ -26,6 +28,8 @@ _LCTL_S: Final = 5.0
 _PAGE: Final = 4096
 """Lustre counts pages of 4 KiB on x86_64; elsewhere a page is the kernel's."""
 _ASKED: Final = ("read_bytes", "write_bytes")
+_MOVED: Final = {"read_bytes": READ, "write_bytes": WRITTEN}
+_MOVED_OLD: Final = {"osc_read": READ, "osc_write": WRITTEN}
 
 
 def parse_parameters(text: str) -> dict[str, str]:
@@ -74,11 +78,13 @@ def parse_rpc_stats(text: str, page: int = _PAGE) -> tuple[int, int]:
 def counts_of(parameters: dict[str, str], file_system: str) -> Counts:
     """Counters of one file system (its name, such as fsx), added up over its targets.
 
-    `read_bytes` and `written_bytes` are what the object storage targets moved; without osc.*.stats (a user who is not
+    `read_bytes` and `written_bytes` are what the targets moved; without osc.*.stats (a user who is not
     root does not see them), and where an old client has no osc_read either, there are none, and `rpc_read_bytes_most`
     and `rpc_written_bytes_most` say what it was at most.
     """
     found: Counts = {}
+    targets: dict[str, Counts] = {"osc": {}, "mdc": {}, "llite": {}}
+    seen = False
 
     def add(name: str, value: int) -> None:
         found[name] = found.get(name, 0) + value
@@ -89,10 +95,11 @@ def counts_of(parameters: dict[str, str], file_system: str) -> Counts:
         if not _is_of(instance, file_system):
             continue
         stats = parse_stats(text) if what in ("stats", "md_stats") else {}
-        if (kind, what) == ("osc", "stats"):
-            for counter, into in (("read_bytes", READ), ("write_bytes", WRITTEN)):
-                # a counter is not shown before its first sample
-                add(into, stats.get(counter, (0, 0))[1] or 0)
+        if kind in ("osc", "mdc") and what == "stats":
+            seen |= kind == "osc"
+            for counter, into in _MOVED.items():
+                if counter in stats:
+                    targets[kind][into] = targets[kind].get(into, 0) + (stats[counter][1] or 0)
         elif (kind, what) == ("osc", "rpc_stats"):
             read, written = parse_rpc_stats(text)
             add("rpc_read_bytes_most", read)
@@ -101,13 +108,19 @@ def counts_of(parameters: dict[str, str], file_system: str) -> Counts:
             for counter, (count, total) in stats.items():
                 if counter in _ASKED:
                     add(f"asked_{counter.replace('write', 'written')}", total or 0)
-                elif counter in ("osc_read", "osc_write") and total is not None:
-                    add(READ if counter == "osc_read" else WRITTEN, total)
+                elif counter in _MOVED_OLD and total is not None:
+                    into = _MOVED_OLD[counter]
+                    targets[kind][into] = targets[kind].get(into, 0) + total
                 else:
                     add(f"llite.{counter}", count)
         elif (kind, what) == ("mdc", "md_stats"):
             for counter, (count, _) in stats.items():
                 add(f"mdc.{counter}", count)
+    if seen or targets["llite"]:
+        # the same bytes may stand in both; a counter is not shown before its first sample
+        objects = targets["osc"] or targets["llite"]
+        for into in (READ, WRITTEN) if seen else objects:
+            found[into] = objects.get(into, 0) + targets["mdc"].get(into, 0)
     return found
 
 
@@ -129,7 +142,8 @@ def lustre_sources(mount: Mount) -> list[Source]:
 
 
 def _read(name: str) -> Counts:
-    wanted = [f"llite.{name}-*.stats", f"osc.{name}-*.stats", f"osc.{name}-*.rpc_stats", f"mdc.{name}-*.md_stats"]
+    kinds = ("llite", "stats"), ("osc", "stats"), ("osc", "rpc_stats"), ("mdc", "stats"), ("mdc", "md_stats")
+    wanted = [f"{kind}.{name}-*.{what}" for kind, what in kinds]
     counts = counts_of(parse_parameters(lctl("get_param", wanted)), name)
     if not counts:
         raise ValueError(f"lctl names no counter of {name}: they are root's to read")

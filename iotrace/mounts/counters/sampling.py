@@ -11,7 +11,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +54,28 @@ class Watch:
         return {name: value for name, value in grown.items() if value >= 0} | {
             name: value for name, value in after.items() if is_now(name)
         }
+
+    def each_look(self) -> Iterator[tuple[int, str, str, int]]:
+        """Time (CLOCK_MONOTONIC, ns), source, counter and value of all looks, by time; growth is since the first look.
+
+        What `between` leaves out is left out here too, a counter that shrank from then on.
+        """
+        if not self.marks:
+            return
+        begin = self.marks[0][1]
+        newest = [dict(counts) for counts in begin]
+        shrank: set[tuple[int, str]] = set()
+        for at, looked in sorted([*self.marks, *self.looks], key=lambda look: look[0]):
+            for number, (counts, (source, _, _)) in enumerate(zip(looked, self.sources, strict=True)):
+                for name, value in counts.items():
+                    if is_now(name):
+                        yield at, source, name, value
+                        continue
+                    if value < newest[number].get(name, 0):
+                        shrank.add((number, name))
+                    newest[number][name] = value
+                    if begin[number] and (number, name) not in shrank:
+                        yield at, source, name, value - begin[number].get(name, 0)
 
 
 class Sampler:

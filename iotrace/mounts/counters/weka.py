@@ -9,6 +9,7 @@ Field names are those of WEKA's own exporter (github.com/weka/export) and operat
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from typing import Any, Final
@@ -16,6 +17,8 @@ from typing import Any, Final
 from iotrace.mounts.counters.source import Counts, Source
 from iotrace.mounts.mountinfo import Mount
 
+UNPROTECTED: Final = "unprotected_mib_now"
+UNAVAILABLE: Final = "unavailable_mib_now"
 _WEKA_S: Final = 10.0
 _ACTIVITY: Final = {
     "num_ops": "ops_per_s",
@@ -27,6 +30,7 @@ _ACTIVITY: Final = {
     "obs_upload_bytes_per_second": "object_written_bytes_per_s",
 }
 _STATS: Final = ("READS", "READ_BYTES", "WRITES", "WRITE_BYTES", "READ_LATENCY", "WRITE_LATENCY")
+_FIGURE: Final = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?(e[+-]?[0-9]{1,2})?", re.IGNORECASE)
 _MOST: Final = 1 << 62
 
 
@@ -40,11 +44,11 @@ def parse_status(text: str) -> Counts:
         return {}
     activity, rebuild = (_object(said.get(name)) for name in ("activity", "rebuild"))
     found = {name: _number(activity.get(key)) for key, name in _ACTIVITY.items()}
-    found["unavailable_mib_now"] = _number(rebuild.get("unavailableMiB"))
+    found[UNAVAILABLE] = _number(rebuild.get("unavailableMiB"))
     states = rebuild.get("protectionState")
     if isinstance(states, list):
         weak = [one for one in states if isinstance(one, dict) and one.get("numFailures") != 0]
-        found["unprotected_mib_now"] = _number(sum(_number(one.get("MiB")) or 0 for one in weak))
+        found[UNPROTECTED] = _number(sum(_number(one.get("MiB")) or 0 for one in weak))
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -81,6 +85,9 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _number(value: Any) -> int | None:
+    """A figure as a whole number; versions of the command print some as text."""
+    if isinstance(value, str) and _FIGURE.fullmatch(value):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST:
         return None
     return round(value)

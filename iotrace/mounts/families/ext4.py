@@ -1,4 +1,4 @@
-"""ext4."""
+"""ext4, and ext3 and ext2, which its code mounts too."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from iotrace.mounts.family import CACHED, Family
 FAMILY: Final = Family(
     name="ext4",
     kind="local",
-    types=("ext4",),
+    types=("ext4", "ext3", "ext2"),
     options={
         "data=journal": "data are written twice, to the journal first",
         "data=writeback": "data are not ordered before the journal's records",

@@ -14,6 +14,8 @@ FAMILY: Final = Family(
         "flock": "file locks hold across clients; each costs a request to a server",
         "localflock": "file locks hold on this client only: jobs on several nodes do not see each other's",
         "noflock": "flock and fcntl locks fail",
+        "checksum": "requests carry checksums, which cost CPU time of this client",
+        "nochecksum": "requests carry no checksums: faster, and not what a mount with them does",
         "lazystatfs": "statfs answers also while a server is away",
     },
     important=("localflock",),

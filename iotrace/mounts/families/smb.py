@@ -15,10 +15,12 @@ FAMILY: Final = Family(
         "cache=strict": "the page cache is used while the server grants it",
         "cache=loose": "the page cache is used without the server's leave",
         "actimeo": "how long attributes are trusted, in seconds",
+        **dict.fromkeys(("acregmax", "acdirmax"), "how long attributes of files and folders are trusted, in seconds"),
+        "seal": "all traffic is encrypted, which costs CPU time of both sides",
         "multichannel": "several connections to the server",
         "vers": "version of the protocol",
         "soft": "a server that does not answer gives an error in place of a wait",
     },
-    important=("cache=none", "cache=loose", "soft"),
+    important=("cache=none", "cache=loose", "seal", "soft"),
     advice=(CACHED,),
 )
