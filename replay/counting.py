@@ -18,6 +18,7 @@ from iotrace.mounts.counters.weka import UNAVAILABLE, UNPROTECTED
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.stripes import on_metadata_target
+from iotrace.replay.crew import Start
 from iotrace.replay.figures import Counted, Guard
 from iotrace.replay.needed import PAGE, Needed, needed
 from iotrace.replay.provenance import CACHE_WARNING
@@ -51,12 +52,12 @@ class Counting:
         self._mount: Mount | None = None
         self.tables: list[pa.Table] = []
 
-    def before(self, start: Callable[[], int], mount: Mount | None) -> Callable[[], int]:
+    def before(self, start: Start, mount: Mount | None) -> Start:
         """Look before a start that all threads wait for: what it took to get there is not the run's."""
 
-        def begin() -> int:
+        def begin(wake: Callable[[], None]) -> int:
             self.begin(mount)
-            return start()
+            return start(wake)
 
         return begin
 

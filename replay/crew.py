@@ -58,6 +58,16 @@ _PATIENCE: Final = struct.pack("ll", 0, 50_000)
 """After so long (s, µs) a worker that waits for descriptors looks at the stop flag."""
 
 
+Start = Callable[[Callable[[], None]], int]
+"""Wakes the lanes shortly before the start, by what it is given, and gives the moment of the start."""
+
+
+def at_once(wake: Callable[[], None]) -> int:
+    """The start of a replay of one process: as soon as the lanes are awake."""
+    wake()
+    return time.monotonic_ns()
+
+
 @dataclass(slots=True)
 class Clone:
     """One user of a run: a plan with what rides on rings, the tree it runs on, how much later it begins (ns), and what
@@ -94,14 +104,15 @@ class Outcome:
 
 def run_clones(
     clones: Sequence[Clone], options: Options, asked: Asked, tell: Callable[[str], None] = lambda _: None,
-    start: Callable[[], int] = time.monotonic_ns, group: Path | None = None,
+    start: Start = at_once, group: Path | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """Run plans once, all at the same time, each row in the process and on the lane that its plan says.
 
     Parameters
     ----------
     tell: gets sentences about calls that wait for long.
-    start: called when all lanes are at the start; gives the moment (CLOCK_MONOTONIC, ns) from which times count.
+    start: called when all lanes are at the start, with what wakes them; gives the moment (CLOCK_MONOTONIC, ns) from
+    which times count.
     group: control group that the workers join.
 
     Raises
@@ -124,10 +135,11 @@ def run_clones(
                 for number in range(part.plan.workers):
                     crew.fork(part, number)
                 part.openings.close()
-            crew.await_ready(sum(part.plan.lanes for part in parts))
+            lanes = sum(part.plan.lanes for part in parts)
+            crew.await_ready(lanes)
             for part in parts:
                 part.refuse_what_failed()
-            begin = start()
+            begin = start(lambda: kernel.wake_up(control, lanes))
             kernel.let_go(control, begin)
             crew.await_end(Watch(parts, options.timeout, tell))
         finally:
@@ -228,7 +240,7 @@ class _Part:
     def warm_up(self) -> None:
         """Compile the kernel (or load it from the cache) by running no rows."""
         control, lines = shared(max(1024, kernel.CONTROL_WORDS)), shared(kernel.LANE_WORDS)
-        control[kernel.GO] = 1
+        control[kernel.GO] = kernel.BEGUN
         with self._lane_memory(1) as memory:
             if self.rides:
                 fill_ring_tables(self.plan, self.rides, self.rings, memory.tables, 0, self.options.fixed)

@@ -123,14 +123,15 @@ class Fleet:
                         f"{rank} ({other}); {mend}."
                     )
 
-    def start(self) -> int:
-        """Wait for all ranks, then for the moment that they agree on; gives it on this rank's clock (ns).
+    def start(self, wake: Callable[[], None] = lambda: None) -> int:
+        """Wait for all ranks, wake the threads, wait for the agreed moment; gives it on this rank's clock (ns).
 
         Clocks are compared just before, since they drift apart while trees are made.
         """
         self.exchange(None)
         self.clock = self._compare_clocks()
         begin = self.exchange(time.monotonic_ns() + _AHEAD_NS)[0] - self.clock.offset_ns
+        wake()
         while (left := begin - time.monotonic_ns()) > 0:
             if left > _SPIN_NS:
                 time.sleep((left - _SPIN_NS) / 1e9)

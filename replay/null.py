@@ -9,8 +9,7 @@ take as long as the program.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +20,7 @@ from iotrace.compiling import compiled
 from iotrace.replay.arguments import LOCK as LOCK_ARGUMENT
 from iotrace.replay.arguments import MAPPED
 from iotrace.replay.columns import Ints
-from iotrace.replay.crew import Clone, Outcome, run_clones
+from iotrace.replay.crew import Clone, Outcome, Start, at_once, run_clones
 from iotrace.replay.figures import NullFigures
 from iotrace.replay.ground import Ground
 from iotrace.replay.kernels import lane as kernel
@@ -73,7 +72,7 @@ def distinct(plans: Sequence[Plan]) -> dict[int, Plan]:
 
 def run_null(
     plans: Sequence[Plan], delays_ns: Sequence[int], options: Options, asked: Asked,
-    start: Callable[[], int] = time.monotonic_ns,
+    start: Start = at_once,
 ) -> list[Outcome]:  # fmt: skip
     """Run all rows of a plan for each user without I/O; every result is the recorded one."""
     nulls = {number: null_plan(plan) for number, plan in distinct(plans).items()}

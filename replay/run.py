@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +20,7 @@ from iotrace.replay.bounding import bounded
 from iotrace.replay.checking import verified
 from iotrace.replay.conditions import advice_before, advice_on_plan, conditions_of
 from iotrace.replay.counting import Counting, conclude
-from iotrace.replay.crew import Clone, Outcome, run_clones
+from iotrace.replay.crew import Clone, Outcome, at_once, run_clones
 from iotrace.replay.direct import alignment_of
 from iotrace.replay.filed import filed
 from iotrace.replay.fleet import Fleet
@@ -204,7 +203,7 @@ def _on_mounts(
     measured: list[Measured] = []
     users, fleet = share.own, share.fleet
     overlap = any(work.overlap for work in users)
-    start = fleet.start if fleet else time.monotonic_ns
+    start = fleet.start if fleet else at_once
     with ExitStack() as ends:
         group = ends.enter_context(bounded(options.memory))
         trees = Trees(share.staged, users, options, asked, ends, tell)
@@ -276,7 +275,7 @@ def _without_io(
 ) -> tuple[list[Measured], pa.Table]:  # fmt: skip
     """As _on_mounts, for --null: nothing is counted."""
     users, fleet = share.own, share.fleet
-    start = fleet.start if fleet else time.monotonic_ns
+    start = fleet.start if fleet else at_once
     measured: list[Measured] = []
     for turn in range(options.repeat):
         run = Run(run=turn, round=turn, fs=NOWHERE, mount=MountInfo(), started_utc=utc())

@@ -8,6 +8,7 @@ returned (-errno on failure). It allocates nothing, raises nothing, and ends soo
 from __future__ import annotations
 
 import ctypes
+import time
 from typing import Any, Final
 
 import llvmlite.binding as llvm
@@ -54,6 +55,9 @@ READY: Final = 8
 GO: Final = 16
 START_NS: Final = 24
 CONTROL_WORDS: Final = 32
+# values of GO: the start is near, and the run has begun
+SOON: Final = 1
+BEGUN: Final = 2
 # values of STOP
 STOP_ASKED: Final = 1
 STOP_FULL: Final = 2
@@ -80,6 +84,9 @@ ASAP, THINK, ORIGINAL = 0, 1, 2
 
 _SPIN_NS: Final = 60_000
 _SLICE_NS: Final = 50_000_000
+_NAP_NS: Final = 20_000
+_AWAKE_S: Final = 0.02
+"""A lane that is not awake after that has no CPU: the others do not wait for it."""
 _NEVER: Final = 1 << 62
 _LOCK_PATIENCE_NS: Final = 5_000_000_000
 _EINTR, _EAGAIN, _ENOSPC, _EFAULT, _EDQUOT = 4, 11, 28, 14, 122
@@ -407,12 +414,20 @@ def begin_lane(line: int, apart: int, delay: int, time_at: int, control: int) ->
         if failure < 0:
             store(line + 8 * SETUP_ERROR, -failure)
     add(control + 8 * READY, 1)
+    # asleep, however long the others and the looks at counters take: a lane that polls loads the machine
     while load(control + 8 * GO) == 0 and peek(control) == 0:
-        # asleep, however long the others and the looks at counters take: a lane that polls loads the machine
-        poke64(line + 8 * CPU_BEFORE_NS, _cpu(time_at))
         poke64(time_at + 16, 0)
         poke64(time_at + 24, _SLICE_NS)
         system_call(_FUTEX, control + 8 * GO, _FUTEX_WAIT, 0, time_at + 16, 0, 0)
+    # then awake for some milliseconds, so that the run does not begin with waking all up
+    poke64(line + 8 * CPU_BEFORE_NS, _cpu(time_at))
+    add(control + 8 * READY, 1)
+    while load(control + 8 * GO) < BEGUN and peek(control) == 0:
+        poke64(time_at + 16, 0)
+        poke64(time_at + 24, _NAP_NS)
+        # not after the nap: then the run may have begun
+        poke64(line + 8 * CPU_BEFORE_NS, _cpu(time_at))
+        system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
     begin = load(control + 8 * START_NS) + delay
     if delay > 0:
         sleep_until(begin, time_at, control)
@@ -426,12 +441,20 @@ def end_lane(line: int, ended: int, time_at: int) -> Any:
     store(line + 8 * CPU_AFTER_NS, _cpu(time_at))
 
 
-def let_go(control: Any, begin: int) -> None:
-    """Start the run, at `begin` (CLOCK_MONOTONIC, ns): wake the lanes that wait in begin_lane."""
-    control[START_NS] = begin
-    control[GO] = 1
+def wake_up(control: Any, lanes: int) -> None:
+    """Wake the lanes that wait in begin_lane, some milliseconds before the start."""
+    control[GO] = SOON
     address = ctypes.c_void_p(control.ctypes.data + 8 * GO)
     _libc.syscall(ctypes.c_long(_FUTEX), address, ctypes.c_long(_FUTEX_WAKE), ctypes.c_long(0x7FFFFFFF), None, None, 0)
+    until = time.monotonic() + _AWAKE_S
+    while control[READY] < 2 * lanes and time.monotonic() < until:
+        time.sleep(1e-4)
+
+
+def let_go(control: Any, begin: int) -> None:
+    """Start the run, at `begin` (CLOCK_MONOTONIC, ns)."""
+    control[START_NS] = begin
+    control[GO] = BEGUN
 
 
 @compiled

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from iotrace.errors import ReplayError, UsageError
 from iotrace.replay import limits
 from iotrace.replay import run as running
-from iotrace.replay.crew import Clone, run_clones
+from iotrace.replay.crew import Clone, Start, run_clones
 from iotrace.replay.inputs import shared_files
 from iotrace.replay.plan import build_plan
 from iotrace.replay.run import run_replay
@@ -246,11 +246,11 @@ def test_the_wait_for_the_start_is_no_work_of_the_run_and_loads_no_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     def late(
-        clones: Sequence[Clone], options: Any, asked: Any, tell: Any, start: Callable[[], int], group: Any
+        clones: Sequence[Clone], options: Any, asked: Any, tell: Any, start: Start, group: Any
     ) -> Any:  # fmt: skip
-        def begin() -> int:
+        def begin(wake: Callable[[], None]) -> int:
             time.sleep(1)
-            return start()
+            return start(wake)
 
         return run_clones(clones, options, asked, tell, begin, group)
 
