@@ -57,12 +57,13 @@ def ramp(storage: Floats, works: tuple[Work, ...], users: tuple[int, ...]) -> li
     return found
 
 
-@given(st.floats(5e8, 5e9), st.floats(3e8, 3e9), st.floats(1000, 20000))
+# where writes are far slower than reads they are all that the ramps wait for, and the limit of reads is not seen
+@given(st.floats(5e8, 5e9), st.floats(0.5, 1), st.floats(1000, 20000))
 @settings(deadline=None, max_examples=5)
 def test_a_storage_that_made_the_ramps_is_predicted_for_users_and_mixes_that_were_not_shown(
-    read: float, write: float, metadata: float
+    read: float, share: float, metadata: float
 ) -> None:
-    storage = a_storage(read, write, metadata)
+    storage = a_storage(read, read * share, metadata)
     found = fit(ramp(storage, (STREAMS, BOXES), (1, 2, 4, 8)))
     assert max(map(abs, found.errors)) < 3
     for users in ((3, 3), (6, 1), (1, 6)):
