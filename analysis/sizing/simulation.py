@@ -95,20 +95,24 @@ def simulate(demand: Demand, storage: Storage, node: Node, units: float) -> Simu
     network = parse_bytes(node.network)
     for column in (r.CLIENT_READ, r.CLIENT_WRITE):
         row[column] = min(row[column], np.inf if storage.local else network)
-    return run_rows(demand, row)
+    burst, credits = storage.burst_row(row, units)
+    return run_rows(demand, row, burst, credits)
 
 
-def run_rows(demand: Demand, row: Floats) -> Simulated:
-    """As `simulate`, with a storage's row in the place of the storage."""
+def run_rows(demand: Demand, row: Floats, burst: Floats | None = None, credits: float = 0.0) -> Simulated:
+    """As `simulate`, with a storage's row in its place; `burst`, `credits`: as for kernels.events.run."""
     users, steps = demand.crowd.users, len(demand.before)
     jobs = users * steps + len(demand.beside)
     start, end = np.zeros(jobs), np.zeros(jobs)
     queued = np.zeros(users * steps)
     longest = int(np.diff(demand.first).max(initial=1))
-    timeline = np.zeros((jobs * (longest + 2) + users + 8, e.TIMELINE_FIELDS))
+    # between two events credits can end once
+    moments = (jobs * (longest + 2) + users + 8) * (2 if credits else 1)
+    timeline = np.zeros((moments, e.TIMELINE_FIELDS))
     sums = np.zeros((len(demand.steps), e.STEP_FIELDS + r.PARTS))
     rows, unsettled = e.run(
-        demand.phase, row, demand.first, demand.step_of, demand.cached, demand.before, users, demand.arrival_s,
+        demand.phase, row, row if burst is None else burst, credits, demand.first, demand.step_of, demand.cached,
+        demand.before, users, demand.arrival_s,
         demand.crowd.lanes, demand.crowd.cached_lanes, demand.beside, r.fresh_state(demand.phase), start, end,
         timeline, sums, queued,
     )  # fmt: skip

@@ -58,6 +58,9 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     disk_read, network_read, write: of each unit, such as "500 MB"; a second. operations, metadata: a unit and second.
     client_read, client_write: of each node; stream_read, stream_write: of each open file that is read or written.
     read_latency_us, write_latency_us, metadata_latency_us: of one operation on an idle storage.
+    stripe_count: over how many servers a file is spread, each of which does `stream_read` and `stream_write` of it.
+    burst_disk_read, burst_network_read, burst_write: as without burst_, while there are credits, "" for no more;
+    burst_seconds: how long the credits last at full burst; what is left of the baseline fills them again.
     cache: of each unit, on servers; capacity: net, of each unit, those that may fail left out; stripes: in its place
     where servers protect each other's data, with the capacity of `spare` of them kept free.
     local: each node has one of its own, which nobody shares.
@@ -82,6 +85,11 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     client_write: str = ""
     stream_read: str = ""
     stream_write: str = ""
+    stripe_count: int = 1
+    burst_disk_read: str = ""
+    burst_network_read: str = ""
+    burst_write: str = ""
+    burst_seconds: float = 0.0
     cache: str = "0 B"
     first: tuple[int, ...] = ()
     least: int = 1
@@ -95,7 +103,8 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """What so many units can do, as iotrace.analysis.sizing.kernels.rates wants it."""
         row = np.full(r.STORAGE_FIELDS, np.inf)
         for column, text, times in (
-            (r.STREAM_READ, self.stream_read, 1.0), (r.STREAM_WRITE, self.stream_write, 1.0),
+            (r.STREAM_READ, self.stream_read, self.stripe_count),
+            (r.STREAM_WRITE, self.stream_write, self.stripe_count),
             (r.CLIENT_READ, self.client_read, 1.0), (r.CLIENT_WRITE, self.client_write, 1.0),
             (r.NETWORK_READ, self.network_read, units), (r.DISK_READ, self.disk_read, units),
             (r.TOTAL_WRITE, self.write, units),
@@ -107,6 +116,18 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         row[r.OPERATIONS], row[r.METADATA] = self.operations * units, self.metadata * units
         row[r.SHARING], row[r.DEVICES], row[r.OWN] = SHARINGS[self.sharing], units, float(self.local)
         return row
+
+    def burst_row(self, row: npt.NDArray[np.float64], units: float) -> tuple[npt.NDArray[np.float64], float]:
+        """`row` while there are credits, and as many as there can be, in seconds of the baseline."""
+        burst, most = row.copy(), 1.0
+        for column, text in (
+            (r.DISK_READ, self.burst_disk_read), (r.NETWORK_READ, self.burst_network_read),
+            (r.TOTAL_WRITE, self.burst_write),
+        ):  # fmt: skip
+            if text:
+                burst[column] = parse_bytes(text) * units
+                most = max(most, float(burst[column] / row[column]))
+        return burst, (most - 1.0) * self.burst_seconds
 
     def capacity_bytes(self, units: int) -> int:
         """Net bytes of so many units; 0 where they are too few for a stripe."""
@@ -272,9 +293,12 @@ def _check_stripes(where: str, stripes: Stripes) -> None:
 
 _AMOUNTS: Final = (
     "disk_read", "network_read", "write", "client_read", "client_write", "stream_read", "stream_write", "capacity",
-    "cache", "network", "memory", "local_read", "local_write",
+    "cache", "network", "memory", "local_read", "local_write", "burst_disk_read", "burst_network_read", "burst_write",
 )  # fmt: skip
-_ABOVE_ZERO: Final = ("metadata", "operations", "speed", "least", "step")
+_ABOVE_ZERO: Final = ("metadata", "operations", "speed", "least", "step", "stripe_count")
+_FROM_ZERO: Final = (
+    "read_latency_us", "write_latency_us", "metadata_latency_us", "burst_seconds", "spare", "gpus",
+)  # fmt: skip
 _LEAST: Final = 1e-3
 """Of a rate or a speed: with less no job would end."""
 
@@ -293,7 +317,7 @@ def _check(where: str, key: str, value: Any) -> None:
         raise UsageError(f"{where} = {list(value)}: numbers of units, above 0.")
     if key in _ABOVE_ZERO and not value >= _LEAST:
         raise UsageError(f"{where} = {value}: a number from {_LEAST:g} on.")
-    if key in ("read_latency_us", "write_latency_us", "metadata_latency_us", "spare", "gpus") and not 0 <= value < 1e9:
+    if key in _FROM_ZERO and not 0 <= value < 1e9:
         raise UsageError(f"{where} = {value}: a number from 0 on.")
     if key == "page_cache" and not 0 <= value <= 1:
         raise UsageError(f"{where} = {value}: a share from 0 to 1.")

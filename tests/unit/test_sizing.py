@@ -23,7 +23,7 @@ from iotrace.analysis.sizing.questions import SLOWER, Case, Keeping, knee_of, mo
 from iotrace.analysis.sizing.sensitivity import effects_of
 from iotrace.analysis.sizing.show import print_answers
 from iotrace.analysis.sizing.simulation import run_rows, simulate
-from iotrace.analysis.sizing.storages import Catalogue, load_catalogue
+from iotrace.analysis.sizing.storages import Catalogue, Storage, load_catalogue
 from iotrace.analysis.sizing.table_1 import held_out
 from iotrace.errors import UsageError
 from iotrace.profiles.model import DataSet, Workload, load
@@ -233,6 +233,50 @@ def test_the_knee_is_of_users_who_begin_at_once(catalogue: Catalogue) -> None:
         knee_of(case_of(catalogue, "nfs-server", "g5.24xlarge", arrival_seconds=apart), 1).users for apart in (0, 3600)
     ]
     assert knees[0] == knees[1]
+
+
+def bursting(seconds: float) -> Storage:
+    """A storage that reads 100 MB/s, and 500 MB/s while there are credits."""
+    return Storage(
+        title="bursts", unit="server", source="made", disk_read="100 MB", write="100 MB", read_latency_us=0,
+        write_latency_us=0, metadata_latency_us=0, metadata=1e6, capacity="1 TB", burst_disk_read="500 MB",
+        burst_seconds=seconds,
+    )  # fmt: skip
+
+
+def reader(gigabytes: float, think_s: float = 0.0, times: int = 1) -> Demand:
+    """A job that thinks and then reads, so many times, as phases one after the other."""
+    demand = thinking([[1.0]], [[False]], users=1, lanes=1)
+    rows = []
+    for _ in range(times):
+        for think, read in ((think_s, 0.0), (0.0, gigabytes * 1e9)):
+            row = np.zeros(r.PHASE_FIELDS)
+            row[[r.WORKERS, r.ITEMS]], row[r.THINK] = 1, think
+            row[r.READ] = row[r.READ_DISK] = read
+            rows.append(row)
+    phases = np.array(rows)
+    return replace(demand, phase=phases, first=np.array([0, len(rows)]))
+
+
+def test_a_storage_bursts_until_its_credits_are_spent_and_again_when_they_are_back(catalogue: Catalogue) -> None:
+    node = catalogue.node("reference")
+    # 100 s at 500 MB/s, the other 50 GB at 100 MB/s
+    assert simulate(reader(100), bursting(100), node, 1).length_s == pytest.approx(100 + 500, rel=1e-3)
+    assert simulate(reader(40), bursting(100), node, 1).length_s == pytest.approx(80, rel=1e-3)
+    assert simulate(reader(100), bursting(0), node, 1).length_s == pytest.approx(1000, rel=1e-3)
+    # credits of 400 s of the baseline are full again after 400 s of rest, of which 200 s give half of them
+    long, short = (simulate(reader(50, rest, 2), bursting(100), node, 1).length_s for rest in (400, 200))
+    assert long == pytest.approx(2 * (400 + 100), rel=1e-3)
+    assert short == pytest.approx(200 + 100 + 200 + 50 + 250, rel=1e-3)
+
+
+def test_a_file_on_several_servers_goes_as_fast_as_they_do_together(catalogue: Catalogue) -> None:
+    one = msgspec.structs.replace(bursting(0), disk_read="10 GB", stream_read="200 MB")
+    took = [
+        simulate(reader(10), msgspec.structs.replace(one, stripe_count=count), catalogue.node("reference"), 1).length_s
+        for count in (1, 4)
+    ]
+    assert took[0] / took[1] == pytest.approx(4, rel=0.1)
 
 
 def test_each_node_has_a_disk_of_its_own_which_others_leave_alone(catalogue: Catalogue) -> None:

@@ -2,6 +2,9 @@
 
 As in Slurm a lane runs one job at a time, on a node of its own; jobs that are ready wait in one queue, first come,
 first served. Sessions of Live and microscopes run beside the lanes.
+
+A storage that bursts is a token bucket: while there are credits it does more, and what goes beyond its baseline is
+taken from them; what is left of the baseline fills them again.
 """
 
 from __future__ import annotations
@@ -10,7 +13,23 @@ from typing import Any, Final
 
 import numpy as np
 
-from iotrace.analysis.sizing.kernels.rates import DATA_OPS, ITEMS, META, PARTS, RATE, READ, WORKERS, WRITE, solve
+from iotrace.analysis.sizing.kernels.rates import (
+    APART,
+    DATA_OPS,
+    DISK_READ,
+    ITEMS,
+    META,
+    NETWORK_READ,
+    PARTS,
+    RATE,
+    READ,
+    READ_DISK,
+    SHARING,
+    TOTAL_WRITE,
+    WORKERS,
+    WRITE,
+    solve,
+)
 from iotrace.compiling import compiled
 
 # columns of a row of the timeline
@@ -21,19 +40,24 @@ JOB_SECONDS, BYTES_READ, BYTES_WRITTEN, DATA_OPS_DONE, META_OPS_DONE, PEAK_READ,
 STEP_FIELDS: Final = 8
 PARTS_FROM: Final = STEP_FIELDS
 _NEVER: Final = 1e300
+_AGAIN: Final = 0.01
+"""A burst begins again when so much of the credits is back: not with every drop."""
 
 
 @compiled
 def run(
-    phase: Any, storage: Any, first: Any, step_of: Any, cached: Any, before: Any, users: int, arrival: float,
+    phase: Any, storage: Any, burst: Any, credits: float, first: Any, step_of: Any, cached: Any, before: Any,
+    users: int, arrival: float,
     lanes: int, cached_lanes: int, beside: Any, state: Any, start: Any, end: Any, timeline: Any, sums: Any, queued: Any,
 ) -> Any:  # fmt: skip
     """Run all jobs to their end.
 
     Parameters
     ----------
-    phase, storage: as for rates.solve. first: (variants + 1,), where each variant's phases begin. step_of: (variants,),
-    the step whose figures it counts for.
+    phase, storage: as for rates.solve. burst: the storage while there are credits; credits: as many as it begins with,
+    which are all that it can have, in seconds of its baseline; 0: it does not burst.
+    first: (variants + 1,), where each variant's phases begin. step_of: (variants,), the step whose figures it counts
+    for.
     cached: (steps, 2), variants of a step that fills a node's cache, and that finds it filled; -1 for none. Variant s
     is step s without a cache.
     before: (steps, steps), whether the second must have ended before the first begins.
@@ -66,6 +90,7 @@ def run(
         variant_of[slot], job_of[slot], start[jobs + k] = beside[k], jobs + k, 0.0
         left[slot] = phase[at[slot], ITEMS]
     now, rows, unsettled, arrived = 0.0, 0, 0, 0
+    left_over, bursting = credits, credits > 0.0
     while True:
         while arrived < users and arrived * arrival <= now + 1e-9:
             for s in range(steps):
@@ -97,21 +122,30 @@ def run(
                 running += 1
         if running == 0 and arrived == users:
             return rows, unsettled
-        if not solve(busy, phase, storage, state, parts):
+        if not solve(busy, phase, burst if bursting else storage, state, parts):
             unsettled += 1
         length = arrived * arrival - now if arrived < users else _NEVER
         for slot in range(slots):
             if at[slot] >= 0:
                 length = min(length, left[slot] / state[at[slot], RATE])
         length = max(length, 0.0)
-        read = write = data = meta = 0.0
+        read = write = data = meta = disk = 0.0
         for k in range(len(busy)):
             x = busy[k] * state[k, RATE]
             if x > 0.0:
                 read += x * phase[k, READ]
+                disk += x * phase[k, READ_DISK]
                 write += x * phase[k, WRITE]
                 data += x * phase[k, DATA_OPS]
                 meta += x * phase[k, META]
+        disks, writes = disk / storage[DISK_READ], write / storage[TOTAL_WRITE]
+        used = max(read / storage[NETWORK_READ], disks + writes if storage[SHARING] != APART else max(disks, writes))
+        if bursting and used > 1.0:
+            length = min(length, left_over / (used - 1.0))
+        if credits > 0.0:
+            left_over = min(max(left_over + (1.0 - used) * length, 0.0), credits)
+            # what rounding leaves of credits is none
+            bursting = left_over > (1e-9 if bursting else _AGAIN) * credits
         if length > 0.0:
             if rows == len(timeline):
                 return rows, unsettled + 1
