@@ -11,7 +11,7 @@ import numpy.typing as npt
 from iotrace.replay.columns import CALL_OF, NONE, Ints, Numbers, Tables
 from iotrace.replay.payload import BLOCK
 from iotrace.replay.rows import Rows
-from iotrace.replay.select import COPIES, KIND, OPENS, _table
+from iotrace.replay.select import COPIES, KIND, OPENS, one_of
 from iotrace.replay.sight import Sights
 from iotrace.replay.snapshot import Snapshot
 from iotrace.replay.stage import data_bytes
@@ -80,14 +80,14 @@ def actions_of(
     # a write whose place is not known may be anywhere, and pwrite appends where the file was opened to append
     lost = good & _WRITES[op] & (size > 0) & ((offset < 0) | Status(tables).elsewhere(at))
 
-    cuts = good & _table(("truncate", "ftruncate"))[op]
+    cuts = good & one_of(("truncate", "ftruncate"))[op]
     what[cuts] = CUT
     size = np.where(cuts, np.maximum(events.size[at], 0), size)
     empties = good & OPENS[op] & ((flags & _O_TRUNC != 0) | (op == NUMBER_OF["creat"]))
     what[empties] = CUT
     size = np.where(empties, 0, size)
 
-    reserves = good & _table(("fallocate",))[op]
+    reserves = good & one_of(("fallocate",))[op]
     zeroes = reserves & (flags & _PUNCH_OR_ZERO != 0) & (offset >= 0)
     what[zeroes] = ZERO
     size = np.where(zeroes, np.clip(events.size[at], 0, _WHOLE), size)

@@ -166,8 +166,7 @@ def has_read(run: Run) -> bool:
 
 def way_out(run: Run, info: ResultInfo) -> str:
     """What makes a run that the client's cache served a storage's: a sentence."""
-    mount = run.mount
-    if family_of(Mount(0, mount.point, mount.type, mount.source, mount.options)).kind == "memory":
+    if run.mount.kind == "memory":
         return "For one, another mount: this one is memory."
     if info.options.get("cache") != "cold":
         return "For one, --cold."

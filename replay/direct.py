@@ -23,7 +23,7 @@ import numpy as np
 
 from iotrace.errors import StorageError
 from iotrace.replay.columns import NONE, SIZE_MAX, Flags, Tables
-from iotrace.replay.select import COPIES, OPENS, Selection, _table
+from iotrace.replay.select import COPIES, OPENS, Selection, one_of
 from iotrace.replay.status import F_SETFL, TAKES_OFFSET, Status, open_flags
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.units import bytes_text
@@ -33,8 +33,8 @@ ALIGNMENTS: Final = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 _STATX_DIOALIGN: Final = 0x2000
 _DIO_OFFSET_ALIGN: Final = 156
 _O_APPEND, _O_DIRECTORY, _O_PATH = 0o2000, 0o200000, 0o10000000
-_READS: Final = _table(("read", "readv", "pread64", "preadv", "preadv2"))
-_WRITES: Final = _table(("write", "writev", "pwrite64", "pwritev", "pwritev2"))
+_READS: Final = one_of(("read", "readv", "pread64", "preadv", "preadv2"))
+_WRITES: Final = one_of(("write", "writev", "pwrite64", "pwritev", "pwritev2"))
 _SEEK_SET, _SEEK_CUR, _SEEK_END = 0, 1, 2
 
 

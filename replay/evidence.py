@@ -13,13 +13,13 @@ import numpy as np
 from iotrace.errors import TraceError
 from iotrace.replay.columns import Ints, load_tables
 from iotrace.replay.rows import MARKER
-from iotrace.replay.select import _table
+from iotrace.replay.select import one_of
 from iotrace.trace.reader import Trace
 from iotrace.trace.texts import path_bytes
 
 _MARK: Final = re.compile(MARKER.encode() + rb":(\d+):(begin|end)\Z")
 _IN_TREE: Final = re.compile(rb"(.*/iotrace-[0-9a-f]{12}/t)(?:/|\Z)", re.DOTALL)
-_MARKS: Final = _table(("access", "faccessat", "faccessat2"))
+_MARKS: Final = one_of(("access", "faccessat", "faccessat2"))
 
 Mark: TypeAlias = tuple[int, int]
 """Time and thread of the replay."""

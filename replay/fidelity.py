@@ -26,11 +26,11 @@ from iotrace.replay.measure import expected
 from iotrace.replay.recorded import FOR_RIDES
 from iotrace.replay.rides import Rides
 from iotrace.replay.rows import BEGIN, END, LINK, ORDER, STATUS, TOUCH, Plan
-from iotrace.replay.select import FAULT, GETDENTS, ORDERS, _table
+from iotrace.replay.select import FAULT, GETDENTS, ORDERS, one_of
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.reader import Trace
 
-_CLIPPED: Final = _table(("munmap", "msync", "madvise", "openat2"))
+_CLIPPED: Final = one_of(("munmap", "msync", "madvise", "openat2"))
 """Sizes that the replay bounds by its own mappings, or sets itself."""
 _POSITIONED: Final = np.array(["offset" in o.arguments or o.result == "bytes" for o in OPERATIONS] + [False])
 EXAMPLES_MAX: Final = 20
@@ -270,7 +270,7 @@ def _compare_thread(
     size, offset = plan.recorded["size"][rows], plan.recorded["offset"][rows]
     sizes = (size != events.size[events_at]) & (size != NONE) & ~_CLIPPED[recorded_op] & ~replaced
     offsets = (offset != events.offset[events_at]) & (offset != NONE) & _POSITIONED[recorded_op] & ~replaced
-    offsets &= ~_table(("mmap",))[recorded_op] | (events.offset[events_at] != NONE)
+    offsets &= ~one_of(("mmap",))[recorded_op] | (events.offset[events_at] != NONE)
     got, wanted = events.result[events_at], expect[rows]
     loosely = plan.rows.check[rows] == STATUS
     results = np.where(loosely, np.minimum(got, 0) != np.minimum(wanted, 0), got != wanted)

@@ -15,15 +15,15 @@ import numpy as np
 
 from iotrace.errors import StorageError
 from iotrace.replay.rows import Plan
-from iotrace.replay.select import KIND, LINKS, RENAMES, SETS_XATTRS, SYMLINKS, _table
+from iotrace.replay.select import KIND, LINKS, RENAMES, SETS_XATTRS, SYMLINKS, one_of
 from iotrace.trace.operations import Kind
 
 SETS_ATTRIBUTES = (
-    _table(("chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat", "utimes", "futimesat", "utime")) | SETS_XATTRS
+    one_of(("chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat", "utimes", "futimesat", "utime")) | SETS_XATTRS
 )
 """Operations that change what an inode says of a file."""
 _CHANGES = (
-    _table(("mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "creat", "truncate", "ftruncate", "fallocate"))
+    one_of(("mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "creat", "truncate", "ftruncate", "fallocate"))
     | SETS_ATTRIBUTES | RENAMES | LINKS | SYMLINKS
 )  # fmt: skip
 _MOVES = np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.WRITE, Kind.COPY)])

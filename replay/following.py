@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from iotrace.replay.select import LINKS, OPENS, RENAMES, _table
+from iotrace.replay.select import LINKS, OPENS, RENAMES, one_of
 
-_NEVER: Final = _table(
+_NEVER: Final = one_of(
     ("lstat", "readlink", "readlinkat", "unlink", "unlinkat", "rmdir", "symlink", "symlinkat", "lchown", "lsetxattr",
      "lgetxattr", "llistxattr", "lremovexattr", "mkdir", "mkdirat")
 ) | RENAMES | LINKS  # fmt: skip
-_BY_FLAG: Final = _table(("newfstatat", "statx", "faccessat2", "fchmodat2", "fchownat", "utimensat"))
+_BY_FLAG: Final = one_of(("newfstatat", "statx", "faccessat2", "fchmodat2", "fchownat", "utimensat"))
 _O_NOFOLLOW, _AT_SYMLINK_NOFOLLOW = 0o400000, 0x100
 
 

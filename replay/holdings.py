@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from iotrace.replay.columns import Flags, Ids, Ints, Tables
 from iotrace.replay.scans import note_owners, processes_of, rows_of, rows_that_use
-from iotrace.replay.select import OPENS, Reason, Selection, _table
+from iotrace.replay.select import OPENS, Reason, Selection, one_of
 
-_FORK: Final = _table(("fork",))
+_FORK: Final = one_of(("fork",))
 
 
 @dataclass(slots=True)

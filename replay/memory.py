@@ -13,13 +13,13 @@ import numpy as np
 
 from iotrace.replay.columns import SIZE_MAX, Ids, Ints, Numbers, Tables
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import FAULT, MEMORY, MMAP, Reason, Selection, _table
+from iotrace.replay.select import FAULT, MEMORY, MMAP, Reason, Selection, one_of
 from iotrace.replay.sweeps import MAP_FORGETS, MAP_MAPS, MAP_UNMAPS, MAP_USES, resolve_mappings
 from iotrace.trace.operations import NUMBER_OF
 
 _PROT_READ = 1
-_EXEC: Final = _table(("exec",))
-_MUNMAP: Final = _table(("munmap",))
+_EXEC: Final = one_of(("exec",))
+_MUNMAP: Final = one_of(("munmap",))
 
 
 @dataclass(slots=True)

@@ -17,11 +17,11 @@ from iotrace.replay.columns import Ids, Ints, Tables, chunks
 from iotrace.replay.following import follows
 from iotrace.replay.mapping import Mapping, target_node
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import HAS_PATH, LINKS, OPENS, RENAMES, SYMLINKS, TAKES_NAME, Reason, Selection, _table
+from iotrace.replay.select import HAS_PATH, LINKS, OPENS, RENAMES, SYMLINKS, TAKES_NAME, Reason, Selection, one_of
 
-CUTS_BY_NAME: Final = _table(("truncate",))
-XATTRS: Final = TAKES_NAME | _table(("listxattr", "llistxattr", "flistxattr"))
-_REMOVALS: Final = _table(("unlink", "unlinkat", "rmdir"))
+CUTS_BY_NAME: Final = one_of(("truncate",))
+XATTRS: Final = TAKES_NAME | one_of(("listxattr", "llistxattr", "flistxattr"))
+_REMOVALS: Final = one_of(("unlink", "unlinkat", "rmdir"))
 _WANTED: Final = CUTS_BY_NAME | (XATTRS & HAS_PATH)
 
 _NOTHING, _ASKS, _SHOWS, _MAKES, _REMOVES, _RENAMES, _EXCHANGES, _LINKS, _POINTS = range(9)

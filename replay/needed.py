@@ -13,19 +13,19 @@ import numpy.typing as npt
 
 from iotrace.replay.columns import CALL_OF, Flags, Ints
 from iotrace.replay.rows import Plan
-from iotrace.replay.select import COPIES, FAULT, KIND, OPENS, _table
+from iotrace.replay.select import COPIES, FAULT, KIND, OPENS, one_of
 from iotrace.replay.sight import Sights
 from iotrace.replay.stage import data_bytes
 from iotrace.trace.operations import NUMBER_OF, Kind
 
 PAGE: Final = mmap.PAGESIZE
 _WHOLE: Final = 1 << 62
-_CLONES: Final = _table(("copy_file_range",))
+_CLONES: Final = one_of(("copy_file_range",))
 """Copies for which a storage may move nothing at all: it shares the blocks (XFS, Btrfs), or its servers copy (NFS 4.2,
 SMB, CephFS); elsewhere the kernel reads and writes. Neither can be known before."""
 _WRITES: Final = np.isin(KIND, [list(Kind).index(Kind.WRITE)])
-_RESIZES: Final = _table(("truncate", "ftruncate"))
-_RESERVES: Final = _table(("fallocate",))
+_RESIZES: Final = one_of(("truncate", "ftruncate"))
+_RESERVES: Final = one_of(("fallocate",))
 _CUTS: Final = OPENS | _RESIZES | _RESERVES
 _PUNCHES_OR_ZEROES: Final = 0x2 | 0x10
 _MOVES: Final = 0x8 | 0x20

@@ -45,19 +45,19 @@ from iotrace.replay.select import (
     SYMLINKS,
     Reason,
     Selection,
-    _table,
+    one_of,
 )  # fmt: skip
 from iotrace.replay.status import Status
 from iotrace.replay.sweeps import EXCLUDES, READS, WRITES, find_edges
 from iotrace.trace.operations import NUMBER_OF, Kind
 
 _CREATE_FLAGS: Final = 0o100
-_REMOVES: Final = _table(("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "creat")) | RENAMES | LINKS | SYMLINKS
-_RESIZES: Final = _table(("truncate", "ftruncate", "creat"))
-_MOVES_POSITION: Final = _table(("read", "readv", "write", "writev", "lseek"))
-_SYNCS: Final = _table(("fsync", "fdatasync", "sync_file_range"))
+_REMOVES: Final = one_of(("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "creat")) | RENAMES | LINKS | SYMLINKS
+_RESIZES: Final = one_of(("truncate", "ftruncate", "creat"))
+_MOVES_POSITION: Final = one_of(("read", "readv", "write", "writev", "lseek"))
+_SYNCS: Final = one_of(("fsync", "fdatasync", "sync_file_range"))
 _LOCK_NB: Final = 4
-_MAY_WAIT: Final = _table(("wait", "fcntl.lock", "flock", "lseek"))
+_MAY_WAIT: Final = one_of(("wait", "fcntl.lock", "flock", "lseek"))
 _KINDS: Final = list(Kind)
 
 
@@ -220,16 +220,16 @@ def _folders_that_change(tables: Tables, mapping: Mapping, selection: Selection,
 def _bits() -> npt.NDArray[np.int32]:
     """What an operation does to which resources, for sweeps.accesses."""
     kind = KIND
-    writes = np.isin(kind, [_KINDS.index(Kind.WRITE)]) | _table(("fallocate",))
+    writes = np.isin(kind, [_KINDS.index(Kind.WRITE)]) | one_of(("fallocate",))
     reads = np.isin(kind, [_KINDS.index(Kind.READ)]) | COPIES | FAULT | _SYNCS
     uses = (HAS_FD | OPENS | DUPS | MMAP) & ~MEMORY
     bits = np.zeros(len(kind), np.int32)
     for table, bit in (
         (reads & ~writes, access.READS_DATA), (writes, access.WRITES_DATA), (COPIES, access.COPIES_DATA),
         (_RESIZES, access.RESIZES), (OPENS, access.OPENS), (_REMOVES, access.CHANGES_NAME),
-        (_table(("lseek",)), access.SEEKS), (uses, access.USES_OPEN),
+        (one_of(("lseek",)), access.SEEKS), (uses, access.USES_OPEN),
         ((OPENS | CLOSES | DUPS) | _MOVES_POSITION | GETDENTS, access.CHANGES_OPEN), (MEMORY, access.NO_FOLDER),
-        (COPIES | DUPS, access.CHANGES_OTHER), (MMAP | _table(("munmap",)), access.ENDS_MAPPING),
+        (COPIES | DUPS, access.CHANGES_OTHER), (MMAP | one_of(("munmap",)), access.ENDS_MAPPING),
         (np.isin(kind, [_KINDS.index(Kind.LOCK)]), access.LOCKS), (RENAMES, access.RENAMES),
         (CLOSES, access.CLOSES), (XATTRS & ~SETS_XATTRS, access.READS_XATTRS), (SETS_XATTRS, access.SETS_XATTRS),
     ):  # fmt: skip

@@ -24,24 +24,24 @@ from iotrace.replay.select import (
     SYMLINKS,
     Reason,
     Selection,
-    _table,
+    one_of,
 )
 from iotrace.replay.snapshot import Snapshot, link_target
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind
 
-_LOOSE: Final = GETDENTS | _table(("listxattr", "llistxattr", "flistxattr", "mmap.fault"))
+_LOOSE: Final = GETDENTS | one_of(("listxattr", "llistxattr", "flistxattr", "mmap.fault"))
 _EXACT: Final = (
     np.array([operation.result in ("bytes", "position") for operation in OPERATIONS] + [False]) & ~_LOOSE
 )  # fmt: skip
-_READLINKS: Final = _table(("readlink", "readlinkat"))
-_SETXATTRS: Final = _table(("setxattr", "lsetxattr", "fsetxattr"))
+_READLINKS: Final = one_of(("readlink", "readlinkat"))
+_SETXATTRS: Final = one_of(("setxattr", "lsetxattr", "fsetxattr"))
 _IS_WRITE: Final = np.isin(KIND, [list(Kind).index(Kind.WRITE)])
 _WRITES: Final = _IS_WRITE | COPIES
 _TAKES_BUFFER: Final = (
     np.array([bool({"buffer", "text"} & set(operation.arguments)) for operation in OPERATIONS] + [False]) | COPIES
 )  # fmt: skip
-_FALLOCATE: Final = _table(("fallocate",))
-_CREATES: Final = _table(("mkdir", "mkdirat", "creat", "link", "linkat", "symlink", "symlinkat"))
+_FALLOCATE: Final = one_of(("fallocate",))
+_CREATES: Final = one_of(("mkdir", "mkdirat", "creat", "link", "linkat", "symlink", "symlinkat"))
 
 
 @dataclass(slots=True)

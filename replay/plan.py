@@ -71,7 +71,7 @@ from iotrace.replay.select import (
     UMASK,
     Reason,
     Selection,
-    _table,
+    one_of,
     select,
 )
 from iotrace.replay.snapshot import Snapshot, infer_snapshot
@@ -354,7 +354,7 @@ class _Assembly:
         if len(rows_of(COPIES, op)) == 0:
             return (none, none), own_too
         copies = COPIES[op]
-        moves = _table(("read", "readv", "write", "writev"))[op] | own_too
+        moves = one_of(("read", "readv", "write", "writev"))[op] | own_too
         action = np.zeros(n, np.int8)
         action[moves], action[OPENS[op]], action[op == NUMBER_OF["lseek"]] = (
             POSITION_MOVES,
@@ -544,8 +544,8 @@ def _no_waits() -> dict[str, Any]:
 def _special() -> npt.NDArray[np.uint8]:
     special = np.full(len(OPENS), PLAIN, np.uint8)
     for table, what in (
-        (OPENS | DUPS, OPEN), (_table(("dup2", "dup3")), DUP_ONTO), (CLOSES, CLOSE), (MMAP, MAP),
-        (_table(("munmap",)), UNMAP), (FAULT, TOUCH), (ORDERS, ORDER),
+        (OPENS | DUPS, OPEN), (one_of(("dup2", "dup3")), DUP_ONTO), (CLOSES, CLOSE), (MMAP, MAP),
+        (one_of(("munmap",)), UNMAP), (FAULT, TOUCH), (ORDERS, ORDER),
     ):  # fmt: skip
         special[table] = what
     return special
@@ -555,4 +555,4 @@ _SHORT_MAX: Final = (1 << 31) - VALUES_MAX * CHUNK_ROWS
 """More values than these may not be numbered by an int32 in the next chunk."""
 _SPECIAL: Final = _special()
 """What the kernel does with a recorded call, by its operation."""
-_MAY_WAIT: Final = _table(("flock", "fcntl.lock"))
+_MAY_WAIT: Final = one_of(("flock", "fcntl.lock"))

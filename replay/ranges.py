@@ -21,7 +21,7 @@ from iotrace.compiling import compiled
 from iotrace.replay import access
 from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import FAULT, _table
+from iotrace.replay.select import FAULT, one_of
 from iotrace.replay.status import TAKES_OFFSET, at_own_position
 from iotrace.replay.sweeps import EXCLUDES, READS, WRITES
 
@@ -32,8 +32,8 @@ LOOKS: Final = 3
 CHANGES: Final = 4
 CUTS: Final = 5
 
-_LOOKS_AT_ALL: Final = FAULT | _table(("fsync", "fdatasync", "sync_file_range"))
-_CHANGES_ALL: Final = _table(("fallocate",))
+_LOOKS_AT_ALL: Final = FAULT | one_of(("fsync", "fdatasync", "sync_file_range"))
+_CHANGES_ALL: Final = one_of(("fallocate",))
 _O_TRUNC: Final = 0o1000
 _SEEK_END: Final = 2
 _SMALLEST: Final = 12

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 
 from iotrace import histogram
 from iotrace.errors import StorageError, TraceError
+from iotrace.mounts.family import Kind, family_of
+from iotrace.mounts.mountinfo import Mount
 from iotrace.replay.figures import (
     Counted,
     Guard,
@@ -118,6 +120,11 @@ class MountInfo(msgspec.Struct, frozen=True):
     type: str = ""
     source: str = ""
     options: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """Where the data of such a file system lie."""
+        return family_of(Mount(0, self.point, self.type, self.source, self.options)).kind
 
 
 class Stall(msgspec.Struct, frozen=True):

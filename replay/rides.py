@@ -36,7 +36,7 @@ from iotrace.replay.columns import NONE, Flags, Ints
 from iotrace.replay.kernels import ring as kernel
 from iotrace.replay.recorded import FOR_RIDES
 from iotrace.replay.rows import CLOSE, PLAIN, Plan
-from iotrace.replay.select import COPIES, KIND, OPENS, _table
+from iotrace.replay.select import COPIES, KIND, OPENS, one_of
 from iotrace.replay.status import at_own_position
 from iotrace.trace.operations import NUMBER_OF, OWN_POSITION, Kind
 
@@ -47,9 +47,9 @@ _O_NONBLOCK, _O_APPEND, _O_TRUNC = 0o4000, 0o2000, 0o1000
 _RWF_APPEND: Final = 0x10
 _READS: Final = ("read", "pread64", "readv", "preadv", "preadv2")
 _WRITES: Final = ("write", "pwrite64", "writev", "pwritev", "pwritev2")
-_AT_POSITION: Final = _table(("read", "readv", "write", "writev"))
-_VECTORED: Final = _table(("readv", "preadv", "preadv2", "writev", "pwritev", "pwritev2"))
-_FLAGGED: Final = _table(("preadv2", "pwritev2"))
+_AT_POSITION: Final = one_of(("read", "readv", "write", "writev"))
+_VECTORED: Final = one_of(("readv", "preadv", "preadv2", "writev", "pwritev", "pwritev2"))
+_FLAGGED: Final = one_of(("preadv2", "pwritev2"))
 _READING, _WRITING, _SYNCING, _APPENDING = 1, 2, 3, 4
 _ALL: Final = 1 << 20
 
@@ -170,11 +170,11 @@ def _riding(plan: Plan, kinds: Ints, all_rows: bool) -> Flags:
     rows = plan.rows
     names = [*_READS, *_WRITES, "fsync", "fdatasync"]
     call = plan.recorded["call"]
-    able: Flags = _table(tuple(names))[call] & (rows.special == PLAIN) & ~rows.extra & (rows.event >= 0)
+    able: Flags = one_of(tuple(names))[call] & (rows.special == PLAIN) & ~rows.extra & (rows.event >= 0)
     able &= (rows.number == call_numbers()[call]) & (kinds & 15 == DESCRIPTOR)
     able &= plan.recorded["open_flags"] & _O_NONBLOCK == 0
     buffered = np.isin((kinds >> 4) & 15, (BUFFER, VECTOR))
-    able &= buffered | _table(("fsync", "fdatasync"))[call]
+    able &= buffered | one_of(("fsync", "fdatasync"))[call]
     return able if all_rows else able & plan.recorded["asynchronous"]
 
 
@@ -183,7 +183,7 @@ def _steady_sizes(plan: Plan) -> Ints:
     rows, recorded = plan.rows, plan.recorded
     size = np.maximum(recorded["file_size"], 0)
     call, flags = recorded["call"], np.maximum(recorded["flags"], 0)
-    shakes = _table(("truncate", "ftruncate", "fallocate", "creat"))[call] | (OPENS[call] & (flags & _O_TRUNC != 0))
+    shakes = one_of(("truncate", "ftruncate", "fallocate", "creat"))[call] | (OPENS[call] & (flags & _O_TRUNC != 0))
     shakes &= rows.event >= 0
     steady = np.append(size, -1)
     file = recorded["file"]
@@ -191,7 +191,7 @@ def _steady_sizes(plan: Plan) -> Ints:
     steady[recorded["other_file"][COPIES[call] & (recorded["other_file"] >= 0)]] = -1
     lane = np.repeat(np.arange(plan.lanes), np.diff(plan.lane_begin))
     lowest, highest = np.full(len(steady), plan.lanes), np.full(len(steady), -1)
-    writes = np.flatnonzero(_table(_WRITES)[call] & (file >= 0))
+    writes = np.flatnonzero(one_of(_WRITES)[call] & (file >= 0))
     np.minimum.at(lowest, file[writes], lane[writes])
     np.maximum.at(highest, file[writes], lane[writes])
     steady[lowest < highest] = -1
@@ -209,7 +209,7 @@ def _repositions(plan: Plan, own: Flags, asks_own: Flags, offset: Ints) -> Ints:
     position = np.full(len(rows), -1, np.int64)
     call = recorded["call"]
     # what neither uses nor moves the position of `open`
-    ignores = _table(
+    ignores = one_of(
         (
             "pread64", "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "fstat", "fsync", "fdatasync",
             "ftruncate", "fallocate", "fadvise64", "readahead", "mmap", "newfstatat", "statx",

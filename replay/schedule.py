@@ -20,11 +20,11 @@ from iotrace.replay.memory import Mappings
 from iotrace.replay.order import Spans, edges_by_file, edges_of_forks, edges_of_waits, spans_of
 from iotrace.replay.rows import LANES_MAX, Rows
 from iotrace.replay.scans import lives_of, rows_of
-from iotrace.replay.select import Reason, Selection, _table
+from iotrace.replay.select import Reason, Selection, one_of
 from iotrace.replay.sweeps import reduce_edges
 from iotrace.trace.operations import NUMBER_OF
 
-_FORK: Final = _table(("fork",))
+_FORK: Final = one_of(("fork",))
 UNKNOWN_CPU_NS: Final = 100_000
 """Of a gap whose CPU time was not recorded, so much is burnt and the rest slept: short gaps are mostly work."""
 

@@ -76,7 +76,8 @@ ADVICE: Final = (0, 1, 2, 3, 4, 8, 14, 15, 16, 17, 20, 21, 22, 23, 25)
 AT_EMPTY_PATH: Final = 0x1000
 
 
-def _table(names: tuple[str, ...]) -> Flags:
+def one_of(names: tuple[str, ...]) -> Flags:
+    """By an operation's number, whether it is one of these; the last entry is for operations not known (-1)."""
     return np.array([operation.name in names for operation in OPERATIONS] + [False])
 
 
@@ -88,30 +89,30 @@ def _with_role(*roles: str) -> Flags:
 HAS_PATH: Final = _with_role("path")
 HAS_FD: Final = _with_role("fd") & ~_with_role("path")
 HAS_DIRFD: Final = _with_role("dirfd")
-RENAMES: Final = _table(("rename", "renameat", "renameat2"))
-LINKS: Final = _table(("link", "linkat"))
-SYMLINKS: Final = _table(("symlink", "symlinkat"))
-OPENS: Final = _table(("open", "openat", "openat2", "creat"))
-DUPS: Final = _table(("dup", "dup2", "dup3", "fcntl.dupfd"))
-DUP_ONTO: Final = _table(("dup2", "dup3"))
-CLOSES: Final = _table(("close",))
-CHDIRS: Final = _table(("chdir", "fchdir"))
-GETDENTS: Final = _table(("getdents", "getdents64"))
-MEMORY: Final = _table(("munmap", "msync", "madvise", "mmap.fault"))
-MMAP: Final = _table(("mmap",))
-FAULT: Final = _table(("mmap.fault",))
+RENAMES: Final = one_of(("rename", "renameat", "renameat2"))
+LINKS: Final = one_of(("link", "linkat"))
+SYMLINKS: Final = one_of(("symlink", "symlinkat"))
+OPENS: Final = one_of(("open", "openat", "openat2", "creat"))
+DUPS: Final = one_of(("dup", "dup2", "dup3", "fcntl.dupfd"))
+DUP_ONTO: Final = one_of(("dup2", "dup3"))
+CLOSES: Final = one_of(("close",))
+CHDIRS: Final = one_of(("chdir", "fchdir"))
+GETDENTS: Final = one_of(("getdents", "getdents64"))
+MEMORY: Final = one_of(("munmap", "msync", "madvise", "mmap.fault"))
+MMAP: Final = one_of(("mmap",))
+FAULT: Final = one_of(("mmap.fault",))
 TAKES_NAME: Final = _with_role("name")
-SETS_XATTRS: Final = TAKES_NAME & ~_table(("getxattr", "lgetxattr", "fgetxattr"))
+SETS_XATTRS: Final = TAKES_NAME & ~one_of(("getxattr", "lgetxattr", "fgetxattr"))
 ORDERS: Final = np.array([operation.replay is Replay.ORDER for operation in OPERATIONS] + [False])
 NEVER: Final = np.array([operation.replay is Replay.NEVER for operation in OPERATIONS] + [False])
-UMASK: Final = _table(("umask",))
-_CLOSE_RANGE: Final = _table(("close_range",))
-_FLOCK: Final = _table(("flock",))
+UMASK: Final = one_of(("umask",))
+_CLOSE_RANGE: Final = one_of(("close_range",))
+_FLOCK: Final = one_of(("flock",))
 _DIRFD2: Final = _with_role("dirfd2")
-_MAY_BE_NULL: Final = _table(("utimensat", "futimesat"))
+_MAY_BE_NULL: Final = one_of(("utimensat", "futimesat"))
 _COMMANDS: Final = (
-    (_table(("fcntl",)), FCNTL_COMMANDS), (_table(("fcntl.lock",)), FCNTL_LOCK_COMMANDS),
-    (_table(("madvise",)), ADVICE),
+    (one_of(("fcntl",)), FCNTL_COMMANDS), (one_of(("fcntl.lock",)), FCNTL_LOCK_COMMANDS),
+    (one_of(("madvise",)), ADVICE),
 )  # fmt: skip
 """Operations whose commands are not all replayed, and the commands that are."""
 COPIES: Final = np.array([operation.kind is Kind.COPY for operation in OPERATIONS] + [False])

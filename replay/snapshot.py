@@ -34,7 +34,7 @@ from iotrace.replay.select import (
     TAKES_NAME,
     Reason,
     Selection,
-    _table,
+    one_of,
 )  # fmt: skip
 from iotrace.trace.operations import Kind
 
@@ -45,13 +45,13 @@ PRESENT: Final = 2
 MAYBE_MAKES: Final = 3
 SILENT: Final = 4
 
-_REMOVES: Final = _table(("unlink", "unlinkat", "rmdir"))
-_MKDIRS: Final = _table(("mkdir", "mkdirat"))
-_FOLDERS: Final = _MKDIRS | _table(("rmdir", "chdir"))
-_GETXATTR: Final = _table(("getxattr", "lgetxattr", "fgetxattr", "removexattr", "lremovexattr", "fremovexattr"))
-_FOLDERS_BY_FLAG: Final = OPENS | _table(("unlinkat",))
+_REMOVES: Final = one_of(("unlink", "unlinkat", "rmdir"))
+_MKDIRS: Final = one_of(("mkdir", "mkdirat"))
+_FOLDERS: Final = _MKDIRS | one_of(("rmdir", "chdir"))
+_GETXATTR: Final = one_of(("getxattr", "lgetxattr", "fgetxattr", "removexattr", "lremovexattr", "fremovexattr"))
+_FOLDERS_BY_FLAG: Final = OPENS | one_of(("unlinkat",))
 _READS: Final = np.isin(KIND, [list(Kind).index(Kind.READ), list(Kind).index(Kind.COPY)])
-_CHANGES_SIZE: Final = (list(Kind).index(Kind.WRITE) == KIND) | _table(("ftruncate", "truncate", "fallocate"))
+_CHANGES_SIZE: Final = (list(Kind).index(Kind.WRITE) == KIND) | one_of(("ftruncate", "truncate", "fallocate"))
 _O_CREAT, _O_EXCL, _O_TRUNC, _O_DIRECTORY = 0o100, 0o200, 0o1000, 0o200000
 _AT_REMOVEDIR: Final = 0x200
 _O_TMPFILE: Final = 0o20000000

@@ -9,18 +9,18 @@ import numpy.typing as npt
 
 from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints, Numbers, Tables
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import _table, opening_rows
+from iotrace.replay.select import one_of, opening_rows
 from iotrace.trace.operations import OWN_POSITION
 
 SETTABLE: Final = 0o2000 | 0o4000 | 0o40000 | 0o1000000
 """O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME: what F_SETFL changes of a file."""
 F_SETFL: Final = 4
-TAKES_OFFSET: Final = _table(("pwrite64", "pwritev", "pwritev2"))
+TAKES_OFFSET: Final = one_of(("pwrite64", "pwritev", "pwritev2"))
 """Writes that ask for an offset, and append all the same where the description says so."""
 _RWF_APPEND: Final = 0x10
 _O_APPEND: Final = 0o2000
-_TAKES_FLAGS: Final = _table(("pwritev2",))
-TAKES_OWN: Final = _table(("preadv2", "pwritev2"))
+_TAKES_FLAGS: Final = one_of(("pwritev2",))
+TAKES_OWN: Final = one_of(("preadv2", "pwritev2"))
 """Calls that offset -1 has go on from their description's own position, and move it."""
 
 
@@ -64,7 +64,7 @@ class Status:
         events = tables.events
         self._events = events
         self._opened = np.append(open_flags(tables), 0)
-        sets = rows_of(_table(("fcntl",)), events.op)
+        sets = rows_of(one_of(("fcntl",)), events.op)
         sets = sets[(events.flags[sets] == F_SETFL) & (events.result[sets] == 0) & (events.open[sets] >= 0)]
         said = events.mode[sets]
         sets, said = sets[said != NONE], said[said != NONE]

@@ -88,7 +88,9 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
                 rows.append(_phase(one, node))
         if len(rows) == first[-1]:
             # a job that has nothing to do ends at once
-            rows.append(np.eye(1, r.PHASE_FIELDS + 2, r.WORKERS)[0] + np.eye(1, r.PHASE_FIELDS + 2, r.ITEMS)[0])
+            nothing = np.zeros(r.PHASE_FIELDS + 2)
+            nothing[[r.WORKERS, r.ITEMS]] = 1.0
+            rows.append(nothing)
         first.append(len(rows))
         step_of.append(number)
         return totals

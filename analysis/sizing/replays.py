@@ -16,8 +16,6 @@ from iotrace.analysis.sizing.demand import Floats, is_metadata
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.errors import UsageError
 from iotrace.mounts.counters.processors import BUSY
-from iotrace.mounts.family import family_of
-from iotrace.mounts.mountinfo import Mount
 from iotrace.replay.result import Result, Run, open_result
 from iotrace.trace.operations import BY_NAME, Kind
 
@@ -128,13 +126,7 @@ def _point(result: Result, folder: Path, works: dict[tuple[str, str], Work]) -> 
     processors = max(1, result.info.cpus)
     # a program's own CPU time is part of its think time
     spent = _processor_s(run, processors) if result.info.options.get("timing") == "asap" else 0.0
-    return Point(work, users, run.wall_s, classes, spent, processors, _is_local(run))
-
-
-def _is_local(run: Run) -> bool:
-    """Whether the file system lies on a device that the machine itself drives."""
-    mount = run.mount
-    return family_of(Mount(0, mount.point, mount.type, mount.source)).kind == "local"
+    return Point(work, users, run.wall_s, classes, spent, processors, run.mount.kind == "local")
 
 
 def _processor_s(run: Run, processors: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -53,16 +53,20 @@ class Simulated:
 
     def percentile(self, column: int, share: float) -> float:
         """The rate that the storage sees at most for this share of the time until `length_s`."""
-        rows = self.timeline[self.timeline[:, e.START] < self.length_s]
-        order = np.argsort(rows[:, column])
-        time = np.cumsum(rows[order, e.LENGTH])
-        return float(rows[order[np.searchsorted(time, share * time[-1] * (1 - 1e-12))], column]) if len(rows) else 0.0
+        return self._most(self.timeline[:, column], share)
 
     def busiest(self, read: float, write: float, share: float) -> float:
         """As `percentile`, of what reads and writes together take of a storage that does so much of either a second."""
-        both = self.timeline.copy()
-        both[:, e.READ_RATE] = both[:, e.READ_RATE] / read + both[:, e.WRITE_RATE] / write
-        return replace(self, timeline=both).percentile(e.READ_RATE, share)
+        return self._most(self.timeline[:, e.READ_RATE] / read + self.timeline[:, e.WRITE_RATE] / write, share)
+
+    def _most(self, values: Floats, share: float) -> float:
+        """Of values by the timeline's rows."""
+        shown = self.timeline[:, e.START] < self.length_s
+        order = np.argsort(values[shown])
+        time = np.cumsum(self.timeline[shown, e.LENGTH][order])
+        if not len(time):
+            return 0.0
+        return float(values[shown][order[np.searchsorted(time, share * time[-1] * (1 - 1e-12))]])
 
     def peak(self, column: int) -> float:
         """The highest rate."""

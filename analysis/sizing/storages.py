@@ -124,8 +124,8 @@ class Storage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             (r.DISK_READ, self.burst_disk_read), (r.NETWORK_READ, self.burst_network_read),
             (r.TOTAL_WRITE, self.burst_write),
         ):  # fmt: skip
-            if text:
-                burst[column] = parse_bytes(text) * units
+            if text and np.isfinite(row[column]):
+                burst[column] = max(row[column], parse_bytes(text) * units)
                 most = max(most, float(burst[column] / row[column]))
         return burst, (most - 1.0) * self.burst_seconds
 
@@ -274,6 +274,8 @@ def _checked(text: str, file: str) -> Catalogue:
     for name, storage in found.storages.items():
         if bool(storage.capacity) == (storage.stripes is not None):
             raise UsageError(f"{file}: {name}.capacity: an amount with its unit, such as '50 TB', or else stripes.")
+        if storage.local and storage.burst_seconds:
+            raise UsageError(f"{file}: {name}.burst_seconds: a disk of each node has no credits that nodes share.")
         if storage.stripes is not None:
             _check_stripes(f"{file}: {name}", storage.stripes)
     return found

@@ -152,7 +152,9 @@ def largest(totals: pd.DataFrame, limit: int | None) -> pd.DataFrame:
 
 
 def _by_name(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.iloc[np.argsort(np.array([str(key) for key in frame["key"]]), kind="stable")]
+    # not an array of fixed width, in which each name takes as much room as the longest
+    names = np.array([str(key) for key in frame["key"]], object)
+    return frame.iloc[np.argsort(names, kind="stable")]
 
 
 def _frames(counts: Counts) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

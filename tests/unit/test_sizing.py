@@ -270,6 +270,25 @@ def test_a_storage_bursts_until_its_credits_are_spent_and_again_when_they_are_ba
     assert short == pytest.approx(200 + 100 + 200 + 50 + 250, rel=1e-3)
 
 
+def test_a_burst_is_never_less_than_the_baseline_nor_a_disk_of_each_node(tmp_path: Path) -> None:
+    low = msgspec.structs.replace(bursting(100), burst_disk_read="50 MB", burst_network_read="10 MB")
+    burst, credits = low.burst_row(low.row(1), 1)
+    assert (burst == low.row(1)).all()
+    assert credits == 0
+    own = tmp_path / "own.toml"
+    own.write_text(
+        "[storages.mine]\n"
+        + "\n".join(
+            f"{key} = {json.dumps(value)}"
+            for key, value in msgspec.to_builtins(bursting(100)).items()
+            if value not in ("", None, []) and value != float("inf") and key != "local"
+        )
+        + "\nlocal = true\n"
+    )
+    with pytest.raises(UsageError, match=r"mine\.burst_seconds"):
+        load_catalogue(own)
+
+
 def test_a_file_on_several_servers_goes_as_fast_as_they_do_together(catalogue: Catalogue) -> None:
     one = msgspec.structs.replace(bursting(0), disk_read="10 GB", stream_read="200 MB")
     took = [
