@@ -27,7 +27,7 @@ def table(trace: Trace | str | Path, by: Key | str = "op", limit: int | None = N
     ------
     UsageError: an unknown key. TraceError: no trace, or a damaged one.
     """
-    with tables_of(_trace(trace)) as tables:
+    with tables_of(_trace(trace), [by]) as tables:
         return tables.by(by, limit)
 
 
@@ -38,7 +38,7 @@ def timeline(trace: Trace | str | Path, bins: int = 200) -> pd.DataFrame:
     ------
     UsageError: there is less than one slice. TraceError: no trace, or a damaged one.
     """
-    with tables_of(_trace(trace)) as tables:
+    with tables_of(_trace(trace), ()) as tables:
         return tables.timeline(bins)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -60,14 +61,17 @@ def figures_of(folder: Path) -> TraceFigures:
     """
     trace = open_trace(folder)
     keys = keys_of(trace, ["op", "file", "process", "mount", "step", "job"])
-    with tables_of(trace) as tables:
+    with tables_of(trace) as tables, ThreadPoolExecutor(1) as beside:
+        # asks DuckDB and has kernels of its own, as the tables do: neither holds the interpreter
+        searched = beside.submit(search, trace)
         made = summary_of(tables, keys, _FILES_SHOWN)
-        found = search(trace)
-        return TraceFigures(
-            made, keys, found, tables.timeline(), tables.activity(), metadata_of_trace(tables),
-            tables.histogram("class", "size"), tables.positions(12_000), lanes_of_trace(tables, made.duration_s),
-            [mount.type for number, mount in enumerate(trace.info.mounts) if number in found.mounts],
+        pictured = (
+            tables.timeline(), tables.activity(), metadata_of_trace(tables), tables.histogram("class", "size"),
+            tables.positions(12_000), lanes_of_trace(tables, made.duration_s),
         )  # fmt: skip
+        found = searched.result()
+    types = [mount.type for number, mount in enumerate(trace.info.mounts) if number in found.mounts]
+    return TraceFigures(made, keys, found, *pictured, types)
 
 
 def trace_section(figures: TraceFigures, number: int) -> tuple[Section, Origin]:

@@ -108,7 +108,7 @@ def summarise(trace: Trace, by: Sequence[Key | str] = DEFAULT_TABLES, limit: int
     UsageError: an unknown key.
     TraceError: a part of the trace is damaged.
     """
-    with tables_of(trace) as tables:
+    with tables_of(trace, by) as tables:
         return summary_of(tables, by, limit)
 
 

@@ -98,6 +98,16 @@ def load32(context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
+@_typed
+def leading_zeros(context: Any, value: Any) -> Any:
+    """Zero bits above the highest set bit of an int64; 64 for 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), generate
+
+
 def _store_of(bits: int, ordering: str) -> Any:
     def function(context: Any, address: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:

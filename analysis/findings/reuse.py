@@ -77,13 +77,14 @@ def reuse_of(tables: Tables) -> Reuse:
     reads = kind >= 0
     scale = (1 << BLOCK_SHIFT) << bits
     by_step, curve = [], []
-    top = max(20, int(len(np.unique(block)) * scale).bit_length())
+    top = max(20, int(np.count_nonzero(before < 0) * scale).bit_length())
     for number, step in enumerate(steps):
         mine = reads & (kind == number)
         total = int(mine.sum())
         if not total:
             continue
-        again, first = apart[mine & (before >= 0)], len(np.unique(block[mine]))
+        again, ordered = apart[mine & (before >= 0)], block[order[mine[order]]]
+        first = 1 + np.count_nonzero(ordered[1:] != ordered[:-1])
         by_step.append((step, total * scale, first * scale, len(again) * scale))
         for power in range(20, top + 1):
             # the block itself must fit beside those used since

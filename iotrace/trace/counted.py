@@ -135,8 +135,8 @@ class CountedTables(Tables):
         return dict(zip(("events", "bytes_read", "bytes_written", "files", "processes", "end_ns"), row, strict=True))
 
 
-def tables_of(trace: Trace) -> Tables:
-    """Tables over a trace, whichever of events and counts it holds."""
+def tables_of(trace: Trace, keys: Sequence[Key | str] | None = None) -> Tables:
+    """Tables over a trace, whichever of events and counts it holds; `keys` that will be asked for, None: any."""
     if trace.info.detail == "histogram":
         return CountedTables(trace)
     if trace.info.events < SCANNED:
@@ -144,7 +144,7 @@ def tables_of(trace: Trace) -> Tables:
     # Numba, which a small trace does not need, takes its time to come
     from iotrace.trace.scanned import ScannedTables
 
-    return ScannedTables(trace)
+    return ScannedTables(trace, keys)
 
 
 def keys_of(trace: Trace, keys: Sequence[str]) -> list[str]:

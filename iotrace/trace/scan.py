@@ -2,7 +2,8 @@
 
 Takes Tables (for names, mounts and labels), streams batches through the kernels of iotrace.trace.kernels.scanning, and
 keeps a row for each operation, process, thread and file, never an event. What each figure means is said in
-iotrace.trace.tables; here too "went on where the one before ended" is told in the order of completion.
+iotrace.trace.tables; here too "went on where the one before ended" is told in the order of completion. Reading, the
+figures by operation and those by row each have a thread, a batch apart.
 """
 
 from __future__ import annotations
@@ -19,24 +20,27 @@ import pyarrow.compute as pc
 
 from iotrace.histogram import BUCKETS
 from iotrace.trace.kernels import scanning
-from iotrace.trace.kernels.scanning import FIGURES, FIRST, LAST, NULL
+from iotrace.trace.kernels.scanning import FIGURES, FIRST, LAST, NULL, NULL_32
 from iotrace.trace.operations import BY_NAME, Kind
-from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN
+from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN, SCHEMAS
 
 if TYPE_CHECKING:
     from iotrace.trace.tables import Tables
 
 Array = npt.NDArray[Any]
 KINDS: Final = (*(str(kind) for kind in Kind), "unknown")
+_COPY: Final = KINDS.index(Kind.COPY)
 MOST_ROWS: Final = 1 << 22
 """Files, paths, processes or threads up to which a row is kept for each (88 bytes)."""
 MOST_GROUPS: Final = 1000
 """Jobs and the like up to which a histogram is kept for each (90 kB)."""
 _OPS: Final = 256
 _OPEN: Final = 1 << 21
-_COLUMNS: Final = (
-    "time_ns", "duration_ns", "process", "thread", "op", "path", "file", "other_path", "other_file", "open", "offset",
-    "size", "result",
+_BY_OPERATION: Final = (
+    "time_ns", "duration_ns", "op", "file", "other_file", "open", "offset", "size", "result",
+)  # fmt: skip
+_BY_ROW: Final = (
+    "time_ns", "duration_ns", "process", "thread", "op", "path", "file", "other_path", "other_file", "size", "result",
 )  # fmt: skip
 GROUP_SQL: Final = """
 select process, project, job, step, "user",
@@ -81,6 +85,7 @@ class Scan:
     Parameters
     ----------
     tables: of a trace with events, open. slices, width_ns: equal slices of the recording for the timeline.
+    rows: figures by process, thread, file and mount too; without them those, the groups and `pairs` stay empty.
 
     Attributes
     ----------
@@ -88,27 +93,28 @@ class Scan:
     files, then the paths without one, then none; the last row of by_mount is that of no known mount.
     op_histograms, group_histograms, mount_histograms: Histograms by op, by row of groups, by mount.
     ops: names of the rows by op. groups: frame of project, job, step, user, command, a row each.
-    pairs: calls and ns by group and op. timeline: calls, bytes read and written by slice and kind. end_ns: last known.
+    has_rows: whether those by row are there. pairs: calls and ns by group and op. timeline: calls, bytes read and
+    written by slice and kind. end_ns: last known.
 
     Raises
     ------
     Unscannable: see there. TraceError: a part of the trace is damaged.
     """
 
-    def __init__(self, tables: Tables, slices: int, width_ns: int) -> None:
+    def __init__(self, tables: Tables, slices: int, width_ns: int, rows: bool = True) -> None:
         self._tables = tables
+        self.has_rows = rows
         self.ops: list[str] = []
         self._number: dict[str, int] = {}
-        self._look_up()
-        rows = {"op": _OPS, "process": len(self.group_of_process), "thread": 1 << 12}
-        rows |= {"subject": self.files + self.paths + 1, "mount": len(tables.trace.info.mounts) + 1}
-        self.by_op, self.by_process, self.by_thread, self.by_subject, self.by_mount = (
-            _figures(rows[name]) for name in ("op", "process", "thread", "subject", "mount")
-        )
-        self.op_histograms, self.mount_histograms = Histograms(_OPS), Histograms(rows["mount"])
-        self.group_histograms = Histograms(len(self.groups))
-        self.pairs = np.zeros((len(self.groups), _OPS, 2), np.int64)
+        self.by_op, self.op_histograms = _figures(_OPS), Histograms(_OPS)
         self.timeline = np.zeros((slices, len(KINDS), 3), np.int64)
+        if rows:
+            self._look_up()
+            mounts = len(tables.trace.info.mounts) + 1
+            self.by_process, self.by_thread = _figures(len(self.group_of_process)), _figures(1 << 12)
+            self.by_subject, self.by_mount = _figures(self.files + self.paths + 1), _figures(mounts)
+            self.mount_histograms, self.group_histograms = Histograms(mounts), Histograms(len(self.groups))
+            self.pairs = np.zeros((len(self.groups), _OPS, 2), np.int64)
         self._run(width_ns)
 
     def _look_up(self) -> None:
@@ -152,40 +158,64 @@ class Scan:
     def _run(self, width_ns: int) -> None:
         key, end = np.full(_OPEN, NULL, np.int64), np.zeros(_OPEN, np.int64)
         last = np.zeros(1, np.int64)
-        for columns in self.batches(_COLUMNS):
-            kinds, reads, writes = self._classes
-            most = int(columns[3].max(initial=0))
-            if most >= MOST_ROWS:
-                raise Unscannable
-            if most >= len(self.by_thread):
-                self.by_thread = np.concatenate([self.by_thread, _figures(2 * most + 1 - len(self.by_thread))])
-            if not scanning.scan(
-                columns, kinds, KINDS.index(Kind.COPY), reads, writes, self.files, self.subject_of_path,
-                self.mount_of_file, self.mount_of_path, self.group_of_process, self.by_op, self.by_process,
-                self.by_thread, self.by_subject, self.by_mount, self.op_histograms.arrays,
-                self.group_histograms.arrays, self.mount_histograms.arrays, self.pairs, self.timeline, width_ns, key,
-                end, last,
-            ):  # fmt: skip
+        names = tuple(dict.fromkeys((*_BY_OPERATION, *(_BY_ROW if self.has_rows else ()))))
+        with ThreadPoolExecutor(1) as pool:
+            behind = None
+            for batch in self.batches(names):
+                columns = dict(zip(names, batch, strict=True))
+                kinds, reads, writes = self._classes
+                sequence = np.empty(len(batch[0]), np.int8)
+                scanning.by_operation(
+                    tuple(columns[name] for name in _BY_OPERATION), kinds, _COPY, reads, writes, self.by_op,
+                    self.op_histograms.arrays, self.timeline, width_ns, key, end, last, sequence,
+                )  # fmt: skip
+                if not self.has_rows:
+                    continue
+                if behind is not None and not behind.result():
+                    raise Unscannable
+                self._grow(int(columns["thread"].max(initial=0)))
+                behind = pool.submit(
+                    scanning.by_row, tuple(columns[name] for name in _BY_ROW), sequence, kinds, _COPY, reads, writes,
+                    self.files, self.subject_of_path, self.mount_of_file, self.mount_of_path, self.group_of_process,
+                    self.by_process, self.by_thread, self.by_subject, self.by_mount, self.group_histograms.arrays,
+                    self.mount_histograms.arrays, self.pairs,
+                )  # fmt: skip
+            if behind is not None and not behind.result():
                 raise Unscannable
         self.end_ns = int(last[0])
 
+    def _grow(self, most: int) -> None:
+        """Rows for threads up to this one."""
+        if most >= MOST_ROWS:
+            raise Unscannable
+        if most >= len(self.by_thread):
+            self.by_thread = np.concatenate([self.by_thread, _figures(2 * most + 1 - len(self.by_thread))])
+
     def batches(self, names: Sequence[str]) -> Iterator[tuple[Array, ...]]:
-        """Columns of the events, int64 with NULL for null, `op` as the number of its row; read ahead by one batch."""
+        """Columns of the events: int64 with NULL or int32 with NULL_32 for null, `op` as the number of its row (int16);
+        read ahead by one batch."""
         source = self._tables.trace.batches("events", names)
+
+        def columns() -> tuple[Array, ...] | None:
+            batch = next(source, None)
+            return None if batch is None else tuple(self._column(batch.column(name), name) for name in names)
+
         with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(next, source, None)
+            ahead = pool.submit(columns)
             while (batch := ahead.result()) is not None:
-                ahead = pool.submit(next, source, None)
-                yield tuple(self._column(batch.column(name), name) for name in names)
+                ahead = pool.submit(columns)
+                yield batch
 
     def _column(self, column: Any, name: str) -> Array:
         if name == "op":
-            numbers = np.array([self._op(text) for text in column.dictionary.to_pylist()], np.int64)
-            return np.asarray(numbers[column.indices.to_numpy(zero_copy_only=False)], np.int64)
-        if column.type != pa.int64():
-            column = column.cast(pa.int64())
-        filled = pc.fill_null(column, NULL) if column.null_count else column
-        return np.asarray(filled.to_numpy(zero_copy_only=False), np.int64)
+            numbers = np.array([self._op(text) for text in column.dictionary.to_pylist()], np.int16)
+            return np.asarray(numbers[column.indices.to_numpy(zero_copy_only=False)], np.int16)
+        kind = SCHEMAS["events"].field(name).type
+        if column.type != kind:
+            column = column.cast(kind)
+        if column.null_count:
+            column = pc.fill_null(column, NULL if kind == pa.int64() else NULL_32)
+        return np.asarray(column.to_numpy(zero_copy_only=False))
 
     def _op(self, name: str) -> int:
         number = self._number.get(name)

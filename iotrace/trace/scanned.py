@@ -6,6 +6,7 @@ Where the trace has more rows of one kind than a scan keeps, or what a scan does
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -15,30 +16,47 @@ import pandas as pd
 
 from iotrace.trace.kernels.scanning import FIGURES, FIRST, FIRST_OF_NONE, LAST
 from iotrace.trace.partials import Counts, keyed, largest, no_histograms, typed
+from iotrace.trace.reader import Trace
 from iotrace.trace.scan import KINDS, Histograms, Scan, Unscannable, figures_frame
 from iotrace.trace.tables import Key, Tables
 
 _SLICES: Final = 200
+_OF_OPERATIONS: Final = {"op", "class"}
+"""Keys that need no look at who called, nor at which file."""
 _CHOSEN: Final = 1024
 """Files, processes and threads up to which histograms are kept for each."""
 
 
 class ScannedTables(Tables):
-    """Tables of a trace with events, by one pass."""
+    """Tables of a trace with events, by one pass; by a second, where other keys than those named are asked for.
 
-    @cached_property
-    def _scan(self) -> Scan | None:
-        try:
-            return Scan(self, _SLICES, self._slice_ns(_SLICES))
-        except Unscannable:
-            return None
+    Parameters
+    ----------
+    keys: that will be asked for; None: any.
+    """
+
+    def __init__(self, trace: Trace, keys: Sequence[Key | str] | None = None) -> None:
+        super().__init__(trace)
+        self._rows = keys is None or not set(keys) <= _OF_OPERATIONS
+        self._found: Scan | None = None
+        self._unscannable = False
+
+    def _scan(self, rows: bool = False) -> Scan | None:
+        """The pass, with figures by row where they are wanted now or will be; None where the trace is not for it."""
+        rows = rows or self._rows
+        if not self._unscannable and (self._found is None or (rows and not self._found.has_rows)):
+            try:
+                self._found = Scan(self, _SLICES, self._slice_ns(_SLICES), rows)
+            except Unscannable:
+                self._found, self._unscannable = None, True
+        return self._found
 
     @cached_property
     def _details(self) -> dict[int, tuple[dict[str, npt.NDArray[Any]], Histograms]]:
         return {}
 
     def counts(self, key: Key | str, limit: int | None = None) -> Counts:
-        scan = self._scan
+        scan = self._scan(key not in _OF_OPERATIONS)
         if scan is None:
             return super().counts(key, limit)
         if key == "op":
@@ -66,8 +84,8 @@ class ScannedTables(Tables):
         return super().counts(key, limit)
 
     def sums(self, key: Key | str) -> Counts:
-        scan = self._scan
-        if scan is None or key != "file":
+        scan = self._scan(True) if key == "file" else None
+        if scan is None:
             return super().sums(key)
         rows = np.flatnonzero(scan.by_subject[:, FIRST] != FIRST_OF_NONE)
         figures = figures_frame(scan.by_subject, rows).assign(key=_file_numbers(scan, rows).array)
@@ -128,16 +146,17 @@ class ScannedTables(Tables):
         ]
 
     def histogram(self, key: Key | str, column: Literal["duration_ns", "size"]) -> pd.DataFrame:
-        if self._scan is None or key not in ("op", "class"):
+        if key not in _OF_OPERATIONS or self._scan() is None:
             return super().histogram(key, column)
         counts = self.counts(key)
         frame = (counts.latency if column == "duration_ns" else counts.sizes)[["key", "bucket", "n"]]
         return frame.rename(columns={"n": "count"}).sort_values(["key", "bucket"], ignore_index=True)
 
     def timeline(self, bins: int = _SLICES) -> pd.DataFrame:
-        if self._scan is None or bins != _SLICES:
+        scan = self._scan()
+        if scan is None or bins != _SLICES:
             return super().timeline(bins)
-        figures = self._scan.timeline
+        figures = scan.timeline
         at, kind = np.nonzero(figures[:, :, 0])
         width_s = self._slice_ns(bins) / 1e9
         frame = pd.DataFrame({"start_s": at * width_s, "width_s": width_s, "class": np.array(KINDS, object)[kind]})
@@ -146,7 +165,7 @@ class ScannedTables(Tables):
         return frame.sort_values(["start_s", "class"], ignore_index=True)
 
     def activity(self, bins: int = 120, most: int = 16) -> pd.DataFrame:
-        scan = self._scan
+        scan = self._scan(True)
         if scan is None:
             return super().activity(bins, most)
         jobs = [job if job is not None else step
@@ -175,7 +194,7 @@ class ScannedTables(Tables):
         }).sort_values(["start_s", "job", "op"], ignore_index=True)  # fmt: skip
 
     def totals(self) -> dict[str, int]:
-        scan = self._scan
+        scan = self._scan()
         if scan is None:
             return super().totals()
         row = self.query("select (select count(*) from files), (select count(*) from processes)").fetchall()[0]

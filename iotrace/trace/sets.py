@@ -62,7 +62,7 @@ def part_of(folder: Path, keys: Sequence[str], limit: int | None) -> Part:
     trace = open_trace(folder)
     mine = keys_of(trace, keys)
     counts: dict[str, Counts] = {}
-    with tables_of(trace) as tables:
+    with tables_of(trace, mine) as tables:
         totals = tables.totals()
         for key in mine:
             # a process or thread is of one trace, a file of all that name its path

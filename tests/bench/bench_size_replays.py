@@ -31,7 +31,7 @@ from iotrace.replay.run import run_replay
 
 KINDS: Final = ("delayed", "xfs", "cephfs", "moosefs")
 RAMP: Final = (1, 2, 4)
-MIXES: Final = ((1, 1), (3, 1), (1, 3), (2, 2))
+MIXES: Final = ((2, 1), (1, 2), (3, 2), (2, 3))
 FIRST_ROUNDS: Final = 24
 MEMORY: Final = Path("/dev/shm")
 

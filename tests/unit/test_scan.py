@@ -52,7 +52,7 @@ def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
 def test_a_scan_gives_the_tables_of_the_queries(tmp_path: Path, count: int, seed: int) -> None:
     opened = open_trace(any_trace(tmp_path, count, seed))
     with Tables(opened) as queried, ScannedTables(opened) as scanned:
-        assert scanned._scan is not None
+        assert scanned._scan() is not None
         assert scanned.totals() == queried.totals()
         for key in KEYS:
             same(queried.by(key), scanned.by(key))
@@ -68,7 +68,7 @@ def test_numbers_outside_their_tables_are_left_to_the_queries(tmp_path: Path) ->
     rows = [event(0, "read", file=2_000_000_000, result=1), event(1, "read", process=7, file=0, result=1)]
     opened = open_trace(made_trace(tmp_path / "t.iotrace", rows, ["/data/a"]))
     with Tables(opened) as queried, ScannedTables(opened) as scanned:
-        assert scanned._scan is None
+        assert scanned._scan() is None
         same(queried.by("file"), scanned.by("file"))
 
 
@@ -76,7 +76,7 @@ def test_more_rows_than_a_scan_keeps_are_left_to_the_queries(tmp_path: Path, mon
     monkeypatch.setattr(scan, "MOST_ROWS", 2)
     opened = open_trace(any_trace(tmp_path, 60, 2))
     with Tables(opened) as queried, ScannedTables(opened) as scanned:
-        assert scanned._scan is None
+        assert scanned._scan() is None
         same(queried.by("op"), scanned.by("op"))
 
 

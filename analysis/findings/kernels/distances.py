@@ -41,7 +41,8 @@ def distances(before: Any) -> Any:
     last access (Olken 1981): what is marked between the two are the different blocks used meanwhile.
     """
     n = len(before)
-    tree, found = np.zeros(n + 1, np.int64), np.full(n, -1, np.int64)
+    # half the width is half the misses: n is far below 2^31
+    tree, found = np.zeros(n + 1, np.int32), np.full(n, -1, np.int64)
     marked = 0
     for i in range(n):
         last = before[i]
