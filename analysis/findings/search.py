@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from iotrace.analysis.findings.counted_evidence import CountedWitness
 from iotrace.analysis.findings.evidence import Totals, Witness
 from iotrace.analysis.findings.findings import Finding, reached
-from iotrace.analysis.findings.reuse import Reuse, reuse_of
 from iotrace.analysis.findings.rules import rules
 from iotrace.errors import UsageError
 from iotrace.trace.counted import CountedTables
 from iotrace.trace.operations import Kind
 from iotrace.trace.reader import Trace
 from iotrace.trace.tables import Tables
+
+if TYPE_CHECKING:
+    from iotrace.analysis.findings.reuse import Reuse
 
 
 class NothingBelow(UsageError):
@@ -88,7 +91,12 @@ def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> 
             """
         ).df()
         mounts = tables.query("select distinct mount from files where mount is not null").fetchall()
-        reuse = reuse_of(tables) if with_reuse else None
+        reuse = None
+        if with_reuse:
+            # brings Numba, which a summary of a small trace does not need
+            from iotrace.analysis.findings.reuse import reuse_of
+
+            reuse = reuse_of(tables)
     return Found(
         findings=reached(all_rules),
         totals=witness.totals,

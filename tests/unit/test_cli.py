@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made import event, made_trace
 
 from iotrace import cli
 from iotrace.cli import COMMANDS, main
@@ -59,6 +60,16 @@ def test_the_overall_help_imports_nothing_heavy_and_no_command() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert all(name in done.stdout for name in COMMANDS)
     assert done.stderr.strip() == "[]\n['iotrace.cli', 'iotrace.errors', 'iotrace.lean', 'iotrace.terminal']"
+
+
+def test_a_summary_of_a_small_trace_brings_neither_numba_nor_what_draws(tmp_path: Path) -> None:
+    trace = made_trace(tmp_path / "t.iotrace", [event(0, "read", file=0, result=1, size=1)], ["/data/a"])
+    code = (
+        f"import sys; from iotrace.cli import main; main(['summary', {str(trace)!r}]);"
+        "print([m for m in ('numba', 'matplotlib', 'seaborn', 'scipy') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "[]"
 
 
 def test_version_is_the_packages() -> None:
