@@ -132,7 +132,7 @@ def make_backend(
             "where it does little but I/O."
         )
     from iotrace.compiling import COMPILING, is_compiled
-    from iotrace.trace.formats.strace_kernel import feed
+    from iotrace.trace.formats.strace.kernels.lines import feed
 
     if not is_compiled(feed):
         warn(COMPILING)

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 
 from iotrace.histogram import BUCKETS
 from iotrace.trace.kernels import scanning
-from iotrace.trace.kernels.scanning import FIGURES, FIRST, LAST, NULL
+from iotrace.trace.kernels.scanning import FIGURES, FIRST, LAST
 from iotrace.trace.operations import BY_NAME, Kind
-from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN
+from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN, NULL
 
 if TYPE_CHECKING:
     from iotrace.trace.tables import Tables

@@ -15,6 +15,8 @@ FORMAT_MAJOR: Final = 1
 FORMAT_MINOR: Final = 2
 SUFFIX: Final = ".iotrace"
 OP_TYPE: Final = pa.dictionary(pa.int16(), pa.string())
+NULL: Final = -(2**63)
+"""In a matrix of rows, int64 of shape (event columns, capacity): no value."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from iotrace.compiling import compiled
+from iotrace.trace.schema import NULL
 
-NULL: Final = -(1 << 63)
 FIGURES: Final = (
     "calls", "errors", "timed", "data_calls", "bytes_read", "bytes_written", "total_ns", "first_ns", "last_ns",
     "moves", "in_sequence",
