@@ -26,6 +26,7 @@ from iotrace.replay.columns import CHUNK_ROWS, NONE, Flags, Ids, Ints, Tables, c
 from iotrace.replay.descriptors import Descriptors, assign_descriptors
 from iotrace.replay.direct import Rounded, round_out
 from iotrace.replay.filed import filed
+from iotrace.replay.inference import infer_snapshot
 from iotrace.replay.layout import CALL, EXTRA_CLOSE, EXTRA_DUP, THREAD_BEGINS, lay_out
 from iotrace.replay.lifetimes import lifetimes_of
 from iotrace.replay.mapping import Mapping, map_paths
@@ -74,7 +75,7 @@ from iotrace.replay.select import (
     one_of,
     select,
 )
-from iotrace.replay.snapshot import Snapshot, infer_snapshot
+from iotrace.replay.snapshot import Snapshot
 from iotrace.replay.status import own_positions
 from iotrace.replay.sweeps import (
     POSITION_COPY,
