@@ -2,8 +2,8 @@
 
 Numba keeps machine code beside a kernel's source and looks only at that one file for changes; what the kernel calls in
 another file, and the constants that it takes from there, would go stale. Here the files that a kernel may use are
-looked at too: those of its folder, where that is called `kernels`, those of the ground that kernels use, and the tables
-of operations and columns, whose numbers many kernels hold.
+looked at too: those of its folder, where that is called `kernels`, those of the ground that kernels use, the kernels
+over traces that those of other rooms call, and the tables of operations and columns, whose numbers many kernels hold.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import numba
+
+F = TypeVar("F", bound=Callable[..., object])
 
 COMPILING: Final = "Compiling, once after the installation, for about half a minute …"
 
@@ -33,6 +35,16 @@ def compiled(function: Callable[..., Any]) -> Any:
     return kernel
 
 
+def entry(function: F) -> F:
+    """A kernel of integers that Python calls: compiled(), with its types."""
+    return cast(F, compiled(function))
+
+
+def inner(function: F) -> F:
+    """A kernel of integers that only kernels call: it is compiled and kept within those."""
+    return cast(F, numba.njit(function))
+
+
 def is_compiled(kernel: Any) -> bool:
     """Whether a kernel's machine code is on disk; if not, its first call takes long."""
     store = getattr(kernel, "_cache", None)
@@ -43,8 +55,11 @@ def is_compiled(kernel: Any) -> bool:
 def stamps(source: Path) -> tuple[tuple[str, int, int], ...]:
     """Name, time of change (ns) and size of the files that kernels in `source` may use."""
     ground = Path(__file__).parent
-    files = [ground / name for name in ("compiling.py", "machine.py", "trace/operations.py", "trace/schema.py")]
+    files = [
+        ground / name for name in ("compiling.py", "hashing.py", "machine.py", "trace/operations.py", "trace/schema.py")
+    ]
+    files += (ground / "trace" / "kernels").glob("*.py")
     if source.parent.name == "kernels":
         files += source.parent.glob("*.py")
-    found = [(str(file), file.stat()) for file in sorted(files) if file.is_file()]
+    found = [(str(file), file.stat()) for file in sorted(set(files)) if file.is_file()]
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)

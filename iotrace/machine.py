@@ -1,12 +1,13 @@
-"""Instructions that Numba has no name for, as functions for kernels: system calls, atomic loads and stores, the clock.
+"""Instructions that Numba has no name for, as functions for kernels: loads and stores by address, plain and atomic,
+system calls, the clock.
 
-All addresses are int64. Everything is untyped, since Numba calls these without their first argument.
+All addresses are int64. Nearly everything is untyped, since Numba calls these without their first argument.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -15,7 +16,7 @@ from numba import types
 from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic
 
-from iotrace.compiling import compiled
+from iotrace.compiling import compiled, inner
 
 cgutils: Any = _cgutils
 # the inline assembly of system_call aborts the process without an assembler
@@ -130,6 +131,62 @@ poke32 = _store_of(32, "")
 poke16 = _store_of(16, "")
 
 store32 = _store_of(32, "release")
+store_release = _store_of(64, "release")
+
+
+def _loader(bits: int) -> Callable[[int, int], int]:
+    """(address, index) → the integer at address[index], zero-extended: a plain load."""
+
+    def function(context: Any, address: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = builder.load(builder.gep(_pointer(builder, args[0], bits), [args[1]]))
+            return value if bits == 64 else builder.zext(value, _I64)
+
+        return types.int64(types.int64, types.int64), generate
+
+    return cast(Callable[[int, int], int], intrinsic(function))
+
+
+def _storer(bits: int) -> Callable[[int, int, int], None]:
+    """(address, index, value): a plain store at address[index]."""
+
+    def function(context: Any, address: Any, index: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = args[2] if bits == 64 else builder.trunc(args[2], ir.IntType(bits))
+            builder.store(value, builder.gep(_pointer(builder, args[0], bits), [args[1]]))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
+
+    return cast(Callable[[int, int, int], None], intrinsic(function))
+
+
+get, get_half, get_byte = _loader(64), _loader(32), _loader(8)
+put, put_half, put_byte = _storer(64), _storer(32), _storer(8)
+
+
+@inner
+def count_up(address: int, index: int) -> int:
+    """The number at address[index], which becomes one more."""
+    number = get(address, index)
+    put(address, index, number + 1)
+    return number
+
+
+@inner
+def same_bytes(one: int, other: int, length: int) -> bool:
+    """Whether two texts of one length are the same."""
+    for i in range(length):  # noqa: SIM110 (no generators in a kernel)
+        if get_byte(one, i) != get_byte(other, i):
+            return False
+    return True
+
+
+@inner
+def copy_bytes(target: int, source: int, length: int) -> None:
+    """Copy bytes, from the first on."""
+    for i in range(length):
+        put_byte(target, i, get_byte(source, i))
 
 
 def _rmw_of(operation: str) -> Any:

@@ -15,8 +15,8 @@ from iotrace.profiles.layout import Class, Layout
 from iotrace.profiles.model import Phase, Profile
 from iotrace.profiles.numbers import Numbers
 from iotrace.profiles.templates import CALLS_MAX, COLUMNS, GAP_NS, Template
-from iotrace.trace.matrix import NULL
 from iotrace.trace.operations import NUMBER_OF
+from iotrace.trace.schema import NULL
 
 _CALLS_A_STACK = 3
 """Open, read of the header, close; a seek before each box where boxes are read at the position."""

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from iotrace.compiling import compiled
 from iotrace.profiles.layout import Layout
 from iotrace.profiles.model import Profile
-from iotrace.trace.matrix import NULL
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind
+from iotrace.trace.schema import NULL
 
 _NOTHING, _READ, _WRITE, _COPY, _OPEN, _EMPTY, _FAULT = range(7)
 _PAGE: Final = 4096

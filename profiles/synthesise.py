@@ -22,8 +22,9 @@ from iotrace.profiles.model import DataSet, Phase, Profile
 from iotrace.profiles.numbers import Numbers, checked_seed, numbers_of
 from iotrace.profiles.templates import BYTES_PER_S, CALL_NS, COLUMNS, Template, template_of
 from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
-from iotrace.trace.matrix import NULL, batch_of_columns
+from iotrace.trace.matrix import batch_of_columns
 from iotrace.trace.operations import NUMBER_OF
+from iotrace.trace.schema import NULL
 from iotrace.trace.writer import TraceWriter
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import numpy as np
 from iotrace.errors import UsageError
 from iotrace.profiles.model import Action, Phase, Profile
 from iotrace.profiles.numbers import Numbers
-from iotrace.trace.matrix import NULL
 from iotrace.trace.operations import NUMBER_OF
+from iotrace.trace.schema import NULL
 
 CALL_NS: Final = 1_500
 """Nominal time of a call, without its bytes: a synthesised trace does not know what a storage would take."""

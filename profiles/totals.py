@@ -14,8 +14,8 @@ from iotrace.profiles.layout import layout_of
 from iotrace.profiles.model import Profile
 from iotrace.profiles.numbers import Numbers
 from iotrace.profiles.templates import CALL_NS, GAP_NS, NS_MAX, template_of
-from iotrace.trace.matrix import NULL
 from iotrace.trace.operations import BY_NAME, OPERATIONS, Kind
+from iotrace.trace.schema import NULL
 
 
 @dataclass(slots=True)

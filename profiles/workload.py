@@ -26,8 +26,9 @@ from iotrace.profiles.numbers import checked_seed
 from iotrace.profiles.steps import JOBS_MAX, LIVE, MICROSCOPE, Step, crowd_of, steps_of
 from iotrace.profiles.synthesise import ROUND_ROWS, Counters, Synthesis, info_of
 from iotrace.trace.info import TraceInfo
-from iotrace.trace.matrix import NULL, batch_of_columns
+from iotrace.trace.matrix import batch_of_columns
 from iotrace.trace.operations import NUMBER_OF
+from iotrace.trace.schema import NULL
 from iotrace.trace.writer import TraceWriter
 
 _CALL_NS: Final = 1_000

@@ -12,8 +12,13 @@ from typing import Any, Final
 import numpy as np
 
 from iotrace.compiling import compiled
-from iotrace.replay.sweeps import EXCLUDES, READS, WRITES
 
+# levels of an access: which others it conflicts with (iotrace.replay.sweeps.find_edges)
+READS: Final = 0
+WRITES: Final = 1
+EXCLUDES: Final = 2
+
+# bits of what an operation does
 READS_DATA: Final = 1
 WRITES_DATA: Final = 2
 COPIES_DATA: Final = 4

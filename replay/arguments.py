@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from iotrace.replay.columns import NONE, SIZE_MAX, Flags, Ids, Ints, Numbers, Tables
 from iotrace.replay.descriptors import DEVNULL_SLOT, Descriptors
-from iotrace.replay.kernels.lane import GROUP_AT, OWNER_AT
+from iotrace.replay.kernels.words import GROUP_AT, OWNER_AT
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
 from iotrace.replay.naming import ROOT

@@ -21,6 +21,7 @@ from iotrace.errors import TraceError
 from iotrace.replay.pieces import Column, Pieces
 from iotrace.trace.operations import CALL_OF_REQUEST, NUMBER_OF, OPERATIONS
 from iotrace.trace.reader import Trace
+from iotrace.trace.schema import NULL
 from iotrace.trace.texts import path_bytes as path_bytes
 
 Ints = npt.NDArray[np.int64]
@@ -29,7 +30,7 @@ Flags = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64] | npt.NDArray[np.int32]
 """Numbers of events or rows, as wide as their origin has them."""
 
-NONE: Final = -(1 << 63)
+NONE: Final = NULL
 """A null value in a column of int64."""
 NO_ID: Final = -(1 << 31)
 """A null value in a column of ids as it stands in a trace."""

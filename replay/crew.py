@@ -30,8 +30,9 @@ from iotrace.replay.checking import Check
 from iotrace.replay.filed import private
 from iotrace.replay.ground import Ground, heartbeat, leave_the_terminal
 from iotrace.replay.guard import page_guard
-from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels import words
 from iotrace.replay.kernels.checked_lane import run_checked_lane
+from iotrace.replay.kernels.lane import run_lane
 from iotrace.replay.kernels.passing import drain
 from iotrace.replay.kernels.ring import RING_WORDS
 from iotrace.replay.kernels.ring_lane import run_ring_lane
@@ -42,6 +43,7 @@ from iotrace.replay.rides import Rides
 from iotrace.replay.ring import LSEEK, fill_ring_tables, refuse_broken_rings
 from iotrace.replay.rows import Plan
 from iotrace.replay.sharing import shared
+from iotrace.replay.starting import let_go, wake_up
 from iotrace.replay.stopping import Asked, be_a_worker, wake
 from iotrace.replay.watching import Watch
 
@@ -99,7 +101,7 @@ class Outcome:
     @property
     def ops(self) -> int:
         """Rows that ran."""
-        return int((self.result != kernel.NOT_RUN).sum())
+        return int((self.result != words.NOT_RUN).sum())
 
 
 def run_clones(
@@ -120,7 +122,7 @@ def run_clones(
     ReplayError: the machine does not allow so many processes or threads, or a worker died.
     MountHangs: a call has waited for longer than the options allow, or a worker cannot be ended.
     """
-    control = shared(kernel.CONTROL_WORDS)
+    control = shared(words.CONTROL_WORDS)
     with ExitStack() as ends:
         spare = own_descriptors([clone.plan for clone in clones])
         parts = [ends.enter_context(_Part(clone, options, control, spare)) for clone in clones]
@@ -139,8 +141,8 @@ def run_clones(
             crew.await_ready(lanes)
             for part in parts:
                 part.refuse_what_failed()
-            begin = start(lambda: kernel.wake_up(control, lanes))
-            kernel.let_go(control, begin)
+            begin = start(lambda: wake_up(control, lanes))
+            let_go(control, begin)
             crew.await_end(Watch(parts, options.timeout, tell))
         finally:
             crew.end()
@@ -158,9 +160,9 @@ class _Part:
         plan = self.plan
         n = len(plan.rows)
         self.started, self.took, self.result = shared(n), shared(n), shared(n)
-        self.result[:] = kernel.NOT_RUN
-        self.lines = shared(max(1, plan.lanes) * kernel.LANE_WORDS)
-        self.lines[kernel.WAKE_AT :: kernel.LANE_WORDS] = 1 << 62
+        self.result[:] = words.NOT_RUN
+        self.lines = shared(max(1, plan.lanes) * words.LANE_WORDS)
+        self.lines[words.WAKE_AT :: words.LANE_WORDS] = 1 << 62
         self.cpu_s = shared(plan.workers, np.float64)
         self.rings = shared((plan.lanes if self.rides else 0, RING_WORDS))
         self.lane_of_row = np.repeat(np.arange(plan.lanes, dtype=np.int64), np.diff(plan.lane_begin))
@@ -230,7 +232,7 @@ class _Part:
         if self.clone.check:
             return run_checked_lane, (*values, *self.clone.check.arguments(lane))
         if rides is None:
-            return kernel.run_lane, values
+            return run_lane, values
         return run_ring_lane, (
             *values, rides.opcode, rides.slot, rides.length, rides.offset, rides.count, rides.how, rides.buffer,
             rides.room, rides.behind, rides.reposition, rides.together, self.places, self.rings[lane].ctypes.data,
@@ -239,8 +241,8 @@ class _Part:
 
     def warm_up(self) -> None:
         """Compile the kernel (or load it from the cache) by running no rows."""
-        control, lines = shared(max(1024, kernel.CONTROL_WORDS)), shared(kernel.LANE_WORDS)
-        control[kernel.GO] = kernel.BEGUN
+        control, lines = shared(max(1024, words.CONTROL_WORDS)), shared(words.LANE_WORDS)
+        control[words.GO] = words.BEGUN
         with self._lane_memory(1) as memory:
             if self.rides:
                 fill_ring_tables(self.plan, self.rides, self.rings, memory.tables, 0, self.options.fixed)
@@ -275,8 +277,8 @@ class _Part:
             for thread in threads:
                 thread.start()
             self._wait(threads, worker)
-            lanes = self.lines.reshape(-1, kernel.LANE_WORDS)[first:last] / 1e9
-            before, after = lanes[:, kernel.CPU_BEFORE_NS].sum(), lanes[:, kernel.CPU_AFTER_NS].sum()
+            lanes = self.lines.reshape(-1, words.LANE_WORDS)[first:last] / 1e9
+            before, after = lanes[:, words.CPU_BEFORE_NS].sum(), lanes[:, words.CPU_AFTER_NS].sum()
             self.cpu_s[worker] = after - before
             if self.rides:  # the kernel's threads that serve the rings count for the process, too
                 others = time.process_time() - process - (time.thread_time() - own) - after
@@ -299,7 +301,7 @@ class _Part:
         ------
         ReplayError: with what the machine refused.
         """
-        failed = self.lines[kernel.SETUP_ERROR :: kernel.LANE_WORDS].max()
+        failed = self.lines[words.SETUP_ERROR :: words.LANE_WORDS].max()
         if failed:
             raise ReplayError(
                 f"a thread cannot have its own working folder (unshare: {os.strerror(int(failed))}): "
@@ -310,10 +312,10 @@ class _Part:
     def outcome(self, begin: int) -> Outcome:
         """What came of it; `begin`: start of the run (ns)."""
         begin += self.clone.delay_ns
-        ended = self.lines[kernel.ENDED_NS :: kernel.LANE_WORDS].copy()
+        ended = self.lines[words.ENDED_NS :: words.LANE_WORDS].copy()
         return Outcome(
             self.started, self.took, self.result, begin, max(1, int(ended.max()) - begin), float(self.cpu_s.sum()),
-            bool(self.control[kernel.STOP] == kernel.STOP_FULL), len(os.fsencode(self.clone.ground.tree)) + 1, ended,
+            bool(self.control[words.STOP] == words.STOP_FULL), len(os.fsencode(self.clone.ground.tree)) + 1, ended,
             self.clone.check.wrong if self.clone.check else None,
         )  # fmt: skip
 
@@ -328,8 +330,8 @@ class _Worker:
     def threads(self) -> list[int]:
         """Ids of its lanes' threads."""
         lanes = self.part.plan.worker_begin[self.number : self.number + 2]
-        words = self.part.lines[kernel.THREAD :: kernel.LANE_WORDS]
-        return [int(one) for one in words[lanes[0] : lanes[1]]]
+        threads = self.part.lines[words.THREAD :: words.LANE_WORDS]
+        return [int(one) for one in threads[lanes[0] : lanes[1]]]
 
 
 class _Crew:
@@ -381,19 +383,19 @@ class _Crew:
 
     def await_ready(self, lanes: int) -> None:
         """Wait until all lanes are at the start."""
-        while self._control[kernel.READY] < lanes and not self._control[kernel.STOP]:
+        while self._control[words.READY] < lanes and not self._control[words.STOP]:
             self._look(1)
         self._refuse()
 
     def await_end(self, watch: Watch) -> None:
         """Wait until all workers have ended by themselves, or were asked to, or a call has waited for too long."""
-        while self._alive and not self._control[kernel.STOP]:
+        while self._alive and not self._control[words.STOP]:
             self._look(100)
             late = watch.overdue()
             if late is not None:
                 self._hangs = True
                 self._trouble = f"{late.text()}: the run was ended (--timeout)"
-                self._control[kernel.STOP] = kernel.STOP_ASKED
+                self._control[words.STOP] = words.STOP_ASKED
 
     def end(self) -> None:
         """End what still runs.
@@ -402,7 +404,7 @@ class _Crew:
         ------
         ReplayError: a worker ended by itself, or cannot be ended.
         """
-        self._control[kernel.STOP] = self._control[kernel.STOP] or kernel.STOP_ASKED
+        self._control[words.STOP] = self._control[words.STOP] or words.STOP_ASKED
         begun, killed = time.monotonic(), False
         while self._alive:
             self._wake()
@@ -429,8 +431,8 @@ class _Crew:
             self._poll.unregister(watch)
             os.close(watch)
             status = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
-            if status and not self._control[kernel.STOP]:
-                self._control[kernel.STOP] = kernel.STOP_ASKED
+            if status and not self._control[words.STOP]:
+                self._control[words.STOP] = words.STOP_ASKED
                 self._trouble = self._say(worker, status)
 
     def _give_up(self) -> None:

@@ -14,7 +14,7 @@ from iotrace.replay.figures import Counted, Guard, NullFigures, RankTotals
 from iotrace.replay.fleet import Clock, Fleet
 from iotrace.replay.fleet_guard import RankGuard, together
 from iotrace.replay.ground import Ground
-from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels import words
 from iotrace.replay.result import Run, Verified
 from iotrace.replay.stage import Needs
 from iotrace.replay.work import Work, needs_of_users
@@ -146,14 +146,14 @@ class Share:
 
 
 def _shift(outcome: Outcome, offset_ns: int) -> None:
-    outcome.started = np.where(outcome.result == kernel.NOT_RUN, outcome.started, outcome.started + offset_ns)
+    outcome.started = np.where(outcome.result == words.NOT_RUN, outcome.started, outcome.started + offset_ns)
     outcome.start_ns += offset_ns
     outcome.lane_ended_ns = outcome.lane_ended_ns + offset_ns
 
 
 def _totals(rank: int, report: _Report, users: Sequence[Work], begin: int) -> RankTotals:
     ended = np.concatenate([outcome.lane_ended_ns for outcome in report.outcomes]) - begin
-    ran = [outcome.result != kernel.NOT_RUN for outcome in report.outcomes]
+    ran = [outcome.result != words.NOT_RUN for outcome in report.outcomes]
     ops = sum(int((work.plan.counted & done).sum()) for work, done in zip(users, ran, strict=True))
     clock = report.clock
     return RankTotals(

@@ -12,7 +12,7 @@ from typing import Any
 import numba
 from numba import types
 
-from iotrace.replay.kernels.lane import TOUCH_LINES, _missing_page
+from iotrace.replay.kernels.touching import TOUCH_LINES, missing_page
 
 
 @cache
@@ -20,7 +20,7 @@ def _handler() -> Any:
     lanes = TOUCH_LINES
 
     def answer(signal: Any, info: Any, context: Any) -> None:
-        _missing_page(signal, info, lanes)
+        missing_page(signal, info, lanes)
 
     return numba.cfunc(types.void(types.int32, types.int64, types.int64))(answer)
 

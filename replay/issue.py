@@ -10,7 +10,7 @@ import numpy as np
 
 from iotrace.replay.columns import Flags, Ints
 from iotrace.replay.figures import IssueError
-from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels import words
 from iotrace.replay.lifetimes import spread_of
 from iotrace.replay.rows import BEGIN, END, ORDER, Plan
 
@@ -46,7 +46,7 @@ def lateness(
     if timing == "asap":
         return None
     rows = plan.rows
-    issued: Flags = plan.counted & ~np.isin(rows.special, (ORDER, BEGIN, END)) & (result > kernel.NOT_RUN)
+    issued: Flags = plan.counted & ~np.isin(rows.special, (ORDER, BEGIN, END)) & (result > words.NOT_RUN)
     follows = np.zeros(len(rows), np.bool_)
     follows[1:] = started[:-1] > 0
     follows[plan.lane_begin[:-1][np.diff(plan.lane_begin) > 0]] = False

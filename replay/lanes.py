@@ -13,7 +13,7 @@ import numpy as np
 
 from iotrace.errors import ReplayError
 from iotrace.replay.descriptors import DEVNULL_SLOT
-from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels import words
 from iotrace.replay.rows import Inherited, Plan
 
 REAL_BYTES_MAX: Final = 16 << 20
@@ -39,7 +39,7 @@ class LaneMemory:
 
     Attributes
     ----------
-    tables: one int64 array of addresses for each of these lanes, indexed as iotrace.replay.kernels.lane says.
+    tables: one int64 array of addresses for each of these lanes, indexed as iotrace.replay.kernels.words says.
     writes: address of what is written, the same for all lanes of all processes; made here where it is not given.
     apart: each lane has buffers of its own, as large as its largest call: what they hold matters.
     owner: user and group that own the tree of the run.
@@ -73,16 +73,16 @@ class LaneMemory:
                     reads = self._region(plan.read_bytes, filled=False)
                 if self._apart:
                     writes = self._region(plan.write_bytes, filled=False)
-                table = np.zeros(kernel.MEMORY_WORDS, np.int64)
-                table[kernel.READ_AT], table[kernel.ALIGNED_READ_AT] = reads + SHIFT, reads
-                table[kernel.WRITE_AT], table[kernel.ALIGNED_WRITE_AT] = writes + SHIFT, writes
-                table[kernel.OWNER_AT], table[kernel.GROUP_AT] = self._owner
+                table = np.zeros(words.MEMORY_WORDS, np.int64)
+                table[words.READ_AT], table[words.ALIGNED_READ_AT] = reads + SHIFT, reads
+                table[words.WRITE_AT], table[words.ALIGNED_WRITE_AT] = writes + SHIFT, writes
+                table[words.OWNER_AT], table[words.GROUP_AT] = self._owner
                 small = self._region(BUFFER_BYTES_MIN, filled=False)
-                table[kernel.SCRATCH_AT] = small
-                table[kernel.VECTOR_AT] = small + 8192
-                table[kernel.POSITION_AT] = small + 8192 + 16 * kernel.VECTORS_MAX
-                table[kernel.STRUCT_AT] = table[kernel.POSITION_AT] + 64
-                table[kernel.TIME_AT] = table[kernel.STRUCT_AT] + 64
+                table[words.SCRATCH_AT] = small
+                table[words.VECTOR_AT] = small + 8192
+                table[words.POSITION_AT] = small + 8192 + 16 * words.VECTORS_MAX
+                table[words.STRUCT_AT] = table[words.POSITION_AT] + 64
+                table[words.TIME_AT] = table[words.STRUCT_AT] + 64
                 self.tables.append(table)
         except BaseException:
             self._free()

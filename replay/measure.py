@@ -12,7 +12,7 @@ import pyarrow as pa
 from iotrace import histogram
 from iotrace.replay.columns import Flags, Ids, Ints
 from iotrace.replay.figures import JobTotals, StepTotals, UserTotals
-from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels import words
 from iotrace.replay.result import HISTOGRAMS, INTERVALS, ClassTotals, ErrorCount, OpTotals, Run
 from iotrace.replay.rows import LINK, STATUS, Plan
 from iotrace.replay.select import KIND
@@ -167,7 +167,7 @@ def measure(
         ]  # fmt: skip
     run.fidelity = {
         "planned": sum(int(plan.counted.sum()) for plan, _ in users),
-        "issued": sum(int((ran.result[plan.counted] > kernel.NOT_RUN).sum()) for plan, ran in users),
+        "issued": sum(int((ran.result[plan.counted] > words.NOT_RUN).sum()) for plan, ran in users),
         "as_recorded": run.ops - run.errors,
         "substituted": sum(int((plan.recorded["substituted"] & plan.counted).sum()) for plan, _ in users),
     }
@@ -176,7 +176,7 @@ def measure(
 
 def _rows_of(plan: Plan, ran: Ran, null: bool) -> _Rows:
     rows = plan.rows
-    at = np.flatnonzero(plan.counted & (ran.result != kernel.NOT_RUN))
+    at = np.flatnonzero(plan.counted & (ran.result != words.NOT_RUN))
     op, result = rows.op[at], ran.result[at]
     kind = KIND[op]
     differs = unexpected(plan, ran.result, ran.root_bytes)[at]

@@ -23,7 +23,7 @@ from iotrace.replay.columns import Ints
 from iotrace.replay.crew import Clone, Outcome, Start, at_once, run_clones
 from iotrace.replay.figures import NullFigures
 from iotrace.replay.ground import Ground
-from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels import words
 from iotrace.replay.measure import expected
 from iotrace.replay.options import TIMINGS, Options
 from iotrace.replay.rows import BEGIN, END, ORDER, PLAIN, Plan
@@ -53,7 +53,7 @@ def null_plan(plan: Plan) -> Plan:
         # nothing is mapped, so no address is worked out: another kind that takes two values, too
         at = kinds >> (4 * position) & 15 == MAPPED
         kinds[at] += np.int64(LOCK_ARGUMENT - MAPPED) << (4 * position)
-    nothing = replace(forms, number=np.full_like(forms.number, kernel.NULL_CALL), kinds=kinds)
+    nothing = replace(forms, number=np.full_like(forms.number, words.NULL_CALL), kinds=kinds)
     return replace(
         plan,
         rows=replace(rows, special=special, forms=nothing, made=np.full_like(rows.made, -1)),
@@ -81,7 +81,7 @@ def run_null(
     ]  # fmt: skip
     outcomes = run_clones(clones, options, asked, start=start)
     for plan, outcome in zip(plans, outcomes, strict=True):
-        outcome.result = np.where(outcome.result == kernel.NOT_RUN, kernel.NOT_RUN, expected(plan, outcome.root_bytes))
+        outcome.result = np.where(outcome.result == words.NOT_RUN, words.NOT_RUN, expected(plan, outcome.root_bytes))
     return outcomes
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from iotrace.errors import UsageError
 from iotrace.replay.cache import STATES
-from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels import words
 from iotrace.replay.kernels.ring import DEPTH_MAX
 
-TIMINGS: Final = {"asap": kernel.ASAP, "think": kernel.THINK, "original": kernel.ORIGINAL}
+TIMINGS: Final = {"asap": words.ASAP, "think": words.THINK, "original": words.ORIGINAL}
 ENGINES: Final = ("psync", "uring")
 USERS_MAX: Final = 4096
 

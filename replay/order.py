@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from iotrace.replay import access
-from iotrace.replay.access import accesses, needed_accesses, stable_order
+from iotrace.replay.access import EXCLUDES, READS, WRITES, accesses, needed_accesses, stable_order
 from iotrace.replay.arguments import WAITING_LOCKS
 from iotrace.replay.columns import Events, Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
@@ -48,7 +48,7 @@ from iotrace.replay.select import (
     one_of,
 )  # fmt: skip
 from iotrace.replay.status import Status
-from iotrace.replay.sweeps import EXCLUDES, READS, WRITES, find_edges
+from iotrace.replay.sweeps import find_edges
 from iotrace.trace.operations import NUMBER_OF, Kind
 
 _CREATE_FLAGS: Final = 0o100

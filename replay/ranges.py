@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from iotrace.compiling import compiled
 from iotrace.replay import access
+from iotrace.replay.access import EXCLUDES, READS, WRITES
 from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints
 from iotrace.replay.scans import rows_of
 from iotrace.replay.select import FAULT, one_of
 from iotrace.replay.status import TAKES_OFFSET, at_own_position
-from iotrace.replay.sweeps import EXCLUDES, READS, WRITES
 
 READ: Final = 0
 WRITE: Final = 1

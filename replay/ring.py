@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from iotrace.errors import ReplayError
 from iotrace.replay.arguments import call_numbers
-from iotrace.replay.kernels import lane as lane_kernel
 from iotrace.replay.kernels import ring as kernel
+from iotrace.replay.kernels import words
 from iotrace.replay.lanes import ALL_BYTES_MAX, BUFFER_BYTES_MIN, REAL_BYTES_MAX, SHIFT
 from iotrace.replay.rides import Rides
 from iotrace.replay.rows import Plan
@@ -88,7 +88,7 @@ def fill_ring_tables(
         table[kernel.DEPTH], table[kernel.SLOT_BYTES], table[kernel.SLOT_SHIFT] = rides.depth[lane], stride, SHIFT
         table[kernel.FIXED_FILES] = rides.files[lane]
         table[kernel.FIXED_BUFFERS] = int(fixed and stride > 0 and plan.write_bytes <= REAL_BYTES_MAX)
-        table[kernel.WRITE_AT] = buffers[lane_kernel.ALIGNED_WRITE_AT]
+        table[kernel.WRITE_AT] = buffers[words.ALIGNED_WRITE_AT]
         table[kernel.WRITE_BYTES] = max(plan.write_bytes, BUFFER_BYTES_MIN) + SHIFT
 
 
@@ -103,7 +103,7 @@ def refuse_broken_rings(rings: Any, control: Any) -> None:
         code = int(table[kernel.FAILURE])
         if not code:
             continue
-        control[lane_kernel.STOP] = lane_kernel.STOP_ASKED
+        control[words.STOP] = words.STOP_ASKED
         if code == errno.ENOMEM:
             raise ReplayError(
                 f"no memory for {len(rings)} rings of depth {int(table[kernel.DEPTH])}; without root what they lock "

@@ -26,8 +26,8 @@ from iotrace.replay.filed import filed
 from iotrace.replay.fleet import Fleet
 from iotrace.replay.folders import folders_of, look_at
 from iotrace.replay.gathering import Share
-from iotrace.replay.kernels import lane as kernel
 from iotrace.replay.kernels.checked_lane import run_checked_lane
+from iotrace.replay.kernels.lane import run_lane
 from iotrace.replay.kernels.ring_lane import run_ring_lane
 from iotrace.replay.limits import prepare
 from iotrace.replay.measure import Measured, measure, tables_of
@@ -299,8 +299,6 @@ def _note(
 
 
 def _say_compiling(works: Sequence[Work], tell: Tell) -> None:
-    kernels = [
-        run_checked_lane if work.verification else run_ring_lane if work.rides else kernel.run_lane for work in works
-    ]
+    kernels = [run_checked_lane if work.verification else run_ring_lane if work.rides else run_lane for work in works]
     if not all(is_compiled(one) for one in kernels):
         tell.progress("compiling, once after the installation", 0, 0)

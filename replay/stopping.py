@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from iotrace.errors import IotraceError, MountHangs
 from iotrace.machine import X86_64
-from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels import words
 from iotrace.replay.watching import SAY_AFTER_S
 from iotrace.units import duration_text
 
@@ -74,8 +74,8 @@ class Asked:
         self.number = number
         self.times += 1
         self.event.set()
-        if self._control is not None and not self._control[kernel.STOP]:
-            self._control[kernel.STOP] = kernel.STOP_ASKED
+        if self._control is not None and not self._control[words.STOP]:
+            self._control[words.STOP] = words.STOP_ASKED
 
     def fail(self, why: IotraceError) -> None:
         """Stop for another reason than a signal, which is then what `check` raises."""
@@ -85,7 +85,7 @@ class Asked:
     def watch(self, control: Any) -> None:
         self._control = control
         if self.number and control is not None:
-            control[kernel.STOP] = kernel.STOP_ASKED
+            control[words.STOP] = words.STOP_ASKED
 
     def check(self) -> None:
         if self._why:

@@ -11,9 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from iotrace.compiling import compiled
-from iotrace.replay.columns import NONE
+from iotrace.trace.schema import NULL
 
-_NONE: Final = NONE
 MAPPINGS_MAX: Final = 65530
 """Live mappings of one process: vm.max_map_count's default."""
 
@@ -51,7 +50,7 @@ def _implicit_positions(action: Any, open_: Any, offset: Any, result: Any, posit
             else:
                 position[x] += result[i]
         elif action[i] == POSITION_COPY:
-            implicit[i] = offset[i] == _NONE or offset[i] == position[x]
+            implicit[i] = offset[i] == NULL or offset[i] == position[x]
             if implicit[i]:
                 position[x] += result[i]
 
@@ -115,7 +114,7 @@ def resolve_mappings(
 ) -> Any:
     """Which recorded mapping each memory operation is in.
 
-    Arrays of shape (n,), sorted by process and then by completion: action (MAP_*), process, thread, address (NONE where
+    Arrays of shape (n,), sorted by process and then by completion: action (MAP_*), process, thread, address (NULL where
     not known), size, file, offset in the file, and for MAP_MAPS the slot that it makes. A use without an address is
     taken to be in a mapping of its file that the same thread made, or else in any: threads that each map the same file
     at the same time are told apart by that. Gives (slot, delta, length), each
@@ -153,7 +152,7 @@ def _resolve_mappings(
             continue
         low = address[i]
         asked = min(max(size[i], 0), np.int64(1) << 60)
-        if low == _NONE:
+        if low == NULL:
             if action[i] == MAP_USES and offset[i] >= 0 and file[i] >= 0:
                 for j in range(live - 1, -1, -1):
                     place = offset[i] - of_offset[j]
@@ -197,16 +196,12 @@ def _resolve_mappings(
             live = _cut(lo, hi, of_slot, base, of_file, of_offset, live, low, low + rounded)
 
 
-READS: Final = 0
-WRITES: Final = 1
-EXCLUDES: Final = 2
-
-
 def find_edges(resource: Any, row: Any, thread: Any, start: Any, end: Any, level: Any) -> Any:
     """Edges between threads that keep conflicting accesses in their recorded order.
 
-    Arrays of shape (n,), sorted by resource and then by start: resource, plan row, and level: READS and WRITES conflict
-    with each other, EXCLUDES (creates, removes, truncates, closes) with all. By plan row: thread, start and end (ns).
+    Arrays of shape (n,), sorted by resource and then by start: resource, plan row, and level (of
+    iotrace.replay.access): READS and WRITES conflict with each other, EXCLUDES (creates, removes, truncates, closes)
+    with all. By plan row: thread, start and end (ns).
     Gives (before, after), rows of the plan: an edge only where the first access had ended before the second began, by
     another thread, and only from the last such accesses. Start times grow strictly along an edge, so that edges and the
     threads' own order cannot form a circle, whatever a trace holds.

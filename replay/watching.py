@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels import words
 from iotrace.replay.rows import Plan
 from iotrace.trace.operations import OPERATIONS
 from iotrace.units import duration_text
@@ -65,9 +65,9 @@ def waiting_calls(users: Sequence[Watched], at_least_s: float) -> list[Waiting]:
         plan, started, result = user.plan, user.started, user.result
         for begin, end in zip(plan.lane_begin[:-1].tolist(), plan.lane_begin[1:].tolist(), strict=True):
             rows = range(begin, end)
-            first = begin + bisect_left(rows, True, key=lambda row: bool(result[row] == kernel.NOT_RUN))
+            first = begin + bisect_left(rows, True, key=lambda row: bool(result[row] == words.NOT_RUN))
             part = slice(max(begin, first - _AHEAD), min(end, first + _AHEAD))
-            under_way = (result[part] == kernel.NOT_RUN) & (started[part] > 0) & (started[part] <= latest)
+            under_way = (result[part] == words.NOT_RUN) & (started[part] > 0) & (started[part] <= latest)
             under_way &= plan.rows.op[part] >= 0
             found += [
                 Waiting(user, row, int(started[row])) for row in (part.start + np.flatnonzero(under_way)).tolist()

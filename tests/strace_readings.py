@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from iotrace.trace.assemble import Assembler
-from iotrace.trace.formats.strace import split_bytes
-from iotrace.trace.formats.strace_fast import FastLog, TableAssembler
-from iotrace.trace.formats.strace_lines import StraceLog
+from iotrace.trace.formats.strace.fast import FastLog, TableAssembler
+from iotrace.trace.formats.strace.importing import split_bytes
+from iotrace.trace.formats.strace.lines import StraceLog
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.reader import open_trace
 from iotrace.trace.writer import TraceWriter

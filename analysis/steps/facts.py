@@ -19,9 +19,9 @@ from iotrace.profiles.model import SUMS, Action, DataSet, Number, Phase, Profile
 from iotrace.profiles.numbers import Numbers, numbers_of
 from iotrace.profiles.templates import template_of
 from iotrace.profiles.totals import Totals, totals_of
-from iotrace.trace.matrix import NULL
 from iotrace.trace.operations import OPERATIONS, Kind
 from iotrace.trace.reader import open_trace
+from iotrace.trace.schema import NULL
 from iotrace.trace.tables import Tables
 
 DATASET: Final = "empiar-10288"

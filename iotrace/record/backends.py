@@ -132,7 +132,7 @@ def make_backend(
             "where it does little but I/O."
         )
     from iotrace.compiling import COMPILING, is_compiled
-    from iotrace.trace.formats.strace_kernel import feed
+    from iotrace.trace.formats.strace.kernels.lines import feed
 
     if not is_compiled(feed):
         warn(COMPILING)
@@ -145,7 +145,7 @@ def _ebpf_backend(
     if loading.done():
         loading.result()  # a machine without eBPF need not wait for the drain
     from iotrace.compiling import COMPILING, is_compiled
-    from iotrace.record.ebpf.drain import drain
+    from iotrace.record.ebpf.kernels.drain import drain
     from iotrace.trace.writer import TraceWriter
 
     if not is_compiled(drain):

@@ -20,12 +20,12 @@ import numpy.typing as npt
 from iotrace.errors import TraceError
 from iotrace.record.beside import write_down
 from iotrace.record.beside_jobs import JobCounters
-from iotrace.record.ebpf import drain as d
 from iotrace.record.ebpf.backend import EbpfBackend
+from iotrace.record.ebpf.kernels import layout as d
 from iotrace.record.ebpf.state import Ints
 from iotrace.trace.info import INFO_NAME, TraceInfo
 from iotrace.trace.private import create_folder
-from iotrace.trace.schema import SUFFIX
+from iotrace.trace.schema import NULL, SUFFIX
 from iotrace.trace.writer import LEAST_MAX_BYTES, TraceWriter
 
 _PATH_COLUMNS: Final = [d.COLUMN[name] for name in ("path", "other_path")]
@@ -137,14 +137,14 @@ class JobTraces:
             self._give(self._jobs[key], np.ascontiguousarray(rows[:, :count][:, mine]))
         if len(owners):
             self.unlabelled += int(np.array([owner is None for owner in owners])[place].sum())
-        rows[:, :count] = d.NULL
+        rows[:, :count] = NULL
 
     def _give(self, job: _Job, events: npt.NDArray[np.int64]) -> None:
         count = events.shape[1]
         self.info.events += count
-        wanted_files = {int(n) for n in np.unique(events[_FILE_COLUMNS]) if n != d.NULL} - job.files
+        wanted_files = {int(n) for n in np.unique(events[_FILE_COLUMNS]) if n != NULL} - job.files
         files = [self._rows["files"][n] for n in sorted(wanted_files) if n in self._rows["files"]]
-        wanted_paths = {int(n) for n in np.unique(events[_PATH_COLUMNS]) if n != d.NULL}
+        wanted_paths = {int(n) for n in np.unique(events[_PATH_COLUMNS]) if n != NULL}
         wanted_paths = (wanted_paths | {row["path"] for row in files if row["path"] is not None}) - job.paths
         paths = [self._rows["paths"][n] for n in sorted(wanted_paths) if n in self._rows["paths"]]
         job.files |= wanted_files

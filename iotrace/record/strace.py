@@ -27,8 +27,8 @@ from iotrace.record.label_book import LabelBook, own_facts
 from iotrace.record.label_reader import LabelReader
 from iotrace.record.launch import find_program
 from iotrace.trace.assembly.identity import Stat
-from iotrace.trace.formats.strace import notes, split_bytes
-from iotrace.trace.formats.strace_fast import FastLog, TableAssembler
+from iotrace.trace.formats.strace.fast import FastLog, TableAssembler
+from iotrace.trace.formats.strace.importing import notes, split_bytes
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.writer import TraceWriter
 

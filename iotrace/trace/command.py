@@ -80,8 +80,8 @@ def import_trace(
 
 def _from_strace(file: Sequence[Path], folder: Path, force: bool, cwd: Path | None) -> TraceInfo:
     from iotrace.compiling import COMPILING, is_compiled
-    from iotrace.trace.formats.strace import import_strace
-    from iotrace.trace.formats.strace_kernel import feed
+    from iotrace.trace.formats.strace.importing import import_strace
+    from iotrace.trace.formats.strace.kernels.lines import feed
 
     if not is_compiled(feed):
         print(COMPILING, file=sys.stderr)

@@ -13,10 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from iotrace.trace.operations import OPERATIONS
-from iotrace.trace.schema import EVENT_COLUMNS, SCHEMAS
+from iotrace.trace.schema import EVENT_COLUMNS, NULL, SCHEMAS
 
-NULL: Final = -(2**63)
-"""In a matrix: no value."""
 _OP_NAMES: Final = pa.array([operation.name for operation in OPERATIONS])
 
 

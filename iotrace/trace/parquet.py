@@ -19,9 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from iotrace.trace import encodings as e
-from iotrace.trace.matrix import NULL
 from iotrace.trace.operations import OPERATIONS
-from iotrace.trace.schema import EVENT_COLUMNS, SCHEMAS
+from iotrace.trace.schema import EVENT_COLUMNS, NULL, SCHEMAS
 from iotrace.trace.thrift import Struct
 
 Ints = npt.NDArray[np.int64]

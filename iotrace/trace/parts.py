@@ -24,9 +24,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from iotrace.trace.matrix import NULL, event_batch
+from iotrace.trace.matrix import event_batch
 from iotrace.trace.private import create, create_folder, write_all
-from iotrace.trace.schema import SCHEMAS
+from iotrace.trace.schema import NULL, SCHEMAS
 
 PART_ROWS: Final = 1 << 20
 PART_SECONDS: Final = 300.0

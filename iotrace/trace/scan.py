@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 
 from iotrace.histogram import BUCKETS
 from iotrace.trace.kernels import scanning
-from iotrace.trace.kernels.scanning import FIGURES, FIRST, LAST, NULL, NULL_32
+from iotrace.trace.kernels.scanning import FIGURES, FIRST, LAST
 from iotrace.trace.operations import BY_NAME, Kind
-from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN, SCHEMAS
+from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN, NULL, NULL_32, SCHEMAS
 
 if TYPE_CHECKING:
     from iotrace.trace.tables import Tables

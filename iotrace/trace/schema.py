@@ -15,6 +15,10 @@ FORMAT_MAJOR: Final = 1
 FORMAT_MINOR: Final = 2
 SUFFIX: Final = ".iotrace"
 OP_TYPE: Final = pa.dictionary(pa.int16(), pa.string())
+NULL: Final = -(2**63)
+"""In a matrix of rows, int64 of shape (event columns, capacity): no value."""
+NULL_32: Final = -(2**31)
+"""The same in a column of 32 bits that a kernel takes as it is stored."""
 
 
 @dataclass(frozen=True, slots=True)

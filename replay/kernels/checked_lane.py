@@ -10,15 +10,7 @@ from typing import Any
 
 from iotrace.compiling import compiled
 from iotrace.machine import add, now, peek
-from iotrace.replay.kernels.lane import (
-    LANE_WORDS,
-    TIME_AT,
-    await_row,
-    begin_lane,
-    end_lane,
-    publish,
-    run_rows,
-)
+from iotrace.replay.kernels.lane import run_rows
 from iotrace.replay.kernels.verify import (
     UNCHECKED_BYTES,
     check_blocks,
@@ -28,6 +20,8 @@ from iotrace.replay.kernels.verify import (
     settle_write,
     zero_range,
 )
+from iotrace.replay.kernels.waiting import await_row, begin_lane, end_lane, publish
+from iotrace.replay.kernels.words import LANE_WORDS, TIME_AT
 
 
 @compiled

@@ -1,179 +1,38 @@
 """The kernel of a replay: one Numba function that runs the rows of one lane, without the GIL, with raw system calls.
 
-It takes
-the plan's arrays and memory by address, and writes for each row when it started, how long it took, and what it
+It takes the plan's arrays and memory by address, and writes for each row when it started, how long it took, and what it
 returned (-errno on failure). It allocates nothing, raises nothing, and ends soon after the stop flag is set.
 """
 
 from __future__ import annotations
 
-import ctypes
-import time
 from typing import Any, Final
 
-import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from iotrace.compiling import compiled
-from iotrace.machine import (
-    X86_64,
-    add,
-    exchange,
-    libc_signal,
-    load,
-    lower,
-    now,
-    pause,
-    peek,
-    poke16,
-    poke64,
-    store,
-    system_call,
-    touch,
-)
+from iotrace.machine import X86_64, load, now, peek, poke16, poke64, store, system_call, touch
 from iotrace.replay.kernels.passing import give, take
+from iotrace.replay.kernels.touching import touching_at
+from iotrace.replay.kernels.waiting import await_row, begin_lane, end_lane, publish, sleep_until, think
+from iotrace.replay.kernels.words import (
+    LANE_WORDS,
+    NULL_CALL,
+    ORIGINAL,
+    POSITION_AT,
+    SKIPPED,
+    STOP_FULL,
+    STRUCT_AT,
+    THINK,
+    TIME_AT,
+    TOUCHED,
+    VECTOR_AT,
+    VECTORS_MAX,
+)
 
-TOUCH_LINES: Final = 4096
-TOUCHING: Final = np.zeros((TOUCH_LINES, 8), np.int64)
-"""One cache line a lane: the address being touched, and 1 once that address turned out not to be there."""
-# an external symbol, not a constant: the cached machine code of another process finds this process's table
-llvm.add_symbol("iotrace_touching", TOUCHING.ctypes.data)
-_libc = ctypes.CDLL(None)
-
-# rows that have no outcome; below every -errno
-NOT_RUN: Final = -100_000
-SKIPPED: Final = -100_001
-# in the place of a system call's number: nothing is issued, the result is the recorded one (iotrace.replay.null)
-NULL_CALL: Final = -2
-
-# words of the control block, one cache line each
-STOP: Final = 0
-READY: Final = 8
-GO: Final = 16
-START_NS: Final = 24
-CONTROL_WORDS: Final = 32
-# values of GO: the start is near, and the run has begun
-SOON: Final = 1
-BEGUN: Final = 2
-# values of STOP
-STOP_ASKED: Final = 1
-STOP_FULL: Final = 2
-
-# words of a lane's line
-PROGRESS: Final = 0
-WAKE_AT: Final = 1
-EPOCH: Final = 2
-ENDED_NS: Final = 3
-SETUP_ERROR: Final = 4
-TOUCHED: Final = 5
-THREAD: Final = 6
-CPU_BEFORE_NS: Final = 7
-CPU_AFTER_NS: Final = 8
-LANE_WORDS: Final = 16
-
-# words of a lane's memory table: addresses of its buffers (the first five as arguments.BUFFER numbers them)
-READ_AT, WRITE_AT, ALIGNED_READ_AT, ALIGNED_WRITE_AT, SCRATCH_AT, VECTOR_AT, POSITION_AT, STRUCT_AT, TIME_AT = range(9)
-OWNER_AT, GROUP_AT = 9, 10
-MEMORY_WORDS: Final = 16
-VECTORS_MAX: Final = 1024
-
-ASAP, THINK, ORIGINAL = 0, 1, 2
-
-_SPIN_NS: Final = 60_000
-_SLICE_NS: Final = 50_000_000
-_NAP_NS: Final = 20_000
-_AWAKE_S: Final = 0.02
-"""A lane that is not awake after that has no CPU: the others do not wait for it."""
-_NEVER: Final = 1 << 62
 _LOCK_PATIENCE_NS: Final = 5_000_000_000
 _EINTR, _EAGAIN, _ENOSPC, _EFAULT, _EDQUOT = 4, 11, 28, 14, 122
-
-
-def _numbers() -> tuple[int, ...]:
-    """munmap, mmap, nanosleep, futex, chdir, umask, faccessat, close, unshare, prctl, gettid, clock_gettime."""
-    if X86_64:
-        return 11, 9, 35, 202, 80, 95, 269, 3, 272, 157, 186, 228
-    return 215, 222, 101, 98, 49, 166, 48, 57, 97, 167, 178, 113
-
-
-_MUNMAP, _MMAP, _NANOSLEEP, _FUTEX, _CHDIR, _UMASK, _FACCESSAT, _CLOSE, _UNSHARE, _PRCTL, _GETTID, _CLOCK_GETTIME = (
-    _numbers()
-)
-_CLONE_FS: Final = 0x200
-_PR_SET_TIMERSLACK: Final = 29
-_THREAD_CPU: Final = 3
-# not private: lanes of several processes wait for each other
-_FUTEX_WAIT, _FUTEX_WAKE = 0, 1
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _touching(context: Any) -> Any:
-    """Address of TOUCHING in this process."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        name, word = "iotrace_touching", ir.IntType(64)
-        table = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, word, name)
-        return builder.ptrtoint(table, word)
-
-    return types.int64(), generate
-
-
-@compiled
-def sleep_until(due: int, time_at: int, control: int) -> Any:
-    """Sleep to shortly before the due time and spin the rest, in slices that the stop flag can end."""
-    while peek(control) == 0:
-        left = due - now(time_at)
-        if left <= 0:
-            return
-        if left > _SPIN_NS:
-            nap = min(left - _SPIN_NS, _SLICE_NS)
-            poke64(time_at + 16, nap // 1_000_000_000)
-            poke64(time_at + 24, nap % 1_000_000_000)
-            system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
-        else:
-            pause()
-
-
-@compiled
-def await_row(line: int, row: int, time_at: int, control: int) -> Any:
-    """Wait until a lane has finished a row: a few pauses, then sleep until that lane wakes us."""
-    for _ in range(20):
-        if load(line) > row:
-            return
-        pause()
-    while peek(control) == 0:
-        epoch = load(line + 8 * EPOCH)
-        lower(line + 8 * WAKE_AT, row + 1)
-        if load(line) > row:
-            return
-        poke64(time_at + 16, 0)
-        poke64(time_at + 24, _SLICE_NS)
-        # the low half of the counter is the futex word (little-endian)
-        system_call(_FUTEX, line + 8 * EPOCH, _FUTEX_WAIT, epoch & 0xFFFFFFFF, time_at + 16, 0, 0)
-
-
-@compiled
-def publish(line: int, finished: int) -> Any:
-    """Tell the other lanes how far this one is; wake those that waited for it."""
-    store(line, finished)
-    if load(line + 8 * WAKE_AT) <= finished:
-        exchange(line + 8 * WAKE_AT, _NEVER)
-        add(line + 8 * EPOCH, 1)
-        system_call(_FUTEX, line + 8 * EPOCH, _FUTEX_WAKE, 0x7FFFFFFF, 0, 0, 0)
-
-
-@compiled
-def think(ended: int, busy: int, idle: int, speed: float, time_at: int, control: int) -> Any:
-    """Let the gap after `ended` pass: its CPU time is burnt, the rest slept."""
-    if busy > 0:
-        until = ended + np.int64(busy / speed)
-        while now(time_at) < until and peek(control) == 0:
-            pause()
-    if idle > 0:
-        sleep_until(ended + np.int64((busy + idle) / speed), time_at, control)
+_MUNMAP, _CHDIR, _UMASK, _FACCESSAT, _CLOSE = (11, 80, 95, 269, 3) if X86_64 else (215, 49, 166, 48, 57)
 
 
 @compiled
@@ -210,7 +69,7 @@ def run_rows(
     time_at = table[TIME_AT]
     position_at, struct_at = table[POSITION_AT], table[STRUCT_AT]
     line = lines + lane * LANE_WORDS * 8
-    touching = _touching() + lane * 64
+    touching = touching_at() + lane * 64
     touched = np.int64(0)
     for i in range(first, last):
         if peek(control) != 0:
@@ -395,69 +254,6 @@ def run_rows(
 
 
 @compiled
-def _cpu(time_at: int) -> Any:
-    """CPU time of this thread in ns."""
-    system_call(_CLOCK_GETTIME, _THREAD_CPU, time_at, 0, 0, 0, 0)
-    return peek(time_at) * 1_000_000_000 + peek(time_at + 8)
-
-
-@compiled
-def begin_lane(line: int, apart: int, delay: int, time_at: int, control: int) -> Any:
-    """Give this thread timers of its own and, with `apart`, a working folder; wait for the start of the run.
-
-    Gives when that was, `delay` (ns) later. The CPU time that the thread had used until then is none of the run's.
-    """
-    system_call(_PRCTL, _PR_SET_TIMERSLACK, 1, 0, 0, 0, 0)
-    store(line + 8 * THREAD, system_call(_GETTID, 0, 0, 0, 0, 0, 0))
-    if apart != 0:
-        failure = system_call(_UNSHARE, _CLONE_FS, 0, 0, 0, 0, 0)
-        if failure < 0:
-            store(line + 8 * SETUP_ERROR, -failure)
-    add(control + 8 * READY, 1)
-    # asleep, however long the others and the looks at counters take: a lane that polls loads the machine
-    while load(control + 8 * GO) == 0 and peek(control) == 0:
-        poke64(time_at + 16, 0)
-        poke64(time_at + 24, _SLICE_NS)
-        system_call(_FUTEX, control + 8 * GO, _FUTEX_WAIT, 0, time_at + 16, 0, 0)
-    # then awake for some milliseconds, so that the run does not begin with waking all up
-    poke64(line + 8 * CPU_BEFORE_NS, _cpu(time_at))
-    add(control + 8 * READY, 1)
-    while load(control + 8 * GO) < BEGUN and peek(control) == 0:
-        poke64(time_at + 16, 0)
-        poke64(time_at + 24, _NAP_NS)
-        # not after the nap: then the run may have begun
-        poke64(line + 8 * CPU_BEFORE_NS, _cpu(time_at))
-        system_call(_NANOSLEEP, time_at + 16, 0, 0, 0, 0, 0)
-    begin = load(control + 8 * START_NS) + delay
-    if delay > 0:
-        sleep_until(begin, time_at, control)
-    return begin
-
-
-@compiled
-def end_lane(line: int, ended: int, time_at: int) -> Any:
-    """Note when this lane's last row ended, and then the CPU time that its thread has used."""
-    store(line + 8 * ENDED_NS, ended)
-    store(line + 8 * CPU_AFTER_NS, _cpu(time_at))
-
-
-def wake_up(control: Any, lanes: int) -> None:
-    """Wake the lanes that wait in begin_lane, some milliseconds before the start."""
-    control[GO] = SOON
-    address = ctypes.c_void_p(control.ctypes.data + 8 * GO)
-    _libc.syscall(ctypes.c_long(_FUTEX), address, ctypes.c_long(_FUTEX_WAKE), ctypes.c_long(0x7FFFFFFF), None, None, 0)
-    until = time.monotonic() + _AWAKE_S
-    while control[READY] < 2 * lanes and time.monotonic() < until:
-        time.sleep(1e-4)
-
-
-def let_go(control: Any, begin: int) -> None:
-    """Start the run, at `begin` (CLOCK_MONOTONIC, ns)."""
-    control[START_NS] = begin
-    control[GO] = BEGUN
-
-
-@compiled
 def run_lane(
     lane: int, first: int, last: int, apart: int, delay: int, timing: int, speed: float, high: int,
     special: Any, form: Any, number: Any, kinds: Any, constants: Any, value_begin: Any, values: Any,
@@ -489,18 +285,3 @@ def run_lane(
         started, took, outcome,
     )  # fmt: skip
     end_lane(line, ended, time_at)
-
-
-@compiled
-def _missing_page(signal: int, info: int, lanes: int) -> Any:
-    """Answer a SIGBUS or SIGSEGV: give a lane that is touching that address an empty page and say so; else die."""
-    address = load(info + 16)
-    table = _touching()
-    for lane in range(lanes):
-        if address != 0 and load(table + 64 * lane) == address:
-            store(table + 64 * lane + 8, 1)
-            page = address & ~np.int64(4095)
-            # MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, readable
-            system_call(_MMAP, page, 4096, 1, 0x32, -1, 0)
-            return
-    libc_signal(np.int32(signal), np.int64(0))

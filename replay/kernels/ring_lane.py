@@ -14,25 +14,7 @@ import numpy as np
 
 from iotrace.compiling import compiled
 from iotrace.machine import load32, now, peek, poke64, store, store32, system_call
-from iotrace.replay.kernels.lane import (
-    LANE_WORDS,
-    NOT_RUN,
-    ORIGINAL,
-    SKIPPED,
-    STOP_ASKED,
-    STOP_FULL,
-    THINK,
-    TIME_AT,
-    VECTOR_AT,
-    await_row,
-    begin_lane,
-    end_lane,
-    publish,
-    run_rows,
-    sleep_until,
-    spread,
-    think,
-)
+from iotrace.replay.kernels.lane import run_rows, spread
 from iotrace.replay.kernels.ring import (
     BUFFERS_AT,
     CQ_HEAD_AT,
@@ -62,6 +44,18 @@ from iotrace.replay.kernels.ring import (
     open_ring,
     set_file,
     slot_of_request,
+)
+from iotrace.replay.kernels.waiting import await_row, begin_lane, end_lane, publish, sleep_until, think
+from iotrace.replay.kernels.words import (
+    LANE_WORDS,
+    NOT_RUN,
+    ORIGINAL,
+    SKIPPED,
+    STOP_ASKED,
+    STOP_FULL,
+    THINK,
+    TIME_AT,
+    VECTOR_AT,
 )
 
 _ENOSPC, _EDQUOT = 28, 122

@@ -47,7 +47,7 @@ KINDS: dict[str, tuple[list[str], list[str]]] = {
 }
 IMPORT = """
 import json, resource, sys, time
-from iotrace.trace.formats.strace import import_strace
+from iotrace.trace.formats.strace.importing import import_strace
 begin = time.perf_counter()
 info = import_strace([sys.argv[1]], sys.argv[2], force=True)
 used = resource.getrusage(resource.RUSAGE_SELF)

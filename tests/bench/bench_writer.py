@@ -27,11 +27,11 @@ import pyarrow.parquet as pq
 
 from iotrace.trace.encodings import reorder
 from iotrace.trace.info import TraceInfo
-from iotrace.trace.matrix import NULL, event_batch
+from iotrace.trace.matrix import event_batch
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.parquet import EventEncoder
 from iotrace.trace.reader import open_trace
-from iotrace.trace.schema import EVENT_COLUMNS, SCHEMAS
+from iotrace.trace.schema import EVENT_COLUMNS, NULL, SCHEMAS
 from iotrace.trace.writer import TraceWriter
 
 Ints = npt.NDArray[np.int64]

@@ -21,7 +21,7 @@ from strace_counts import BYTES, count
 from iotrace.errors import RecordError
 from iotrace.record.session import Outcome, record
 from iotrace.record.strace import StraceBackend
-from iotrace.trace.formats.strace import import_strace
+from iotrace.trace.formats.strace.importing import import_strace
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.reader import Trace, open_trace
 from iotrace.trace.writer import TraceWriter

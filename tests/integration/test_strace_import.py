@@ -13,7 +13,7 @@ import pytest
 from strace_readings import assert_both_say_the_same
 
 from iotrace.record.strace import StraceBackend
-from iotrace.trace.formats.strace import import_strace
+from iotrace.trace.formats.strace.importing import import_strace
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.reader import Trace, open_trace
 

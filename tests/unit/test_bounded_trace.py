@@ -24,9 +24,9 @@ from iotrace.errors import StorageError, TraceError, UsageError
 from iotrace.trace import chapters as chapters_module
 from iotrace.trace import parts as parts_module
 from iotrace.trace.info import Dropped, TraceInfo, read_info
-from iotrace.trace.matrix import NULL, event_batch
+from iotrace.trace.matrix import event_batch
 from iotrace.trace.reader import open_trace
-from iotrace.trace.schema import EVENT_COLUMNS, SCHEMAS
+from iotrace.trace.schema import EVENT_COLUMNS, NULL, SCHEMAS
 from iotrace.trace.writer import LEAST_MAX_BYTES, TraceWriter
 
 COLUMN = {column.name: number for number, column in enumerate(EVENT_COLUMNS)}

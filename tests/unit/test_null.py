@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from iotrace.replay.figures import IssueError, NullFigures, Spread
 from iotrace.replay.issue import drift_us, issue_error, lateness
-from iotrace.replay.kernels import lane as kernel
+from iotrace.replay.kernels.words import NOT_RUN, NULL_CALL
 from iotrace.replay.lifetimes import open_times
 from iotrace.replay.null import longest_way, null_plan
 from iotrace.replay.options import Options
@@ -106,7 +106,7 @@ def small_plan(tmp_path: Path, calls: int = 10) -> Plan:
 def test_a_null_plan_issues_nothing_and_keeps_waits_gaps_and_results(tmp_path: Path) -> None:
     plan = small_plan(tmp_path)
     null = null_plan(plan)
-    assert set(null.rows.forms.number.tolist()) == {kernel.NULL_CALL}
+    assert set(null.rows.forms.number.tolist()) == {NULL_CALL}
     assert set(null.rows.special.tolist()) == {PLAIN, ORDER}
     assert (null.inherited, null.hash) == ([], plan.hash)
     for name in ("busy_ns", "idle_ns", "due_ns", "wait_begin", "wait_row", "expect", "awaited", "values"):
@@ -119,7 +119,7 @@ def test_errors_of_issue_times_are_those_that_were_put_in(tmp_path: Path, late_n
     plan = small_plan(tmp_path)
     calls = np.flatnonzero(plan.rows.op >= 0)
     started, took = np.zeros(len(plan.rows), np.int64), np.zeros(len(plan.rows), np.int64)
-    result = np.full(len(plan.rows), kernel.NOT_RUN, np.int64)
+    result = np.full(len(plan.rows), NOT_RUN, np.int64)
     result[calls], took[calls] = 0, 1000
     started[calls] = 10**12 + plan.rows.due_ns[calls] + late_ns
     late = lateness(plan, started, took, result, 10**12, "original", 1.0)
@@ -141,7 +141,7 @@ def test_a_call_whose_thread_was_still_busy_is_held_and_no_error_of_the_generato
     started[calls], took[calls] = 10**12 + plan.rows.due_ns[calls], 1000
     took[calls[2]] = 15_000  # the call after it was due after 10 µs
     started[calls[3]] = started[calls[2]] + 15_000
-    result = np.where(started > 0, 0, kernel.NOT_RUN)
+    result = np.where(started > 0, 0, NOT_RUN)
     late = lateness(plan, started, took, result, 10**12, "original", 1.0)
     assert late is not None
     error = issue_error([late])
@@ -160,7 +160,7 @@ def test_open_times_are_from_open_to_close_and_by_extension(tmp_path: Path) -> N
     calls = np.flatnonzero(plan.rows.op >= 0)
     started, took = np.zeros(len(plan.rows), np.int64), np.zeros(len(plan.rows), np.int64)
     started[calls], took[calls] = 10**12 + 2 * plan.rows.due_ns[calls], 1000
-    ran: Any = SimpleNamespace(started=started, took=took, result=np.where(started > 0, 0, kernel.NOT_RUN))
+    ran: Any = SimpleNamespace(started=started, took=took, result=np.where(started > 0, 0, NOT_RUN))
     times = open_times([(plan, ran)])
     assert times is not None
     assert (times.replayed.count, times.recorded.count, times.never_closed) == (1, 1, 1)
@@ -170,7 +170,7 @@ def test_open_times_are_from_open_to_close_and_by_extension(tmp_path: Path) -> N
     twice = open_times([(plan, ran), (plan, ran)])
     assert twice is not None
     assert (twice.replayed.count, twice.recorded.count, twice.never_closed) == (2, 2, 2)
-    ran.result = np.full(len(plan.rows), kernel.NOT_RUN)
+    ran.result = np.full(len(plan.rows), NOT_RUN)
     assert open_times([(plan, ran)]) is None
 
 

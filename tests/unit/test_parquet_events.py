@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iotrace.trace.matrix import NULL, event_batch
+from iotrace.trace.matrix import event_batch
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.parquet import MAGIC, EventEncoder, RowGroup, footer, place
-from iotrace.trace.schema import EVENT_COLUMNS, SCHEMAS
+from iotrace.trace.schema import EVENT_COLUMNS, NULL, SCHEMAS
 
 Ints = npt.NDArray[np.int64]
 

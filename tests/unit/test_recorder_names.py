@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iotrace.record.ebpf import drain as d
+from iotrace.record.ebpf.kernels import layout as d
 from iotrace.record.ebpf.names import Names, path_text
 
 NAME = st.one_of(

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strace_readings import assert_both_say_the_same, told
 
-from iotrace.trace.formats.strace import import_strace
+from iotrace.trace.formats.strace.importing import import_strace
 from iotrace.trace.reader import open_trace
 
 # ruff: noqa: E501

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from iotrace.errors import TraceError
 from iotrace.trace.assemble import Assembler, Call
-from iotrace.trace.formats import strace_values as values
-from iotrace.trace.formats.strace import import_strace, split_lines
-from iotrace.trace.formats.strace_calls import CALLS, fill
-from iotrace.trace.formats.strace_lines import StraceLog
+from iotrace.trace.formats.strace import values as values
+from iotrace.trace.formats.strace.calls import CALLS, fill
+from iotrace.trace.formats.strace.importing import import_strace, split_lines
+from iotrace.trace.formats.strace.lines import StraceLog
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.operations import OWN_POSITION
 from iotrace.trace.reader import Trace, open_trace

@@ -20,14 +20,17 @@ from typing import Final
 import numpy as np
 
 from iotrace.errors import RecordError
-from iotrace.record.ebpf import drain as d
 from iotrace.record.ebpf import program as p
+from iotrace.record.ebpf.kernels import layout as d
+from iotrace.record.ebpf.kernels.drain import drain, load_position
+from iotrace.record.ebpf.kernels.requests import end_pending
 from iotrace.record.ebpf.state import Ints, State
 from iotrace.record.ebpf.tables import SideTables, Snapshot
 from iotrace.record.ebpf.writing import Writer
 from iotrace.record.launch import Launch
 from iotrace.record.registry import stat_fields
 from iotrace.record.scope import Scope, cryosparc_workers, members
+from iotrace.trace.schema import NULL
 
 _CHUNK_ROWS: Final = (1 << 16) + 72
 """Not a power of two: columns that far apart would share the cache's sets."""
@@ -70,7 +73,7 @@ class EbpfBackend:
         self._snapshot: Snapshot | None = None
         self._free: queue.SimpleQueue[Ints] = queue.SimpleQueue()
         for _ in range(_CHUNKS):
-            self._free.put(np.full((len(d.COLUMN), _CHUNK_ROWS), d.NULL, np.int64))
+            self._free.put(np.full((len(d.COLUMN), _CHUNK_ROWS), NULL, np.int64))
         self._rows = self._free.get()
         self._state = State(self._rows, [os.fsencode(point) for point in self.scope.mounts], self.scope.all_files)
         self._full: queue.SimpleQueue[tuple[Ints, int, Snapshot, Callable[[], None] | None, bool] | None] = (
@@ -204,7 +207,7 @@ class EbpfBackend:
 
     def _held_bytes(self) -> int:
         """How much of the ring waits to be read."""
-        return d.load_position(self._producer) - d.load_position(self._consumer)
+        return load_position(self._producer) - load_position(self._consumer)
 
     def _begin_chapter_if_due(self) -> None:
         """Begin a chapter when the tables, or the trace, have grown."""
@@ -219,7 +222,7 @@ class EbpfBackend:
         """Returns how many records there were."""
         state, read = self._state, 0
         while True:
-            read += d.drain(state.address, self._ring, self._consumer, producer or self._producer, self._ring_bytes)
+            read += drain(state.address, self._ring, self._consumer, producer or self._producer, self._ring_bytes)
             if not state.count(d.NEED):
                 return read
             state.grow()
@@ -288,7 +291,7 @@ class EbpfBackend:
         self._program.bpf.detach()
         try:
             self._drain()
-            while d.end_pending(self._state.address):
+            while end_pending(self._state.address):
                 self._ship()
             self._ship(last=True)
             self._full.put(None)
@@ -327,7 +330,7 @@ class EbpfBackend:
     def _begin_chapter(self) -> None:
         """Forget what is no longer in use: memory stays bounded, and the oldest part of the trace can be dropped."""
         # what the ring holds now still speaks of files that were reported; from here on all are reported anew
-        until = np.array([d.load_position(self._producer)], np.int64)
+        until = np.array([load_position(self._producer)], np.int64)
         self._chapter += 1
         self._program.forget(self._chapter)
         self._drain(int(until.ctypes.data))
@@ -339,8 +342,8 @@ class EbpfBackend:
 def _warm_up(state: State) -> None:
     """Let the kernels compile, or load from the cache, before anything runs: drain an empty ring."""
     ring = np.zeros(16, np.int64)
-    d.drain(state.address, ring.ctypes.data, ring.ctypes.data, ring.ctypes.data + 8, 64)
-    d.end_pending(state.address)
+    drain(state.address, ring.ctypes.data, ring.ctypes.data, ring.ctypes.data + 8, 64)
+    end_pending(state.address)
 
 
 def _runs(tid: int) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from iotrace.record.ebpf import drain as d
+from iotrace.record.ebpf.kernels import layout as d
 from iotrace.trace.schema import SCHEMAS
 
 Ints = npt.NDArray[np.int64]

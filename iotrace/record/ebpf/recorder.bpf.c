@@ -2,7 +2,7 @@
 /* Follows threads through their system calls and page faults and writes a record for each operation on a file into one ring.
  *
  * Which calls count, and which argument of each is what, stands in `specs`, filled from iotrace/trace/operations.py before
- * load. A record carries addresses of open files, inode identities and the names as given; the user-space side (drain.py)
+ * load. A record carries addresses of open files, inode identities and the names as given; the user-space side (kernels/)
  * turns them into numbers. Arguments are read at the exit of a call, when what they point to is resident. A call's exit is
  * split over several programs by tail calls: the verifier looks at each by itself, and loading takes a tenth of the time. */
 #include "tally.bpf.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
-/* What the recorder writes into its ring, what it is told before load, and its maps. The user-space side (drain.py,
- * specs.py) has the same layouts; tests compare them. */
+/* What the recorder writes into its ring, what it is told before load, and its maps. The user-space side
+ * (kernels/records.py, specs.py) has the same layouts; tests compare them. */
 #pragma once
 #include "kernel.bpf.h"
 

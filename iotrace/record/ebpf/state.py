@@ -13,19 +13,22 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.record.ebpf import drain as d
+from iotrace.hashing import find_key, move_hashes, move_inodes, move_keys
+from iotrace.record.ebpf.kernels import layout as d
+from iotrace.record.ebpf.kernels.files import file_number
+from iotrace.record.ebpf.kernels.names import intern
 
 Ints = npt.NDArray[np.int64]
 
-_HASHES: Final[tuple[tuple[int, int, int, Callable[[int, int, int, int], None]], ...]] = (
+_HASHES: Final[tuple[tuple[int, int, int, Callable[[int, int, int, int], object]], ...]] = (
     # table, words a slot, counter of its entries, how it moves
-    (d.THREAD_SLOTS, 2, d.THREAD_ROWS, d.rehash),
-    (d.PROCESS_SLOTS, 2, d.PROCESS_ROWS, d.rehash),
-    (d.FILE_SLOTS, 3, d.FILES, d.rehash_files),
-    (d.OPEN_SLOTS, 2, d.OPEN_ROWS, d.rehash),
-    (d.PATH_SLOTS, 2, d.PATHS, d.rehash_paths),
-    (d.PENDING_SLOTS, 2, d.PENDING, d.rehash),
-    (d.RING_SLOTS, 2, d.RINGS, d.rehash),
+    (d.THREAD_SLOTS, 2, d.THREAD_ROWS, move_keys),
+    (d.PROCESS_SLOTS, 2, d.PROCESS_ROWS, move_keys),
+    (d.FILE_SLOTS, 3, d.FILES, move_inodes),
+    (d.OPEN_SLOTS, 2, d.OPEN_ROWS, move_keys),
+    (d.PATH_SLOTS, 2, d.PATHS, move_hashes),
+    (d.PENDING_SLOTS, 2, d.PENDING, move_keys),
+    (d.RING_SLOTS, 2, d.RINGS, move_keys),
 )
 _LISTS: Final = (
     (d.THREAD_INFO, d.THREAD_FIELDS, d.THREAD_ROWS),
@@ -186,7 +189,7 @@ class State:
         threads = np.full((len(self._arrays[d.THREAD_SLOTS]), 2), -1, np.int64)
         self._set(d.THREAD_SLOTS, threads)
         for row, tid in enumerate(alive[:, d.T_TID].tolist()):
-            threads[d.find(threads.ctypes.data, len(threads), tid)] = tid, row
+            threads[find_key(threads.ctypes.data, len(threads), tid)] = tid, row
         live = set(alive[:, d.T_PROCESS].tolist())
         before = self.table(d.PROCESS_SLOTS)
         used = before[before[:, 1] != -1]
@@ -194,7 +197,7 @@ class State:
         self._set(d.PROCESS_SLOTS, processes)
         kept_rows = [(key, process) for key, process in used.tolist() if process in live]
         for key, process in kept_rows:
-            processes[d.find(processes.ctypes.data, len(processes), key)] = key, process
+            processes[find_key(processes.ctypes.data, len(processes), key)] = key, process
         self.header[d.PROCESS_ROWS] = len(kept_rows)
 
 
@@ -222,7 +225,7 @@ class _Chapter:
             state.grow()
             raw = self._text(path)
             state.append_text(raw)
-            self._new_paths[path] = d.intern(state.address, -1, len(raw))
+            self._new_paths[path] = intern(state.address, -1, len(raw))
         return self._new_paths[path]
 
     def file(self, state: State, file: int) -> int:
@@ -232,9 +235,7 @@ class _Chapter:
         if file not in self._new_files:
             state.grow()
             info = self.files[file - self.first_file].copy()
-            number = d.file_number(
-                state.address, int(info[d.F_DEVICE]), int(info[d.F_INODE]), int(info[d.F_GENERATION])
-            )
+            number = file_number(state.address, int(info[d.F_DEVICE]), int(info[d.F_INODE]), int(info[d.F_GENERATION]))
             info[d.F_KEPT] -= info[d.F_KEPT] > 0
             for field in (d.F_PATH, d.F_LAST_PATH, d.F_WHERE):
                 info[field] = self.path(state, int(info[field]))

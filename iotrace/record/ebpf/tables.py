@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from iotrace.record.ebpf import drain as d
+from iotrace.record.ebpf.kernels import layout as d
 from iotrace.record.ebpf.names import Names, path_text
 from iotrace.record.ebpf.state import Ints, State
 from iotrace.record.ebpf.uses import uses_of
@@ -23,7 +23,7 @@ from iotrace.record.ebpf.writing import Writer
 from iotrace.record.label_book import READS, WRITES, LabelBook, own_facts
 from iotrace.record.label_reader import LabelReader
 from iotrace.record.labels import LABELS, job_folders, redact
-from iotrace.trace.schema import SCHEMAS
+from iotrace.trace.schema import NULL, SCHEMAS
 
 
 def device_number(kernel_device: int) -> int:
@@ -36,14 +36,14 @@ def _nullable(values: Ints, missing: npt.NDArray[np.bool_], kind: pa.DataType) -
 
 
 def _known(values: Ints) -> pa.Array:
-    return _nullable(values, values == d.NULL, pa.int64())
+    return _nullable(values, values == NULL, pa.int64())
 
 
 def _types(mode: Ints) -> pa.Array:
     kind = mode & 0o170000
     texts = np.select([kind == S_IFREG, kind == S_IFDIR, kind == S_IFLNK], ["file", "directory", "link"], "other")
     # a dictionary's cast would import pyarrow.compute, which takes longer than the tables of a short trace
-    return pa.array(texts, pa.string(), mask=mode == d.NULL)
+    return pa.array(texts, pa.string(), mask=mode == NULL)
 
 
 def _mount_of(text: str | None, candidates: list[tuple[int, str]]) -> int:
@@ -153,7 +153,7 @@ class SideTables:
             "size": _known(files[:, d.F_SIZE]),
             "blocks": _known(files[:, d.F_BLOCKS]),
             "cached_pages": _known(files[:, d.F_PAGES]),
-            "mode": _nullable(mode, mode == d.NULL, pa.int32()),
+            "mode": _nullable(mode, mode == NULL, pa.int32()),
             "existed": self._existed(files),
             "inherited_flags": _known(files[:, d.F_FLAGS]),
             "inherited_offset": _known(files[:, d.F_POSITION]),
@@ -172,7 +172,7 @@ class SideTables:
                 made_ns = self._made.get(self.names.text(int(files[row, d.F_PATH])))
                 if made_ns is not None and made_ns <= files[row, d.F_SEEN_NS]:
                     existed[row] = False
-        return pa.array(existed, mask=created == d.NULL)
+        return pa.array(existed, mask=created == NULL)
 
     def _mounts_of(self, files: Ints, devices: Ints, place: Ints) -> pa.Array:
         found = np.full(len(files), -1, np.int32)

@@ -18,15 +18,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from iotrace.histogram import bucket_of
-from iotrace.record.ebpf import drain as d
 from iotrace.record.ebpf import program as p
 from iotrace.record.ebpf.backend import EbpfBackend
+from iotrace.record.ebpf.kernels import layout as d
 from iotrace.record.ebpf.state import Ints
 from iotrace.record.ebpf.tables import Snapshot, device_number
 from iotrace.record.ebpf.writing import Writer
 from iotrace.record.scope import Scope
 from iotrace.trace.operations import OPERATIONS, Kind
-from iotrace.trace.schema import MEASURES, OP_TYPE, SCHEMAS
+from iotrace.trace.schema import MEASURES, NULL, OP_TYPE, SCHEMAS
 
 INTERVAL_S: Final = 60.0
 _KEY: Final = np.dtype([("process", "<u4"), ("device", "<u4"), ("op", "u1"), ("what", "u1"), ("bucket", "<u2")])
@@ -123,7 +123,7 @@ class TallyBackend(EbpfBackend):
     def _take(self, rows: Ints, count: int, snapshot: Snapshot, last: bool) -> None:
         if count:
             self._own = self._own.plus(self._counted(rows[:, :count]))
-            rows[:, :count] = d.NULL
+            rows[:, :count] = NULL
         now = self._now()
         if last or now - self._began_ns >= self._interval_s * 0.9e9:
             self._end_interval(now)
@@ -136,14 +136,14 @@ class TallyBackend(EbpfBackend):
         target, to_file = self._devices_of(rows[column["other_file"]])
         moved = np.maximum(result, 0)
         duration, size = rows[column["duration_ns"]], rows[column["size"]]
-        timed, moves = duration != d.NULL, _MOVES[op]
+        timed, moves = duration != NULL, _MOVES[op]
         parts = []
         none = np.zeros_like(op)
         for what, chosen, bucket, total, where in (
             (LATENCY, timed, bucket_of(duration), duration, device),
             (UNTIMED, ~timed, none, none, device),
             (SIZE, moves, bucket_of(size), np.where(_COPIES[op] & ~from_file, 0, moved), device),
-            (ERROR, (result < 0) & (result != d.NULL), none, none, device),
+            (ERROR, (result < 0) & (result != NULL), none, none, device),
             (WRITTEN, _COPIES[op] & to_file, none, moved, target),
         ):
             keys, values = np.zeros(int(chosen.sum()), _KEY), np.ones(int(chosen.sum()), _VALUE)
@@ -156,9 +156,9 @@ class TallyBackend(EbpfBackend):
     def _devices_of(self, file: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
         """Device of each file, 0 where there is none or it is not known, and whether there is one."""
         place = file - self._first_file
-        known = (file != d.NULL) & (place >= 0) & (place < len(self._devices))
+        known = (file != NULL) & (place >= 0) & (place < len(self._devices))
         device = np.where(known, self._devices[np.where(known, place, 0)] if len(self._devices) else 0, 0)
-        return device, file != d.NULL
+        return device, file != NULL
 
     def _end_interval(self, now: int) -> None:
         raw_keys, raw_values = self._program.bpf.lookup_all("tallies", _KEY.itemsize, _VALUE.itemsize)

@@ -8,9 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from iotrace.record.ebpf import drain as d
+from iotrace.record.ebpf.kernels import layout as d
 from iotrace.record.ebpf.state import Ints
 from iotrace.trace.operations import OPERATIONS, Kind
+from iotrace.trace.schema import NULL
 
 _MAKES: Final = (
     "creat", "mkdir", "mkdirat", "symlink", "symlinkat", "link", "linkat", "rename", "renameat", "renameat2",
@@ -35,7 +36,7 @@ def uses_of(rows: Ints, count: int, paths: Iterable[int]) -> Iterator[tuple[int,
         wrote = writes[at]
         if column == "path":
             flags = rows[_C["flags"], at]
-            wrote |= _OPENS[op[at]] & (flags != d.NULL) & (flags & os.O_ACCMODE != 0)
+            wrote |= _OPENS[op[at]] & (flags != NULL) & (flags & os.O_ACCMODE != 0)
         wrote &= rows[_C["result"], at] >= 0
         pairs = np.stack((rows[_C["process"], at], numbers[at], wrote.astype(np.int64)))
         for process, path, done in np.unique(pairs, axis=1).T.tolist():

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from iotrace.errors import TraceError
 from iotrace.trace.info import TraceInfo
-from iotrace.trace.matrix import NULL, batch_of_columns
+from iotrace.trace.matrix import batch_of_columns
 from iotrace.trace.operations import NUMBER_OF
+from iotrace.trace.schema import NULL
 from iotrace.trace.writer import TraceWriter
 
 HEADERS: Final = {b"fio version 2 iolog": 2, b"fio version 3 iolog": 3}

@@ -12,9 +12,8 @@ import numpy as np
 
 from iotrace.compiling import compiled
 from iotrace.machine import leading_zeros
+from iotrace.trace.schema import NULL, NULL_32
 
-NULL: Final = -(1 << 63)
-NULL_32: Final = -(1 << 31)
 FIGURES: Final = (
     "calls", "errors", "timed", "data_calls", "bytes_read", "bytes_written", "total_ns", "first_ns", "last_ns",
     "moves", "in_sequence",

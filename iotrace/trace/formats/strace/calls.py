@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from iotrace.trace.assembly.calls import Call
-from iotrace.trace.formats import strace_values as v
+from iotrace.trace.formats.strace import values as v
 from iotrace.trace.operations import BY_NAME, PROCESS_CALLS, Operation, fcntl_operation
 
 _CLONE_FLAGS: Final = re.compile(r"\bflags=([^,}]+)")

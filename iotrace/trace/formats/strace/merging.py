@@ -17,8 +17,9 @@ from typing import Any, Final
 import numpy as np
 
 from iotrace.errors import TraceError
-from iotrace.trace.formats import strace_kernel as k
-from iotrace.trace.formats.strace_state import Ints, State, view
+from iotrace.trace.formats.strace.kernels import layout as k
+from iotrace.trace.formats.strace.kernels.merging import merge, next_time
+from iotrace.trace.formats.strace.state import Ints, State, view
 
 _BUDGET: Final = 1 << 26
 _LEAST, _MOST = 1 << 12, 1 << 20
@@ -159,7 +160,7 @@ def merged(
         rows[number, k.L_PID], rows[number, k.L_TIME] = pids[number], starts[number]
         while True:
             log.fill()
-            if k.next_time(state.address, rows[number].ctypes.data):
+            if next_time(state.address, rows[number].ctypes.data):
                 order.append((int(rows[number, k.L_TIME]), number))
                 break
             if rows[number, k.L_DONE]:
@@ -172,7 +173,7 @@ def merged(
     while True:
         # the words are lent: between two portions feed_runs() uses them
         h[k.HEAP], h[k.WANTS] = size, wants
-        what = k.merge(
+        what = merge(
             state.address, rows.ctypes.data, heap.ctypes.data, out.ctypes.data, len(out), runs.ctypes.data, len(runs)
         )
         size, wants = h[k.HEAP], h[k.WANTS]

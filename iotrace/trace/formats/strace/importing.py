@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from iotrace.errors import TraceError
-from iotrace.trace.formats.strace_fast import FastLog, TableAssembler
-from iotrace.trace.formats.strace_lines import MAX_PID, StraceLog, looks_right
-from iotrace.trace.formats.strace_merge import LINE_LIMIT, begins, merged
+from iotrace.trace.formats.strace.fast import FastLog, TableAssembler
+from iotrace.trace.formats.strace.lines import MAX_PID, StraceLog, looks_right
+from iotrace.trace.formats.strace.merging import LINE_LIMIT, begins, merged
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.pipeline import BesideWriter
 from iotrace.trace.redact import redact

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from iotrace.trace.assemble import Assembler, Call
-from iotrace.trace.formats import strace_values as v
-from iotrace.trace.formats.strace_calls import CALLS, fill, fork_flags, is_fork, operation_of
+from iotrace.trace.formats.strace import values as v
+from iotrace.trace.formats.strace.calls import CALLS, fill, fork_flags, is_fork, operation_of
 from iotrace.trace.operations import OPERATIONS
 
 _HEAD = (

@@ -1,7 +1,7 @@
-"""Logs of strace at the speed of the disk: StraceLog and Assembler over the kernel's tables.
+"""Logs of strace at the speed of the disk: StraceLog and Assembler over the kernels' tables.
 
-Takes whole lines as bytes and lets the kernel of strace_kernel.py take those that it is certain of; the others go,
-one by one, through the same StraceLog and Assembler that read a log without it, on the same state.
+Whole lines go as bytes to the kernels, which take those of which they are certain; the others go, one by one, through
+the same StraceLog and Assembler that read a log without them, on the same state.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from iotrace.trace.assembly.calls import Call
 from iotrace.trace.assembly.identity import FileTable, printable
 from iotrace.trace.assembly.rows import RETURNS_NO_NUMBER
 from iotrace.trace.assembly.tasks import Description, Descriptors, Folder, Memory, Process, Thread
-from iotrace.trace.formats import strace_kernel as k
-from iotrace.trace.formats.strace_calls import CALLS
-from iotrace.trace.formats.strace_lines import BESIDE, StraceLog
-from iotrace.trace.formats.strace_state import (
-    Ints,
-    Pending,
-    State,
+from iotrace.trace.formats.strace.calls import CALLS
+from iotrace.trace.formats.strace.files import TableFiles
+from iotrace.trace.formats.strace.kernels import layout as k
+from iotrace.trace.formats.strace.kernels.descriptors import new_open
+from iotrace.trace.formats.strace.kernels.lines import feed, feed_runs
+from iotrace.trace.formats.strace.kernels.names import gather
+from iotrace.trace.formats.strace.lines import BESIDE, StraceLog
+from iotrace.trace.formats.strace.pending import Pending
+from iotrace.trace.formats.strace.state import Ints, State, wrapped
+from iotrace.trace.formats.strace.tasks import (
     TableDescription,
     TableDescriptors,
-    TableFiles,
     TableFolder,
     TableMemory,
     TableProcess,
     TableThread,
     Threads,
-    wrapped,
-)  # fmt: skip
+)
 from iotrace.trace.matrix import event_batch
 from iotrace.trace.operations import NUMBER_OF
-from iotrace.trace.schema import FILE_COLUMNS, SCHEMAS
+from iotrace.trace.schema import FILE_COLUMNS, NULL, SCHEMAS
 
 _TYPE_NAMES: Final = pa.array(["file", "directory", "link", "other"])
 _GATHERED: Final = 1 << 16
@@ -101,7 +102,7 @@ class TableAssembler(Assembler):
     def _describe(self, file: Any, path: int | None, text: bytes, flags: int, position: int | None) -> Description:
         state = self.state
         state.grow(len(text))
-        description = TableDescription(state, k.new_open(state.address))
+        description = TableDescription(state, new_open(state.address))
         number = state.h[k.OPENS]
         state.h[k.OPENS] = number + 1
         row = (number, file.number, wrapped(path), state.intern_name(text), wrapped(flags), wrapped(position), -1, 0)
@@ -161,9 +162,9 @@ class TableAssembler(Assembler):
     def _gathered(self, first: int, count: int, raws: bool) -> pa.Array:
         """Texts (as shown) or raw names of paths."""
         address = self.state.address
-        length = k.gather(address, first, count, raws, 0, 0)
+        length = gather(address, first, count, raws, 0, 0)
         out, offsets = np.empty(max(1, length), np.uint8), np.empty(count + 1, np.int32)
-        plain = k.gather(address, first, count, raws, offsets.ctypes.data, out.ctypes.data) >= 0
+        plain = gather(address, first, count, raws, offsets.ctypes.data, out.ctypes.data) >= 0
         kind = pa.string() if plain and not raws else pa.binary()
         array = pa.Array.from_buffers(kind, count, [None, pa.py_buffer(offsets), pa.py_buffer(out)])
         if raws or plain:
@@ -180,7 +181,7 @@ class TableAssembler(Assembler):
             if column.name not in _FILE_FIELDS:
                 continue
             values = rows[:, 1 + _FILE_FIELDS[column.name]]
-            missing = values < 0 if column.name in ("path", "type", "existed") else values == k.NULL
+            missing = values < 0 if column.name in ("path", "type", "existed") else values == NULL
             if column.name == "type":
                 array = pa.DictionaryArray.from_arrays(pa.array(values.astype(np.int8), mask=missing), _TYPE_NAMES)
                 arrays[column.name] = array.cast(pa.string())
@@ -223,7 +224,7 @@ def _word(word: int, truth: bool = False) -> Any:
 
     def read(self: FastLog) -> Any:
         value = self._h[word]
-        return bool(value) if truth else None if value == k.NULL else value
+        return bool(value) if truth else None if value == NULL else value
 
     def write(self: FastLog, value: Any) -> None:
         self._h[word] = wrapped(value)
@@ -263,12 +264,12 @@ class FastLog(StraceLog):
         if not data:
             return
         at = first = np.frombuffer(data, np.uint8).ctypes.data
-        while (what := k.feed(self.state.address, at, first + len(data), pid or 0)) != k.DONE:
+        while (what := feed(self.state.address, at, first + len(data), pid or 0)) != k.DONE:
             at = self._help(what, data, first, pid)
 
     def feed_runs(self, data: Any, runs: Ints) -> None:
         first, number = data.ctypes.data, 0
-        while (what := k.feed_runs(self.state.address, runs.ctypes.data, number, len(runs))) != k.DONE:
+        while (what := feed_runs(self.state.address, runs.ctypes.data, number, len(runs))) != k.DONE:
             number = self._h[k.HEAP]
             runs[number, 0] = self._help(what, data, first, int(runs[number, 2]))
 
