@@ -68,12 +68,23 @@ def test_four_ranks_share_six_users_and_give_one_result(tmp_path: Path) -> None:
         )
         assert f"Of 4 ranks: 4 {found.guard.verdict}" in found.guard.why
         assert all(rank.guard and rank.counters and rank.sync_s for rank in found.ranks)
+        assert {(one.source, one.nodes) for one in found.counters} == {
+            (one.source, 1) for rank in found.ranks for one in rank.counters
+        }
+        # they looked at one machine at nearly the same time
+        (busy,) = (one.during["busy_ms"] for one in found.counters if one.source.startswith("processors"))
+        by_rank = [
+            one.during["busy_ms"]
+            for rank in found.ranks for one in rank.counters if one.source.startswith("processors")
+        ]  # fmt: skip
+        assert max(by_rank) == busy < sum(by_rank)
         # one machine has one clock: what is found of it must be within what is said to be known
         for rank in found.ranks:
             assert abs(rank.clock_offset_ms) * 1e3 <= rank.clock_uncertainty_us + 200
     frame = result.histograms()
     assert frame.groupby(["run", "user"])["count"].sum().tolist() == [one["ops"]] * 12
     assert result.intervals()["ops"].sum() == 12 * one["ops"]
+    assert set(result.counters().groupby("run")["rank"].unique().map(frozenset)) == {frozenset(range(4))}
     assert result.info.options["ranks"] == 4
     assert list(mount.iterdir()) == []
 
