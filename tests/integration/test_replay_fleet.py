@@ -162,12 +162,35 @@ def test_a_mount_that_is_not_the_same_on_all_nodes_is_named(
     assert list(mount.iterdir()) == []
 
 
-def test_a_ramp_of_several_ranks_is_refused(tmp_path: Path) -> None:
-    words: list[str | Path] = [job(tmp_path), "--fs", tmp_path, "--ramp", "users=1..2", "-o", tmp_path / "R.ramp"]
-    done = run(2, *words)
+def test_a_fleet_ramps_as_one(tmp_path: Path) -> None:
+    # users who think for the longer part do twice as much when they are twice as many
+    trace, mount, target = job(tmp_path, at=300_000_000), tmp_path / "mnt", tmp_path / "R.ramp"
+    mount.mkdir()
+    done = run(2, trace, "--fs", mount, "--ramp", "users=2..5", "-o", target, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert [level["users"] for level in said["levels"]] == [2, 4, 5]
+    assert (said["again"]["users"], said["rule"]) == (2, "")
+    for level in said["levels"]:
+        (found,) = open_result(level["result"]).info.runs
+        assert len(found.users) == level["users"]
+        assert [rank.users for rank in found.ranks] == [level["users"] - level["users"] // 2, level["users"] // 2]
+    assert list(mount.iterdir()) == []
+    done = run(2, trace, "--fs", mount, "--ramp", "users=1..4", "-o", tmp_path / "S")
     assert done.returncode == 2
-    assert "a launcher has started 2 ranks" in " ".join(done.stderr.split())
-    assert not (tmp_path / "R.ramp").exists()
+    assert done.stderr.count("on 2 ranks: at least one user for each") == 1
+    assert not (tmp_path / "S").exists()
+
+
+def test_a_fleet_that_has_no_room_for_more_users_says_what_it_has_measured(tmp_path: Path) -> None:
+    trace, mount, target = job(tmp_path, at=300_000_000), tmp_path / "mnt", tmp_path / "R.ramp"
+    mount.mkdir()
+    done = run(2, trace, "--fs", mount, "--ramp", "users=2..16", "--max-bytes", str(9 * SIZE), "-o", target)
+    assert done.returncode == 1
+    assert "--max-bytes" in done.stderr
+    assert "More users could not be tried: " in " ".join(done.stdout.split())
+    assert [level["users"] for level in json.loads((target / "ramp.json").read_text())["levels"]] == [2, 4]
+    assert list(mount.iterdir()) == []
 
 
 def test_fewer_users_than_ranks_are_refused() -> None:
