@@ -54,7 +54,9 @@ def replay(
     verify: Annotated[bool, Parameter(negative=())] = False,
     users: int | None = None,
     ramp: str | None = None,
-    ramp_slack: float = 0.25,
+    latency_bound: Annotated[list[str] | None, Parameter(**_MANY)] = None,
+    ramp_plateau: float = 0.1,
+    ramp_slack: float | None = None,
     ranks: int | None = None,
     share_inputs: Annotated[bool, Parameter(negative=())] = False,
     jitter: float = 0.0,
@@ -153,10 +155,16 @@ def replay(
         How many ranks of this command mpirun or srun has started; they share the users out and make one result. By
         default what the launcher says.
     ramp
-        Raise the users, as in users=1..64, until all take longer than --ramp-slack allows, and say where that knee is;
-        -o is then a folder of results.
+        Raise the users, as in users=1..64, until throughput no longer grows (--ramp-plateau) or a bound is passed
+        (--latency-bound, --ramp-slack), and say where that knee is, with its interval (of --repeat 5 or more); -o is
+        then a folder of results.
+    latency_bound
+        With --ramp: it ends where a percentile of the latencies is above a bound, as in p99=20ms, or of one class of
+        operations, as in read.p99=20ms (write, metadata, sync, …); may be given again.
+    ramp_plateau
+        With --ramp: it ends where throughput grows by no more than this share for each doubling of the users.
     ramp_slack
-        A number of users is held while its median makespan is at most 1 + this times that of the fewest.
+        With --ramp: it ends where the median makespan is more than 1 + this times that of the fewest users.
     share_inputs
         Files that no run changes are there once for all users of a trace (as hard links).
     jitter
@@ -252,37 +260,39 @@ def replay(
         return 1 if (fleet.exchange(errors)[0] if fleet else errors) else 0
 
     if ramp is not None:
-        _refuse_ramp(ramp, len(traces), users, ranks, len(fs or []), null, keep or staged is not None)
+        _refuse_ramp(ramp, users, len(fs or []), null, keep or staged is not None)
+        from iotrace.replay.ramp import parse_ramp
         from iotrace.replay.ramp_command import ramp as climb
+        from iotrace.replay.ramp_rules import rules_of
 
-        return climb(ramp, ramp_slack, output or target.with_suffix(".ramp"), force, json, once)
+        span = parse_ramp(ramp)
+        rules = rules_of(latency_bound or [], ramp_slack, ramp_plateau)
+        if span[0] < len(traces):
+            raise UsageError(_too_few(ramp, span, len(traces), "for", "traces"))
+        with joined(ranks) as fleet:
+            if fleet and span[0] < fleet.size:
+                raise UsageError(_too_few(ramp, span, fleet.size, "on", "ranks"))
+            return climb(span, rules, output or target.with_suffix(".ramp"), force, json, once, fleet)
+    if latency_bound or ramp_slack is not None:
+        raise UsageError("--latency-bound and --ramp-slack end a ramp: say of which users, as in --ramp users=1..64.")
     with joined(ranks) as fleet:
         return here(fleet)
 
 
-def _refuse_ramp(
-    text: str, traces: int, users: int | None, ranks: int | None, folders: int, null: bool, kept: bool
-) -> None:  # fmt: skip
-    from iotrace.replay.fleet import launched
-    from iotrace.replay.ramp import parse_ramp
-
-    if launched() > 1:
-        # each rank would ramp alone, all at the same time
-        raise UsageError(
-            f"--ramp is for one node, and a launcher has started {launched()} ranks: leave out mpirun or srun."
-        )
-    if users is not None or ranks is not None:
-        raise UsageError("--ramp chooses the users itself, on one node: leave out --users and --ranks.")
+def _refuse_ramp(text: str, users: int | None, folders: int, null: bool, kept: bool) -> None:
+    if users is not None:
+        raise UsageError(f"--ramp {text} chooses the users itself: leave out --users.")
     if null or folders != 1:
         raise UsageError("--ramp is about one storage: give one --fs, and no --null.")
     if kept:
         raise UsageError("--keep and --staged are for one user: leave them out with --ramp.")
-    fewest, most = parse_ramp(text)
-    if fewest < traces:
-        raise UsageError(
-            f"--ramp {text} for {traces} traces: at least one user for each, as in --ramp "
-            f"users={traces}..{max(most, 2 * traces)}."
-        )
+
+
+def _too_few(text: str, span: tuple[int, int], least: int, where: str, what: str) -> str:
+    return (
+        f"--ramp {text} {where} {least} {what}: at least one user for each, as in --ramp "
+        f"users={least}..{max(span[1], 2 * least)}."
+    )
 
 
 def _clean(folder: Path) -> int:

@@ -36,10 +36,10 @@ _DATA_ON_MDT: Final = (
 
 
 class Counting:
-    """Counts beside the runs of these users."""
+    """Counts beside the runs of these users; `rank`: of a fleet."""
 
-    def __init__(self, sampler: Sampler, users: Sequence[Work]) -> None:
-        self._sampler = sampler
+    def __init__(self, sampler: Sampler, users: Sequence[Work], rank: int = 0) -> None:
+        self._sampler, self._rank = sampler, rank
         self._needed: list[Needed] = []
         seen: dict[int, Needed] = {}
         for work in users:
@@ -86,7 +86,7 @@ class Counting:
         ]
         copied = sum(one.copied for one in self._needed)
         run.guard = _guard(watch, run.counters, self._mount, *_sums(self._needed, cached), copied, layouts)
-        self.tables.append(_table(run, watch))
+        self.tables.append(_table(run, watch, self._rank))
 
     def table(self) -> pa.Table:
         """What was counted each second of all runs."""
@@ -151,10 +151,13 @@ def _uncounted(mount: Mount) -> str:
     return next((one for one in ("dax", "dax=always", "dax=inode") if one in options), "")
 
 
-def _table(run: Run, watch: Watch) -> pa.Table:
+def _table(run: Run, watch: Watch, rank: int) -> pa.Table:
     """A row for each counter of each look; counters since the beginning, figures of the moment as they are."""
     begin = watch.marks[0][0] if watch.marks else 0
-    rows = [(run.run, run.fs, source, name, (at - begin) / 1e9, value) for at, source, name, value in watch.each_look()]
+    rows = [
+        (run.run, run.fs, rank, source, name, (at - begin) / 1e9, value)
+        for at, source, name, value in watch.each_look()
+    ]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(COUNTERS)
     return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, COUNTERS, strict=True)], schema=COUNTERS)
 

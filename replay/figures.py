@@ -112,12 +112,14 @@ class Counted(msgspec.Struct, frozen=True):
     source: its name and where it is read; scope: whose work it counts (iotrace.mounts.counters.source.Scope).
     during: how much each counter grew between the start and the last thread's end; syncing: and until the mount was
     written out. Counters that end in _now, _per_s or _minute_mean are as they were at the end of each.
+    nodes: on how many machines it was read, of which this is the sum.
     """
 
     source: str
     scope: str
     during: dict[str, int] = {}
     syncing: dict[str, int] = {}
+    nodes: int = 1
 
 
 class Guard(msgspec.Struct, frozen=True):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from iotrace.replay.crew import Outcome
 from iotrace.replay.figures import Counted, Guard, NullFigures, RankTotals
 from iotrace.replay.fleet import Clock, Fleet
+from iotrace.replay.fleet_counters import RankCounters, summed
 from iotrace.replay.fleet_guard import RankGuard, together
 from iotrace.replay.ground import Ground
 from iotrace.replay.kernels import words
@@ -36,6 +40,7 @@ class _Report:
     counters: list[Counted]
     staged_by: list[str]
     warnings: list[str]
+    network: int
 
 
 class Share:
@@ -66,6 +71,16 @@ class Share:
         """Wait for the other ranks."""
         if self.fleet:
             self.fleet.exchange(None)
+
+    @contextmanager
+    def alone_on_node(self) -> Iterator[bool]:
+        """Whether this rank is the first of those that see the same mounts; all wait until each such rank is done."""
+        if not self.fleet:
+            yield True
+            return
+        mounts = _boot_id(), _namespace("mnt")
+        yield self.fleet.exchange(mounts).index(mounts) == self.fleet.rank
+        self.fleet.exchange(None)
 
     def hear(self, sentences: Sequence[str]) -> list[str]:
         """Wait for the other ranks; gives what they say and rank 0 does not, on rank 0."""
@@ -123,7 +138,7 @@ class Share:
         reports = fleet.collect(
             _Report(
                 fleet.host, _boot_id(), outcomes, fleet.clock, run.verified, run.sync_s, run.guard, run.counters,
-                staged_by, list(warnings),
+                staged_by, list(warnings), _namespace("net"),
             )
         )  # fmt: skip
         if not reports:
@@ -138,11 +153,23 @@ class Share:
         run.guard = together([
             RankGuard(rank, one.host, one.node, one.guard) for rank, one in enumerate(reports) if one.guard
         ])  # fmt: skip
+        run.counters = summed([RankCounters(one.node, one.network, one.counters) for one in reports])
         elsewhere = _said_elsewhere([(one.host, one.warnings) for one in reports])
         warnings += [one for one in elsewhere if one not in warnings]
         return self.users, [
             reports[user % fleet.size].outcomes[user // fleet.size] for user in range(len(self.users))
         ]  # fmt: skip
+
+    def tables(self, own: pa.Table) -> pa.Table:
+        """What was counted each second (iotrace.replay.result.COUNTERS) beside all ranks, on rank 0; elsewhere the
+        rank's own."""
+        if not self.fleet:
+            return own
+        # names stand in each row: compressed they are next to nothing
+        buffer = pa.BufferOutputStream()
+        pq.write_table(own, buffer, compression="zstd")
+        tables = self.fleet.collect(buffer.getvalue().to_pybytes())
+        return pa.concat_tables([pq.read_table(pa.BufferReader(one)) for one in tables]) if tables else own
 
 
 def _shift(outcome: Outcome, offset_ns: int) -> None:
@@ -189,3 +216,11 @@ def _all_verified(found: Sequence[Verified]) -> Verified | None:
 def _boot_id() -> str:
     """Tells nodes apart, also where they have one name."""
     return Path("/proc/sys/kernel/random/boot_id").read_text()
+
+
+def _namespace(kind: str) -> int:
+    """Tells namespaces of one machine apart; 0 where the kernel has none of that kind."""
+    try:
+        return os.stat(f"/proc/self/ns/{kind}").st_ino
+    except OSError:
+        return 0

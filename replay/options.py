@@ -135,8 +135,8 @@ def check_options(options: Options) -> None:
                 raise UsageError(f"--verify with {why}; leave one of the two out.")
     if options.direct and options.cache == "warm":
         raise UsageError("--cache warm: --direct reads past the page cache; leave one of them out.")
-    if options.remount and (options.cache_state != "cold" or options.null or options.ranks > 1):
-        raise UsageError("--remount mounts anew before each run: it goes with --cold, and not with --null or ranks.")
+    if options.remount and (options.cache_state != "cold" or options.null):
+        raise UsageError("--remount mounts anew before each run: it goes with --cold, and not with --null.")
     if options.repeat < 1:
         raise UsageError(f"--repeat {options.repeat}: at least 1.")
 

@@ -6,28 +6,43 @@ import json as json_module
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 
-from iotrace.errors import UsageError
+from iotrace import histogram
+from iotrace.errors import StorageError, UsageError
 from iotrace.mounts.counters.guard import CLIENT_CACHE
 from iotrace.replay.counting import WORST_FIRST, has_read, way_out
-from iotrace.replay.ramp import RUNS_MIN, Knee, Level, climb, parse_ramp
+from iotrace.replay.fleet import Fleet, FleetStopped
+from iotrace.replay.ramp import RUNS_MIN, Knee, climb, knee_of
+from iotrace.replay.ramp_levels import Level
+from iotrace.replay.ramp_rules import Latency, Rule
 from iotrace.replay.result import RESULT_NAME, Result, Run
 from iotrace.replay.show import differences_of
 from iotrace.terminal import Column, console, paragraph, printable, show, table
 from iotrace.trace.info import INFO_NAME
 from iotrace.units import count_text, duration_text, significant
 
+if TYPE_CHECKING:
+    from rich.text import Text
 
-def ramp(text: str, slack: float, output: Path, force: bool, json: bool, replay: Callable[[int], Result]) -> int:
+
+_DRIFT: Final = 0.25
+"""Where the fewest users take so much longer at one time than at the other, the knee is not to be relied on."""
+
+
+def ramp(
+    span: tuple[int, int], rules: Sequence[Rule], output: Path, force: bool, json: bool,
+    replay: Callable[[int, Fleet | None], Result], fleet: Fleet | None = None,
+) -> int:  # fmt: skip
     """Raise users, save a result for each number, print what was found.
 
     Parameters
     ----------
-    text: of --ramp. output: folder of the results to make, NAME-users-N.ioresult each.
-    replay: replays with so many users.
+    span: the fewest users and the most. output: folder of the results to make, users-N.ioresult each.
+    replay: replays with so many users, of a fleet on each rank of it.
 
     Returns
     -------
@@ -35,50 +50,79 @@ def ramp(text: str, slack: float, output: Path, force: bool, json: bool, replay:
 
     Raises
     ------
-    UsageError: the text or the slack make no sense, or the folder is there. What `replay` raises.
+    UsageError: the folder is there, or nothing was replayed that a rule is about. What `replay` raises.
     """
-    fewest, most = parse_ramp(text)
-    if not 0 < slack <= 10:
-        raise UsageError(f"--ramp-slack {slack:g}: a share from above 0 to 10, such as 0.25.")
+    if fleet and fleet.rank:
+        # rank 0 says with how many users, and at last none
+        while users := fleet.exchange(0)[0]:
+            replay(users, fleet)
+        return fleet.exchange(0)[0]
     if output.exists() and not force:
         raise UsageError(f"{output} exists already: choose another name with -o, or --force to add to it.")
     if (output / INFO_NAME).exists() or (output / RESULT_NAME).exists():
         raise UsageError(f"{output} is a trace or a result: -o names a folder in which results are made.")
     output.mkdir(parents=True, exist_ok=True)
-    out = console()
-
     ways: dict[str, None] = {}
-    measured: set[int] = set()
+    levels: dict[int, Level] = {}
     thinks = False
 
     def measure(users: int) -> Level:
         nonlocal thinks
-        result = replay(users)
+        if fleet:
+            fleet.exchange(users)
+        result = replay(users, fleet)
         thinks = result.info.options.get("timing") == "think"
-        name = f"users-{users}{'-again' * (users in measured)}.ioresult"
-        measured.add(users)
-        folder = result.save(output / name, force=force)
+        latencies = {rule.key: latencies_of(result, rule) for rule in rules if isinstance(rule, Latency)}
+        folder = result.save(output / f"users-{users}{'-again' * (users in levels)}.ioresult", force=force)
         info = result.info
         ways.update((way_out(run, info), None) for run in info.runs if run.guard and run.guard.verdict == CLIENT_CACHE)
-        return level_of(users, info.runs, str(folder))
+        level = level_of(users, info.runs, str(folder), latencies)
+        levels.setdefault(users, level)
+        return level
+
+    def tell(knee: Knee) -> int:
+        (output / "ramp.json").write_bytes(msgspec.json.encode(knee))
+        if json:
+            print(json_module.dumps(msgspec.to_builtins(knee), allow_nan=False))
+        else:
+            _print(knee, rules, list(ways), thinks)
+            show(console(), printable(f"Results: {output}"))
+        return 1 if any(level.errors for level in knee.levels) else 0
 
     try:
-        knee = climb(measure, fewest, most, slack)
-    except BaseException:
+        knee = climb(measure, *span, rules, goes_on=fleet is None)
+    except BaseException as error:
+        if fleet and len(levels) > 1 and isinstance(error, (StorageError, FleetStopped)):
+            # ranks that have stopped cannot go on: what they have measured says something all the same
+            tell(knee_of(levels, rules, stopped=str(error)))
         # what was refused at once leaves no folder that stands in the next one's way
         with suppress(OSError):
             output.rmdir()
         raise
-    (output / "ramp.json").write_bytes(msgspec.json.encode(knee))
-    if json:
-        print(json_module.dumps(msgspec.to_builtins(knee), allow_nan=False))
-    else:
-        _print(knee, list(ways), thinks)
-        show(out, printable(f"Results: {output}"))
-    return 1 if any(level.errors for level in knee.levels) else 0
+    status = tell(knee)
+    if fleet:
+        fleet.exchange(0)
+        fleet.exchange(status)
+    return status
 
 
-def level_of(users: int, runs: Sequence[Run], result: str) -> Level:
+def latencies_of(result: Result, rule: Latency) -> list[float]:
+    """The percentile of each run that a rule is about, µs.
+
+    Raises
+    ------
+    UsageError: the plan has no such operations.
+    """
+    counts = [result.histogram(run=run.run, kind=rule.kind or None) for run in result.info.runs]
+    if not all(one.any() for one in counts):
+        there = ", ".join(sorted(result.info.runs[0].by_class))
+        raise UsageError(f"--latency-bound {rule.key}: no {rule.kind} operations are replayed; there are {there}.")
+    return [histogram.quantile(one, rule.share) / 1e3 for one in counts]
+
+
+def level_of(
+    users: int, runs: Sequence[Run], result: str, latency_us: dict[str, list[float]] | None = None
+) -> Level:  # fmt: skip
     """What the runs of a number of users say."""
     limit = next((run.limit for run in runs if run.limit), "")
     errors = sum(run.errors + len(differences_of(run)) for run in runs)
@@ -86,6 +130,7 @@ def level_of(users: int, runs: Sequence[Run], result: str) -> Level:
     return Level(
         users, [max((user.wall_s for user in run.users), default=run.wall_s) for run in runs],
         [_speed(run) for run in runs], errors, limit, result, min(verdicts, key=WORST_FIRST.index, default=""),
+        latency_us or {},
     )  # fmt: skip
 
 
@@ -96,34 +141,16 @@ def _speed(run: Run) -> float:
     return sum(user.ops / (user.wall_s or 1e-9) for user in run.users)
 
 
-def _print(knee: Knee, ways: Sequence[str], thinks: bool) -> None:
+def _print(knee: Knee, rules: Sequence[Rule], ways: Sequence[str], thinks: bool) -> None:
     """Show what was found; `ways`: out of the client's cache; `thinks`: timing was think already."""
     out = console()
     lowest = knee.levels[0]
-    first = float(np.median(lowest.makespan_s + (knee.again.makespan_s if knee.again else [])))
-    rows = []
-    for level in [*knee.levels, *filter(None, [knee.again])]:
-        made = np.array(level.makespan_s)
-        ratio = float(np.median(made)) / first
-        speed = float(np.median(level.ops_per_s))
-        rows.append([
-            f"{level.users} again" if level is knee.again else str(level.users),
-            duration_text(float(np.median(made)) * 1e9),
-            f"{duration_text(made.min() * 1e9)} … {duration_text(made.max() * 1e9)}", significant(ratio, 3),
-            count_text(int(speed)), "generator" if level.limit else "", level.verdict,
-        ])  # fmt: skip
-    columns = [Column("users"), Column("makespan"), Column("least … most"), Column("× fewest"), Column("operations/s"),
-               Column("limit", "left"), Column("cache guard", "left")]  # fmt: skip
-    show(out, table(columns, rows, out.width))
-    bound = significant(1 + knee.slack, 3)
-    most = knee.levels[-1].users
-    if knee.users is None:
-        text = f"No knee: {most} users still take no more than {bound} times as long as {knee.levels[0].users}."
-    else:
-        high = f"{knee.high:.3g}" if knee.high is not None else f"more than {most}"
-        low = f"{knee.low:.3g}" if knee.low is not None else f"more than {most}"
-        within = f" (95 %: {low} to {high})" if knee.interval else ""
-        text = f"Knee: {knee.users:.3g} users{within}; beyond, all take more than {bound} times as long."
+    show(out, _table(knee, out.width))
+    if knee.ended:
+        paragraph(out, f"Ended at {_users(knee.levels[-1].users)}: {knee.ended}.")
+    elif not knee.stopped:
+        paragraph(out, f"Ended at {_users(knee.levels[-1].users)}, the most to be tried.")
+    text = knee_text(knee, rules)
     cached = [level for level in [*knee.levels, *filter(None, [knee.again])] if level.verdict == CLIENT_CACHE]
     if cached:
         text = f"Not the storage's, but this client's: {text[0].lower()}{text[1:]}"
@@ -134,14 +161,14 @@ def _print(knee: Knee, ways: Sequence[str], thinks: bool) -> None:
             out, f"With {whose} users reads were served by this client's cache: no storage result. {' '.join(ways)}",
             "yellow",
         )  # fmt: skip
-    who = f"{knee.plateau_users} user{'s reach' if knee.plateau_users > 1 else ' reaches'}"
+    who = f"{_users(knee.plateau_users)} reach{'' if knee.plateau_users > 1 else 'es'}"
     top = count_text(int(knee.plateau_ops_per_s))
     paragraph(out, f"{who} 95 % of the highest throughput, {top} operations/s.")
     if not knee.interval:
         paragraph(out, f"No interval: {RUNS_MIN} runs of each number (--repeat {RUNS_MIN}) are the least.", "yellow")
     if knee.again:
         before, after = float(np.median(lowest.makespan_s)), float(np.median(knee.again.makespan_s))
-        if max(before, after) > (1 + knee.slack) * min(before, after):
+        if max(before, after) > (1 + _DRIFT) * min(before, after):
             paragraph(
                 out,
                 f"The fewest users took {duration_text(before * 1e9)} at the beginning and "
@@ -166,3 +193,49 @@ def _print(knee: Knee, ways: Sequence[str], thinks: bool) -> None:
             f"{'take a larger machine' if thinks else 'take --timing think'}, or more nodes.",
             "yellow",
         )
+
+
+def _table(knee: Knee, width: int) -> Text:
+    """A row for each number of users; what holds for none of them has no column."""
+    first = float(np.median(knee.levels[0].makespan_s + (knee.again.makespan_s if knee.again else [])))
+    levels = [*knee.levels, *filter(None, [knee.again])]
+    bounded = list(knee.levels[0].latency_us)
+    columns = [Column("users"), Column("makespan"), Column("least … most"), Column("× fewest"), Column("operations/s"),
+               *map(Column, bounded), Column("limit", "left"), Column("cache guard", "left")]  # fmt: skip
+    rows = []
+    for level in levels:
+        made = np.array(level.makespan_s)
+        rows.append([
+            f"{level.users} again" if level is knee.again else str(level.users),
+            duration_text(float(np.median(made)) * 1e9),
+            f"{duration_text(made.min() * 1e9)} … {duration_text(made.max() * 1e9)}",
+            significant(float(np.median(made)) / first, 3), count_text(int(np.median(level.ops_per_s))),
+            *(duration_text(float(np.median(level.latency_us[key])) * 1e3) for key in bounded),
+            "generator" if level.limit else "", level.verdict,
+        ])  # fmt: skip
+    said = [number for number in range(len(columns)) if any(row[number] for row in rows)]
+    return table([columns[number] for number in said], [[row[number] for number in said] for row in rows], width)
+
+
+def knee_text(knee: Knee, rules: Sequence[Rule]) -> str:
+    """Where the knee is, and by which rule: a sentence."""
+    fewest, most = knee.levels[0].users, knee.levels[-1].users
+    if knee.users is None:
+        return f"No knee: {', '.join(rule.within(most, fewest) for rule in rules)}."
+    rule = next(rule for rule in rules if rule.key == knee.rule)
+
+    def bound(value: float | None) -> str:
+        if value is None:
+            return f"more than {most}"
+        return f"{value:.3g}" if value else f"fewer than {fewest}"
+
+    within = f" (95 %: {bound(knee.low)} to {bound(knee.high)})" if knee.interval else ""
+    if not knee.users:
+        return f"Knee: fewer than {_users(fewest)}{within}; already then {rule.beyond(fewest)}."
+    least = "at most " if knee.users == fewest else ""
+    number = _users(fewest) if least else f"{knee.users:.3g} users"
+    return f"Knee: {least}{number}{within}; beyond, {rule.beyond(fewest)}."
+
+
+def _users(number: int) -> str:
+    return f"{number} user{'s' * (number > 1)}"

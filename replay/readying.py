@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from iotrace.errors import ReplayError
+from iotrace.errors import ReplayError, StorageError
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.remount import mount_anew
@@ -114,20 +114,16 @@ class Trees:
         cached: list[list[int]] = []
         way = family_of(mount).cold if mount else None
         beyond = partial(way.step, mount) if way and way.step and mount else None
-        if self._options.remount and mount:
-            beyond = partial(mount_anew, mount)
-        for number, (work, ground) in enumerate(zip(self._readers, grounds, strict=True)):
+        for work, ground in zip(self._readers, grounds, strict=True):
             if ground.borrowed and not ground.tree.is_dir():
                 raise ReplayError(
                     f"{ground.folder}, which another rank has made on {ground.staged_by}, is not there on "
                     f"{platform.node()}: mount one file system on {ground.parent} on all nodes."
                 )
-            # one that is mounted anew is so once the pages of all users are written out
-            now = beyond if not self._options.remount or number == len(self._readers) - 1 else None
             report = set_cache(
                 work.plan.snapshot, ground.tree, self._options.cache_state, work.sights,
                 read_files=self._read_files[id(work)], mount_type=mount.type if mount else "",
-                drop_caches=self._options.drop_caches, go_cold=now, step=step, stop=self._asked.event,
+                drop_caches=self._options.drop_caches, go_cold=beyond, step=step, stop=self._asked.event,
             )  # fmt: skip
             self._asked.check()
             notes |= dict.fromkeys(report.notes)
@@ -135,6 +131,17 @@ class Trees:
         if way and way.keeps and self._options.cache_state == "cold" and not self._options.remount:
             notes[way.keeps] = None
         return list(notes), cached
+
+    def mount_anew(self, folder: Path, mount: Mount | None) -> None:
+        """Unmount what a folder is on and mount it again, when nobody works on it.
+
+        Raises
+        ------
+        StorageError: somebody uses it, or /etc/fstab does not name it. MountHangs: it does not answer.
+        """
+        if mount is None:
+            raise StorageError(f"--remount: which mount {folder} is on cannot be found out.")
+        self._aside(f"mounting {mount.point} anew", lambda: mount_anew(mount))
 
     def flush(self, folder: Path) -> float | None:
         """Write the mount out, where runs change something; gives the seconds that it took."""

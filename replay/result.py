@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT_MAJOR: Final = 1
-FORMAT_MINOR: Final = 2
+FORMAT_MINOR: Final = 3
 RESULT_NAME: Final = "result.json"
 SUFFIX: Final = ".ioresult"
 
@@ -56,8 +56,8 @@ INTERVALS: Final = pa.schema(
 )  # fmt: skip
 COUNTERS: Final = pa.schema(
     [
-        ("run", pa.int32()), ("fs", pa.string()), ("source", pa.string()), ("counter", pa.string()),
-        ("at_s", pa.float64()), ("value", pa.int64()),
+        ("run", pa.int32()), ("fs", pa.string()), ("rank", pa.int32()), ("source", pa.string()),
+        ("counter", pa.string()), ("at_s", pa.float64()), ("value", pa.int64()),
     ]
 )  # fmt: skip
 
@@ -202,8 +202,8 @@ class Run(msgspec.Struct, kw_only=True):
     jobs: by labels of the recorded processes, in the order of their starts; empty where no process has one.
     ranks: of a fleet; empty for a replay of one process.
     users: where there are several; the other figures are of all of them together.
-    counters: of this client beside the run, of a fleet of rank 0's; guard: whether the reads were the storage's.
-    Empty and None with --null, and in results of older versions.
+    counters: of this client beside the run, of a fleet the sum over its nodes; guard: whether the reads were the
+    storage's. Empty and None with --null, and in results of older versions.
     conditions: of this run; likewise None.
     stalls: the longest 20.
     """
@@ -326,8 +326,9 @@ class Result:
         return frame
 
     def counters(self) -> pd.DataFrame:
-        """Counters of each second of each run: run, fs, source, counter, at_s (since the run's start), value (growth
-        since then; of what ends in _now, _per_s or _minute_mean the figure itself)."""
+        """Counters of each second of each run: run, fs, rank (of a fleet, of whose node they are), source, counter,
+        at_s (since the run's start), value (growth since then; of what ends in _now, _per_s or _minute_mean the figure
+        itself)."""
         frame: pd.DataFrame = self._counters.to_pandas()
         return frame
 
@@ -389,8 +390,14 @@ def open_result(folder: str | Path) -> Result:
         if schema is COUNTERS and tuple(info.format) < (1, 2):
             tables.append(COUNTERS.empty_table())
             continue
+        # before, only those of rank 0 were kept
+        ranked = schema is not COUNTERS or tuple(info.format) >= (1, 3)
         try:
-            tables.append(pq.read_table(path / name, columns=schema.names).cast(schema))
+            found = pq.read_table(path / name, columns=[one for one in schema.names if ranked or one != "rank"])
+            if not ranked:
+                at, zeros = schema.get_field_index("rank"), np.zeros(found.num_rows, np.int32)
+                found = found.add_column(at, "rank", pa.array(zeros))
+            tables.append(found.cast(schema))
         except (OSError, pa.ArrowException, ValueError) as error:
             raise TraceError(f"{path / name} is missing or damaged: {str(error).splitlines()[0]}.") from None
     return Result(info, tables[0], tables[1], path, tables[2])

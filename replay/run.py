@@ -207,7 +207,7 @@ def _on_mounts(
     with ExitStack() as ends:
         group = ends.enter_context(bounded(options.memory))
         trees = Trees(share.staged, users, options, asked, ends, tell)
-        counting = Counting(ends.enter_context(Sampler()), users)
+        counting = Counting(ends.enter_context(Sampler()), users, options.rank)
         layouts: dict[Path, list[str]] = {}
         spaces = {}  # before the first byte is staged
         told: list[str] = []
@@ -235,9 +235,14 @@ def _on_mounts(
                     on_lustre = mount is not None and mount.type == "lustre"
                     layouts[folder] = layouts_of(grounds[0].tree) if on_lustre else []
                 notes, cached = trees.cache(folder, mount, grounds)
+                if options.remount:
+                    # nobody works on it any more, and all is written out; what is in memory then is looked at again
+                    with share.alone_on_node() as first:
+                        if first:
+                            trees.mount_anew(folder, mount)
+                    mount = mount_under(folder)  # it may have another number
+                    notes, cached = trees.cache(folder, mount, grounds)
                 info.warnings += [note for note in notes if note not in info.warnings]
-                # mounted anew it may have another number
-                mount = mount_under(folder) if options.remount else mount
                 tell.progress(f"replaying on {folder}", 0, 0)
                 trees.flush(folder)
                 checks = [work.check() for work in users]
@@ -266,7 +271,7 @@ def _on_mounts(
                 run.conditions = conditions_of(spaces[folder], grounds, run.ranks, options.memory, layouts[folder])
                 measured.append(_note(*noted, run, options, info, overlap, cpus))
         info.warnings += trees.kept()
-    return measured, counting.table()
+    return measured, share.tables(counting.table())
 
 
 def _without_io(

@@ -131,7 +131,9 @@ def _point(result: Result, folder: Path, works: dict[tuple[str, str], Work]) -> 
 
 def _processor_s(run: Run, processors: int) -> float:
     """CPU time of all that worked beside a run, s: where it was counted, of a FUSE client and the kernel too."""
-    counted = [one.during[BUSY] / 1000 for one in run.counters if BUSY in one.during]
+    of_first = run.ranks[0].counters if run.ranks else run.counters
+    # a block device says how long it was busy, too
+    counted = [one.during[BUSY] / 1000 for one in of_first if one.scope == "node" and BUSY in one.during]
     return min(counted[0] if counted else run.cpu_s, processors * run.wall_s)
 
 

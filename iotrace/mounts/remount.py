@@ -44,7 +44,7 @@ def mount_anew(mount: Mount) -> str:
     if mount.point not in points:
         raise StorageError(
             f"--remount: /etc/fstab does not name {mount.point}, so it could not be mounted again as it is: mount it "
-            "anew yourself between --keep and --staged."
+            "anew yourself between --keep and --staged (of one user)."
         )
     wrong = _run(["umount", mount.point])
     if wrong:

@@ -68,12 +68,23 @@ def test_four_ranks_share_six_users_and_give_one_result(tmp_path: Path) -> None:
         )
         assert f"Of 4 ranks: 4 {found.guard.verdict}" in found.guard.why
         assert all(rank.guard and rank.counters and rank.sync_s for rank in found.ranks)
+        assert {(one.source, one.nodes) for one in found.counters} == {
+            (one.source, 1) for rank in found.ranks for one in rank.counters
+        }
+        # they looked at one machine at nearly the same time
+        (busy,) = (one.during["busy_ms"] for one in found.counters if one.source.startswith("processors"))
+        by_rank = [
+            one.during["busy_ms"]
+            for rank in found.ranks for one in rank.counters if one.source.startswith("processors")
+        ]  # fmt: skip
+        assert max(by_rank) == busy < sum(by_rank)
         # one machine has one clock: what is found of it must be within what is said to be known
         for rank in found.ranks:
             assert abs(rank.clock_offset_ms) * 1e3 <= rank.clock_uncertainty_us + 200
     frame = result.histograms()
     assert frame.groupby(["run", "user"])["count"].sum().tolist() == [one["ops"]] * 12
     assert result.intervals()["ops"].sum() == 12 * one["ops"]
+    assert set(result.counters().groupby("run")["rank"].unique().map(frozenset)) == {frozenset(range(4))}
     assert result.info.options["ranks"] == 4
     assert list(mount.iterdir()) == []
 
@@ -151,12 +162,35 @@ def test_a_mount_that_is_not_the_same_on_all_nodes_is_named(
     assert list(mount.iterdir()) == []
 
 
-def test_a_ramp_of_several_ranks_is_refused(tmp_path: Path) -> None:
-    words: list[str | Path] = [job(tmp_path), "--fs", tmp_path, "--ramp", "users=1..2", "-o", tmp_path / "R.ramp"]
-    done = run(2, *words)
+def test_a_fleet_ramps_as_one(tmp_path: Path) -> None:
+    # users who think for the longer part do twice as much when they are twice as many
+    trace, mount, target = job(tmp_path, at=300_000_000), tmp_path / "mnt", tmp_path / "R.ramp"
+    mount.mkdir()
+    done = run(2, trace, "--fs", mount, "--ramp", "users=2..5", "-o", target, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert [level["users"] for level in said["levels"]] == [2, 4, 5]
+    assert (said["again"]["users"], said["rule"]) == (2, "")
+    for level in said["levels"]:
+        (found,) = open_result(level["result"]).info.runs
+        assert len(found.users) == level["users"]
+        assert [rank.users for rank in found.ranks] == [level["users"] - level["users"] // 2, level["users"] // 2]
+    assert list(mount.iterdir()) == []
+    done = run(2, trace, "--fs", mount, "--ramp", "users=1..4", "-o", tmp_path / "S")
     assert done.returncode == 2
-    assert "a launcher has started 2 ranks" in " ".join(done.stderr.split())
-    assert not (tmp_path / "R.ramp").exists()
+    assert done.stderr.count("on 2 ranks: at least one user for each") == 1
+    assert not (tmp_path / "S").exists()
+
+
+def test_a_fleet_that_has_no_room_for_more_users_says_what_it_has_measured(tmp_path: Path) -> None:
+    trace, mount, target = job(tmp_path, at=300_000_000), tmp_path / "mnt", tmp_path / "R.ramp"
+    mount.mkdir()
+    done = run(2, trace, "--fs", mount, "--ramp", "users=2..16", "--max-bytes", str(9 * SIZE), "-o", target)
+    assert done.returncode == 1
+    assert "--max-bytes" in done.stderr
+    assert "More users could not be tried: " in " ".join(done.stdout.split())
+    assert [level["users"] for level in json.loads((target / "ramp.json").read_text())["levels"]] == [2, 4]
+    assert list(mount.iterdir()) == []
 
 
 def test_fewer_users_than_ranks_are_refused() -> None:

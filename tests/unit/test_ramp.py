@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -16,8 +17,11 @@ from hypothesis import strategies as st
 from iotrace.cli import main
 from iotrace.errors import StorageError, UsageError
 from iotrace.replay.figures import UserTotals
-from iotrace.replay.ramp import Knee, Level, climb, knee_of, parse_ramp
-from iotrace.replay.ramp_command import level_of, ramp
+from iotrace.replay.fleet import Fleet
+from iotrace.replay.ramp import Knee, climb, knee_of, parse_ramp
+from iotrace.replay.ramp_command import knee_text, level_of, ramp
+from iotrace.replay.ramp_levels import Level
+from iotrace.replay.ramp_rules import Latency, Makespan, Rule, Throughput, rules_of
 from iotrace.replay.result import MountInfo, Result, Run, open_result
 from iotrace.replay.run import run_replay
 from iotrace.trace.reader import open_trace
@@ -30,7 +34,8 @@ def server(holds: float, noise: float = 0.0, seed: int = 1) -> tuple[list[int], 
     def measure(users: int) -> Level:
         asked.append(users)
         times = max(1.0, users / holds) * (1 + noise * rng.standard_normal(8))
-        return Level(users, times.tolist(), (100 * users / times).tolist())
+        latency = {"p99": (5000 * times).tolist()}
+        return Level(users, times.tolist(), (100 * users / times).tolist(), latency_us=latency)
 
     return asked, measure
 
@@ -38,8 +43,9 @@ def server(holds: float, noise: float = 0.0, seed: int = 1) -> tuple[list[int], 
 @given(holds=st.floats(1, 200), most=st.integers(2, 256))
 def test_the_knee_is_where_a_storage_that_holds_so_many_users_lets_go(holds: float, most: int) -> None:
     asked, measure = server(holds)
-    found = climb(measure, 1, most, slack=0.25)  # type: ignore[arg-type]
+    found = climb(measure, 1, most, [Makespan(0.25)])  # type: ignore[arg-type]
     assert asked.pop() == 1  # once more at the end
+    assert found.rule == ("" if found.users is None else "makespan")
     assert len(set(asked)) == len(asked) <= 2 * math.log2(most) + 6
     assert [level.users for level in found.levels] == sorted(asked)
     if most <= 1.25 * holds:
@@ -52,15 +58,128 @@ def test_the_knee_is_where_a_storage_that_holds_so_many_users_lets_go(holds: flo
         assert broken - held <= max(1, held // 8)
 
 
-def test_the_interval_holds_the_knee_as_often_as_it_says() -> None:
+@given(holds=st.floats(1, 200), most=st.integers(2, 256))
+def test_the_knee_is_where_throughput_comes_near_the_height_that_it_keeps(holds: float, most: int) -> None:
+    asked, measure = server(holds)
+    found = climb(measure, 1, most)  # type: ignore[arg-type]
+    near = holds / 1.1
+    if found.users is None:
+        # to say that it grows no more takes a doubling in which it does not
+        assert most < 4 * holds
+        assert (found.rule, found.ended) == ("", "")
+    else:
+        assert (found.rule, found.rules) == ("throughput", {"throughput": 0.1})
+        assert abs(found.users - near) <= max(1, near / 6)
+        assert max(asked) <= max(2, 4 * holds)
+
+
+RULES: dict[str, Rule] = {"throughput": Throughput(), "makespan": Makespan(0.25), "p99": Latency(6250.0)}
+
+
+@pytest.mark.parametrize(("key", "knee"), [("throughput", 10 / 1.1), ("makespan", 12.5), ("p99", 12.5)])
+def test_the_interval_holds_the_knee_as_often_as_it_says(key: str, knee: float) -> None:
     inside = 0
-    for seed in range(100):
+    for seed in range(50):
         _, measure = server(10, noise=0.05, seed=seed)
-        found = climb(measure, 1, 64)  # type: ignore[arg-type]
+        found = climb(measure, 1, 64, [RULES[key]])  # type: ignore[arg-type]
         assert found.low is not None
         assert found.users is not None
-        inside += found.low <= 12.5 <= (found.high if found.high is not None else math.inf)
-    assert inside >= 80
+        assert found.rule == key
+        inside += found.low <= knee <= (found.high if found.high is not None else math.inf)
+    assert inside >= 40
+
+
+def test_the_rule_whose_interval_lies_beyond_what_it_allows_ends_a_ramp_and_says_with_what() -> None:
+    asked, measure = server(10, noise=0.02)
+    found = climb(measure, 1, 64, [Throughput(), Makespan(0.25), Latency(7000.0)])  # type: ignore[arg-type]
+    # 16 users take 1.6 times as long, and bring a quarter more throughput than 8
+    assert (max(asked), found.rule) == (16, "makespan")
+    assert found.ended.startswith("the makespan was 1.")
+    assert "more than 1.25 times" in found.ended
+    assert found.rules == {"throughput": 0.1, "makespan": 0.25, "p99": 7000.0}
+    asked, measure = server(10, noise=0.02)
+    found = climb(measure, 1, 64, [Latency(20_000.0), Throughput()])  # type: ignore[arg-type]
+    assert (max(asked), found.rule) == (32, "throughput")
+    assert "for each doubling from 16 to 32 users, no more than 10 %" in found.ended
+    asked, measure = server(10, noise=0.02)
+    found = climb(measure, 1, 64, [Latency(7_500.0), Throughput()])  # type: ignore[arg-type]
+    assert (max(asked), found.rule) == (16, "p99")
+    assert found.ended.startswith("p99 of all operations was ")
+    assert "more than 7.50 ms" in found.ended
+    assert found.users == pytest.approx(15, rel=0.05)
+
+
+def test_a_bound_that_medians_pass_and_intervals_do_not_ends_no_ramp() -> None:
+    wide = [5.0, 5.0, 5.0, 30.0, 30.0, 30.0, 30.0]
+    asked = []
+
+    def measure(users: int) -> Level:
+        asked.append(users)
+        latency = [1.0] * 7 if users < 4 else wide if users == 4 else [50.0] * 7
+        return Level(users, [1.0] * 7, [100.0 * users] * 7, latency_us={"p99": latency})
+
+    found = climb(measure, 1, 64, [Latency(20.0)])
+    assert max(asked) == 8
+    assert found.users is not None
+    # what was not sure at 4 users is in the interval
+    assert found.low is not None
+    assert found.low < 4 < (found.high or 0)
+
+
+def test_a_bound_that_the_fewest_users_pass_puts_the_knee_below_them() -> None:
+    found = climb(lambda users: Level(users, [1.0], [1.0], latency_us={"p99": [30.0]}), 2, 8, [Latency(20.0)])
+    assert (found.users, found.rule, [level.users for level in found.levels]) == (0.0, "p99", [2])
+    assert knee_text(found, [Latency(20.0)]) == (
+        "Knee: fewer than 2 users; already then p99 of all operations is above 20.0 µs."
+    )
+
+
+def test_a_storage_that_one_user_fills_has_its_knee_at_most_there() -> None:
+    _, measure = server(1)
+    found = climb(measure, 1, 8)  # type: ignore[arg-type]
+    assert (found.users, found.ended[:28]) == (1.0, "throughput grew by 0 % (95 %")
+    assert knee_text(found, [Throughput()]).startswith("Knee: at most 1 user (95 %: 1 to 1); beyond, no number")
+
+
+def test_the_more_runs_differ_the_more_doublings_it_takes_to_see_a_plateau() -> None:
+    users = [4, 8, 16, 32, 64]
+    for noise, ends_at in ((0.01, 8), (0.06, 16), (0.12, 64)):
+        drawn = np.random.default_rng(1).lognormal(0, noise, (5, 2000))
+        ended = [number for at, number in enumerate(users) if Throughput().broken(users[: at + 1], drawn[: at + 1])]
+        assert ended[0] == ends_at
+
+
+def test_throughput_that_falls_with_more_users_is_a_plateau_too() -> None:
+    speed = {1: 100.0, 2: 200.0, 3: 300.0, 4: 400.0, 8: 200.0}
+    found = climb(lambda users: Level(users, [1.0] * 5, [speed[users]] * 5), 1, 8)
+    assert (found.rule, found.plateau_users) == ("throughput", 4)
+    assert found.users == pytest.approx(3 * (4 / 3) ** 0.636, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("p99=20ms", Latency(20_000.0)), ("read.p99.9=500us", Latency(500.0, 0.999, "read")),
+        ("metadata.p999=1.5s", Latency(1.5e6, 0.999, "metadata")), ("p50=3µs", Latency(3.0, 0.5)),
+    ],
+)  # fmt: skip
+def test_a_bound_names_percentile_time_and_class(text: str, rule: Latency) -> None:
+    assert rules_of([text], None, 0.1) == [rule, Throughput(0.1)]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "slack", "gain", "said"),
+    [
+        (["p99"], None, 0.1, "as in p99=20ms"), (["p99=20"], None, 0.1, "as in p99=20ms"),
+        (["p00=1ms"], None, 0.1, "as in p99=20ms"), (["p99=0ms"], None, 0.1, "as in p99=20ms"),
+        (["fsync.p99=1ms"], None, 0.1, "a class is one of read, write"),
+        (["p99=1ms", "p99=2ms"], None, 0.1, "one bound for each"),
+        ([], 0.0, 0.1, "--ramp-slack 0"), ([], None, 0.0, "--ramp-plateau 0"), ([], None, 1.5, "--ramp-plateau 1.5"),
+    ],
+)  # fmt: skip
+def test_rules_that_make_no_sense_are_refused(bounds: list[str], slack: float | None, gain: float, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        rules_of(bounds, slack, gain)
 
 
 def test_the_plateau_is_the_fewest_users_with_nearly_all_throughput() -> None:
@@ -72,16 +191,22 @@ def test_the_plateau_is_the_fewest_users_with_nearly_all_throughput() -> None:
 
 def test_a_storage_that_holds_all_users_has_no_knee() -> None:
     levels = {n: Level(n, [1.0, 1.01, 0.99], [n * 10.0] * 3) for n in (1, 2, 4)}
-    found = knee_of(levels)
-    assert found.users is None
+    rules: list[Rule] = [Latency(20_000.0, kind="read"), Makespan(0.25), Throughput()]
+    levels = {n: msgspec.structs.replace(one, latency_us={"read.p99": [9.0] * 3}) for n, one in levels.items()}
+    found = knee_of(levels, rules)
+    assert (found.users, found.rule) == (None, "")
     assert found.plateau_users == 4
+    assert knee_text(found, rules) == (
+        "No knee: p99 of read operations stays within 20.0 ms, 4 users take no more than 1.25 times as long as 1, "
+        "throughput still grows by more than 10 % for each doubling."
+    )
     assert msgspec.json.decode(msgspec.json.encode(found), type=Knee) == found
 
 
 def test_fewer_than_five_runs_give_a_knee_without_an_interval() -> None:
     for runs, interval in ((1, False), (4, False), (5, True)):
         levels = {n: Level(n, [float(n)] * runs, [1.0] * runs) for n in (1, 2)}
-        found = knee_of(levels)
+        found = knee_of(levels, [Makespan(0.25)])
         assert found.users == pytest.approx(2**0.25)
         assert found.interval is interval
         assert (found.low is None, found.high is None) == (not interval, not interval)
@@ -89,7 +214,7 @@ def test_fewer_than_five_runs_give_a_knee_without_an_interval() -> None:
 
 def test_others_are_held_against_the_fewest_of_both_times() -> None:
     times = iter([1.0, 1.8, 2.0])
-    found = climb(lambda users: Level(users, [next(times)], [1.0]), 1, 2)
+    found = climb(lambda users: Level(users, [next(times)], [1.0]), 1, 2, [Makespan(0.25)])
     assert found.again == Level(1, [2.0], [1.0])
     # 1.8 is more than 1.25 times the first, and no more than 1.25 times the median of both
     assert found.users is None
@@ -127,18 +252,17 @@ def test_a_ramp_that_a_cache_served_has_no_knee_of_a_storage(
 
 
 @pytest.mark.parametrize(
-    ("traces", "options", "ranks", "said"),
+    ("traces", "options", "said"),
     [
-        (1, ["--ramp", "users=1..2"], 4, "a launcher has started 4 ranks: leave out mpirun or srun"),
-        (2, ["--ramp", "users=1..2"], 1, "for 2 traces: at least one user for each, as in --ramp users=2..4"),
-        (1, ["--ramp", "users=1..2", "--keep"], 1, "--keep and --staged are for one user"),
+        (2, ["--ramp", "users=1..2"], "for 2 traces: at least one user for each, as in --ramp users=2..4"),
+        (1, ["--ramp", "users=1..2", "--keep"], "--keep and --staged are for one user"),
+        (1, ["--ramp", "users=1..2", "--latency-bound", "p99"], "--latency-bound p99: give a percentile"),
+        (1, ["--latency-bound", "p99=20ms"], "end a ramp: say of which users, as in --ramp users=1..64"),
     ],
 )
 def test_a_ramp_that_could_not_be_carried_out_is_refused_before_its_first_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], traces: int,
-    options: list[str], ranks: int, said: str,
-) -> None:  # fmt: skip
-    monkeypatch.setenv("PMI_SIZE", str(ranks))
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], traces: int, options: list[str], said: str
+) -> None:
     words = ["replay", *["T.iotrace"] * traces, "--fs", str(tmp_path), *options, "-o", str(tmp_path / "R")]
     assert main(words) == 2
     assert said in " ".join(capsys.readouterr().err.split())
@@ -161,7 +285,8 @@ def test_the_command_saves_a_result_for_each_number_and_says_where_the_knee_is(
     (tmp_path / "mount").mkdir()
     out = tmp_path / "R"
     words = ["replay", str(trace), "--fs", str(tmp_path / "mount"), "--timing", "asap", "--ramp", "users=1..2"]
-    status = main([*words, "--repeat", "5", "--json", "-o", str(out)])
+    rules = ["--latency-bound", "p99=1000s", "--latency-bound", "metadata.p50=1000s", "--ramp-slack", "10"]
+    status = main([*words, *rules, "--repeat", "5", "--json", "-o", str(out)])
     said = json.loads(capsys.readouterr().out)
     assert status in (0, 1)
     assert [level["users"] for level in said["levels"]] == [1, 2]
@@ -169,8 +294,15 @@ def test_the_command_saves_a_result_for_each_number_and_says_where_the_knee_is(
         result = open_result(level["result"])
         assert [run.wall_s for run in result.info.runs] == level["makespan_s"]
         assert len(result.info.runs) == 5
+        p50 = [run.by_op["newfstatat"].p50_us for run in result.info.runs]
+        assert level["latency_us"]["metadata.p50"] == p50
+        assert set(level["latency_us"]) == {"p99", "metadata.p50"}
         assert result.info.options["users"] == level["users"]
     assert json.loads((out / "ramp.json").read_text()) == said
+    assert said["rules"] == {"p99": 1e9, "metadata.p50": 1e9, "makespan": 10, "throughput": 0.1}
+    assert main([*words, "--latency-bound", "write.p99=1s", "-o", str(tmp_path / "U")]) == 2
+    assert "no write operations are replayed; there are metadata" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "U").exists()
     assert main([*words, "-o", str(out)]) == 2
     assert "exists already" in " ".join(capsys.readouterr().err.split())
     assert main([*words, "--users", "2", "-o", str(tmp_path / "S")]) == 2
@@ -183,14 +315,14 @@ def test_a_ramp_fails_where_a_check_found_differences(tmp_path: Path) -> None:
     trace = open_trace(b.save(tmp_path / "T.iotrace"))
     (tmp_path / "mount").mkdir()
 
-    def replay(users: int) -> Result:
+    def replay(users: int, fleet: Fleet | None) -> Result:
         result = run_replay(trace, tmp_path / "mount", timing="asap", users=users)
         for run in result.info.runs:
             run.errors = 0
             run.fidelity["check"] = {"differences": ["read: 3 calls, 4 recorded"]}
         return result
 
-    assert ramp("users=1..2", 0.25, tmp_path / "R", False, True, replay) == 1
+    assert ramp((1, 2), [Throughput()], tmp_path / "R", False, True, replay) == 1
     assert json.loads((tmp_path / "R" / "ramp.json").read_text())["levels"][0]["errors"] == 1
 
 
@@ -225,4 +357,4 @@ def test_users_for_whom_a_mount_has_no_room_are_neither_held_nor_too_many() -> N
 def test_a_ramp_makes_no_results_in_a_trace_or_a_result(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
     with pytest.raises(UsageError, match="is a trace or a result"):
-        ramp("users=1..2", 0.25, tmp_path, True, False, lambda users: pytest.fail(f"{users} users were run"))
+        ramp((1, 2), [Throughput()], tmp_path, True, False, lambda users, _: pytest.fail(f"{users} users were run"))

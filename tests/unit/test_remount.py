@@ -21,6 +21,7 @@ def test_remount_goes_with_cold_only() -> None:
     with pytest.raises(UsageError, match="--remount"):
         check_options(Options(remount=True))
     check_options(Options(remount=True, cache="cold"))
+    check_options(Options(remount=True, cache="cold", users=2, ranks=2))
 
 
 def test_points_of_fstab_are_read_with_their_escapes() -> None:

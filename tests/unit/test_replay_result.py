@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from iotrace.errors import TraceError
 from iotrace.replay.result import (
+    COUNTERS,
     HISTOGRAMS,
     INTERVALS,
     ErrorCount,
@@ -53,6 +55,19 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert opened.histogram(op="read").sum() == 2
     assert opened.histogram(kind="write")[7] == 1
     assert np.count_nonzero(opened.histogram(fs="elsewhere")) == 0
+
+
+def test_counters_of_before_there_were_ranks_are_those_of_rank_0(tmp_path: Path) -> None:
+    row = zip([0, "/mnt/ä", 3, "cards", "received_bytes", 1.0, 7], COUNTERS, strict=True)
+    counters = pa.table([pa.array([value], field.type) for value, field in row], schema=COUNTERS)
+    result = Result(ResultInfo(source="T"), HISTOGRAMS.empty_table(), INTERVALS.empty_table(), counters=counters)
+    folder = result.save(tmp_path / "R.ioresult")
+    assert open_result(folder).counters()["rank"].tolist() == [3]
+    result.info.format = (1, 2)
+    folder = result.save(folder, force=True)
+    pq.write_table(counters.drop_columns("rank"), folder / "counters.parquet")
+    found = open_result(folder).counters()
+    assert (found["rank"].tolist(), found["value"].tolist()) == ([0], [7])
 
 
 def test_a_result_is_not_overwritten_without_force_nor_anything_else_with_it(tmp_path: Path) -> None:

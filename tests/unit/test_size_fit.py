@@ -15,11 +15,11 @@ from iotrace.analysis.sizing.demand import Floats
 from iotrace.analysis.sizing.fitted_storage import entry_of
 from iotrace.analysis.sizing.fitting import ends_s, fit, modelled
 from iotrace.analysis.sizing.kernels import rates as r
-from iotrace.analysis.sizing.replays import Point, Work, note_processors
+from iotrace.analysis.sizing.replays import Point, Work, _processor_s, note_processors
 from iotrace.analysis.sizing.storages import SHARINGS, load_catalogue
 from iotrace.cli import main
-from iotrace.replay.figures import Guard
-from iotrace.replay.result import open_result
+from iotrace.replay.figures import Counted, Guard, RankTotals
+from iotrace.replay.result import MountInfo, Run, open_result
 
 
 def a_storage(read: float = 2e9, write: float = 1e9, metadata: float = 5000.0) -> Floats:
@@ -190,3 +190,14 @@ def test_a_result_of_several_mounts_is_refused(tmp_path: Path, capsys: pytest.Ca
     made_result(tmp_path / "two.ioresult", {"/mnt/a": 1.0, "/mnt/b": 1.0}, 1)
     assert main(["size", "--fit", str(tmp_path / "two.ioresult"), "--capacity", "1TB"]) == 2
     assert "one mount" in capsys.readouterr().err
+
+
+def test_the_time_that_a_disk_was_busy_is_no_time_of_the_processors() -> None:
+    run = Run(run=0, round=0, fs="/a", mount=MountInfo(), started_utc="", wall_s=2.0, cpu_s=0.5)
+    assert _processor_s(run, 2) == 0.5
+    run.counters = [Counted("sda", "device", {"busy_ms": 1900}), Counted("processors", "node", {"busy_ms": 700})]
+    assert _processor_s(run, 2) == 0.7
+    # of a fleet that of the first rank's node, as its processors are
+    run.ranks = [RankTotals(rank, "n", 1, 1, 0.0, 0.0, 0.0, 0.0, 0.0, counters=run.counters[:]) for rank in range(2)]
+    run.counters = [Counted("processors", "node", {"busy_ms": 1400}, {}, 2)]
+    assert _processor_s(run, 2) == 0.7

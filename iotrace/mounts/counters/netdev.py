@@ -10,6 +10,7 @@ from typing import Final
 
 from iotrace.mounts.counters.source import Counts, Source, text_of, whole
 
+NAME: Final = "network cards (/proc/net/dev)"
 _NETDEV: Final = Path("/proc/self/net/dev")
 _RECEIVED, _SENT, _LEAST = 0, 8, 16
 
@@ -33,7 +34,7 @@ def parse_netdev(text: str) -> dict[str, Counts]:
 
 def network_source() -> Source:
     """All cards of this machine but the loopback, by name."""
-    return Source("network cards (/proc/net/dev)", "node", _read, decides=False)
+    return Source(NAME, "node", _read, decides=False)
 
 
 def _read() -> Counts:
