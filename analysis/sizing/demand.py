@@ -22,7 +22,6 @@ from iotrace.trace.operations import BY_NAME, Kind
 from iotrace.units import parse_bytes
 
 Floats = npt.NDArray[np.float64]
-_SYNCS: Final = ("fsync", "fdatasync")
 _BY_DESCRIPTOR: Final = ("getdents", "getdents64", "ftruncate", "fallocate", "fcntl.lock", "flock")
 """Metadata operations that go to the storage though they name no file; stat of an open file does not."""
 _KNOWN: Final[dict[tuple[bytes, tuple[tuple[str, float], ...]], Totals]] = {}
@@ -152,7 +151,7 @@ def _phase(one: PhaseTotals, node: Node) -> Floats:
     row[r.META] = meta / items
     # whoever reads in sequence waits once for each file, for then the kernel reads ahead
     row[r.LATENT_READS] = min(_count(calls, Kind.READ, Kind.COPY), one.scattered + opens) / items
-    row[r.LATENT_WRITES] = sum(calls.get(name, 0) for name in _SYNCS) / items
+    row[r.LATENT_WRITES] = sum(count for name, count in calls.items() if is_sync(name)) / items
     row[r.DATA_OPS] = _count(calls, *_MOVES) / items
     row[r.READS] = _count(calls, Kind.READ, Kind.COPY) / items
     row[r.READ], row[r.READ_DISK], row[r.WRITE] = read / items, read / items, written / items
@@ -162,8 +161,12 @@ def _phase(one: PhaseTotals, node: Node) -> Floats:
 
 def is_metadata(name: str) -> bool:
     """Whether an operation goes to a metadata server."""
-    operation = BY_NAME[name]
-    return "path" in operation.arguments or name in _BY_DESCRIPTOR or name in _SYNCS
+    return "path" in BY_NAME[name].arguments or name in _BY_DESCRIPTOR
+
+
+def is_sync(name: str) -> bool:
+    """Whether an operation waits until data are where they stay: on the way of writes, not at a metadata server."""
+    return BY_NAME[name].kind is Kind.SYNC or name == "msync"
 
 
 def _count(calls: Mapping[str, int], *kinds: Kind) -> int:
