@@ -1,4 +1,4 @@
-"""Pictures of answers of the model, as for a report: throughput over time, lanes, what binds each step, the knee.
+"""Pictures of answers of the model, as for a report: throughput over the day, lanes, what binds each step, the knee.
 
 Answers in, inline SVG out (iotrace.analysis.plots). All of it is modelled.
 """
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from iotrace.analysis.plots import CLASS_COLOURS, Picture, legend, styled, svg_of, ticks
 from iotrace.analysis.sizing.answer import Answer
+from iotrace.analysis.sizing.day import SLOTS, Folded, folded
 from iotrace.analysis.sizing.demand import Floats
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.questions import SLOWER
@@ -23,6 +24,10 @@ from iotrace.units import rate_text
 _HOUR: Final = 3600.0
 _LEAST_SHARE: Final = 0.005
 """A part of a smaller share of every step's time is not drawn."""
+_SIDES: Final = (
+    (e.READ_RATE, "read", "bytes read (up)", 1), (e.WRITE_RATE, "write", "bytes written (down)", -1),
+)  # fmt: skip
+"""Columns of the timeline. Reads go up and writes down: neither can hide the other."""
 
 _MEANINGS: Final = {
     "compute": "the GPU or CPU works, and no storage would make it shorter",
@@ -40,35 +45,62 @@ def _hours(timeline: Floats) -> Floats:
 
 
 def throughput(answer: Answer) -> Picture:
-    """Bytes per second of reads and writes over the run."""
-    rows, run = answer.run.timeline, answer.run
-    edges = _hours(rows)
-    peaks = run.peak(e.READ_RATE), run.peak(e.WRITE_RATE)
+    """Bytes per second of reads and writes over the day, days laid on each other; over the run if it is shorter."""
+    rows = answer.run.timeline
+    days = [folded(rows, column) for column, *_ in _SIDES]
+    hours = float(_hours(rows)[-1])
+    whole_day = days[0] is not None
     with styled():
         figure = Figure(figsize=(9, 2.8), layout="constrained")
         axes = figure.subplots()
-        # reads go up and writes down: neither can hide the other
-        for values, name, label in (
-            (rows[:, e.READ_RATE], "read", "bytes read (up)"),
-            (-rows[:, e.WRITE_RATE], "write", "bytes written (down)"),
-        ):
-            drawn = np.append(values, values[-1])
-            axes.step(edges, drawn, where="post", color=CLASS_COLOURS[name], linewidth=1.2, label=label)
+        edges = np.linspace(0, 24, SLOTS + 1) if whole_day else _hours(rows)
+        for (column, name, label, sign), day in zip(_SIDES, days, strict=True):
+            colour = CLASS_COLOURS[name]
+            if day is not None and day.days > 1:
+                least, most = (np.append(values, values[-1]) * sign for values in (day.least, day.most))
+                axes.fill_between(edges, least, most, step="post", alpha=0.25, color=colour, linewidth=0)
+            values = rows[:, column] if day is None else day.median
+            drawn = np.append(values, values[-1]) * sign
+            axes.step(edges, drawn, where="post", color=colour, linewidth=1.2, label=label)
         axes.axhline(0, color="#8a8f98", linewidth=0.8)
-        axes.set_xlabel("hours since the first user began")
+        axes.set_xlabel("hour of the day" if whole_day else "hours since the first user began")
         axes.set_ylabel("bytes per second")
         axes.yaxis.set_major_formatter(ticks(lambda value: rate_text(abs(value))))
         axes.set_xlim(0, float(edges[-1]))
+        if whole_day:
+            axes.set_xticks(range(0, 25, 3))
         legend(axes, 2)
         svg = svg_of(figure)
-    text = (
-        f"Throughput over {edges[-1]:.1f} hours: reads peak at {rate_text(peaks[0])}, writes at {rate_text(peaks[1])}."
+    return Picture(svg, *_words(answer, days, hours), "modelled")
+
+
+def _words(answer: Answer, days: list[Folded | None], hours: float) -> tuple[str, str]:
+    """Caption and text of the picture of throughput."""
+    up = (
+        "All users together: reads go up from the line at 0 and writes down. Between two events of jobs the rates are "
+        "means: bursts within a step are not seen."
     )
-    caption = (
-        "Throughput over time, all users together: reads go up from the line at 0 and writes down. Between two events "
-        "of jobs the rates are means: bursts within a step are not seen."
+    peaks = " and ".join(f"{name}s peak at {rate_text(answer.run.peak(column))}" for column, name, *_ in _SIDES)
+    read, write = days
+    if read is None or write is None:
+        return (
+            f"Throughput over the run's own time, which is shorter than a day. {up}",
+            f"Throughput over {hours:.1f} hours: {peaks}.",
+        )
+    laid = "the day"
+    if read.days > 1:
+        laid += (
+            f": the {hours / 24:.1f} days of the run are laid on each other, lines are their medians, bands reach from "
+            "the least to the most"
+        )
+    most = " and ".join(
+        f"{name}s are at most {rate_text(float(day.median.max()))}" for name, day in (("read", read), ("write", write))
     )
-    return Picture(svg, caption, text, "modelled")
+    return (
+        f"Throughput over {laid}. Means of quarters of an hour; hour 0 is when the first user begins, for the model "
+        f"knows no clock. {up}",
+        f"Throughput over the day, of {hours / 24:.1f} days: in the median {most}; over the whole run {peaks}.",
+    )
 
 
 def lanes(answer: Answer) -> Picture:
