@@ -40,6 +40,7 @@ class Demand:
     that a phase reads from, each counted once. first, step_of, cached, before, beside: as for kernels.events.run.
     totals: of each step, without caches, for what it needs and makes.
     crowd: users, lanes, sessions. arrival_s: between users. numbers: the workload's own.
+    gpus: that a job of each step holds, as `steps`.
     raw_bytes, made_bytes, files: of one data set: its movies, what the jobs write, how many files there are in all.
     live_bytes: of one session of Live: its movies, which a microscope writes or which are there, and what it writes.
     """
@@ -57,6 +58,7 @@ class Demand:
     crowd: Crowd
     arrival_s: float
     numbers: Numbers
+    gpus: list[int]
     raw_bytes: int
     made_bytes: int
     files: int
@@ -104,11 +106,13 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
     raw, movies = max(_raw_of(step) for step in steps)
     beside = [len(steps)] * crowd.live + [len(steps) + 1] * crowd.microscopes
     phase = np.array(rows).reshape(-1, r.PHASE_FIELDS + 2)
+    # whoever has no GPUs at all holds none, whatever a recipe would take
+    gpus = [step.numbers.count(step.profile.gpus, "gpus") if node.gpus else 0 for step in [*steps, *extra]]
     return Demand(
         names + [step.name for step in extra], np.ascontiguousarray(phase[:, : r.PHASE_FIELDS]),
         phase[:, -2], phase[:, -1], np.array(first),
         np.array(step_of), cached, np.array([[one in step.after for one in names] for step in steps], np.bool_),
-        np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, raw,
+        np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, gpus, raw,
         sum(one.bytes_written for one in totals[: len(steps)]),
         movies + sum(one.made_files for one in totals[: len(steps)]),
         _raw_of(live)[0] + totals[len(steps)].bytes_written if crowd.live else 0,

@@ -71,12 +71,13 @@ def test_the_page_holds_the_figures_of_json_and_says_that_they_are_modelled(
     assert answer["provenance"] == "modelled"
     for step in answer["steps"]:
         row = page.cells.index(step["step"])
-        cells = page.cells[row : row + 11]
+        cells = page.cells[row : row + 13]
         assert cells[-1] == step["binding"]
         for figure in ("peak_read", "peak_write"):
             assert rate_text(step[figure]) in cells
         assert repr(step["operations_s"]) in text
         assert step["peak_write"] > 0 or step["written_bytes"] == 0
+        assert all(repr(value) in text for found in step["rates"].values() for value in found.values())
     for what, units in answer["needed_units"].items():
         assert page.cells[page.cells.index(what) + 1] == str(units)
     assert "of them failed" in text

@@ -22,7 +22,7 @@ from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.questions import SLOWER, Case, Keeping, knee_of, months_of, needed_units
 from iotrace.analysis.sizing.sensitivity import effects_of
 from iotrace.analysis.sizing.show import print_answers
-from iotrace.analysis.sizing.simulation import run_rows, simulate
+from iotrace.analysis.sizing.simulation import most_of_time, run_rows, simulate
 from iotrace.analysis.sizing.storages import Catalogue, Storage, load_catalogue
 from iotrace.analysis.sizing.table_1 import held_out
 from iotrace.errors import UsageError
@@ -64,7 +64,7 @@ def thinking(seconds: list[list[float]], before: list[list[bool]], *, users: int
         [f"s{k}" for k in range(len(seconds))], phase, np.zeros(len(phase)), np.zeros(len(phase)),
         first, np.arange(len(seconds)),
         np.full((steps, 2), -1, np.int64), np.array(before), np.array(beside or [], np.int64), [],
-        Crowd(users, lanes, len(beside or []), 0, 0), arrival, numbers, 0, 0, 0,
+        Crowd(users, lanes, len(beside or []), 0, 0), arrival, numbers, [0] * len(seconds), 0, 0, 0,
     )  # fmt: skip
 
 
@@ -268,6 +268,27 @@ def test_a_storage_bursts_until_its_credits_are_spent_and_again_when_they_are_ba
     long, short = (simulate(reader(50, rest, 2), bursting(100), node, 1).length_s for rest in (400, 200))
     assert long == pytest.approx(2 * (400 + 100), rel=1e-3)
     assert short == pytest.approx(200 + 100 + 200 + 50 + 250, rel=1e-3)
+
+
+def test_rates_of_a_step_are_of_the_time_in_which_it_runs(catalogue: Catalogue) -> None:
+    # each of two users reads 100 of 1900 s, and between them nobody runs
+    demand = replace(reader(10, 1800), crowd=Crowd(2, 1, 0, 0, 0), arrival_s=10_000)
+    run = simulate(demand, bursting(0), catalogue.node("reference"), 1, paces=True)
+    values, lengths = run.of_step(0, r.READ)
+    assert lengths.sum() == pytest.approx(2 * 1900, rel=1e-3)
+    assert [most_of_time(values, lengths, share) for share in (0.5, 0.94, 0.95)] == pytest.approx([0, 0, 1e8])
+    assert run.percentile(e.READ_RATE, 0.95) == 0
+    # two at a time ask for twice as much, and get what there is
+    both = simulate(
+        replace(demand, arrival_s=0.0, crowd=Crowd(2, 2, 0, 0, 0)),
+        bursting(0),
+        catalogue.node("reference"),
+        2,
+        paces=True,
+    )
+    assert both.of_step(0, r.READ)[0].max() == pytest.approx(2e8)
+    with pytest.raises(ValueError, match="without paces"):
+        simulate(demand, bursting(0), catalogue.node("reference"), 1).of_step(0, r.READ)
 
 
 def test_a_burst_is_never_less_than_the_baseline_nor_a_disk_of_each_node(tmp_path: Path) -> None:

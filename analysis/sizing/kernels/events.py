@@ -48,7 +48,8 @@ _AGAIN: Final = 0.01
 def run(
     phase: Any, storage: Any, burst: Any, credits: float, first: Any, step_of: Any, cached: Any, before: Any,
     users: int, arrival: float,
-    lanes: int, cached_lanes: int, beside: Any, state: Any, start: Any, end: Any, timeline: Any, sums: Any, queued: Any,
+    lanes: int, cached_lanes: int, beside: Any, state: Any, start: Any, end: Any, timeline: Any, paces: Any,
+    sums: Any, queued: Any,
 ) -> Any:  # fmt: skip
     """Run all jobs to their end.
 
@@ -63,8 +64,9 @@ def run(
     before: (steps, steps), whether the second must have ended before the first begins.
     beside: (n,), variants that run from the start, each on a node of its own.
     state: as for rates.solve. start, end: (users * steps + n,), s, of each job.
-    timeline: (rows, TIMELINE_FIELDS). sums: (steps of step_of, STEP_FIELDS + PARTS). queued: (users * steps,), when
-    each became ready.
+    timeline: (rows, TIMELINE_FIELDS). paces: (rows, phases), items a second of all jobs at a phase; without rows
+    nothing is noted there. sums: (steps of step_of, STEP_FIELDS + PARTS). queued: (users * steps,), when each became
+    ready.
 
     Returns
     -------
@@ -152,6 +154,9 @@ def run(
             row = timeline[rows]
             row[START], row[LENGTH], row[RUNNING], row[WAITING] = now, length, running, tail - head
             row[READ_RATE], row[WRITE_RATE], row[DATA_RATE], row[META_RATE] = read, write, data, meta
+            if len(paces):
+                for k in range(len(busy)):
+                    paces[rows, k] = busy[k] * state[k, RATE]
             rows += 1
         for slot in range(slots):
             k = at[slot]
