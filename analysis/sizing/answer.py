@@ -19,6 +19,7 @@ from iotrace.analysis.sizing.questions import (
 )
 from iotrace.analysis.sizing.sensitivity import Effect, effects_of
 from iotrace.analysis.sizing.simulation import PART_NAMES, Simulated, most_of_time
+from iotrace.units import bytes_text
 
 SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 """Shares of the time in which a rate is at most so high."""
@@ -197,11 +198,21 @@ def answer(case: Case, units: int | None, keeping: Keeping, *, search: bool = Tr
 
 def _notes_of(case: Case, run: Simulated) -> list[str]:
     notes = []
-    asked = int(run.demand.numbers.values.get("cached_lanes", 0))
-    if asked and not run.demand.crowd.cached_lanes:
+    demand, disk = run.demand, case.node.local_capacity
+    asked = int(demand.numbers.values.get("cached_lanes", 0))
+    stacks = f"particle stacks of one user ({bytes_text(demand.stack_bytes)})"
+    if asked and not demand.crowd.cached_lanes:
+        why = f"the node {case.node_name} has no disk of its own for particle stacks"
+        if case.node.local_read:
+            why = f"the disk of the node {case.node_name} ({disk}) does not hold the {stacks}"
         notes.append(
-            f"cached_lanes = {asked} of {case.workload.name} does nothing: the node {case.node_name} has no disk of "
-            "its own for particle stacks, so that they are read from the storage."
+            f"cached_lanes = {asked} of {case.workload.name} does nothing: {why}, so that they are read from the "
+            "storage."
+        )
+    elif asked and demand.kept < demand.crowd.users:
+        notes.append(
+            f"The disk of the node {case.node_name} ({disk}) holds the {stacks} for {demand.kept} of "
+            f"{demand.crowd.users} users at a time: who used it longest ago makes room, and copies anew."
         )
     storage = case.storage
     if not storage.burst_seconds and (storage.burst_disk_read or storage.burst_network_read or storage.burst_write):

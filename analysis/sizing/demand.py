@@ -15,7 +15,7 @@ from iotrace.analysis.sizing.storages import Node, Storage
 from iotrace.profiles.layout import layout_of
 from iotrace.profiles.model import Profile, Workload
 from iotrace.profiles.numbers import Numbers
-from iotrace.profiles.steps import Crowd, Step, crowd_of, steps_of
+from iotrace.profiles.steps import JOBS_MAX, Crowd, Step, crowd_of, steps_of
 from iotrace.profiles.templates import CALL_NS
 from iotrace.profiles.totals import PhaseTotals, Totals, totals_of
 from iotrace.trace.operations import BY_NAME, Kind
@@ -40,7 +40,8 @@ class Demand:
     that a phase reads from, each counted once. first, step_of, cached, before, beside: as for kernels.events.run.
     totals: of each step, without caches, for what it needs and makes.
     crowd: users, lanes, sessions. arrival_s: between users. numbers: the workload's own.
-    gpus: that a job of each step holds, as `steps`.
+    gpus: that a job of each step holds, as `steps`. stack_bytes: of a user's particle stacks; kept: of how many users a
+    node's own disk holds them.
     raw_bytes, made_bytes, files: of one data set: its movies, what the jobs write, how many files there are in all.
     live_bytes: of one session of Live: its movies, which a microscope writes or which are there, and what it writes.
     """
@@ -59,6 +60,8 @@ class Demand:
     arrival_s: float
     numbers: Numbers
     gpus: list[int]
+    stack_bytes: int
+    kept: int
     raw_bytes: int
     made_bytes: int
     files: int
@@ -75,7 +78,11 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
     chosen = {"gpus": float(max(node.gpus, 1))} | dict(given or {})
     steps, (live, scope), numbers = steps_of(workload, chosen, scale)
     crowd = crowd_of(workload, numbers)
-    local = crowd.cached_lanes if node.local_read else 0
+    stack_bytes = max((_stack_bytes(step) for step in steps), default=0)
+    kept = JOBS_MAX
+    if node.local_capacity and stack_bytes:
+        kept = min(kept, parse_bytes(node.local_capacity) // stack_bytes)
+    local = crowd.cached_lanes if node.local_read and kept else 0
     crowd = Crowd(crowd.users, crowd.lanes, crowd.live, crowd.microscopes, local)
     names = [step.name for step in steps]
     extra = ([live] if crowd.live else []) + ([scope] if crowd.microscopes else [])
@@ -112,7 +119,7 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
         names + [step.name for step in extra], np.ascontiguousarray(phase[:, : r.PHASE_FIELDS]),
         phase[:, -2], phase[:, -1], np.array(first),
         np.array(step_of), cached, np.array([[one in step.after for one in names] for step in steps], np.bool_),
-        np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, gpus, raw,
+        np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, gpus, stack_bytes, kept, raw,
         sum(one.bytes_written for one in totals[: len(steps)]),
         movies + sum(one.made_files for one in totals[: len(steps)]),
         _raw_of(live)[0] + totals[len(steps)].bytes_written if crowd.live else 0,
@@ -134,6 +141,15 @@ def _raw_of(step: Step) -> tuple[int, int]:
     classes = layout_of(step.profile, step.numbers).classes
     raw = [one for one, files in zip(classes, step.profile.files.values(), strict=True) if files.place == "raw"]
     return sum(one.count * one.size for one in raw if one.exists), sum(one.count for one in raw if one.exists)
+
+
+def _stack_bytes(step: Step) -> int:
+    """Bytes that a step copies to a node's own disk."""
+    if step.cached is None:
+        return 0
+    profile = step.cached[0]
+    pairs = zip(layout_of(profile, step.numbers).classes, profile.files.values(), strict=True)
+    return sum(one.count * one.size for one, files in pairs if files.place == "cache")
 
 
 def _phase(one: PhaseTotals, node: Node) -> Floats:

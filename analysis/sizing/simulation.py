@@ -159,9 +159,8 @@ def run_rows(
     sums = np.zeros((len(demand.steps), e.STEP_FIELDS + r.PARTS))
     rows, unsettled = e.run(
         demand.phase, row, row if burst is None else burst, credits, demand.first, demand.step_of, demand.cached,
-        demand.before, users, demand.arrival_s,
-        demand.crowd.lanes, demand.crowd.cached_lanes, demand.beside, r.fresh_state(demand.phase), start, end,
-        timeline, noted, sums, queued,
+        demand.before, users, demand.arrival_s, demand.crowd.lanes, demand.crowd.cached_lanes, demand.kept,
+        demand.beside, r.fresh_state(demand.phase), start, end, timeline, noted, sums, queued,
     )  # fmt: skip
     if unsettled:
         raise Unsettled(f"the model found no rates at {unsettled} of {rows} moments: please report the numbers.")

@@ -64,7 +64,7 @@ def thinking(seconds: list[list[float]], before: list[list[bool]], *, users: int
         [f"s{k}" for k in range(len(seconds))], phase, np.zeros(len(phase)), np.zeros(len(phase)),
         first, np.arange(len(seconds)),
         np.full((steps, 2), -1, np.int64), np.array(before), np.array(beside or [], np.int64), [],
-        Crowd(users, lanes, len(beside or []), 0, 0), arrival, numbers, [0] * len(seconds), 0, 0, 0,
+        Crowd(users, lanes, len(beside or []), 0, 0), arrival, numbers, [0] * len(seconds), 0, 1, 0, 0, 0,
     )  # fmt: skip
 
 
@@ -146,12 +146,37 @@ def test_more_of_a_storage_is_never_slower_and_more_users_are_never_faster(catal
 
 def test_a_cache_in_the_nodes_takes_reads_from_the_storage(catalogue: Catalogue) -> None:
     plain = case_of(catalogue, "nfs-server", "g5.4xlarge").run(1)
-    cached = case_of(catalogue, "nfs-server", "g5.4xlarge", cached_lanes=5).run(1)
+    case = case_of(catalogue, "nfs-server", "g5.4xlarge", cached_lanes=5)
+    case.node = msgspec.structs.replace(case.node, local_capacity="10 TB")
+    cached = case.run(1)
     assert cached.sums[:, e.BYTES_READ].sum() < 0.8 * plain.sums[:, e.BYTES_READ].sum()
     assert cached.sums[:, e.PARTS_FROM + r.LOCAL_DISK].sum() > 0
     # a node without a disk has none to cache on
     bare = case_of(catalogue, "nfs-server", "reference", cached_lanes=5).run(1)
     assert bare.sums[:, e.PARTS_FROM + r.LOCAL_DISK].sum() == 0
+
+
+def test_a_nodes_disk_holds_the_stacks_of_so_many_users_as_fit(
+    catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(capacity: str) -> float:
+        case = case_of(catalogue, "nfs-server", "g5.4xlarge", cached_lanes=1, lanes=1, users=3, live=0)
+        case.node = msgspec.structs.replace(case.node, local_capacity=capacity)
+        return float(case.run(1).sums[:, e.BYTES_READ].sum())
+
+    case = case_of(catalogue, "nfs-server", "g5.4xlarge", cached_lanes=1, lanes=1, users=3, live=0)
+    demand = case.demand(1)
+    assert demand.kept == 1
+    # of three users who take turns at a lane two find nothing of theirs left, each time
+    steps = sum((one >= 0).any() for one in demand.cached)
+    assert read("600 GB") - read("") == pytest.approx(3 * (steps - 1) * demand.stack_bytes, rel=0.02)
+    assert read("3 TB") == read("")
+    found = answer(case, 1, Keeping(), search=False)
+    assert any("1 of 3 users at a time" in note for note in found.notes)
+    case.node = msgspec.structs.replace(case.node, local_capacity="100 GB")
+    found = answer(case, 1, Keeping(), search=False)
+    assert found.run.demand.crowd.cached_lanes == 0
+    assert any("does nothing: the disk of the node g5.4xlarge (100 GB) does not hold" in note for note in found.notes)
 
 
 def test_a_cache_that_a_node_has_no_disk_for_is_refused_or_said_to_do_nothing(
@@ -455,7 +480,8 @@ def test_each_step_has_its_operations_and_peaks_in_the_terminal_too(
 INPUTS = {
     "users", "lanes", "live", "microscopes", "cached_lanes", "movies", "particles", "box", "gpus", "arrival_seconds",
     "data sets", "retention", "GPU speed", "network of a node", "page cache of a node", "own disk of a node", "units",
-    "latency", "metadata rate", "throughput of a unit", "throughput of one stream", "throughput of a client",
+    "size of a node's own disk", "latency", "metadata rate", "throughput of a unit", "throughput of one stream",
+    "throughput of a client",
     "cache of the servers",
 }  # fmt: skip
 
