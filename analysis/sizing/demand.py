@@ -196,14 +196,20 @@ def _count(calls: Mapping[str, int], *kinds: Kind) -> int:
 def with_caches(demand: Demand, node: Node, storage: Storage, units: int) -> Demand:
     """What is read again and fits into a node's memory does not leave it; into the servers', not their disks.
 
-    A cache that holds a part of what is gone round serves that part of it.
+    A cache that holds a part of what is gone round serves that part of it. Reads that a node's memory serves ask the
+    storage for nothing: neither their bytes nor their latency; those that the servers' memory serves come over the
+    network as all others.
     """
     touched, phase = np.maximum(demand.touched, 1.0), demand.phase.copy()
     kept = np.minimum(1.0, parse_bytes(node.memory) * node.page_cache / touched)
-    phase[:, r.READ] -= demand.again * kept
+    saved = demand.again * kept
+    served = np.divide(saved, phase[:, r.READ], out=np.zeros(len(phase)), where=phase[:, r.READ] > 0)
+    phase[:, r.DATA_OPS] -= served * phase[:, r.READS]
+    phase[:, [r.READS, r.LATENT_READS]] *= (1 - served)[:, None]
+    phase[:, r.READ] -= saved
     jobs = max(demand.crowd.lanes + demand.crowd.live, 1)
-    served = np.minimum(1.0, storage.cache_bytes(units) / (touched * jobs))
-    phase[:, r.READ_DISK] = np.maximum(0.0, phase[:, r.READ] - demand.again * (1 - kept) * served)
+    in_servers = np.minimum(1.0, storage.cache_bytes(units) / (touched * jobs))
+    phase[:, r.READ_DISK] = np.maximum(0.0, phase[:, r.READ] - demand.again * (1 - kept) * in_servers)
     return replace(demand, phase=phase)
 
 

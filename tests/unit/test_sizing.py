@@ -156,6 +156,26 @@ def test_a_cache_in_the_nodes_takes_reads_from_the_storage(catalogue: Catalogue)
     assert bare.sums[:, e.PARTS_FROM + r.LOCAL_DISK].sum() == 0
 
 
+def test_reads_that_a_nodes_memory_serves_ask_the_storage_for_nothing(catalogue: Catalogue) -> None:
+    case = case_of(catalogue, "nfs-server", users=1, lanes=1, live=0)
+    without, half, large = (
+        replace(case, node=msgspec.structs.replace(case.node, memory=memory, page_cache=share), known={}).demand(1)
+        for memory, share in (("64 GiB", 0.0), ("400 GB", 0.5), ("10 TB", 1.0))
+    )
+    again = without.again > 0
+    assert again.any()
+    for demand in (half, large):
+        left = demand.phase[again, r.READ] / without.phase[again, r.READ]
+        assert (left < 1).all()
+        for column in (r.READS, r.LATENT_READS):
+            assert demand.phase[again, column] == pytest.approx(left * without.phase[again, column])
+            assert (demand.phase[~again, column] == without.phase[~again, column]).all()
+        writes = [one.phase[:, r.DATA_OPS] - one.phase[:, r.READS] for one in (without, demand)]
+        assert writes[1] == pytest.approx(writes[0])
+    # what is left is each byte once
+    assert (large.phase[:, r.READ] * large.phase[:, r.ITEMS])[again] == pytest.approx(without.touched[again])
+
+
 def test_a_nodes_disk_holds_the_stacks_of_so_many_users_as_fit(
     catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
 ) -> None:
