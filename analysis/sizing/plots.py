@@ -5,11 +5,12 @@ Answers in, inline SVG out (iotrace.analysis.plots). All of it is modelled.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from iotrace.analysis.plots import CLASS_COLOURS, Picture, legend, styled, svg_of, ticks
 from iotrace.analysis.sizing.answer import Answer
@@ -21,9 +22,15 @@ from iotrace.analysis.sizing.simulation import PART_NAMES
 from iotrace.terminal import printable
 from iotrace.units import rate_text
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _HOUR: Final = 3600.0
 _LEAST_SHARE: Final = 0.005
 """A part of a smaller share of every step's time is not drawn."""
+_LANES_DRAWN: Final = 40
+_JOBS_DRAWN: Final = 2000
+"""More lanes or jobs are not drawn one by one."""
 _SIDES: Final = (
     (e.READ_RATE, "read", "bytes read (up)", 1), (e.WRITE_RATE, "write", "bytes written (down)", -1),
 )  # fmt: skip
@@ -104,30 +111,57 @@ def _words(answer: Answer, days: list[Folded | None], hours: float) -> tuple[str
 
 
 def lanes(answer: Answer) -> Picture:
-    """Jobs that run and jobs that wait for a lane, over time."""
-    rows = answer.run.timeline
+    """Jobs that run and jobs that wait for a lane, over time, and what each lane runs where that can be drawn."""
+    run, crowd = answer.run, answer.run.demand.crowd
+    rows = run.timeline
     edges = _hours(rows)
+    drawn = crowd.lanes <= _LANES_DRAWN and run.lane.size <= _JOBS_DRAWN
     with styled():
-        figure = Figure(figsize=(9, 2.4), layout="constrained")
-        axes = figure.subplots()
+        figure = Figure(figsize=(9, 3.0 + 0.16 * crowd.lanes if drawn else 2.4), layout="constrained")
+        panes = figure.subplots(2, 1, sharex=True, height_ratios=(2, 0.6 + 0.16 * crowd.lanes)) if drawn else None
+        axes = figure.subplots() if panes is None else panes[0]
         for column, colour, label in (
             (e.RUNNING, "#79a33a", "jobs that run"), (e.WAITING, "#cf5590", "jobs that wait"),
         ):  # fmt: skip
             values = np.append(rows[:, column], rows[-1, column])
             axes.step(edges, values, where="post", color=colour, linewidth=1.2, label=label)
-        axes.set_xlabel("hours since the first user began")
         axes.set_ylabel("jobs")
         axes.set_ylim(bottom=0)
         axes.set_xlim(0, float(edges[-1]))
         legend(axes, 2)
+        if panes is not None:
+            _by_lane(panes[1], answer)
+            figure.legend(*panes[1].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+        (axes if panes is None else panes[1]).set_xlabel("hours since the first user began")
         svg = svg_of(figure)
-    crowd = answer.run.demand.crowd
-    text = f"{crowd.lanes} lanes; at most {rows[:, e.WAITING].max():.0f} jobs wait for one at a time."
+    jobs = run.lane.size
+    busy = (run.end_s[:jobs] - run.start_s[:jobs]).sum() / (crowd.lanes * run.length_s)
+    text = (
+        f"{crowd.lanes} lanes, busy for {busy:.0%} of the time until the last user's end; at most "
+        f"{rows[:, e.WAITING].max():.0f} jobs wait for one at a time."
+    )
     caption = (
         "Jobs that run, in lanes and beside them, and jobs that are ready and wait for a lane. A lane runs one job at "
-        "a time, on a node of its own."
+        "a time, on a node of its own; all lanes share one queue, whose first job takes the first lane that is free."
     )
+    if drawn:
+        caption += " Below, what each lane runs."
     return Picture(svg, caption, text, "modelled")
+
+
+def _by_lane(axes: Axes, answer: Answer) -> None:
+    """A bar for each job, in the row of its lane, in the colour of its step."""
+    run = answer.run
+    users, steps = run.lane.shape
+    start, end = (values[: users * steps].reshape(users, steps) / _HOUR for values in (run.start_s, run.end_s))
+    for step, colour in enumerate(sns.color_palette("tab20", steps)):
+        axes.barh(
+            run.lane[:, step] + 1, end[:, step] - start[:, step], left=start[:, step], height=0.8, color=colour,
+            linewidth=0, label=printable(run.demand.steps[step]),
+        )  # fmt: skip
+    axes.set_ylabel("lane")
+    axes.set_ylim(run.demand.crowd.lanes + 0.6, 0.4)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def constraints(answer: Answer) -> Picture:

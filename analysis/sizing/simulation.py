@@ -33,7 +33,7 @@ class Simulated:
     Attributes
     ----------
     structure_s: of each user, from arrival to the end of the last step, (users,). start_s, end_s: of each job.
-    waited_s: in the queue, of each job of a user, (users, steps).
+    waited_s: in the queue, of each job of a user, (users, steps); lane: that it ran in, as waited_s.
     timeline: (rows, TIMELINE_FIELDS). paces: (rows, phases), items a second of all jobs at a phase; without rows where
     they were not asked for. sums: (steps, STEP_FIELDS + PARTS).
     """
@@ -43,6 +43,7 @@ class Simulated:
     start_s: Floats
     end_s: Floats
     waited_s: Floats
+    lane: npt.NDArray[np.int64]
     timeline: Floats
     paces: npt.NDArray[np.float32]
     sums: Floats
@@ -149,7 +150,7 @@ def run_rows(
     users, steps = demand.crowd.users, len(demand.before)
     jobs = users * steps + len(demand.beside)
     start, end = np.zeros(jobs), np.zeros(jobs)
-    queued = np.zeros(users * steps)
+    queued, ran = np.zeros(users * steps), np.zeros(users * steps, np.int64)
     longest = int(np.diff(demand.first).max(initial=1))
     # between two events credits can end once
     moments = (jobs * (longest + 2) + users + 8) * (2 if credits else 1)
@@ -160,11 +161,14 @@ def run_rows(
     rows, unsettled = e.run(
         demand.phase, row, row if burst is None else burst, credits, demand.first, demand.step_of, demand.cached,
         demand.before, users, demand.arrival_s, demand.crowd.lanes, demand.crowd.cached_lanes, demand.kept,
-        demand.beside, r.fresh_state(demand.phase), start, end, timeline, noted, sums, queued,
+        demand.beside, r.fresh_state(demand.phase), start, end, ran, timeline, noted, sums, queued,
     )  # fmt: skip
     if unsettled:
         raise Unsettled(f"the model found no rates at {unsettled} of {rows} moments: please report the numbers.")
     ends = end[: users * steps].reshape(users, steps)
     arrived = np.arange(users) * demand.arrival_s
     waited = (start[: users * steps] - queued).reshape(users, steps)
-    return Simulated(demand, ends.max(axis=1) - arrived, start, end, waited, timeline[:rows].copy(), noted[:rows], sums)
+    return Simulated(
+        demand, ends.max(axis=1) - arrived, start, end, waited, ran.reshape(users, steps), timeline[:rows].copy(),
+        noted[:rows], sums,
+    )  # fmt: skip

@@ -89,6 +89,11 @@ def test_the_page_holds_the_figures_of_json_and_says_that_they_are_modelled(
     for word in ("lane", "metadata rate", "metadata latency", "compute", "knee"):
         beneath = [picture.split("<figcaption>")[1].lower() for picture in pictures if word in picture.lower()]
         assert any(re.search(f"{word}( runs|:| \\(dashed\\) is)", caption) for caption in beneath), word
+    # each lane has a row, and each job is a bar in it
+    (queue,) = (picture for picture in pictures if "jobs that wait" in picture)
+    steps = [step["step"] for step in answer["steps"] if step["step"] != "live"]
+    assert all(f">{step}<" in queue for step in steps)
+    assert "share one queue" in queue
     (throughput,) = (picture for picture in pictures if "bytes read (up)" in picture)
     assert "bytes written (down)" in throughput
     # what a stranger wrote is text

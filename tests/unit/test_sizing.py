@@ -76,12 +76,14 @@ def test_jobs_wait_for_a_lane_in_the_order_in_which_they_became_ready() -> None:
     assert run.end_s.tolist() == pytest.approx([3, 13, 6, 17, 9, 21])
     assert run.structure_s.tolist() == pytest.approx([13, 17, 21])
     assert run.waited_s.tolist() == pytest.approx(np.array([[0, 6], [3, 7], [6, 8]]))
+    assert run.lane.tolist() == [[0, 0]] * 3
 
 
 def test_two_lanes_and_users_who_come_one_after_another() -> None:
     run = run_rows(thinking([[4.0]], [[False]], users=4, lanes=2, arrival=1.0), FREE)
     assert run.start_s.tolist() == pytest.approx([0, 1, 4, 5])
     assert run.structure_s.tolist() == pytest.approx([4, 4, 6, 6])
+    assert run.lane.tolist() == [[0], [1], [0], [1]]
     timeline = run.timeline
     assert (timeline[:, e.RUNNING] * timeline[:, e.LENGTH]).sum() == pytest.approx(16)
     assert timeline[:, e.WAITING].max() == 2

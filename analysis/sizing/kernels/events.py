@@ -64,8 +64,8 @@ def _make_room(last_use: Any, kept: Any) -> None:
 def run(
     phase: Any, storage: Any, burst: Any, credits: float, first: Any, step_of: Any, cached: Any, before: Any,
     users: int, arrival: float,
-    lanes: int, cached_lanes: int, kept: int, beside: Any, state: Any, start: Any, end: Any, timeline: Any, paces: Any,
-    sums: Any, queued: Any,
+    lanes: int, cached_lanes: int, kept: int, beside: Any, state: Any, start: Any, end: Any, ran: Any, timeline: Any,
+    paces: Any, sums: Any, queued: Any,
 ) -> Any:  # fmt: skip
     """Run all jobs to their end.
 
@@ -80,7 +80,7 @@ def run(
     longest ago makes room.
     before: (steps, steps), whether the second must have ended before the first begins.
     beside: (n,), variants that run from the start, each on a node of its own.
-    state: as for rates.solve. start, end: (users * steps + n,), s, of each job.
+    state: as for rates.solve. start, end: (users * steps + n,), s, of each job; ran: (users * steps,), its lane.
     timeline: (rows, TIMELINE_FIELDS). paces: (rows, phases), items a second of all jobs at a phase; without rows
     nothing is noted there. sums: (steps of step_of, STEP_FIELDS + PARTS). queued: (users * steps,), when each became
     ready.
@@ -135,7 +135,7 @@ def run(
                 last_use[lane, user] = now
             at[lane], rest[lane], job_of[lane], variant_of[lane] = first[variant], first[variant + 1], job, variant
             left[lane] = phase[at[lane], ITEMS]
-            start[job] = now
+            start[job], ran[job] = now, lane
         busy[:] = 0.0
         running = 0
         for slot in range(slots):
