@@ -162,13 +162,16 @@ def size(
     Returns
     -------
     Columns node, storage, units, needed_for (what needs so many), structure_h (the mean user's whole pipeline
-    while as many units have failed as may), gpu_idle (share), step, job_h, binding (what the step waits for most),
-    read_bytes, written_bytes (of one job). All of it is modelled.
+    while as many units have failed as may), gpu_idle (share of the GPU-seconds held that wait for storage, NaN without
+    GPUs), step, job_h, binding (what the step waits for most), read_bytes, written_bytes (of one job), gpus (that it
+    holds), step_gpu_idle, and of all jobs of the step together read_p50, read_p95, read_p99, read_peak (bytes/s), the
+    same of write, operations and metadata (a second). All of it is modelled.
 
     Raises
     ------
     UsageError: an unknown name, or numbers that make no sense.
     """
+    from iotrace.analysis.sizing.answer import PEAK, RATES, SHARES
     from iotrace.analysis.sizing.asking import answers_for
     from iotrace.errors import UsageError
     from iotrace.profiles.numbers import given_numbers
@@ -178,20 +181,23 @@ def size(
     given = given_numbers([f"{name}={value}" for name, value in (numbers or {}).items()])
     columns = [
         "node", "storage", "units", "needed_for", "structure_h", "gpu_idle", "step", "job_h", "binding", "read_bytes",
-        "written_bytes",
+        "written_bytes", "gpus", "step_gpu_idle",
+        *(f"{name}_{figure}" for name in RATES for figure in (*SHARES, PEAK)),
     ]  # fmt: skip
     rows: list[dict[str, Any]] = []
     for made in answers_for(workload, storages, nodes, units=units, given=given, search=False):
         whole = {
             "node": made.case.node_name, "storage": made.case.storage_name, "units": made.units,
             "needed_for": made.needed.binding, "structure_h": float(made.run.structure_s.mean()) / 3600,
-            "gpu_idle": made.run.gpu_idle,
+            "gpu_idle": np.nan if made.run.gpu_idle is None else made.run.gpu_idle,
         }  # fmt: skip
         rows += [
             whole | {
                 "step": one.step, "job_h": one.job_s / 3600, "binding": one.binding, "read_bytes": one.read_bytes,
-                "written_bytes": one.written_bytes,
+                "written_bytes": one.written_bytes, "gpus": one.gpus,
+                "step_gpu_idle": np.nan if one.gpu_idle is None else one.gpu_idle,
             }
+            | {f"{name}_{figure}": value for name, found in one.rates.items() for figure, value in found.items()}
             for one in made.steps()
         ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)

@@ -221,6 +221,8 @@ def _show(recipe: Profile, numbers: Numbers, json: bool) -> None:
     out = console()
     show(out, printable(f"{recipe.title} ({recipe.name}; job types {', '.join(recipe.job_types)})"))
     paragraph(out, printable(" ".join(recipe.about.split())))
+    if gpus := numbers.count(recipe.gpus, "gpus"):
+        show(out, f"GPUs of a job: {gpus}")
     show(out, "")
     show(out, "Files:")
     for name, files in recipe.files.items():

@@ -127,7 +127,8 @@ class Profile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     Attributes
     ----------
     name: of the recipe; step: its number in the workflow, 0 for none; job_types: keys as in job.json.
-    about: what it stands for, in a few sentences.
+    about: what it stands for, in a few sentences. gpus: how many GPUs a job holds from its begin to its end, a sum of
+    numbers; none unless it says so.
     numbers: its own; a data set's and those of --set come on top.
     """
 
@@ -138,6 +139,7 @@ class Profile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     files: dict[str, Files]
     phases: list[Phase]
     step: int = 0
+    gpus: str = "0"
     numbers: dict[str, Number] = {}
 
     @property
@@ -292,6 +294,7 @@ def _faults(recipe: Profile | DataSet | Workload) -> Iterator[tuple[str, str]]:
 def _profile_faults(profile: Profile) -> Iterator[tuple[str, str]]:
     if not profile.job_types:
         yield "job_types", "at least one"
+    yield from _sum_faults("gpus", profile.gpus)
     for name, files in profile.files.items():
         for field in ("count", "size", "entries"):
             yield from _sum_faults(f"files.{name}.{field}", getattr(files, field))

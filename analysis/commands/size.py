@@ -40,6 +40,7 @@ def size(
     fit: Annotated[list[Path] | None, Parameter(**_MANY)] = None,
     capacity: str | None = None,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    rates: Annotated[bool, Parameter(negative=())] = False,
     html: Path | None = None,
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -87,6 +88,9 @@ def size(
         With --fit: what the storage holds, such as 35TB, which no replay tells.
     output
         With --fit: write the entry to a file; its name without .toml is the storage's.
+    rates
+        Print p50, p95, p99 and peak of reads, writes, operations and metadata by step too, as --json and --html have
+        them.
     html
         Write the answers as a page too: tables and pictures in one file that loads nothing.
     force
@@ -99,7 +103,7 @@ def size(
         "--storage": bool(storage), "--node": bool(node), "--units": units is not None, "--set": bool(set),
         "--scale": scale != 1, "--datasets": datasets is not None, "--retention": retention != _RETENTION,
         "--archive": archive != 0, "--storages": storages is not None, "--capacity": capacity is not None,
-        "-o": output is not None, "--html": html is not None, "--force": force, "--json": json,
+        "-o": output is not None, "--rates": rates, "--html": html is not None, "--force": force, "--json": json,
     }  # fmt: skip
     _refuse_idle([option for option, there in given.items() if there])
     from iotrace.analysis.sizing.storages import load_catalogue
@@ -132,7 +136,7 @@ def size(
     if json:
         print(json_module.dumps({"answers": [one.to_json() for one in answers]}, allow_nan=False))
     else:
-        print_answers(answers, out)
+        print_answers(answers, out, rates)
     if html is not None:
         from iotrace.analysis.sizing.page import write_page
 
@@ -150,6 +154,8 @@ def _refuse_idle(options: Sequence[str]) -> None:
         return
     if "--capacity" in options or "-o" in options:
         raise UsageError("--capacity and -o go with --fit: give the results (NAME.ioresult) to fit to.")
+    if "--rates" in options and "--json" in options:
+        raise UsageError("--rates: --json holds rates by step anyway.")
     if "--force" in options and "--html" not in options:
         raise UsageError("--force goes with --html or -o: it lets them replace a file.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.kernels import rates as r
@@ -18,12 +18,20 @@ from iotrace.analysis.sizing.questions import (
     needed_units,
 )
 from iotrace.analysis.sizing.sensitivity import Effect, effects_of
-from iotrace.analysis.sizing.simulation import PART_NAMES, Simulated
+from iotrace.analysis.sizing.simulation import PART_NAMES, Simulated, most_of_time
+from iotrace.units import bytes_text
 
-SHARES = (0.5, 0.95, 0.99)
-RATES = (
-    ("read", e.READ_RATE), ("write", e.WRITE_RATE), ("operations", e.DATA_RATE), ("metadata", e.META_RATE),
-)  # fmt: skip
+SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+"""Shares of the time in which a rate is at most so high."""
+PEAK: Final = "peak"
+RATES: Final = {
+    "read": (e.READ_RATE, r.READ), "write": (e.WRITE_RATE, r.WRITE), "operations": (e.DATA_RATE, r.DATA_OPS),
+    "metadata": (e.META_RATE, r.META),
+}  # fmt: skip
+"""Columns of the timeline, and of a phase."""
+
+Rates = dict[str, dict[str, float]]
+"""By name as in RATES: p50, p95, p99 of the time, and peak; bytes/s or operations/s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,8 @@ class StepFigures:
     job_s: how long it takes. compute: share of that; parts: shares by what holds it; binding: the largest.
     read_bytes, written_bytes: of the storage. operations_s, metadata_s: operations a second. peak_*: highest rates of a
     moment, bytes/s and operations/s.
+    gpus: that the job holds; gpu_idle: share of its time in which they wait for storage, None for a job without.
+    rates: of all jobs of the step that run at a time together, over the time in which one of them runs.
     """
 
     step: str
@@ -49,6 +59,9 @@ class StepFigures:
     peak_read: float
     peak_write: float
     peak_metadata: float
+    gpus: int
+    gpu_idle: float | None
+    rates: Rates
 
 
 @dataclass(slots=True)
@@ -60,7 +73,7 @@ class Answer:
     Attributes
     ----------
     units: that there are; working: those that have not failed. whole: the run while all of them work.
-    notes: sentences about numbers of the workload that do nothing here.
+    notes: sentences about numbers of the workload or the storage that do nothing here.
     """
 
     case: Case
@@ -98,11 +111,8 @@ class Answer:
                 "longest": float(self.whole.structure_s.max()),
             },
             "gpu_idle": run.gpu_idle,
-            "rates": {
-                name: {f"p{100 * share:.0f}": run.percentile(column, share) for share in SHARES}
-                | {"peak": run.peak(column)}
-                for name, column in RATES
-            },
+            "gpu_seconds": {"held": run.gpu_seconds[0], "waiting": run.gpu_seconds[1]},
+            "rates": self.rates(),
             "steps": [asdict(step) for step in self.steps()],
             "dataset_bytes": {"movies": demand.raw_bytes, "made": demand.made_bytes},
             "live_session_bytes": demand.live_bytes,
@@ -123,6 +133,14 @@ class Answer:
             ],
         }
 
+    def rates(self) -> Rates:
+        """What all jobs together ask of the storage, over the time until the last user's end."""
+        return {
+            name: {figure: self.run.percentile(column, share) for figure, share in SHARES.items()}
+            | {PEAK: self.run.peak(column)}
+            for name, (column, _) in RATES.items()
+        }
+
     def steps(self) -> list[StepFigures]:
         """What one job of each step does."""
         run, demand = self.run, self.run.demand
@@ -131,15 +149,26 @@ class Answer:
             sums, parts = run.sums[step].tolist(), run.parts_of(step)
             jobs = demand.crowd.users if step < len(demand.before) else int((demand.beside == step).sum())
             seconds = max(sums[e.JOB_SECONDS], 1e-300)
+            compute, gpus = float(parts[r.COMPUTE]), demand.gpus[step]
             found.append(
                 StepFigures(
-                    name, seconds / jobs, float(parts[r.COMPUTE]), run.binding(step),
+                    name, seconds / jobs, compute, run.binding(step),
                     dict(zip(PART_NAMES, parts.tolist(), strict=True)), sums[e.BYTES_READ] / jobs,
                     sums[e.BYTES_WRITTEN] / jobs, sums[e.DATA_OPS_DONE] / seconds, sums[e.META_OPS_DONE] / seconds,
-                    sums[e.PEAK_READ], sums[e.PEAK_WRITE], sums[e.PEAK_META],
+                    sums[e.PEAK_READ], sums[e.PEAK_WRITE], sums[e.PEAK_META], gpus, 1 - compute if gpus else None,
+                    _rates_of(run, step),
                 )
             )  # fmt: skip
         return found
+
+
+def _rates_of(run: Simulated, step: int) -> Rates:
+    found = {}
+    for name, (_, column) in RATES.items():
+        values, lengths = run.of_step(step, column)
+        found[name] = {figure: most_of_time(values, lengths, share) for figure, share in SHARES.items()}
+        found[name][PEAK] = float(values.max(initial=0.0))
+    return found
 
 
 def answer(case: Case, units: int | None, keeping: Keeping, *, search: bool = True) -> Answer:
@@ -158,7 +187,7 @@ def answer(case: Case, units: int | None, keeping: Keeping, *, search: bool = Tr
     needed = needed_units(case, max(month.hot for month in months))
     chosen = needed.units if units is None else units
     working = case.storage.working(chosen)
-    run = case.run(working)
+    run = case.run(working, paces=True)
     whole = run if working == chosen else case.run(chosen)
     knee = knee_of(case, working) if search and not case.storage.local else None
     return Answer(
@@ -168,10 +197,27 @@ def answer(case: Case, units: int | None, keeping: Keeping, *, search: bool = Tr
 
 
 def _notes_of(case: Case, run: Simulated) -> list[str]:
-    asked = int(run.demand.numbers.values.get("cached_lanes", 0))
-    if asked and not run.demand.crowd.cached_lanes:
-        return [
-            f"cached_lanes = {asked} of {case.workload.name} does nothing: the node {case.node_name} has no disk of "
-            "its own for particle stacks, so that they are read from the storage."
-        ]
-    return []
+    notes = []
+    demand, disk = run.demand, case.node.local_capacity
+    asked = int(demand.numbers.values.get("cached_lanes", 0))
+    stacks = f"particle stacks of one user ({bytes_text(demand.stack_bytes)})"
+    if asked and not demand.crowd.cached_lanes:
+        why = f"the node {case.node_name} has no disk of its own for particle stacks"
+        if case.node.local_read:
+            why = f"the disk of the node {case.node_name} ({disk}) does not hold the {stacks}"
+        notes.append(
+            f"cached_lanes = {asked} of {case.workload.name} does nothing: {why}, so that they are read from the "
+            "storage."
+        )
+    elif asked and demand.kept < demand.crowd.users:
+        notes.append(
+            f"The disk of the node {case.node_name} ({disk}) holds the {stacks} for {demand.kept} of "
+            f"{demand.crowd.users} users at a time: who used it longest ago makes room, and copies anew."
+        )
+    storage = case.storage
+    if not storage.burst_seconds and (storage.burst_disk_read or storage.burst_network_read or storage.burst_write):
+        notes.append(
+            f"Bursts of {case.storage_name} are left out: its entry says how much it does while it has credits, but "
+            "not for how long they last (burst_seconds), so that all figures are those of its baseline."
+        )
+    return notes

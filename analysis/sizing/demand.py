@@ -15,14 +15,13 @@ from iotrace.analysis.sizing.storages import Node, Storage
 from iotrace.profiles.layout import layout_of
 from iotrace.profiles.model import Profile, Workload
 from iotrace.profiles.numbers import Numbers
-from iotrace.profiles.steps import Crowd, Step, crowd_of, steps_of
+from iotrace.profiles.steps import JOBS_MAX, Crowd, Step, crowd_of, steps_of
 from iotrace.profiles.templates import CALL_NS
 from iotrace.profiles.totals import PhaseTotals, Totals, totals_of
 from iotrace.trace.operations import BY_NAME, Kind
 from iotrace.units import parse_bytes
 
 Floats = npt.NDArray[np.float64]
-_SYNCS: Final = ("fsync", "fdatasync")
 _BY_DESCRIPTOR: Final = ("getdents", "getdents64", "ftruncate", "fallocate", "fcntl.lock", "flock")
 """Metadata operations that go to the storage though they name no file; stat of an open file does not."""
 _KNOWN: Final[dict[tuple[bytes, tuple[tuple[str, float], ...]], Totals]] = {}
@@ -41,6 +40,8 @@ class Demand:
     that a phase reads from, each counted once. first, step_of, cached, before, beside: as for kernels.events.run.
     totals: of each step, without caches, for what it needs and makes.
     crowd: users, lanes, sessions. arrival_s: between users. numbers: the workload's own.
+    gpus: that a job of each step holds, as `steps`. stack_bytes: of a user's particle stacks; kept: of how many users a
+    node's own disk holds them.
     raw_bytes, made_bytes, files: of one data set: its movies, what the jobs write, how many files there are in all.
     live_bytes: of one session of Live: its movies, which a microscope writes or which are there, and what it writes.
     """
@@ -58,6 +59,9 @@ class Demand:
     crowd: Crowd
     arrival_s: float
     numbers: Numbers
+    gpus: list[int]
+    stack_bytes: int
+    kept: int
     raw_bytes: int
     made_bytes: int
     files: int
@@ -74,7 +78,11 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
     chosen = {"gpus": float(max(node.gpus, 1))} | dict(given or {})
     steps, (live, scope), numbers = steps_of(workload, chosen, scale)
     crowd = crowd_of(workload, numbers)
-    local = crowd.cached_lanes if node.local_read else 0
+    stack_bytes = max((_stack_bytes(step) for step in steps), default=0)
+    kept = JOBS_MAX
+    if node.local_capacity and stack_bytes:
+        kept = min(kept, parse_bytes(node.local_capacity) // stack_bytes)
+    local = crowd.cached_lanes if node.local_read and kept else 0
     crowd = Crowd(crowd.users, crowd.lanes, crowd.live, crowd.microscopes, local)
     names = [step.name for step in steps]
     extra = ([live] if crowd.live else []) + ([scope] if crowd.microscopes else [])
@@ -105,11 +113,13 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
     raw, movies = max(_raw_of(step) for step in steps)
     beside = [len(steps)] * crowd.live + [len(steps) + 1] * crowd.microscopes
     phase = np.array(rows).reshape(-1, r.PHASE_FIELDS + 2)
+    # whoever has no GPUs at all holds none, whatever a recipe would take
+    gpus = [step.numbers.count(step.profile.gpus, "gpus") if node.gpus else 0 for step in [*steps, *extra]]
     return Demand(
         names + [step.name for step in extra], np.ascontiguousarray(phase[:, : r.PHASE_FIELDS]),
         phase[:, -2], phase[:, -1], np.array(first),
         np.array(step_of), cached, np.array([[one in step.after for one in names] for step in steps], np.bool_),
-        np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, raw,
+        np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, gpus, stack_bytes, kept, raw,
         sum(one.bytes_written for one in totals[: len(steps)]),
         movies + sum(one.made_files for one in totals[: len(steps)]),
         _raw_of(live)[0] + totals[len(steps)].bytes_written if crowd.live else 0,
@@ -133,6 +143,15 @@ def _raw_of(step: Step) -> tuple[int, int]:
     return sum(one.count * one.size for one in raw if one.exists), sum(one.count for one in raw if one.exists)
 
 
+def _stack_bytes(step: Step) -> int:
+    """Bytes that a step copies to a node's own disk."""
+    if step.cached is None:
+        return 0
+    profile = step.cached[0]
+    pairs = zip(layout_of(profile, step.numbers).classes, profile.files.values(), strict=True)
+    return sum(one.count * one.size for one, files in pairs if files.place == "cache")
+
+
 def _phase(one: PhaseTotals, node: Node) -> Floats:
     """A phase's row, and two columns more: bytes that it reads again, and bytes that it reads from, each once."""
     row = np.zeros(r.PHASE_FIELDS + 2)
@@ -152,7 +171,7 @@ def _phase(one: PhaseTotals, node: Node) -> Floats:
     row[r.META] = meta / items
     # whoever reads in sequence waits once for each file, for then the kernel reads ahead
     row[r.LATENT_READS] = min(_count(calls, Kind.READ, Kind.COPY), one.scattered + opens) / items
-    row[r.LATENT_WRITES] = sum(calls.get(name, 0) for name in _SYNCS) / items
+    row[r.LATENT_WRITES] = sum(count for name, count in calls.items() if is_sync(name)) / items
     row[r.DATA_OPS] = _count(calls, *_MOVES) / items
     row[r.READS] = _count(calls, Kind.READ, Kind.COPY) / items
     row[r.READ], row[r.READ_DISK], row[r.WRITE] = read / items, read / items, written / items
@@ -162,8 +181,12 @@ def _phase(one: PhaseTotals, node: Node) -> Floats:
 
 def is_metadata(name: str) -> bool:
     """Whether an operation goes to a metadata server."""
-    operation = BY_NAME[name]
-    return "path" in operation.arguments or name in _BY_DESCRIPTOR or name in _SYNCS
+    return "path" in BY_NAME[name].arguments or name in _BY_DESCRIPTOR
+
+
+def is_sync(name: str) -> bool:
+    """Whether an operation waits until data are where they stay: on the way of writes, not at a metadata server."""
+    return BY_NAME[name].kind is Kind.SYNC or name == "msync"
 
 
 def _count(calls: Mapping[str, int], *kinds: Kind) -> int:
@@ -173,14 +196,20 @@ def _count(calls: Mapping[str, int], *kinds: Kind) -> int:
 def with_caches(demand: Demand, node: Node, storage: Storage, units: int) -> Demand:
     """What is read again and fits into a node's memory does not leave it; into the servers', not their disks.
 
-    A cache that holds a part of what is gone round serves that part of it.
+    A cache that holds a part of what is gone round serves that part of it. Reads that a node's memory serves ask the
+    storage for nothing: neither their bytes nor their latency; those that the servers' memory serves come over the
+    network as all others.
     """
     touched, phase = np.maximum(demand.touched, 1.0), demand.phase.copy()
     kept = np.minimum(1.0, parse_bytes(node.memory) * node.page_cache / touched)
-    phase[:, r.READ] -= demand.again * kept
+    saved = demand.again * kept
+    served = np.divide(saved, phase[:, r.READ], out=np.zeros(len(phase)), where=phase[:, r.READ] > 0)
+    phase[:, r.DATA_OPS] -= served * phase[:, r.READS]
+    phase[:, [r.READS, r.LATENT_READS]] *= (1 - served)[:, None]
+    phase[:, r.READ] -= saved
     jobs = max(demand.crowd.lanes + demand.crowd.live, 1)
-    served = np.minimum(1.0, storage.cache_bytes(units) / (touched * jobs))
-    phase[:, r.READ_DISK] = np.maximum(0.0, phase[:, r.READ] - demand.again * (1 - kept) * served)
+    in_servers = np.minimum(1.0, storage.cache_bytes(units) / (touched * jobs))
+    phase[:, r.READ_DISK] = np.maximum(0.0, phase[:, r.READ] - demand.again * (1 - kept) * in_servers)
     return replace(demand, phase=phase)
 
 

@@ -222,6 +222,8 @@ def _unseen(points: Sequence[Point], row: Floats) -> list[str]:
     for name, column in (("metadata operations", r.META), ("reads", r.READ), ("writes", r.WRITE)):
         if not any(point.work.row[column] for point in points):
             found.append(f"no replay did {name}")
+    if not any(point.work.row[r.LATENT_WRITES] for point in points):
+        found.append("no replay waited for a sync: write_latency_us, which is that of syncs, is not known")
     for name, column, limit in (
         ("metadata operations", r.META, r.METADATA), ("operations", r.DATA_OPS, r.OPERATIONS),
         ("bytes read", r.READ_DISK, r.DISK_READ), ("bytes written", r.WRITE, r.TOTAL_WRITE),

@@ -9,10 +9,10 @@ from typing import Final
 from iotrace.analysis.report_page import Origin, Section, picture_block, write_sections
 from iotrace.analysis.report_tables import Fact, Grid, GridCell, Head
 from iotrace.analysis.sizing import plots
-from iotrace.analysis.sizing.answer import RATES, SHARES, Answer
+from iotrace.analysis.sizing.answer import PEAK, SHARES, Answer
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.questions import MONTHS
-from iotrace.analysis.sizing.show import duration_of
+from iotrace.analysis.sizing.show import GPU_IDLE, TITLES, all_rates, duration_of, rate_of, share_text
 from iotrace.terminal import printable
 from iotrace.units import bytes_text, count_text, rate_text
 
@@ -44,7 +44,8 @@ def _choices(answers: Sequence[Answer]) -> Grid:
     heads = [
         Head("storage", text=True), Head("node", text=True), Head("units", "of what it is bought by"),
         Head("to structure", "mean, from a user's arrival to the end of the last step"),
-        Head("GPU idle", "share of the jobs' time in which they do not compute"), Head("read p95"), Head("read peak"),
+        Head("GPU idle", "share of the GPU-seconds held in which their jobs wait for storage"), Head("read p95"),
+        Head("read peak"),
     ]  # fmt: skip
     rows = []
     for one in answers:
@@ -53,15 +54,19 @@ def _choices(answers: Sequence[Answer]) -> Grid:
         rows.append(
             [
                 _name(one.case.storage_name), _name(one.case.node_name), GridCell(str(one.units), str(one.units)),
-                GridCell(duration_of(mean), repr(mean)), GridCell(f"{one.run.gpu_idle:.0%}", repr(one.run.gpu_idle)),
+                GridCell(duration_of(mean), repr(mean)), _share(one.run.gpu_idle),
                 GridCell(rate_text(read), repr(read)), GridCell(rate_text(peak), repr(peak)),
             ]
         )  # fmt: skip
-    return Grid("Nodes and storages", heads, rows, "modelled")
+    return Grid("Nodes and storages", heads, rows, "modelled", f"{GPU_IDLE}.")
 
 
 def _name(text: str) -> GridCell:
     return GridCell(printable(text), printable(text))
+
+
+def _share(share: float | None) -> GridCell:
+    return GridCell(share_text(share), "" if share is None else repr(share))
 
 
 def _section(one: Answer, number: int) -> Section:
@@ -70,7 +75,7 @@ def _section(one: Answer, number: int) -> Section:
         Fact("units", f"{one.units} × {printable(one.case.storage.unit)}"),
         Fact("needed", f"{needed.units}, for {needed.binding}"),
         Fact("time to structure", duration_of(float(one.run.structure_s.mean()))),
-        Fact("GPU idle", f"{one.run.gpu_idle:.1%}"),
+        Fact("GPU idle", _gpu_text(one)),
         Fact("users, lanes", f"{crowd.users}, {crowd.lanes}"),
     ]
     if one.working != one.units:
@@ -83,13 +88,21 @@ def _section(one: Answer, number: int) -> Section:
     title = printable(f"{one.case.storage_name}, {one.case.node_name}")
     return Section(
         f"choice-{number}", title, printable(" ".join(one.notes)), facts,
-        blocks=[*blocks, _steps(one), _rates(one), _needed(one), _months(one), _effects(one)],
+        blocks=[*blocks, _steps(one), *_rates(one), _needed(one), _months(one), _effects(one)],
     )  # fmt: skip
+
+
+def _gpu_text(one: Answer) -> str:
+    held, waiting = one.run.gpu_seconds
+    if not held:
+        return "no job holds a GPU"
+    return f"{waiting / held:.1%}: {waiting / 3600:.1f} of {held / 3600:.1f} GPU-hours"
 
 
 def _steps(one: Answer) -> Grid:
     heads = [
-        Head("step", text=True), Head("a job"), Head("compute"), Head("read", "bytes of a job"),
+        Head("step", text=True), Head("a job"), Head("compute"), Head("GPUs", "that a job holds"),
+        Head("GPU idle", "share of a job's time in which they wait for storage"), Head("read", "bytes of a job"),
         Head("written", "bytes of a job"), Head("peak read", "of a job"), Head("peak write", "of a job"),
         Head("operations/s", "reads and writes a second of a job"),
         Head("metadata/s", "calls a second about names and open files, not their bytes, of a job"),
@@ -100,6 +113,7 @@ def _steps(one: Answer) -> Grid:
         [
             _name(step.step), GridCell(duration_of(step.job_s), repr(step.job_s)),
             GridCell(f"{step.compute:.0%}", repr(step.compute)),
+            GridCell(str(step.gpus) if step.gpus else "-", str(step.gpus)), _share(step.gpu_idle),
             GridCell(bytes_text(step.read_bytes), repr(step.read_bytes)),
             GridCell(bytes_text(step.written_bytes), repr(step.written_bytes)),
             GridCell(rate_text(step.peak_read), repr(step.peak_read)),
@@ -117,14 +131,22 @@ def _count(rate: float) -> str:
     return count_text(rate) if rate >= 10 else f"{rate:.1f}"
 
 
-def _rates(one: Answer) -> Grid:
-    heads = [Head("rate", text=True), *(Head(f"p{share * 100:.0f}", "of the time") for share in SHARES), Head("peak")]
-    rows = []
-    for name, column in RATES:
-        values = [*(one.run.percentile(column, share) for share in SHARES), one.run.peak(column)]
-        text = rate_text if name in ("read", "write") else _count
-        rows.append([_name(f"{name}, a second"), *(GridCell(text(value), repr(value)) for value in values)])
-    return Grid("Rates of the whole mix", heads, rows, "modelled")
+def _rates(one: Answer) -> list[Grid]:
+    heads = [Head("step", text=True), *(Head(figure, "of the time") for figure in SHARES), Head(PEAK)]
+    note = "All jobs of a step together, over the time in which one of them runs; the mix until the last user's end."
+    return [
+        Grid(
+            f"{title} a second",
+            heads,
+            [
+                [_name(step), *(GridCell(rate_of(name, value), repr(value)) for value in found[name].values())]
+                for step, found in all_rates(one)
+            ],
+            "modelled",
+            note,
+        )
+        for name, title in TITLES.items()
+    ]
 
 
 def _needed(one: Answer) -> Grid:

@@ -52,9 +52,9 @@ class Case:
             self.known[key] = demand_of(self.workload, self.node, self.given, self.scale)
         return with_caches(with_crowd(self.known[key], **crowd), self.node, self.storage, units)
 
-    def run(self, units: int, demand: Demand | None = None) -> Simulated:
-        """A run on so many units."""
-        return simulate(demand or self.demand(units), self.storage, self.node, units)
+    def run(self, units: int, demand: Demand | None = None, *, paces: bool = False) -> Simulated:
+        """A run on so many units; `paces`: with what rates by step need."""
+        return simulate(demand or self.demand(units), self.storage, self.node, units, paces=paces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +192,14 @@ def _enough_for_time(case: Case, ideal: Simulated) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Knee:
-    """Up to how many users a storage does; `more`: the search ended there. curve: (users, mean hours, GPU idle)."""
+    """Up to how many users a storage does; `more`: the search ended there.
+
+    curve: (users, mean hours, GPU idle or None where no job holds a GPU).
+    """
 
     users: int
     more: bool
-    curve: list[tuple[int, float, float]]
+    curve: list[tuple[int, float, float | None]]
 
 
 def knee_of(case: Case, units: int) -> Knee:
@@ -207,7 +210,7 @@ def knee_of(case: Case, units: int) -> Knee:
     """
     demand = case.demand(units)
     a_user = demand.crowd.lanes / demand.crowd.users
-    curve: dict[int, tuple[float, float]] = {}
+    curve: dict[int, tuple[float, float | None]] = {}
 
     def hours(users: int) -> float:
         if users not in curve:

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from iotrace.analysis.sizing.demand import Floats, is_metadata
+from iotrace.analysis.sizing.demand import Floats, is_metadata, is_sync
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.errors import UsageError
 from iotrace.mounts.counters.processors import BUSY
@@ -146,11 +146,11 @@ def _class_of(name: str) -> str:
     kind = BY_NAME[name].kind
     if kind in (Kind.READ, Kind.COPY) or name == "mmap.fault":
         return "read"
-    return "write" if kind in (Kind.WRITE, Kind.SYNC) else "metadata"
+    return "write" if kind is Kind.WRITE or is_sync(name) else "metadata"
 
 
 def work_row(run: Run, users: int, think_s: float) -> Floats:
-    """What one user asks for, by the same rules as the recipes: a latency for each random read and each file read.
+    """What one user asks for, by the same rules as the recipes: a latency for each random read, file read and sync.
 
     How many threads are at it together is the time inside calls over the time that is not thinking.
     """
@@ -166,7 +166,7 @@ def work_row(run: Run, users: int, think_s: float) -> Floats:
     row[r.WORKERS], row[r.ITEMS], row[r.THINK] = workers, workers, think_s
     row[r.META] = sum(count for name, count in calls.items() if is_metadata(name)) / workers
     row[r.LATENT_READS] = min(reads, scattered + opens) / workers
-    row[r.LATENT_WRITES] = sum(calls.get(name, 0.0) for name in ("fsync", "fdatasync")) / workers
+    row[r.LATENT_WRITES] = sum(count for name, count in calls.items() if is_sync(name)) / workers
     writes = sum(count for name, count in calls.items() if BY_NAME[name].kind is Kind.WRITE)
     row[r.DATA_OPS] = (reads + writes) / workers
     row[r.READS] = reads / workers

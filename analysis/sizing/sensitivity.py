@@ -139,6 +139,8 @@ def _nodes(case: Case) -> Iterator[tuple[str, str, Case]]:
     if node.local_read:
         halved = {name: _half(getattr(node, name)) for name in ("local_read", "local_write") if getattr(node, name)}
         yield "own disk of a node", "÷ 2", changed(**halved)
+    if node.local_capacity:
+        yield "size of a node's own disk", "÷ 2", changed(local_capacity=_half(node.local_capacity))
 
 
 def _storages(case: Case) -> Iterator[tuple[str, str, Case]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from iotrace.analysis.sizing.answer import RATES, Answer
+from iotrace.analysis.sizing.answer import PEAK, RATES, SHARES, Answer, Rates
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.questions import SLOWER
 from iotrace.terminal import Cell, Column, paragraph, show, table
@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from iotrace.analysis.sizing.questions import Month
 
 _SLIGHT: Final = 0.01
+GPU_IDLE: Final = (
+    "GPU idle: of the GPU-seconds that jobs in lanes hold (a job's time × its GPUs), the share in which they wait for "
+    "storage instead of computing; steps that hold no GPU have none (-)"
+)
 _NOTE: Final = (
     "All figures are modelled: jobs are loops of computing and I/O from the recipes (iotrace profile), the storage's "
     "figures are those of its entry (iotrace size --list). docs/model.md says what the model leaves out."
 )
 
 
-def print_answers(answers: Sequence[Answer], out: Console) -> None:
-    """The choices beside each other, then each by itself."""
+def print_answers(answers: Sequence[Answer], out: Console, rates: bool = False) -> None:
+    """The choices beside each other, then each by itself; `rates`: with rates by step."""
     first = answers[0].run.demand
     crowd = first.crowd
     paragraph(
@@ -37,9 +41,9 @@ def print_answers(answers: Sequence[Answer], out: Console) -> None:
     show(out, "")
     show(out, _choices(answers, out.width))
     for one in answers:
-        _print_one(one, out)
+        _print_one(one, out, rates)
     show(out, "")
-    paragraph(out, _NOTE, "dim")
+    paragraph(out, f"{GPU_IDLE}. {_NOTE}", "dim")
 
 
 def _choices(answers: Sequence[Answer], width: int) -> Text:
@@ -50,7 +54,7 @@ def _choices(answers: Sequence[Answer], width: int) -> Text:
     rows: list[list[str | Cell]] = [
         [
             one.case.node_name, one.case.storage_name, str(one.units),
-            duration_of(float(one.run.structure_s.mean())), f"{one.run.gpu_idle:.0%}",
+            duration_of(float(one.run.structure_s.mean())), share_text(one.run.gpu_idle),
             rate_text(one.run.percentile(e.READ_RATE, 0.95)), rate_text(one.run.peak(e.READ_RATE)),
         ]
         for one in answers
@@ -59,18 +63,25 @@ def _choices(answers: Sequence[Answer], width: int) -> Text:
     return table(columns, rows, width, f"Nodes and storages, modelled ({'; '.join(units)})")
 
 
-def _print_one(one: Answer, out: Console) -> None:
+def _print_one(one: Answer, out: Console, by_step: bool) -> None:
     storage, needed = one.case.storage, one.needed
     show(out, "")
     show(out, _steps(one, out.width))
     show(out, "")
     show(out, _step_rates(one, out.width))
-    rates = "; ".join(
-        f"{name} {_rate(name, one.run.percentile(column, 0.5))} / {_rate(name, one.run.percentile(column, 0.95))} / "
-        f"{_rate(name, one.run.percentile(column, 0.99))} / {_rate(name, one.run.peak(column))}"
-        for name, column in RATES
-    )
-    paragraph(out, f"Rates of the whole mix, p50 / p95 / p99 / peak of the time: {rates}.", indent=2)
+    if by_step:
+        for name in RATES:
+            show(out, "")
+            show(out, _rates_by_step(one, name, out.width))
+        show(out, "")
+    else:
+        rates = "; ".join(
+            f"{name} {' / '.join(rate_of(name, value) for value in found.values())}"
+            for name, found in one.rates().items()
+        )
+        paragraph(
+            out, f"Rates of the whole mix, p50 / p95 / p99 / peak of the time (by step: --rates): {rates}.", indent=2
+        )
     if storage.local:
         paragraph(out, f"Capacity: {needed.units} in each node.", indent=2)
     else:
@@ -135,13 +146,13 @@ def _effects(one: Answer) -> str:
 
 def _steps(one: Answer, width: int) -> Text:
     columns = [
-        Column("step", "left"), Column("a job"), Column("compute"), Column("read"), Column("written"),
-        Column("bound by", "left", stretch=True),
+        Column("step", "left"), Column("a job"), Column("compute"), Column("GPU idle"), Column("read"),
+        Column("written"), Column("bound by", "left", stretch=True),
     ]  # fmt: skip
     rows: list[list[str | Cell]] = [
         [
-            step.step, duration_of(step.job_s), f"{step.compute:.0%}", bytes_text(step.read_bytes),
-            bytes_text(step.written_bytes),
+            step.step, duration_of(step.job_s), f"{step.compute:.0%}", share_text(step.gpu_idle),
+            bytes_text(step.read_bytes), bytes_text(step.written_bytes),
             Cell(step.binding, "dim" if step.binding == "compute" else "yellow"),
         ]
         for step in one.steps()
@@ -166,6 +177,32 @@ def _step_rates(one: Answer, width: int) -> Text:
     return table(columns, rows, width, "What one job of each step asks for: mean of its time, and peak")
 
 
+TITLES: Final = {
+    "read": "Bytes read", "write": "Bytes written", "operations": "Reads and writes", "metadata": "Metadata operations",
+}  # fmt: skip
+"""Of rates, by their names in RATES."""
+MIX: Final = "whole mix"
+
+
+def _rates_by_step(one: Answer, name: str, width: int) -> Text:
+    columns = [Column("step", "left", stretch=True), *(Column(figure) for figure in (*SHARES, PEAK))]
+    rows = [
+        [step, *(rate_of(name, value) for value in found[name].values())] for step, found in all_rates(one)
+    ]  # fmt: skip
+    title = f"{TITLES[name]} a second: all jobs of a step together, of the time it runs"
+    return table(columns, rows, width, title)
+
+
+def all_rates(one: Answer) -> list[tuple[str, Rates]]:
+    """Rates of each step, then of the whole mix."""
+    return [*((step.step, step.rates) for step in one.steps()), (MIX, one.rates())]
+
+
+def share_text(share: float | None) -> str:
+    """A share in percent; nothing where there is none."""
+    return "-" if share is None else f"{share:.0%}"
+
+
 def duration_of(seconds: float) -> str:
     """Hours where it takes hours."""
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else duration_text(seconds * 1e9)
@@ -175,5 +212,6 @@ def _per_second(rate: float) -> str:
     return f"{count_text(rate)}/s" if rate >= 10 else f"{rate:.1f}/s"
 
 
-def _rate(name: str, value: float) -> str:
+def rate_of(name: str, value: float) -> str:
+    """A rate of RATES with its unit."""
     return rate_text(value) if name in ("read", "write") else _per_second(value)

@@ -189,7 +189,8 @@ class Node(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ----------
     gpus: of which a job uses as many as it can; speed: of a GPU, 1 for that of the profiles' think times.
     network: bytes a second; memory: of which `page_cache` is left for files that are read again.
-    local_read, local_write: of its own disk, "" for none.
+    local_read, local_write: of its own disk, "" for none; local_capacity: for particle stacks, "" for as many as there
+    are.
     """
 
     title: str
@@ -201,6 +202,7 @@ class Node(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     page_cache: float = 0.5
     local_read: str = ""
     local_write: str = ""
+    local_capacity: str = ""
     inferred: str = ""
 
 
@@ -295,7 +297,8 @@ def _check_stripes(where: str, stripes: Stripes) -> None:
 
 _AMOUNTS: Final = (
     "disk_read", "network_read", "write", "client_read", "client_write", "stream_read", "stream_write", "capacity",
-    "cache", "network", "memory", "local_read", "local_write", "burst_disk_read", "burst_network_read", "burst_write",
+    "cache", "network", "memory", "local_read", "local_write", "local_capacity",
+    "burst_disk_read", "burst_network_read", "burst_write",
 )  # fmt: skip
 _ABOVE_ZERO: Final = ("metadata", "operations", "speed", "least", "step", "stripe_count")
 _FROM_ZERO: Final = (

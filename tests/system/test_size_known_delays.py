@@ -55,6 +55,19 @@ def movies(folder: Path, files: int = 8, chunks: int = 6) -> Path:
     return trace.save(folder / "movies.iotrace")
 
 
+def logs(folder: Path, files: int, lines: int = 3) -> Path:
+    """Writes new files line by line, and waits for each line until it is on the disk."""
+    trace = TraceBuilder()
+    for number in range(files):
+        name = f"log{number}"
+        one = trace.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, existed=False, mode=0o644)
+        for line in range(lines):
+            trace.write(one, name, line * BOX, BOX)
+            trace.on("fsync", one, name)
+        trace.close(one, name)
+    return trace.save(folder / "logs.iotrace")
+
+
 def fitted(traces: list[Path], place: Path, folder: Path) -> tuple[Fitted, dict[str, float]]:
     """A storage fitted to ramps, and its entry with rates in bytes/s."""
     results = []
@@ -66,7 +79,7 @@ def fitted(traces: list[Path], place: Path, folder: Path) -> tuple[Fitted, dict[
     found = fit(points_of(results))
     entry = tomllib.loads(entry_of(found, "known", "1 TB", results))["storages"]["known"]
     return found, {
-        key: parse_bytes(value) if key in ("disk_read", "write", "stream_read") else value
+        key: parse_bytes(value) if key in ("disk_read", "write", "stream_read", "stream_write") else value
         for key, value in entry.items()
     }
 
@@ -81,6 +94,17 @@ def test_delays_of_metadata_and_of_reads_come_back(tmp_path: Path) -> None:
     assert alone == pytest.approx(60_000, rel=0.1)
     alone = entry["read_latency_us"] + 1e6 / entry["operations"] + 1e6 * BOX / entry["stream_read"]
     assert alone == pytest.approx(40_000, rel=0.1)
+
+
+def test_a_sync_is_late_as_a_write_and_not_as_metadata(tmp_path: Path) -> None:
+    delays = lab.Delays(metadata=0.06, read=0.04, write=0.0, sync=0.16, bandwidth=0)
+    with new_folder("known", MEMORY) as folder, lab.delayed(folder, EVERYBODYS, delays) as mount:
+        found, entry = fitted([boxes(tmp_path, files=8), logs(tmp_path, files=4)], mount.path, tmp_path)
+    assert max(map(abs, found.errors)) < 10
+    assert entry["metadata_latency_us"] + 1e6 / entry["metadata"] == pytest.approx(60_000, rel=0.1)
+    # each line is a write, which is late by nothing, and a sync
+    alone = entry["write_latency_us"] + 1e6 / entry["operations"] + 1e6 * BOX / entry["stream_write"]
+    assert alone == pytest.approx(160_000, rel=0.1)
 
 
 def test_a_pipe_of_known_bandwidth_comes_back_and_mixes_are_predicted(tmp_path: Path) -> None:

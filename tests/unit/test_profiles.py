@@ -111,6 +111,7 @@ actions = [{ do = "read", file = "f", chunk = "n" }]
         ('name = "x"', 'nam = "x"', "x.toml: .*"),
         ("[numbers]", "[numbers", "x.toml is no TOML"),
         ('["x"]', "[]", "job_types: at least one"),
+        ('["x"]', '["x"]\ngpus = "7"', "x.toml: gpus: 7 in '7': give that number a name"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_file_key_and_reason(old: str, new: str, said: str) -> None:

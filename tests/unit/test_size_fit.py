@@ -15,7 +15,7 @@ from iotrace.analysis.sizing.demand import Floats
 from iotrace.analysis.sizing.fitted_storage import entry_of
 from iotrace.analysis.sizing.fitting import ends_s, fit, modelled
 from iotrace.analysis.sizing.kernels import rates as r
-from iotrace.analysis.sizing.replays import Point, Work, _processor_s, note_processors
+from iotrace.analysis.sizing.replays import Point, Work, _processor_s, note_processors, points_of
 from iotrace.analysis.sizing.storages import SHARINGS, load_catalogue
 from iotrace.cli import main
 from iotrace.replay.figures import Counted, Guard, RankTotals
@@ -143,6 +143,29 @@ def results(folder: Path, users: tuple[int, ...]) -> list[Path]:
         result.save(path, force=True)
         made.append(path)
     return made
+
+
+def test_syncs_have_the_latency_of_writes_and_are_no_metadata_operations(tmp_path: Path) -> None:
+    folders = []
+    for users in (1, 2, 4):
+        path = tmp_path / f"u{users}.ioresult"
+        result = made_result(path, {"/mnt/a": 1.0}, 1, options={"timing": "asap", "users": users})
+        run = result.info.runs[0]
+        run.by_op["fsync"].calls = run.by_op["openat"].calls
+        for name, each in (("read", 2e-4), ("write", 2e-4), ("openat", 1e-3), ("fsync", 5e-2)):
+            total = run.by_op[name]
+            total.calls, total.bytes = total.calls * users, total.bytes * users
+            total.time_s = total.calls * each
+        run.io_s = sum(total.time_s for total in run.by_op.values())
+        run.wall_s = run.io_s / users
+        result.save(path, force=True)
+        folders.append(path)
+    points = points_of(folders)
+    work = points[0].work.row * points[0].work.row[r.WORKERS]
+    assert work[[r.META, r.LATENT_WRITES, r.DATA_OPS]].tolist() == pytest.approx([120, 120, 450])
+    assert points[0].classes_s == pytest.approx((0.12, 0.06, 6.03))
+    row = fit(points).row
+    assert row[r.META_LATENCY] + 1 / row[r.METADATA] == pytest.approx(1e-3, rel=0.1)
 
 
 def test_a_fit_prints_an_entry_that_size_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

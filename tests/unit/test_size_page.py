@@ -71,12 +71,13 @@ def test_the_page_holds_the_figures_of_json_and_says_that_they_are_modelled(
     assert answer["provenance"] == "modelled"
     for step in answer["steps"]:
         row = page.cells.index(step["step"])
-        cells = page.cells[row : row + 11]
+        cells = page.cells[row : row + 13]
         assert cells[-1] == step["binding"]
         for figure in ("peak_read", "peak_write"):
             assert rate_text(step[figure]) in cells
         assert repr(step["operations_s"]) in text
         assert step["peak_write"] > 0 or step["written_bytes"] == 0
+        assert all(repr(value) in text for found in step["rates"].values() for value in found.values())
     for what, units in answer["needed_units"].items():
         assert page.cells[page.cells.index(what) + 1] == str(units)
     assert "of them failed" in text
@@ -88,6 +89,11 @@ def test_the_page_holds_the_figures_of_json_and_says_that_they_are_modelled(
     for word in ("lane", "metadata rate", "metadata latency", "compute", "knee"):
         beneath = [picture.split("<figcaption>")[1].lower() for picture in pictures if word in picture.lower()]
         assert any(re.search(f"{word}( runs|:| \\(dashed\\) is)", caption) for caption in beneath), word
+    # each lane has a row, and each job is a bar in it
+    (queue,) = (picture for picture in pictures if "jobs that wait" in picture)
+    steps = [step["step"] for step in answer["steps"] if step["step"] != "live"]
+    assert all(f">{step}<" in queue for step in steps)
+    assert "share one queue" in queue
     (throughput,) = (picture for picture in pictures if "bytes read (up)" in picture)
     assert "bytes written (down)" in throughput
     # what a stranger wrote is text

@@ -22,7 +22,7 @@ from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.analysis.sizing.questions import SLOWER, Case, Keeping, knee_of, months_of, needed_units
 from iotrace.analysis.sizing.sensitivity import effects_of
 from iotrace.analysis.sizing.show import print_answers
-from iotrace.analysis.sizing.simulation import run_rows, simulate
+from iotrace.analysis.sizing.simulation import most_of_time, run_rows, simulate
 from iotrace.analysis.sizing.storages import Catalogue, Storage, load_catalogue
 from iotrace.analysis.sizing.table_1 import held_out
 from iotrace.errors import UsageError
@@ -64,7 +64,7 @@ def thinking(seconds: list[list[float]], before: list[list[bool]], *, users: int
         [f"s{k}" for k in range(len(seconds))], phase, np.zeros(len(phase)), np.zeros(len(phase)),
         first, np.arange(len(seconds)),
         np.full((steps, 2), -1, np.int64), np.array(before), np.array(beside or [], np.int64), [],
-        Crowd(users, lanes, len(beside or []), 0, 0), arrival, numbers, 0, 0, 0,
+        Crowd(users, lanes, len(beside or []), 0, 0), arrival, numbers, [0] * len(seconds), 0, 1, 0, 0, 0,
     )  # fmt: skip
 
 
@@ -76,12 +76,14 @@ def test_jobs_wait_for_a_lane_in_the_order_in_which_they_became_ready() -> None:
     assert run.end_s.tolist() == pytest.approx([3, 13, 6, 17, 9, 21])
     assert run.structure_s.tolist() == pytest.approx([13, 17, 21])
     assert run.waited_s.tolist() == pytest.approx(np.array([[0, 6], [3, 7], [6, 8]]))
+    assert run.lane.tolist() == [[0, 0]] * 3
 
 
 def test_two_lanes_and_users_who_come_one_after_another() -> None:
     run = run_rows(thinking([[4.0]], [[False]], users=4, lanes=2, arrival=1.0), FREE)
     assert run.start_s.tolist() == pytest.approx([0, 1, 4, 5])
     assert run.structure_s.tolist() == pytest.approx([4, 4, 6, 6])
+    assert run.lane.tolist() == [[0], [1], [0], [1]]
     timeline = run.timeline
     assert (timeline[:, e.RUNNING] * timeline[:, e.LENGTH]).sum() == pytest.approx(16)
     assert timeline[:, e.WAITING].max() == 2
@@ -146,12 +148,57 @@ def test_more_of_a_storage_is_never_slower_and_more_users_are_never_faster(catal
 
 def test_a_cache_in_the_nodes_takes_reads_from_the_storage(catalogue: Catalogue) -> None:
     plain = case_of(catalogue, "nfs-server", "g5.4xlarge").run(1)
-    cached = case_of(catalogue, "nfs-server", "g5.4xlarge", cached_lanes=5).run(1)
+    case = case_of(catalogue, "nfs-server", "g5.4xlarge", cached_lanes=5)
+    case.node = msgspec.structs.replace(case.node, local_capacity="10 TB")
+    cached = case.run(1)
     assert cached.sums[:, e.BYTES_READ].sum() < 0.8 * plain.sums[:, e.BYTES_READ].sum()
     assert cached.sums[:, e.PARTS_FROM + r.LOCAL_DISK].sum() > 0
     # a node without a disk has none to cache on
     bare = case_of(catalogue, "nfs-server", "reference", cached_lanes=5).run(1)
     assert bare.sums[:, e.PARTS_FROM + r.LOCAL_DISK].sum() == 0
+
+
+def test_reads_that_a_nodes_memory_serves_ask_the_storage_for_nothing(catalogue: Catalogue) -> None:
+    case = case_of(catalogue, "nfs-server", users=1, lanes=1, live=0)
+    without, half, large = (
+        replace(case, node=msgspec.structs.replace(case.node, memory=memory, page_cache=share), known={}).demand(1)
+        for memory, share in (("64 GiB", 0.0), ("400 GB", 0.5), ("10 TB", 1.0))
+    )
+    again = without.again > 0
+    assert again.any()
+    for demand in (half, large):
+        left = demand.phase[again, r.READ] / without.phase[again, r.READ]
+        assert (left < 1).all()
+        for column in (r.READS, r.LATENT_READS):
+            assert demand.phase[again, column] == pytest.approx(left * without.phase[again, column])
+            assert (demand.phase[~again, column] == without.phase[~again, column]).all()
+        writes = [one.phase[:, r.DATA_OPS] - one.phase[:, r.READS] for one in (without, demand)]
+        assert writes[1] == pytest.approx(writes[0])
+    # what is left is each byte once
+    assert (large.phase[:, r.READ] * large.phase[:, r.ITEMS])[again] == pytest.approx(without.touched[again])
+
+
+def test_a_nodes_disk_holds_the_stacks_of_so_many_users_as_fit(
+    catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(capacity: str) -> float:
+        case = case_of(catalogue, "nfs-server", "g5.4xlarge", cached_lanes=1, lanes=1, users=3, live=0)
+        case.node = msgspec.structs.replace(case.node, local_capacity=capacity)
+        return float(case.run(1).sums[:, e.BYTES_READ].sum())
+
+    case = case_of(catalogue, "nfs-server", "g5.4xlarge", cached_lanes=1, lanes=1, users=3, live=0)
+    demand = case.demand(1)
+    assert demand.kept == 1
+    # of three users who take turns at a lane two find nothing of theirs left, each time
+    steps = sum((one >= 0).any() for one in demand.cached)
+    assert read("600 GB") - read("") == pytest.approx(3 * (steps - 1) * demand.stack_bytes, rel=0.02)
+    assert read("3 TB") == read("")
+    found = answer(case, 1, Keeping(), search=False)
+    assert any("1 of 3 users at a time" in note for note in found.notes)
+    case.node = msgspec.structs.replace(case.node, local_capacity="100 GB")
+    found = answer(case, 1, Keeping(), search=False)
+    assert found.run.demand.crowd.cached_lanes == 0
+    assert any("does nothing: the disk of the node g5.4xlarge (100 GB) does not hold" in note for note in found.notes)
 
 
 def test_a_cache_that_a_node_has_no_disk_for_is_refused_or_said_to_do_nothing(
@@ -268,6 +315,27 @@ def test_a_storage_bursts_until_its_credits_are_spent_and_again_when_they_are_ba
     long, short = (simulate(reader(50, rest, 2), bursting(100), node, 1).length_s for rest in (400, 200))
     assert long == pytest.approx(2 * (400 + 100), rel=1e-3)
     assert short == pytest.approx(200 + 100 + 200 + 50 + 250, rel=1e-3)
+
+
+def test_rates_of_a_step_are_of_the_time_in_which_it_runs(catalogue: Catalogue) -> None:
+    # each of two users reads 100 of 1900 s, and between them nobody runs
+    demand = replace(reader(10, 1800), crowd=Crowd(2, 1, 0, 0, 0), arrival_s=10_000)
+    run = simulate(demand, bursting(0), catalogue.node("reference"), 1, paces=True)
+    values, lengths = run.of_step(0, r.READ)
+    assert lengths.sum() == pytest.approx(2 * 1900, rel=1e-3)
+    assert [most_of_time(values, lengths, share) for share in (0.5, 0.94, 0.95)] == pytest.approx([0, 0, 1e8])
+    assert run.percentile(e.READ_RATE, 0.95) == 0
+    # two at a time ask for twice as much, and get what there is
+    both = simulate(
+        replace(demand, arrival_s=0.0, crowd=Crowd(2, 2, 0, 0, 0)),
+        bursting(0),
+        catalogue.node("reference"),
+        2,
+        paces=True,
+    )
+    assert both.of_step(0, r.READ)[0].max() == pytest.approx(2e8)
+    with pytest.raises(ValueError, match="without paces"):
+        simulate(demand, bursting(0), catalogue.node("reference"), 1).of_step(0, r.READ)
 
 
 def test_a_burst_is_never_less_than_the_baseline_nor_a_disk_of_each_node(tmp_path: Path) -> None:
@@ -434,7 +502,8 @@ def test_each_step_has_its_operations_and_peaks_in_the_terminal_too(
 INPUTS = {
     "users", "lanes", "live", "microscopes", "cached_lanes", "movies", "particles", "box", "gpus", "arrival_seconds",
     "data sets", "retention", "GPU speed", "network of a node", "page cache of a node", "own disk of a node", "units",
-    "latency", "metadata rate", "throughput of a unit", "throughput of one stream", "throughput of a client",
+    "size of a node's own disk", "latency", "metadata rate", "throughput of a unit", "throughput of one stream",
+    "throughput of a client",
     "cache of the servers",
 }  # fmt: skip
 

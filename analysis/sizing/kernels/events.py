@@ -45,10 +45,27 @@ _AGAIN: Final = 0.01
 
 
 @compiled
+def _make_room(last_use: Any, kept: Any) -> None:
+    """Forget who used a cache longest ago where it holds as much as it can.
+
+    last_use: (users,), s, -1 for who has nothing there. kept: of how many users it holds what they need.
+    """
+    held, oldest = 0, -1
+    for user in range(len(last_use)):
+        if last_use[user] >= 0.0:
+            held += 1
+            if oldest < 0 or last_use[user] < last_use[oldest]:
+                oldest = user
+    if held >= kept:
+        last_use[oldest] = -1.0
+
+
+@compiled
 def run(
     phase: Any, storage: Any, burst: Any, credits: float, first: Any, step_of: Any, cached: Any, before: Any,
     users: int, arrival: float,
-    lanes: int, cached_lanes: int, beside: Any, state: Any, start: Any, end: Any, timeline: Any, sums: Any, queued: Any,
+    lanes: int, cached_lanes: int, kept: int, beside: Any, state: Any, start: Any, end: Any, ran: Any, timeline: Any,
+    paces: Any, sums: Any, queued: Any,
 ) -> Any:  # fmt: skip
     """Run all jobs to their end.
 
@@ -59,12 +76,14 @@ def run(
     first: (variants + 1,), where each variant's phases begin. step_of: (variants,), the step whose figures it counts
     for.
     cached: (steps, 2), variants of a step that fills a node's cache, and that finds it filled; -1 for none. Variant s
-    is step s without a cache.
+    is step s without a cache. kept: of how many users, at least one, a node's cache holds what they need: who used it
+    longest ago makes room.
     before: (steps, steps), whether the second must have ended before the first begins.
     beside: (n,), variants that run from the start, each on a node of its own.
-    state: as for rates.solve. start, end: (users * steps + n,), s, of each job.
-    timeline: (rows, TIMELINE_FIELDS). sums: (steps of step_of, STEP_FIELDS + PARTS). queued: (users * steps,), when
-    each became ready.
+    state: as for rates.solve. start, end: (users * steps + n,), s, of each job; ran: (users * steps,), its lane.
+    timeline: (rows, TIMELINE_FIELDS). paces: (rows, phases), items a second of all jobs at a phase; without rows
+    nothing is noted there. sums: (steps of step_of, STEP_FIELDS + PARTS). queued: (users * steps,), when each became
+    ready.
 
     Returns
     -------
@@ -77,7 +96,7 @@ def run(
     job_of, variant_of = np.full(slots, -1, np.int64), np.full(slots, -1, np.int64)
     needs = np.zeros(jobs, np.int64)
     queue, head, tail = np.empty(jobs, np.int64), 0, 0
-    filled = np.zeros((max(cached_lanes, 1), users), np.bool_)
+    last_use = np.full((max(cached_lanes, 1), users), -1.0)
     busy = np.zeros(len(phase))
     parts = np.zeros((len(phase), PARTS))
     for user in range(users):
@@ -109,11 +128,14 @@ def run(
             user, s = job // steps, job % steps
             variant = s
             if lane < cached_lanes and cached[s, 0] >= 0:
-                variant = cached[s, 1] if filled[lane, user] else cached[s, 0]
-                filled[lane, user] = True
+                variant = cached[s, 1]
+                if last_use[lane, user] < 0.0:
+                    variant = cached[s, 0]
+                    _make_room(last_use[lane], kept)
+                last_use[lane, user] = now
             at[lane], rest[lane], job_of[lane], variant_of[lane] = first[variant], first[variant + 1], job, variant
             left[lane] = phase[at[lane], ITEMS]
-            start[job] = now
+            start[job], ran[job] = now, lane
         busy[:] = 0.0
         running = 0
         for slot in range(slots):
@@ -152,6 +174,9 @@ def run(
             row = timeline[rows]
             row[START], row[LENGTH], row[RUNNING], row[WAITING] = now, length, running, tail - head
             row[READ_RATE], row[WRITE_RATE], row[DATA_RATE], row[META_RATE] = read, write, data, meta
+            if len(paces):
+                for k in range(len(busy)):
+                    paces[rows, k] = busy[k] * state[k, RATE]
             rows += 1
         for slot in range(slots):
             k = at[slot]
