@@ -11,6 +11,8 @@ EVENT_BYTES: Final = 100
 """What each event of a trace takes while a replay's plan is made (make bench-plan)."""
 ROW_BYTES: Final = 120
 """What each event that is replayed takes more."""
+PLAN_SHARE: Final = 3 / 4
+"""Of the free memory, for the plan of a recipe: beside it lie packed events, and what a run notes."""
 
 
 def free_bytes() -> int:
@@ -26,3 +28,8 @@ def free_bytes() -> int:
     except (OSError, ValueError, StopIteration):
         return free
     return max(free, 0)
+
+
+def most_events() -> int:
+    """Operations of a recipe whose plan has room in memory."""
+    return int(free_bytes() * PLAN_SHARE) // (EVENT_BYTES + ROW_BYTES)

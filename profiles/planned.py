@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 from typing import TYPE_CHECKING, Any, Final
 
-from iotrace.memory import EVENT_BYTES, ROW_BYTES, free_bytes
+from iotrace.memory import EVENT_BYTES, ROW_BYTES, free_bytes, most_events
 from iotrace.profiles.model import Profile, Workload
 from iotrace.profiles.numbers import Numbers
 from iotrace.profiles.placement import FILLS, FULL, WITHOUT
@@ -70,10 +70,10 @@ def _say_room(out: Console, events: int, count: Callable[[float], int], scale: f
     room = _room(events)
     needed, free = room["plan_bytes"], room["free_memory_bytes"]
     text = f"A replay issues {count_text(events)} operations; its plan takes up to {bytes_text(needed)}"
-    if needed <= free:
+    if events <= most_events():
         paragraph(out, f"{text} of memory ({bytes_text(free)} are free here).")
         return
-    fits = largest_scale(count, scale, free // (EVENT_BYTES + ROW_BYTES))
+    fits = largest_scale(count, scale, most_events())
     advice = f" --scale {fits:g} fits into memory." if fits is not None else ""
     paragraph(
         out,

@@ -7,7 +7,7 @@ import tempfile
 from typing import Final
 
 from iotrace.errors import ReplayError
-from iotrace.memory import EVENT_BYTES, ROW_BYTES, free_bytes
+from iotrace.memory import EVENT_BYTES, ROW_BYTES, free_bytes, most_events
 from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
 from iotrace.replay.filed import takes_files
 from iotrace.trace.reader import Trace
@@ -35,9 +35,9 @@ def folder_for(trace: Trace) -> str | None:
     room = shutil.disk_usage(folder).free if on_disk else 0
     if most <= room:
         return folder
-    if (EVENT_BYTES if trace.may_map_less else EVENT_BYTES + ROW_BYTES) * events <= free:
+    if (EVENT_BYTES * events <= free) if trace.may_map_less else events <= most_events():
         return None
-    fits = max(free, room) // (EVENT_BYTES + ROW_BYTES)
+    fits = max(most_events(), room // (EVENT_BYTES + ROW_BYTES))
     where = f"{bytes_text(room)} in {folder}" if on_disk else f"{folder} is on no disk that takes files without a name"
     raise ReplayError(
         f"a plan of {count_text(events)} events takes up to {bytes_text(most)}; free are {bytes_text(free)} of memory, "
