@@ -62,8 +62,8 @@ class Boxes:
         """Calls of an item at most."""
         return self.reads * (1 + self.by_position) + _CALLS_A_STACK * self.opens_max
 
-    def of_item(self, first_open: int, random: np.random.Generator) -> dict[str, Any]:
-        """Columns of the calls of one item."""
+    def _of_item(self, first_open: int, random: np.random.Generator) -> dict[str, Any]:
+        """Columns of the calls of one item that reads from several stacks, as many as asked for."""
         picked = np.sort(self._picked(random))
         stack, place = picked // self.a_stack, picked % self.a_stack
         begins = np.flatnonzero(np.r_[True, stack[1:] != stack[:-1]])
@@ -74,17 +74,25 @@ class Boxes:
 
     def _of_items(
         self, items: npt.NDArray[np.int64], first_open: npt.NDArray[np.int64], random: np.random.Generator
-    ) -> dict[str, Any]:
-        """Columns of the calls of many items that read from one stack each, all at once; both (items,)."""
+    ) -> tuple[dict[str, Any], npt.NDArray[np.int64]]:
+        """Columns of the calls of many items, all at once, and how many each has; both (items,)."""
         count = len(items)
-        place = np.sort(random.integers(0, self.a_stack, (count, self.reads)), axis=1).ravel()
-        # as many items as there are stacks take each once, in a scattered order
-        stack = np.repeat(items * _scatter(self.stacks.count) % self.stacks.count, self.reads)
-        rows = self._calls(stack, place, np.arange(count) * self.reads, first_open)
-        first = np.arange(count) * self.rows_max
+        if self.visits:
+            place = np.sort(random.integers(0, self.a_stack, (count, self.reads)), axis=1)
+            # as many items as there are stacks take each once, in a scattered order
+            stack = np.repeat(items * _scatter(self.stacks.count) % self.stacks.count, self.reads).reshape(place.shape)
+        else:
+            picked = np.sort(random.integers(0, self.stacks.count * self.a_stack, (count, self.reads)), axis=1)
+            stack, place = picked // self.a_stack, picked % self.a_stack
+        begins = np.ones(stack.shape, np.bool_)
+        np.not_equal(stack[:, 1:], stack[:, :-1], out=begins[:, 1:])
+        visits = begins.sum(axis=1)
+        rows = self._calls(stack.ravel(), place.ravel(), np.flatnonzero(begins), _counted_from(first_open, visits))
+        calls = self.reads * (1 + self.by_position) + _CALLS_A_STACK * visits
+        first = np.cumsum(calls) - calls
         rows["busy"][first] += self.before[0]
         rows["idle"][first] += self.before[1]
-        return rows
+        return rows, calls
 
     def _calls(
         self, stack: npt.NDArray[np.int64], place: npt.NDArray[np.int64], begins: npt.NDArray[np.int64],
@@ -126,8 +134,6 @@ class Boxes:
 
     def _picked(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
         """Numbers of the boxes of one item, counted through all stacks."""
-        if not self.visits:
-            return random.integers(0, self.stacks.count * self.a_stack, self.reads)
         stacks = random.choice(self.stacks.count, self.visits, replace=False)
         turns = np.arange(self.reads) * self.visits // self.reads
         return stacks[turns].astype(np.int64) * self.a_stack + random.integers(0, self.a_stack, self.reads)
@@ -136,26 +142,32 @@ class Boxes:
         self, rows: dict[str, Any], calls: int, items: Any, first_open: Any, random: np.random.Generator
     ) -> dict[str, Any]:
         """The calls of some items (`calls` each) with the boxes of each item in their place."""
-        if self.visits == 1:
-            # equally many calls for each item: no loop over them, which may be hundreds of thousands
-            boxes, cut, count = (
-                self._of_items(np.asarray(items), np.asarray(first_open), random),
-                self.position,
-                len(items),
-            )
+        if self.visits <= 1:
+            # no loop over items, which may be hundreds of thousands
+            boxes, counts = self._of_items(np.asarray(items), np.asarray(first_open), random)
+            begins = np.cumsum(counts + calls) - counts - calls
+            before = np.arange(calls) < self.position
+            at = (begins[:, None] + np.arange(calls) + np.where(before, 0, counts[:, None])).ravel()
+            between = _counted_from(begins + self.position, counts)
             whole = {}
             for name, column in rows.items():
-                mine, between = column.reshape(count, calls), boxes[name].reshape(count, -1)
-                whole[name] = np.concatenate([mine[:, :cut], between, mine[:, cut:]], axis=1).ravel()
+                whole[name] = np.empty(len(at) + len(between), column.dtype)
+                whole[name][at], whole[name][between] = column, boxes[name]
             return whole
         found: list[dict[str, Any]] = []
         for k in range(len(items)):
             begin = k * calls
             found.append({name: column[begin : begin + self.position] for name, column in rows.items()})
-            boxes = self.of_item(int(first_open[k]), random)
+            boxes = self._of_item(int(first_open[k]), random)
             rest = {name: column[begin + self.position : begin + calls] for name, column in rows.items()}
             found += [{name: boxes[name] for name in rows}, rest]
         return {name: np.concatenate([part[name] for part in found]) for name in rows}
+
+
+def _counted_from(first: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """From each first one on so many numbers, one run after another; both (runs,)."""
+    ends = np.cumsum(counts)
+    return np.repeat(first - (ends - counts), counts) + np.arange(ends[-1] if len(ends) else 0)
 
 
 def _scatter(count: int) -> int:

@@ -12,27 +12,18 @@ from cyclopts import Parameter
 from iotrace.errors import UsageError
 from iotrace.profiles.model import DataSet, Profile, Workload, is_workload, load, names_of
 from iotrace.profiles.numbers import Numbers, given_numbers, numbers_of
+from iotrace.profiles.planned import say_numbers, say_plan, say_workload
 from iotrace.terminal import Cell, Column, console, paragraph, printable, show, table
 from iotrace.units import bytes_text, count_text, duration_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from iotrace.profiles.totals import Totals
     from iotrace.trace.info import TraceInfo
 
 _MANY = {"negative": (), "consume_multiple": False}
-_PHASE_COLUMNS: Final = (
-    Column("phase", align="left", stretch=True), Column("items"), Column("threads"), Column("calls"), Column("read"),
-    Column("written"), Column("think time"),
-)  # fmt: skip
 _SCORE_COLUMNS: Final = (
     Column("measure", align="left", stretch=True), Column("recorded"), Column("fitted"), Column("apart"),
     Column("bound"), Column("within"),
-)  # fmt: skip
-_JOB_COLUMNS: Final = (
-    Column("step", align="left", stretch=True), Column("jobs"), Column("files"), Column("needs"), Column("reads"),
-    Column("writes"), Column("data calls"), Column("metadata"), Column("think time"),
 )  # fmt: skip
 
 
@@ -97,7 +88,7 @@ def profile(
     if is_workload(name):
         workload = load(Workload, name)
         if action != "synthesise":
-            return _workload(workload, action, given, scale, json)
+            return say_workload(workload, given, scale, action == "show", json)
         from iotrace.profiles.workload import compose
 
         target = output or Path(f"{workload.name}.iotrace")
@@ -109,7 +100,10 @@ def profile(
     if action == "plan":
         from iotrace.profiles.totals import totals_of
 
-        return _plan(recipe, totals_of(recipe, numbers), json)
+        def at(scale: float) -> Totals:
+            return totals_of(recipe, numbers_of(recipe, load(DataSet, dataset), given, scale))
+
+        return say_plan(recipe, at, scale, json)
     from iotrace.profiles.synthesise import synthesise
 
     target = output or Path(f"{recipe.name}.iotrace")
@@ -190,24 +184,6 @@ def _list(json: bool) -> None:
             show(out, f"  {row['name']:26}{row['title']}")
 
 
-def _text(value: float, unit: str) -> str:
-    if unit == "bytes":
-        return bytes_text(value)
-    if unit == "s":
-        return duration_text(value * 1e9)
-    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
-
-
-def _numbers(numbers: Numbers, out: Console) -> None:
-    """Each number with its source, which must be readable as a whole."""
-    show(out, "Numbers:")
-    for name, number in sorted(numbers.known.items()):
-        value = _text(numbers.values[name], number.unit)
-        sum_text = f" = {number.value}" if isinstance(number.value, str) else ""
-        mark = " [inferred]" if number.inferred else ""
-        paragraph(out, printable(f"  {name}: {value}{sum_text}{mark}: {number.source}"), indent=6)
-
-
 def _show(recipe: Profile, numbers: Numbers, json: bool) -> None:
     if json:
         import msgspec
@@ -246,75 +222,4 @@ def _show(recipe: Profile, numbers: Numbers, json: bool) -> None:
             words.append(", ".join(f"{field} {text}" for field, text in details.items()))
             show(out, printable("  " + " ".join(filter(None, words))))
     show(out, "")
-    _numbers(numbers, out)
-
-
-def as_dict(totals: Totals) -> dict[str, Any]:
-    """For JSON."""
-    return {
-        "needed_files": totals.needed_files, "needed_bytes": totals.needed_bytes, "made_files": totals.made_files,
-        "bytes_read": totals.bytes_read, "bytes_written": totals.bytes_written, "calls": dict(totals.calls),
-        "by_class": dict(totals.by_class), "threads": totals.workers, "think_s": totals.think_s,
-    }  # fmt: skip
-
-
-def _plan(recipe: Profile, totals: Totals, json: bool) -> None:
-    if json:
-        print(json_module.dumps({"profile": recipe.name} | as_dict(totals)))
-        return
-    out = console()
-    show(out, printable(f"{recipe.title} ({recipe.name}), by arithmetic:"))
-    show(
-        out,
-        f"  needs {count_text(totals.needed_files)} files of {bytes_text(totals.needed_bytes)}, makes "
-        f"{count_text(totals.made_files)}; reads {bytes_text(totals.bytes_read)}, writes "
-        f"{bytes_text(totals.bytes_written)}",
-    )
-    rows: list[list[str | Cell]] = [
-        [
-            phase.name, count_text(phase.items), str(phase.workers), count_text(sum(phase.calls.values())),
-            bytes_text(phase.bytes_read), bytes_text(phase.bytes_written), duration_text(phase.think_s * 1e9),
-        ]
-        for phase in totals.phases
-    ]  # fmt: skip
-    show(out, table(_PHASE_COLUMNS, rows, out.width))
-    classes = ", ".join(f"{count_text(count)} {kind}" for kind, count in totals.by_class.most_common())
-    paragraph(out, f"Calls: {classes}; at most {totals.workers} threads at a time.")
-
-
-def _workload(workload: Workload, action: str, given: dict[str, float], scale: float, json: bool) -> None:
-    from iotrace.profiles.needs import needs_of
-
-    needs = needs_of(workload, given, scale)
-    if json:
-        jobs = [{"step": name, "jobs": jobs} | as_dict(totals) for name, jobs, totals in needs.jobs]
-        print(json_module.dumps({"workload": workload.name, "lanes": needs.lanes, "users": needs.users, "jobs": jobs}))
-        return
-    out = console()
-    show(out, printable(f"{workload.title} ({workload.name})"))
-    paragraph(out, printable(" ".join(workload.about.split())))
-    show(out, f"{needs.users} users, {needs.lanes} lanes; {count_text(needs.total_jobs)} jobs, by arithmetic:")
-    rows: list[list[str | Cell]] = []
-    for name, jobs, totals in needs.jobs:
-        kinds = totals.by_class
-        data = kinds["read"] + kinds["write"] + kinds["copy"]
-        cells = [totals.bytes_read * jobs, totals.bytes_written * jobs]
-        rows.append(
-            [
-                name, str(jobs), count_text((totals.needed_files + totals.made_files) * jobs),
-                bytes_text(totals.needed_bytes * jobs), *map(bytes_text, cells), count_text(data * jobs),
-                count_text(kinds["metadata"] * jobs), duration_text(totals.think_s * 1e9),
-            ]
-        )  # fmt: skip
-    show(out, table(_JOB_COLUMNS, rows, max(out.width, 100)))
-    paragraph(out, f"At most {needs.threads} threads at a time, {needs.most_jobs} jobs.")
-    if needs.cached_lanes:
-        lanes = f"{needs.cached_lanes} of {needs.lanes} lanes have" if needs.lanes > 1 else "The lane has"
-        paragraph(
-            out,
-            f"{lanes} a disk for particle stacks: a job that reads particles counts as one that copies them there, "
-            "which is the most; stacks that are there already are not copied again.",
-        )
-    if action == "show":
-        show(out, "")
-        _numbers(needs.numbers, out)
+    say_numbers(numbers, out)

@@ -84,21 +84,26 @@ def layout_of(profile: Profile, numbers: Numbers, user: str = "") -> Layout:
     return Layout(classes, paths)
 
 
-def path_batches(layout: Layout) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Rows of the tables paths and files."""
+def path_batches(layout: Layout) -> Iterator[pa.RecordBatch]:
+    """Rows of the table paths."""
     for one in layout.classes:
-        for begin in range(0, one.count, _ROWS):
-            numbers = range(begin, min(begin + _ROWS, one.count))
+        for numbers in _pieces(one):
             texts = [one.path(n) for n in numbers]
             for base, suffix in ((one.first, ""), (one.temporary, ".tmp")):
                 names = [text + suffix for text in texts]
                 columns: dict[str, Any] = {
                     "path": [base + n for n in numbers], "text": names, "raw": [name.encode() for name in names],
                 }  # fmt: skip
-                yield "paths", _batch("paths", columns)
-            count = len(texts)
+                yield _batch("paths", columns)
+
+
+def file_batches(layout: Layout) -> Iterator[pa.RecordBatch]:
+    """Rows of the table files."""
+    for one in layout.classes:
+        for numbers in _pieces(one):
+            count = len(numbers)
             plain, folder = one.type == "file", one.type == "directory"
-            columns = {
+            columns: dict[str, Any] = {
                 "file": [one.first + n for n in numbers],
                 "path": [(one.temporary if one.renamed else one.first) + n for n in numbers],
                 "type": [one.type] * count,
@@ -106,7 +111,12 @@ def path_batches(layout: Layout) -> Iterator[tuple[str, pa.RecordBatch]]:
                 "existed": [one.exists] * count,
                 "entries": [one.entries if folder else None] * count,
             }
-            yield "files", _batch("files", columns)
+            yield _batch("files", columns)
+
+
+def _pieces(one: Class) -> Iterator[range]:
+    """Numbers of the files of a class, some at a time."""
+    return (range(begin, min(begin + _ROWS, one.count)) for begin in range(0, one.count, _ROWS))
 
 
 def _batch(table: str, columns: dict[str, Any]) -> pa.RecordBatch:

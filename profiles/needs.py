@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from iotrace.profiles.layout import layout_of
 from iotrace.profiles.model import Workload
 from iotrace.profiles.numbers import Numbers
-from iotrace.profiles.steps import LIVE, MICROSCOPE, Step, crowd_of, steps_of
+from iotrace.profiles.placement import FILLS, FULL, WITHOUT, caches_of
+from iotrace.profiles.steps import LIVE, MICROSCOPE, Crowd, Step, crowd_of, steps_of
 from iotrace.profiles.totals import Totals, totals_of
+
+
+class Asked(NamedTuple):
+    """Jobs of a step that do the same.
+
+    Attributes
+    ----------
+    step: its name; jobs: how many; totals: of each; cache: whether they fill a cache or find it filled, as in
+    iotrace.profiles.placement; after: how many jobs each of them waits for.
+    """
+
+    step: str
+    jobs: int
+    totals: Totals
+    cache: str = WITHOUT
+    after: int = 0
 
 
 @dataclass(slots=True)
 class Needs:
-    """What a workload asks for: (step, jobs, totals of one job) for each step; most threads and jobs at a time.
-
-    Where lanes have a cache, each job that reads particles counts as one that fills it: that is the most.
-    """
+    """What a workload asks for: its jobs; most threads and jobs at a time; lanes that have a disk for stacks."""
 
     users: int
     lanes: int
-    jobs: list[tuple[str, int, Totals]]
+    jobs: list[Asked]
     threads: int
     numbers: Numbers
     cached_lanes: int = 0
@@ -29,13 +44,23 @@ class Needs:
     @property
     def total_jobs(self) -> int:
         """All jobs."""
-        return sum(count for _, count, _ in self.jobs)
+        return sum(one.jobs for one in self.jobs)
 
     @property
     def most_jobs(self) -> int:
         """Most jobs at a time."""
-        beside = sum(count for name, count, _ in self.jobs if name in (LIVE, MICROSCOPE))
+        beside = sum(one.jobs for one in self.jobs if one.step in (LIVE, MICROSCOPE))
         return min(self.lanes, self.total_jobs - beside) + beside
+
+    @property
+    def steps(self) -> list[tuple[str, int, Totals]]:
+        """Step, jobs, what each does."""
+        return [(one.step, one.jobs, one.totals) for one in self.jobs]
+
+    @property
+    def events(self) -> int:
+        """Operations of its trace: those of the jobs, and for each job a fork and a wait or more of its lane."""
+        return sum((one.totals.events + 2 + one.after) * one.jobs for one in self.jobs)
 
 
 def needs_of(workload: Workload, given: Mapping[str, float] | None = None, scale: float = 1.0) -> Needs:
@@ -47,22 +72,36 @@ def needs_of(workload: Workload, given: Mapping[str, float] | None = None, scale
     """
     steps, (live, scope), numbers = steps_of(workload, given or {}, scale)
     crowd = crowd_of(workload, numbers)
-    users, lanes, cached = crowd.users, crowd.lanes, crowd.cached_lanes
-    jobs = [
-        (step.name, users, totals_of(step.cached[0] if cached and step.cached else step.profile, step.numbers))
-        for step in steps
-    ]
-    most = min(lanes, users * len(steps)) * max((totals.workers for _, _, totals in jobs), default=0)
+    jobs = _jobs_of(steps, crowd, numbers.of("arrival_seconds"))
+    lanes = min(crowd.lanes, crowd.users * len(steps))
+    most = lanes * max((one.totals.workers for one in jobs), default=0)
     sessions, scopes = crowd.live, crowd.microscopes
     totals = totals_of(live.profile, live.numbers)
     if sessions > scopes:
-        jobs.append((LIVE, sessions - scopes, totals))
+        jobs.append(Asked(LIVE, sessions - scopes, totals))
     if scopes:
-        jobs.append((LIVE, scopes, _without_movies(totals, live)))
-        jobs.append((MICROSCOPE, scopes, totals_of(scope.profile, scope.numbers)))
+        jobs.append(Asked(LIVE, scopes, _without_movies(totals, live)))
+        jobs.append(Asked(MICROSCOPE, scopes, totals_of(scope.profile, scope.numbers)))
         most += scopes
     most += sessions * totals.workers
-    return Needs(users, lanes, jobs, most, numbers, cached)
+    return Needs(crowd.users, crowd.lanes, jobs, most, numbers, crowd.cached_lanes)
+
+
+def _jobs_of(steps: Sequence[Step], crowd: Crowd, arrival_s: float) -> list[Asked]:
+    """Jobs of all users over the lanes, by step and by what they find on their node."""
+    totals: dict[tuple[str, str], Totals] = {}
+    for step in steps:
+        profiles = {WITHOUT: step.profile}
+        if step.cached and crowd.cached_lanes:
+            profiles |= dict(zip((FILLS, FULL), step.cached, strict=True))
+        totals |= {(step.name, what): totals_of(profile, step.numbers) for what, profile in profiles.items()}
+    found = caches_of(steps, crowd, arrival_s, {key: one.think_s for key, one in totals.items()})
+    return [
+        Asked(step.name, found[step.name][what], totals[step.name, what], what, len(step.after))
+        for step in steps
+        for what in (WITHOUT, FILLS, FULL)
+        if found[step.name][what]
+    ]
 
 
 def _without_movies(totals: Totals, live: Step) -> Totals:

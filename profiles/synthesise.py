@@ -17,15 +17,16 @@ import pyarrow as pa
 
 from iotrace.errors import UsageError
 from iotrace.profiles.boxes import Boxes, boxes_of
-from iotrace.profiles.layout import Layout, layout_of, path_batches
+from iotrace.profiles.layout import Layout, layout_of
+from iotrace.profiles.made import MadeTrace
 from iotrace.profiles.model import DataSet, Phase, Profile
 from iotrace.profiles.numbers import Numbers, checked_seed, numbers_of
 from iotrace.profiles.templates import BYTES_PER_S, CALL_NS, COLUMNS, Template, template_of
+from iotrace.profiles.totals import totals_of
 from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
 from iotrace.trace.matrix import batch_of_columns
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.schema import NULL
-from iotrace.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
     from iotrace.profiles.held import Held
@@ -89,6 +90,10 @@ class Synthesis:
         self.begin_ns = self.reached_ns = self.end_ns = begin_ns
         self.events = 0
         self._held = _held_by(profile, self.layout)
+
+    def processes(self) -> list[dict[str, Any]]:
+        """Its rows of the table processes, as a trace of its own has them."""
+        return [self.process()]
 
     def process(self) -> dict[str, Any]:
         """The row of the table processes."""
@@ -270,6 +275,30 @@ def _set_times(rows: dict[str, Any], clock: int) -> int:
     return int(end[-1]) if len(end) else clock
 
 
+def synthesised(
+    profile: Profile, dataset: DataSet, *, given: Mapping[str, float] | None = None, scale: float = 1.0, seed: int = 1
+) -> MadeTrace:
+    """A job's trace, which is made when it is read.
+
+    Parameters
+    ----------
+    given: numbers that replace those of the recipes.
+    scale: counts are multiplied by this; sizes of files and calls are not.
+
+    Raises
+    ------
+    UsageError: the recipes lack a number, or make no sense together.
+    """
+    numbers = numbers_of(profile, dataset, given, scale)
+    return MadeTrace(
+        f"{profile.name}.iotrace",
+        info_of(["iotrace", "profile", "synthesise", profile.name, "--dataset", dataset.name]),
+        lambda: Synthesis(profile, numbers, seed),
+        lambda scale: totals_of(profile, numbers_of(profile, dataset, given, scale)).events,
+        scale,
+    )
+
+
 def synthesise(
     profile: Profile,
     dataset: DataSet,
@@ -280,25 +309,11 @@ def synthesise(
     seed: int = 1,
     force: bool = False,
 ) -> TraceInfo:
-    """Write a job's trace; gives its trace.json.
-
-    Parameters
-    ----------
-    given: numbers that replace those of the recipes.
-    scale: counts are multiplied by this; sizes of files and calls are not.
+    """Write a job's trace; gives its trace.json. See synthesised.
 
     Raises
     ------
     UsageError: the recipes lack a number, or make no sense together.
     TraceError, StorageError: the trace cannot be written.
     """
-    job = Synthesis(profile, numbers_of(profile, dataset, given, scale), seed)
-    info = info_of(["iotrace", "profile", "synthesise", profile.name, "--dataset", dataset.name])
-    with TraceWriter(output, info, force) as writer:
-        for table, batch in path_batches(job.layout):
-            writer.append(table, batch)
-        for batch in job.batches():
-            writer.append("events", batch)
-        writer.append_rows("processes", [job.process()])
-        info.duration_ns = job.end_ns
-    return info
+    return synthesised(profile, dataset, given=given, scale=scale, seed=seed).write(output, force)

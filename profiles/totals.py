@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
 from iotrace.errors import UsageError
 from iotrace.profiles.boxes import Boxes, boxes_of
@@ -17,6 +18,8 @@ from iotrace.profiles.templates import CALL_NS, GAP_NS, NS_MAX, template_of
 from iotrace.trace.operations import BY_NAME, OPERATIONS, Kind
 from iotrace.trace.schema import NULL
 
+_MAKES: Final = ("write", "append", "copy", "mkdir", "symlink")
+
 
 @dataclass(slots=True)
 class PhaseTotals:
@@ -25,8 +28,9 @@ class PhaseTotals:
     Attributes
     ----------
     items, workers: how many; calls: by operation; bytes_read, bytes_written; think_s: time of one worker, in s.
-    local_calls, local_read, local_written: of these, what is on the node's own disk.
-    bytes_touched: bytes of the files that it reads from, each counted once; scattered: reads at random places.
+    bytes_mapped: that page faults bring in of mapped files; no call moves them, so bytes_read is without them.
+    local_calls, local_read, local_written, local_mapped: of these, what is on the node's own disk.
+    bytes_touched: bytes of the files that it reads from or maps, each counted once; scattered: reads at random places.
     """
 
     name: str
@@ -35,10 +39,12 @@ class PhaseTotals:
     calls: Counter[str] = field(default_factory=Counter)
     bytes_read: int = 0
     bytes_written: int = 0
+    bytes_mapped: int = 0
     think_s: float = 0.0
     local_calls: Counter[str] = field(default_factory=Counter)
     local_read: int = 0
     local_written: int = 0
+    local_mapped: int = 0
     bytes_touched: int = 0
     scattered: int = 0
 
@@ -69,9 +75,29 @@ class Totals:
         return sum(phase.bytes_written for phase in self.phases)
 
     @property
+    def bytes_mapped(self) -> int:
+        """Of mapped files, that page faults bring in."""
+        return sum(phase.bytes_mapped for phase in self.phases)
+
+    @property
+    def local_read(self) -> int:
+        """Of what is read or mapped, what is on the node's own disk."""
+        return sum(phase.local_read + phase.local_mapped for phase in self.phases)
+
+    @property
+    def local_written(self) -> int:
+        """Of what is written, what is on the node's own disk."""
+        return sum(phase.local_written for phase in self.phases)
+
+    @property
     def calls(self) -> Counter[str]:
         """By operation."""
         return sum((phase.calls for phase in self.phases), Counter())
+
+    @property
+    def events(self) -> int:
+        """Calls of all operations."""
+        return sum(self.calls.values())
 
     @property
     def by_class(self) -> Counter[str]:
@@ -104,7 +130,7 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
     result = Totals(
         needed_files=sum(one.count for one in there),
         needed_bytes=sum(one.count * one.size for one in there),
-        made_files=sum(one.count for one in layout.classes if not one.exists),
+        made_files=sum(one.count for one in layout.classes if not one.exists and one.name in _made_by(profile)),
     )
     took_ns = 0
     for phase in profile.phases:
@@ -121,8 +147,8 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
         columns = template.columns()
         local = [files.place == "cache" for files in profile.files.values()]
         touched: Counter[int] = Counter()
-        for op, moved, file, target in zip(
-            *(columns[name].tolist() for name in ("op", "moved", "file", "other")), strict=True
+        for op, moved, size, file, target in zip(
+            *(columns[name].tolist() for name in ("op", "moved", "size", "file", "other")), strict=True
         ):
             kind, name = OPERATIONS[op].kind, OPERATIONS[op].name
             one.calls[name] += items
@@ -132,6 +158,10 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
                 one.bytes_read += moved * items
                 one.local_read += moved * items * is_local
                 touched[file] += moved * items * (not is_local)
+            if name == "mmap.fault":
+                one.bytes_mapped += size * items
+                one.local_mapped += size * items * is_local
+                touched[file] += size * items * (not is_local)
             if kind is Kind.WRITE or (kind is Kind.COPY and target != NULL):
                 one.bytes_written += moved * items
                 one.local_written += moved * items * local[target if kind is Kind.COPY else file]
@@ -151,6 +181,12 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
             raise UsageError(f"{at}: a job that takes more than {NS_MAX / 3.15e16:.0f} years.")
         one.think_s = gaps * -(-items // workers) / 1e9
     return result
+
+
+def _made_by(profile: Profile) -> set[str]:
+    """Classes of files that a job makes: what only lies on its node's disk already is not made."""
+    actions = [action for phase in profile.phases for action in phase.actions]
+    return {one.to if one.do == "copy" else one.file for one in actions if one.do in _MAKES}
 
 
 def _add_boxes(one: PhaseTotals, boxes: Boxes, items: int, local: bool) -> int:

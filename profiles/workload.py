@@ -20,8 +20,10 @@ import pyarrow.compute as pc
 
 from iotrace.errors import UsageError
 from iotrace.profiles.caching import CACHED
-from iotrace.profiles.layout import Class, Layout, layout_of, path_batches
+from iotrace.profiles.layout import Class, Layout, layout_of
+from iotrace.profiles.made import MadeTrace
 from iotrace.profiles.model import Profile, Workload
+from iotrace.profiles.needs import needs_of
 from iotrace.profiles.numbers import checked_seed
 from iotrace.profiles.steps import JOBS_MAX, LIVE, MICROSCOPE, Step, crowd_of, steps_of
 from iotrace.profiles.synthesise import ROUND_ROWS, Counters, Synthesis, info_of
@@ -29,7 +31,6 @@ from iotrace.trace.info import TraceInfo
 from iotrace.trace.matrix import batch_of_columns
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.schema import NULL
-from iotrace.trace.writer import TraceWriter
 
 _CALL_NS: Final = 1_000
 
@@ -298,6 +299,18 @@ def _split(batches: list[pa.RecordBatch], horizon: int) -> tuple[pa.RecordBatch 
     return ordered.to_batches()[0], held
 
 
+def composed(
+    workload: Workload, *, given: Mapping[str, float] | None = None, scale: float = 1.0, seed: int = 1
+) -> MadeTrace:
+    """The trace of a workload, which is made when it is read; see iotrace.profiles.synthesise.synthesised."""
+    info = info_of(["iotrace", "replay", workload.name, "--scale", f"{scale:g}"])
+    info.working_folder = "/data"
+    return MadeTrace(
+        f"{workload.name}.iotrace", info, lambda: Composition(workload, given, scale, seed),
+        lambda scale: needs_of(workload, given, scale).events, scale,
+    )  # fmt: skip
+
+
 def compose(
     workload: Workload,
     output: str | Path,
@@ -307,15 +320,5 @@ def compose(
     seed: int = 1,
     force: bool = False,
 ) -> TraceInfo:
-    """Write the trace of a workload; see synthesise."""
-    whole = Composition(workload, given, scale, seed)
-    info = info_of(["iotrace", "replay", workload.name, "--scale", f"{scale:g}"])
-    info.working_folder = "/data"
-    with TraceWriter(output, info, force) as writer:
-        for table, batch in path_batches(whole.layout):
-            writer.append(table, batch)
-        for batch in whole.batches():
-            writer.append("events", batch)
-        writer.append_rows("processes", whole.processes())
-        info.duration_ns = whole.end_ns
-    return info
+    """Write the trace of a workload; see iotrace.profiles.synthesise.synthesise."""
+    return composed(workload, given=given, scale=scale, seed=seed).write(output, force)

@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from iotrace.errors import TraceError
 from iotrace.replay.pieces import Column, Pieces
@@ -259,7 +258,7 @@ class _Source:
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._first = _first_part(trace)
+        self._first = trace.first_part()
         self._reserves = np.zeros(0, np.int64)
         self.count = -1
 
@@ -269,7 +268,7 @@ class _Source:
         A column that is null throughout has no rows.
         """
         names = ("op", *_ID_NAMES)
-        room = events_in_parts(self._trace)
+        room = self._trace.event_count()
         whole = {name: Column(np.int16 if name == "op" else np.int32, room) for name in names}
         self.count = 0
         for batch in self._trace.batches("events", names):
@@ -330,25 +329,10 @@ class _Source:
             done += len(piece)
             if done == self.count:
                 break
-        if done < self.count or _first_part(self._trace) != self._first:
+        if done < self.count or self._trace.first_part() != self._first:
             raise TraceError(f"{self._trace.folder} changed while it was read: its recording drops old parts.")
         pa.default_memory_pool().release_unused()
         return values
-
-
-def events_in_parts(trace: Trace) -> int:
-    """Events in the whole parts of a trace; one that goes on has more."""
-    count = 0
-    for part in trace.parts("events"):
-        try:
-            count += int(pq.read_metadata(part).num_rows)
-        except FileNotFoundError:  # a bounded recording has given it up meanwhile: who reads it will say so
-            continue
-    return count
-
-
-def _first_part(trace: Trace) -> str:
-    return next((part.name for part in trace.parts("events")), "")
 
 
 def _bounded(name: str, values: Ints) -> Ints:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache as cache_of_results
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -219,6 +220,8 @@ def replay(
 
     check_timeout(timeout)
     folders = folders_of(fs or [])
+    # once for all numbers of users of a ramp
+    sources = cache_of_results(partial(traces_of, traces, dataset, set or [], scale, seed))
 
     def once(users: int | None, fleet: Fleet | None = None) -> Result:
         first = fleet is None or fleet.rank == 0
@@ -232,9 +235,8 @@ def replay(
                     tell.notice(
                         f"{left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
                     )
-            made = ends.enter_context(traces_of(traces, dataset, set or [], scale, seed))
             return run_replay(
-                made, folders, prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
+                sources(), folders, prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
                 repeat=repeat, max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct,
                 compress=compress, duplicate=duplicate, staged=staged, cache=cache, drop_caches=drop_caches,
                 remount=remount, null=null, verify=verify, users=users, share_inputs=share_inputs and not lone,

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from pathlib import Path
 from typing import Final
 
-import psutil
-
 from iotrace.errors import ReplayError
+from iotrace.memory import EVENT_BYTES, ROW_BYTES, free_bytes, most_events
 from iotrace.mounts.mountinfo import mount_of, mounts_of_this_machine
-from iotrace.replay.columns import events_in_parts
 from iotrace.replay.filed import takes_files
 from iotrace.trace.reader import Trace
 from iotrace.units import bytes_text, count_text
 
-EVENT_BYTES: Final = 100
-"""What each event of a trace takes while a plan is made (make bench-plan)."""
-ROW_BYTES: Final = 120
-"""What each event that is replayed takes more."""
 MEMORY_BYTES: Final = 2 << 30
 """A plan that may take more is made in files."""
 _IN_MEMORY: Final = ("tmpfs", "ramfs", "rootfs")
@@ -32,7 +25,7 @@ def folder_for(trace: Trace) -> str | None:
     ------
     ReplayError: there is room neither in memory nor in files; with what it would take, and what to do.
     """
-    events, free = events_in_parts(trace), free_bytes()
+    events, free = trace.event_count(), free_bytes()
     most = (EVENT_BYTES + ROW_BYTES) * events
     if most <= min(MEMORY_BYTES, free // 2):
         return None
@@ -42,12 +35,13 @@ def folder_for(trace: Trace) -> str | None:
     room = shutil.disk_usage(folder).free if on_disk else 0
     if most <= room:
         return folder
-    if EVENT_BYTES * events <= free:
+    if (EVENT_BYTES * events <= free) if trace.may_map_less else events <= most_events():
         return None
+    fits = max(most_events(), room // (EVENT_BYTES + ROW_BYTES))
     where = f"{bytes_text(room)} in {folder}" if on_disk else f"{folder} is on no disk that takes files without a name"
     raise ReplayError(
         f"a plan of {count_text(events)} events takes up to {bytes_text(most)}; free are {bytes_text(free)} of memory, "
-        f"and {where}: set TMPDIR to a folder on a larger disk, or replay a shorter recording."
+        f"and {where}: set TMPDIR to a folder on a larger disk, or {trace.how_to_shorten(fits)}."
     )
 
 
@@ -59,18 +53,3 @@ def check_rows(rows: int) -> None:
             f"a plan of {count_text(rows)} replayed events takes {bytes_text(needed)} more of memory, and "
             f"{bytes_text(free)} are free: map less (--map PREFIX), or replay on a machine with more."
         )
-
-
-def free_bytes() -> int:
-    """Memory that this process may still take: of the machine, or of its control group where that has less."""
-    free = int(psutil.virtual_memory().available)
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-        group = next(line[3:] for line in lines if line.startswith("0::"))
-        folder = Path("/sys/fs/cgroup") / group.lstrip("/")
-        limit = (folder / "memory.max").read_text().strip()
-        if limit != "max":
-            free = min(free, int(limit) - int((folder / "memory.current").read_text()))
-    except (OSError, ValueError, StopIteration):
-        return free
-    return max(free, 0)

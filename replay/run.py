@@ -146,9 +146,8 @@ def run_replay(
         raise UsageError("replay where? --fs DIR names a folder on the mount under test.")
     look_at([] if null else folders, timeout, tell or Tell())
     alignment = alignment_of(folders) if direct else 0
-    by_folder = {one.folder: one for one in traces}
-    plans = {folder: (plan_of(one, options, alignment), one) for folder, one in by_folder.items()}
-    return replay_plans([plans[one.folder] for one in traces], folders, options, tell, fleet)
+    plans = {one: (plan_of(one, options, alignment), one) for one in dict.fromkeys(traces)}
+    return replay_plans([plans[one] for one in traces], folders, options, tell, fleet)
 
 
 def replay_plans(

@@ -1,22 +1,20 @@
-"""Traces of profiles and workloads that a replay is given by name: made for it, and removed after it."""
+"""Traces of profiles and workloads that a replay is given by name: made while they are read, never a file."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from iotrace.errors import TraceError, UsageError
 from iotrace.profiles.model import DataSet, Profile, Workload, is_workload, load, names_of
 from iotrace.profiles.numbers import given_numbers
+from iotrace.trace.reader import Trace
 
 
-@contextmanager
 def traces_of(
     names: Sequence[Path], dataset: str, given: Sequence[str], scale: float | None, seed: int
-) -> Iterator[list[Path]]:
-    """Folders of traces; those of recipes lie in a temporary folder.
+) -> list[Path | Trace]:
+    """Folders of recordings, and traces of recipes; a recipe that is named twice is one trace.
 
     Raises
     ------
@@ -31,26 +29,17 @@ def traces_of(
         for name in names:
             if not name.exists() and len(name.parts) == 1 and not name.suffix:
                 raise TraceError(f"{name}: there is no such trace, and no profile or workload of that name.")
-        yield list(names)
-        return
+        return list(names)
     # needs pyarrow.compute, which takes its time to import: not for a replay of a recording
-    from iotrace.profiles.synthesise import synthesise
-    from iotrace.profiles.workload import compose
+    from iotrace.profiles.synthesise import synthesised
+    from iotrace.profiles.workload import composed
 
-    numbers = given_numbers(given)
-    with tempfile.TemporaryDirectory(prefix="iotrace-recipe-") as folder:
-        found = []
-        for number, name in enumerate(names):
-            if name not in recipes:
-                found.append(name)
-                continue
-            target = Path(folder) / str(number) / f"{name.stem}.iotrace"
-            target.parent.mkdir()
-            if is_workload(name):
-                compose(load(Workload, name), target, given=numbers, scale=scale or 1.0, seed=seed)
-            else:
-                synthesise(
-                    load(Profile, name), load(DataSet, dataset), target, given=numbers, scale=scale or 1.0, seed=seed
-                )
-            found.append(target)
-        yield found
+    numbers, factor = given_numbers(given), 1.0 if scale is None else scale
+
+    def made(name: Path) -> Trace:
+        if is_workload(name):
+            return composed(load(Workload, name), given=numbers, scale=factor, seed=seed)
+        return synthesised(load(Profile, name), load(DataSet, dataset), given=numbers, scale=factor, seed=seed)
+
+    traces = {name: made(name) for name in dict.fromkeys(recipes)}
+    return [traces.get(name, name) for name in names]

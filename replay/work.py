@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from iotrace.errors import ReplayError
@@ -117,5 +118,12 @@ def _rides(plan: Plan, options: Options, warnings: list[str]) -> Rides | None:
 
 
 def open_traces(traces: Sequence[object]) -> list[Trace]:
-    """The traces, opened."""
-    return [one if isinstance(one, Trace) else open_trace(one) for one in traces]  # type: ignore[arg-type]
+    """The traces, opened; those of one folder are one."""
+    opened: dict[Path, Trace] = {}
+    found = []
+    for one in traces:
+        if not isinstance(one, Trace):
+            folder = Path(one)  # type: ignore[arg-type]
+            one = opened[folder] = opened.get(folder) or open_trace(folder)
+        found.append(one)
+    return found

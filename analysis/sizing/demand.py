@@ -26,7 +26,6 @@ _BY_DESCRIPTOR: Final = ("getdents", "getdents64", "ftruncate", "fallocate", "fc
 """Metadata operations that go to the storage though they name no file; stat of an open file does not."""
 _KNOWN: Final[dict[tuple[bytes, tuple[tuple[str, float], ...]], Totals]] = {}
 _KNOWN_MOST: Final = 1000
-_MOVES: Final = (Kind.READ, Kind.WRITE, Kind.COPY)
 
 
 @dataclass(slots=True)
@@ -162,18 +161,21 @@ def _phase(one: PhaseTotals, node: Node) -> Floats:
     # the recipes' times have a short call each, which here the storage takes
     row[r.THINK] = max(0.0, one.think_s / turns - sum(one.calls.values()) * CALL_NS / 1e9 / items) / node.speed
     if node.local_read:
-        seconds = one.local_read / parse_bytes(node.local_read)
+        seconds = (one.local_read + one.local_mapped) / parse_bytes(node.local_read)
         seconds += one.local_written / parse_bytes(node.local_write or node.local_read)
         row[r.LOCAL] = seconds * workers / items
     meta = sum(count for name, count in calls.items() if is_metadata(name))
     opens = sum(count for name, count in calls.items() if name in ("open", "openat"))
-    read, written = one.bytes_read - one.local_read, one.bytes_written - one.local_written
+    # the storage serves faults of mapped files as it serves reads
+    reads = _count(calls, Kind.READ, Kind.COPY) + calls.get("mmap.fault", 0)
+    read = one.bytes_read - one.local_read + one.bytes_mapped - one.local_mapped
+    written = one.bytes_written - one.local_written
     row[r.META] = meta / items
     # whoever reads in sequence waits once for each file, for then the kernel reads ahead
-    row[r.LATENT_READS] = min(_count(calls, Kind.READ, Kind.COPY), one.scattered + opens) / items
+    row[r.LATENT_READS] = min(reads, one.scattered + opens) / items
     row[r.LATENT_WRITES] = sum(count for name, count in calls.items() if is_sync(name)) / items
-    row[r.DATA_OPS] = _count(calls, *_MOVES) / items
-    row[r.READS] = _count(calls, Kind.READ, Kind.COPY) / items
+    row[r.DATA_OPS] = (reads + _count(calls, Kind.WRITE)) / items
+    row[r.READS] = reads / items
     row[r.READ], row[r.READ_DISK], row[r.WRITE] = read / items, read / items, written / items
     row[-2], row[-1] = max(0, read - one.bytes_touched) / items, one.bytes_touched
     return row
@@ -190,7 +192,7 @@ def is_sync(name: str) -> bool:
 
 
 def _count(calls: Mapping[str, int], *kinds: Kind) -> int:
-    return sum(count for name, count in calls.items() if BY_NAME[name].kind in kinds and name != "mmap")
+    return sum(count for name, count in calls.items() if BY_NAME[name].kind in kinds)
 
 
 def with_caches(demand: Demand, node: Node, storage: Storage, units: int) -> Demand:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,8 @@ from iotrace.analysis.steps.facts import DATASET
 from iotrace.profiles.layout import Class, layout_of
 from iotrace.profiles.model import DataSet, Profile, load
 from iotrace.profiles.numbers import numbers_of
-from iotrace.profiles.synthesise import synthesise
+from iotrace.profiles.synthesise import synthesised
 from iotrace.trace.operations import OPERATIONS
-from iotrace.trace.reader import open_trace
 from iotrace.units import bytes_text, count_text, size_text
 
 if TYPE_CHECKING:
@@ -74,12 +72,10 @@ def scale_of(name: str) -> float:
 
 
 def drawn_of(name: str) -> Drawn:
-    """Make the step's trace in a temporary folder and take from it what is drawn."""
+    """Make the step's trace and take from it what is drawn."""
     scale = scale_of(name)
     profile, dataset = load(Profile, name), load(DataSet, DATASET)
-    with tempfile.TemporaryDirectory(prefix="iotrace-steps-") as place:
-        synthesise(profile, dataset, Path(place) / "step.iotrace", scale=scale)
-        events = open_trace(Path(place) / "step.iotrace").events()
+    events = synthesised(profile, dataset, scale=scale).events()
     classes = layout_of(profile, numbers_of(profile, dataset, None, scale)).classes
     calls = pd.concat([_side(events, classes, ""), _side(events, classes, "other_")])
     calls = calls.sort_values(["time_s", "files", "place", "offset"], kind="stable", ignore_index=True)

@@ -28,7 +28,10 @@ class Trace:
     ----------
     folder: where it lies.
     info: contents of trace.json.
+    may_map_less: a replay may leave many of the events out (--map).
     """
+
+    may_map_less = True
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -52,6 +55,24 @@ class Trace:
                     raise self._dropped(part)
                 raise TraceError(f"{part} is damaged (not a whole Parquet file): move it away to read the rest.")
         return parts
+
+    def event_count(self) -> int:
+        """Events in the whole parts; a trace that goes on has more."""
+        count = 0
+        for part in self.parts("events"):
+            try:
+                count += int(pq.read_metadata(part).num_rows)
+            except FileNotFoundError:  # a bounded recording has given it up meanwhile: who reads it will say so
+                continue
+        return count
+
+    def first_part(self) -> str:
+        """Name of the first part of the events; another one when a recording has dropped its oldest meanwhile."""
+        return next((part.name for part in self.parts("events")), "")
+
+    def how_to_shorten(self, events: int) -> str:
+        """What to do where no more than so many events have room, as the end of a sentence."""
+        return "replay a shorter recording"
 
     def _dropped(self, part: Path) -> TraceError:
         return TraceError(

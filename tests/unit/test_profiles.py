@@ -21,8 +21,11 @@ from iotrace.profiles.expressions import Unclear, names_in, value_of
 from iotrace.profiles.model import DataSet, Profile, Workload, load, names_of, read
 from iotrace.profiles.needs import needs_of
 from iotrace.profiles.numbers import numbers_of
+from iotrace.profiles.placement import FILLS, FULL, WITHOUT
+from iotrace.profiles.scales import largest_scale
 from iotrace.profiles.synthesise import Synthesis, synthesise
 from iotrace.profiles.totals import totals_of
+from iotrace.profiles.unshrunk import unshrunk
 from iotrace.profiles.workload import Composition
 from iotrace.trace.operations import BY_NAME, NUMBER_OF, OPERATIONS, Kind
 from iotrace.trace.reader import open_trace
@@ -224,6 +227,7 @@ def test_events_are_those_that_the_arithmetic_counts(name: str) -> None:
     written = moved[(kinds == Kind.WRITE) | ((kinds == Kind.COPY) & events["other_file"].notna())].sum()
     assert read_bytes == pytest.approx(totals.bytes_read, rel=0.02 if random else 0)
     assert written == totals.bytes_written
+    assert events[events["op"] == "mmap.fault"]["size"].sum() == totals.bytes_mapped
     # a worker with the most items ends last; think times lie 10 % around the recipe's
     assert job.end_ns / 1e9 == pytest.approx(totals.think_s, rel=0.35, abs=0.05)
 
@@ -376,11 +380,63 @@ def test_a_node_with_a_disk_of_its_own_copies_stacks_once_and_reads_them_there()
     assert set(readers.index) <= set(makes["text"])
 
 
+def filled(whole: Composition, events: Any) -> Counter[str]:
+    """How many jobs of each step copy stacks to their node, by the files that they make there."""
+    text = {one.first + n: one.path(n) for one in whole.layout.classes for n in range(one.count)}
+    at = events["path"].map(text).str.startswith("/scratch/", na=False)
+    makes = events[at & (events["flags"].fillna(0).astype(int) & 0o100 != 0)]
+    steps = {job.number: job.step.name for job in whole._jobs}
+    return Counter(steps[process] for process in makes["process"].unique())
+
+
+@pytest.mark.parametrize(("users", "lanes"), [(1, 1), (3, 1), (3, 3)])
+def test_stacks_are_copied_to_a_node_once_for_all_jobs_of_a_user(users: int, lanes: int) -> None:
+    workload = load(Workload, "reference-architecture")
+    crowd = {"users": users, "lanes": lanes, "cached_lanes": 1, "live": 0, "arrival_seconds": 1.0}
+    given = crowd | SMALL
+    needs = needs_of(workload, given, 0.0003)
+    whole = Composition(workload, given, 0.0003)
+    events = pa.Table.from_batches(whole.batches()).to_pandas()
+    planned = Counter({one.step: one.jobs for one in needs.jobs if one.cache == FILLS})
+    assert planned == filled(whole, events)
+    assert needs.total_jobs == 12 * users
+    assert needs.events == pytest.approx(len(events), rel=0.02)
+    if lanes == 1:
+        assert planned == {"class-2d": users}
+        found = {one.step: one for one in needs.jobs if one.cache == FULL}
+        assert found.keys() == {"ab-initio", "refine"}
+        copied = next(one.totals for one in needs.jobs if one.cache == FILLS)
+        again = found["refine"].totals
+        assert copied.local_written > 0 == again.local_written
+        assert again.bytes_read > again.local_read > again.bytes_read / 2
+
+
+def test_a_lane_without_a_disk_is_asked_for_as_one_that_reads_from_the_storage() -> None:
+    needs = needs_of(load(Workload, "reference-architecture"), {"cached_lanes": 2.0})
+    by_cache = Counter({what: sum(one.jobs for one in needs.jobs if one.cache == what) for what in (WITHOUT, FILLS)})
+    refine = {one.cache: one.totals for one in needs.jobs if one.step == "class-2d"}
+    assert by_cache[WITHOUT] > 9 * 10
+    assert by_cache[FILLS] > 0
+    assert refine[WITHOUT].local_read == 0 < refine[FILLS].local_read
+    # no job makes copies that another one, or none, has made
+    assert refine[FILLS].made_files - refine[WITHOUT].made_files >= 2000
+
+
+def test_mapped_files_are_asked_of_a_storage_though_no_call_reads_them() -> None:
+    profile = load(Profile, "inspect-picks")
+    numbers = numbers_of(profile, load(DataSet, "empiar-10288"))
+    totals = totals_of(profile, numbers)
+    looked_at = numbers.count("looked_at") * numbers.count("micrograph_bytes")
+    assert totals.bytes_mapped == pytest.approx(looked_at, rel=1e-3)
+    phase = totals.phases[1]
+    assert (phase.bytes_read, phase.bytes_touched) == (0, looked_at)
+
+
 def test_movies_that_a_microscope_writes_need_not_be_there() -> None:
     workload = load(Workload, "live-facility")
     needs = needs_of(workload, {"microscopes": 1.0})
-    (alone, fed) = (totals for name, _, totals in needs.jobs if name == "live")
-    (scope,) = (totals for name, _, totals in needs.jobs if name == "microscope")
+    (alone, fed) = (one.totals for one in needs.jobs if one.step == "live")
+    (scope,) = (one.totals for one in needs.jobs if one.step == "microscope")
     assert alone.needed_bytes - fed.needed_bytes == scope.bytes_written
     assert (alone.bytes_read, alone.needed_files - fed.needed_files) == (fed.bytes_read, scope.made_files)
     assert needs.most_jobs == 3 + 2 + 1
@@ -390,7 +446,7 @@ def test_a_workload_says_what_it_needs_and_refuses_what_makes_no_sense() -> None
     workload = load(Workload, "reference-architecture")
     needs = needs_of(workload)
     assert (needs.users, needs.lanes, needs.total_jobs, needs.most_jobs) == (10, 5, 121, 6)
-    motion = next(totals for name, _, totals in needs.jobs if name == "motion")
+    motion = next(one.totals for one in needs.jobs if one.step == "motion")
     assert motion.bytes_read == pytest.approx(476e9, rel=0.02)
     assert needs_of(workload, {"users": 2.0}).users == 2
     with pytest.raises(UsageError, match="--set user: no step of reference-architecture"):
@@ -432,6 +488,34 @@ def test_numbers_that_no_job_could_have_are_refused_before_memory_is_taken(name:
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     assert "\n" not in str(raised.value)
+
+
+def test_what_a_scale_does_not_shrink_is_said() -> None:
+    def jobs(scale: float) -> Any:
+        return needs_of(load(Workload, "single-user"), None, scale).steps
+
+    left = unshrunk(jobs(1.0), jobs(0.001), 0.001)
+    # volumes are of box³ voxels, and a person's choice takes as long
+    assert left["post"]["bytes written"] == pytest.approx(1000, rel=0.01)
+    assert left["select"]["think time"] > 100
+    assert "bytes read" not in left.get("motion", {})
+    assert unshrunk(jobs(1.0), jobs(0.9), 0.9) == {}
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**9), st.floats(1e-6, 100), st.integers(1, 10**9))
+def test_the_largest_scale_is_one_that_fits_and_not_much_less(least: int, many: int, scale: float, most: int) -> None:
+    def count(at: float) -> int:
+        return least + math.ceil(many * at)
+
+    if count(scale) <= most:
+        return
+    found = largest_scale(count, scale, most)
+    if found is None:
+        assert count(scale * 1e-9) >= most
+        return
+    assert count(found) <= most
+    assert found < scale
+    assert count(found * 1.3) + 2 > most
 
 
 def test_a_negative_seed_is_refused() -> None:

@@ -23,7 +23,7 @@ from iotrace.replay.pieces import Column, Pieces
 from iotrace.replay.plan import build_plan
 from iotrace.replay.rows import Plan
 from iotrace.replay.sharing import shared
-from iotrace.trace.reader import open_trace
+from iotrace.trace.reader import Trace, open_trace
 
 N = LARGE_BYTES // 8
 
@@ -107,7 +107,7 @@ def test_a_folder_without_room_is_named_in_one_line(tmp_path: Path) -> None:
 
 def test_a_plan_that_has_room_nowhere_says_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     TraceBuilder().save(tmp_path / "T.iotrace")
-    monkeypatch.setattr(room, "events_in_parts", lambda trace: 10**15)
+    monkeypatch.setattr(Trace, "event_count", lambda trace: 10**15)
     with pytest.raises(ReplayError, match=r"takes up to .*; free are .* of memory, and .*TMPDIR"):
         build_plan(open_trace(tmp_path / "T.iotrace"))
 

@@ -1,0 +1,35 @@
+"""How much memory is left, and what the plan of a replay takes: said by `iotrace profile plan`, held by a replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+EVENT_BYTES: Final = 100
+"""What each event of a trace takes while a replay's plan is made (make bench-plan)."""
+ROW_BYTES: Final = 120
+"""What each event that is replayed takes more."""
+PLAN_SHARE: Final = 3 / 4
+"""Of the free memory, for the plan of a recipe: beside it lie packed events, and what a run notes."""
+
+
+def free_bytes() -> int:
+    """Memory that this process may still take: of the machine, or of its control group where that has less."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        group = next(line[3:] for line in lines if line.startswith("0::"))
+        folder = Path("/sys/fs/cgroup") / group.lstrip("/")
+        limit = (folder / "memory.max").read_text().strip()
+        if limit != "max":
+            free = min(free, int(limit) - int((folder / "memory.current").read_text()))
+    except (OSError, ValueError, StopIteration):
+        return free
+    return max(free, 0)
+
+
+def most_events() -> int:
+    """Operations of a recipe whose plan has room in memory."""
+    return int(free_bytes() * PLAN_SHARE) // (EVENT_BYTES + ROW_BYTES)

@@ -1,0 +1,182 @@
+"""What `iotrace profile plan` prints of a recipe and of a workload: arithmetic, no event is made."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import TYPE_CHECKING, Any, Final
+
+from iotrace.memory import EVENT_BYTES, ROW_BYTES, free_bytes, most_events
+from iotrace.profiles.model import Profile, Workload
+from iotrace.profiles.numbers import Numbers
+from iotrace.profiles.placement import FILLS, FULL, WITHOUT
+from iotrace.profiles.scales import largest_scale
+from iotrace.profiles.unshrunk import unshrunk
+from iotrace.terminal import Cell, Column, console, paragraph, printable, show, table
+from iotrace.units import bytes_text, count_text, duration_text, significant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from iotrace.profiles.totals import Totals
+
+_PHASE_COLUMNS: Final = (
+    Column("phase", align="left", stretch=True), Column("items"), Column("threads"), Column("calls"), Column("read"),
+    Column("written"), Column("think time"),
+)  # fmt: skip
+_CACHE_TEXT: Final = {WITHOUT: "", FILLS: " (fills a cache)", FULL: " (cache is full)"}
+_JOB_COLUMNS: Final = (
+    Column("step", align="left", stretch=True), Column("jobs"), Column("files"), Column("needs"), Column("reads"),
+    Column("writes"), Column("data calls"), Column("metadata"), Column("think time"),
+)  # fmt: skip
+
+
+def _text(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return bytes_text(value)
+    if unit == "s":
+        return duration_text(value * 1e9)
+    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
+
+
+def say_numbers(numbers: Numbers, out: Console) -> None:
+    """Each number with its source, which must be readable as a whole."""
+    show(out, "Numbers:")
+    for name, number in sorted(numbers.known.items()):
+        value = _text(numbers.values[name], number.unit)
+        sum_text = f" = {number.value}" if isinstance(number.value, str) else ""
+        mark = " [inferred]" if number.inferred else ""
+        paragraph(out, printable(f"  {name}: {value}{sum_text}{mark}: {number.source}"), indent=6)
+
+
+def as_dict(totals: Totals) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        "needed_files": totals.needed_files, "needed_bytes": totals.needed_bytes, "made_files": totals.made_files,
+        "bytes_read": totals.bytes_read, "bytes_written": totals.bytes_written, "bytes_mapped": totals.bytes_mapped,
+        "local_read": totals.local_read, "local_written": totals.local_written, "calls": dict(totals.calls),
+        "by_class": dict(totals.by_class), "threads": totals.workers, "think_s": totals.think_s,
+    }  # fmt: skip
+
+
+def _room(events: int) -> dict[str, int]:
+    """What the plan of a replay of so many operations takes, and what is free here, for JSON."""
+    needed = (EVENT_BYTES + ROW_BYTES) * events
+    return {"operations": events, "plan_bytes": needed, "free_memory_bytes": free_bytes()}
+
+
+def _say_room(out: Console, events: int, count: Callable[[float], int], scale: float) -> None:
+    room = _room(events)
+    needed, free = room["plan_bytes"], room["free_memory_bytes"]
+    text = f"A replay issues {count_text(events)} operations; its plan takes up to {bytes_text(needed)}"
+    if events <= most_events():
+        paragraph(out, f"{text} of memory ({bytes_text(free)} are free here).")
+        return
+    fits = largest_scale(count, scale, most_events())
+    advice = f" --scale {fits:g} fits into memory." if fits is not None else ""
+    paragraph(
+        out,
+        f"{text}, and {bytes_text(free)} of memory are free here: it would lie in files, if the disk that TMPDIR names "
+        f"has room for that.{advice}",
+    )
+
+
+def say_plan(recipe: Profile, at: Callable[[float], Totals], scale: float, json: bool) -> None:
+    """Print what a job does; `at` gives its totals at a scale."""
+    totals = at(scale)
+    left = unshrunk([(recipe.name, 1, at(1.0))], [(recipe.name, 1, totals)], scale) if scale < 1 else {}
+    if json:
+        whole = {"profile": recipe.name} | as_dict(totals) | _room(totals.events)
+        print(json_module.dumps(whole | {"unshrunk": left}))
+        return
+    out = console()
+    show(out, printable(f"{recipe.title} ({recipe.name}), by arithmetic:"))
+    show(
+        out,
+        f"  needs {count_text(totals.needed_files)} files of {bytes_text(totals.needed_bytes)}, makes "
+        f"{count_text(totals.made_files)}; reads {bytes_text(totals.bytes_read)}, writes "
+        f"{bytes_text(totals.bytes_written)}{_mapped_text(totals.bytes_mapped)}",
+    )
+    rows: list[list[str | Cell]] = [
+        [
+            phase.name, count_text(phase.items), str(phase.workers), count_text(sum(phase.calls.values())),
+            bytes_text(phase.bytes_read), bytes_text(phase.bytes_written), duration_text(phase.think_s * 1e9),
+        ]
+        for phase in totals.phases
+    ]  # fmt: skip
+    show(out, table(_PHASE_COLUMNS, rows, out.width))
+    classes = ", ".join(f"{count_text(count)} {kind}" for kind, count in totals.by_class.most_common())
+    paragraph(out, f"Calls: {classes}; at most {totals.workers} threads at a time.")
+    _say_unshrunk(out, left, scale)
+    _say_room(out, totals.events, lambda scale: at(scale).events, scale)
+
+
+def _say_unshrunk(out: Console, found: dict[str, dict[str, float]], scale: float) -> None:
+    if not found:
+        return
+    steps = [
+        f"{step} ({', '.join(f'{measure} × {significant(times, 2)}' for measure, times in measures.items())})"
+        for step, measures in found.items()
+    ]  # fmt: skip
+    paragraph(
+        out,
+        f"--scale {scale:g} shrinks counts, never sizes. More than that part is left (× so many times more) of: "
+        f"{', '.join(steps)}.",
+    )
+
+
+def _mapped_text(mapped: int) -> str:
+    return f", and {bytes_text(mapped)} come through memory maps" if mapped else ""
+
+
+def say_workload(workload: Workload, given: dict[str, float], scale: float, numbers: bool, json: bool) -> None:
+    """Print what a workload asks for, and with `numbers` where its own numbers come from."""
+    from iotrace.profiles.needs import needs_of
+
+    needs = needs_of(workload, given, scale)
+    left = unshrunk(needs_of(workload, given).steps, needs.steps, scale) if scale < 1 else {}
+    if json:
+        jobs = [{"step": one.step, "jobs": one.jobs, "cache": one.cache} | as_dict(one.totals) for one in needs.jobs]
+        whole = {"workload": workload.name, "lanes": needs.lanes, "users": needs.users, "jobs": jobs}
+        print(json_module.dumps(whole | _room(needs.events) | {"unshrunk": left}))
+        return
+    out = console()
+    show(out, printable(f"{workload.title} ({workload.name})"))
+    paragraph(out, printable(" ".join(workload.about.split())))
+    show(out, f"{needs.users} users, {needs.lanes} lanes; {count_text(needs.total_jobs)} jobs, by arithmetic:")
+    rows: list[list[str | Cell]] = []
+    for one in needs.jobs:
+        totals, jobs_ = one.totals, one.jobs
+        kinds = totals.by_class
+        data = kinds["read"] + kinds["write"] + kinds["copy"]
+        moved = [totals.bytes_read * jobs_, totals.bytes_written * jobs_]
+        rows.append(
+            [
+                f"{one.step}{_CACHE_TEXT[one.cache]}", str(jobs_),
+                count_text((totals.needed_files + totals.made_files) * jobs_), bytes_text(totals.needed_bytes * jobs_),
+                *map(bytes_text, moved), count_text(data * jobs_), count_text(kinds["metadata"] * jobs_),
+                duration_text(totals.think_s * 1e9),
+            ]
+        )  # fmt: skip
+    show(out, table(_JOB_COLUMNS, rows, max(out.width, 100)))
+    paragraph(out, f"At most {needs.threads} threads at a time, {needs.most_jobs} jobs.")
+    mapped = sum(one.totals.bytes_mapped * one.jobs for one in needs.jobs)
+    if mapped:
+        paragraph(out, f"Beside what is read, {bytes_text(mapped)} come through memory maps (page faults, no calls).")
+    if needs.cached_lanes:
+        lanes = f"{needs.cached_lanes} of {needs.lanes} lanes have" if needs.lanes > 1 else "The lane has"
+        read, written = (
+            sum(getattr(one.totals, name) * one.jobs for one in needs.jobs) for name in ("local_read", "local_written")
+        )
+        paragraph(
+            out,
+            f"{lanes} a disk for particle stacks: the first job that reads a user's stacks there copies them, those "
+            f"after it find them. Of all this, {bytes_text(read)} are read from such disks and {bytes_text(written)} "
+            "written to them. Which jobs meet on a lane is by the recipes' own times.",
+        )
+    _say_unshrunk(out, left, scale)
+    _say_room(out, needs.events, lambda scale: needs_of(workload, given, scale).events, scale)
+    if numbers:
+        show(out, "")
+        say_numbers(needs.numbers, out)
