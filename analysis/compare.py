@@ -121,8 +121,10 @@ def _rows(a: Side, b: Side, paired: bool) -> list[Row]:
     first = {one.metric: one for one in measures_of(a)}
     second = {one.metric: one for one in measures_of(b)}
     shared = [metric for metric in first if metric in second]
-    means_a = geometric_means([first[metric] for metric in shared])
-    means_b = {one.metric: one for one in geometric_means([second[metric] for metric in shared])}
+    # a mean of what one side has no value of would be of other rows on either side
+    known = [metric for metric in shared if np.all(first[metric].values > 0) and np.all(second[metric].values > 0)]
+    means_a = geometric_means([first[metric] for metric in known])
+    means_b = {one.metric: one for one in geometric_means([second[metric] for metric in known])}
     pairs = [(first[metric], second[metric]) for metric in shared]
     pairs += [(one, means_b[one.metric]) for one in means_a if one.metric in means_b]
     order = {group: number for number, group in enumerate(("run", "step", "class", "op"))}

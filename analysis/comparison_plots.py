@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from iotrace.analysis.compare import ComparisonTable, Row
     from iotrace.analysis.comparison.curves import Curve
+    from iotrace.analysis.comparison.sides import Side
 
 _SHOWN_RATIOS: Final = ("p50_us", "p99_us")
 SIDE_COLOURS: Final = ("#3f8fd2", "#e5803a", "#3fa565", "#b060c0", "#c09a1e", "#cf5590", "#1fa3a3", "#8a8f98")
@@ -102,26 +104,43 @@ def _ratios_caption(rows: list[Row]) -> str:
     return caption + (f" Here {', '.join(said)}." if said else "")
 
 
-def latency_curves(table: ComparisonTable) -> Picture | None:
-    """Share of calls within a latency, by class of operation and side, mean of the runs; None without latencies."""
-    figure = _latency_figure(table)
+def latency_curves(sides: Sequence[Side], curves: Sequence[Curve] = ()) -> Picture | None:
+    """Share of calls within a latency, by class of operation and side, mean of the runs; None without latencies.
+
+    Parameters
+    ----------
+    sides: of a comparison, or one. curves: where those of two sides part.
+    """
+    figure = _latency_figure(sides, curves)
     if figure is None:
         return None
     with styled():
         svg = svg_of(figure)
-    parted = [_parted(curve) for curve in table.curves]
+    caption = "Share of calls that ended within a latency"
+    caption += ", mean of the runs" if len(sides[0].runs) > 1 else ""
+    caption += ": a curve further left is faster." if len(sides) > 1 else ": the further left, the faster."
+    if curves:
+        shown = any(curve.shown for curve in curves)
+        caption += " The black bar marks where two curves are farthest apart" + (
+            ", the band the latencies between which they were shown to differ."
+            if shown
+            else "; they were not shown to differ."
+        )
+    told = [_parted(curve) for curve in curves] or [_quartiles(side, kind) for side in sides for kind in CLASS_COLOURS]
     return Picture(
         svg,
-        "Share of calls that ended within a latency, mean of the runs: a curve further left is faster. The black bar "
-        "marks where two curves are farthest apart"
-        + (
-            ", the band the latencies between which they were shown to differ."
-            if any(curve.shown for curve in table.curves)
-            else "; they were not shown to differ."
-        ),
-        f"Cumulative latency curves by class of operation. {printable('; '.join(parted))}.",
+        caption,
+        f"Cumulative latency curves by class of operation. {printable('; '.join(filter(None, told)))}.",
         "replayed",
     )
+
+
+def _quartiles(side: Side, kind: str) -> str:
+    curve = mean_curve(side, kind)
+    if curve is None:
+        return ""
+    quarter, half, rest = (duration_text(float(middles()[np.searchsorted(curve, q)])) for q in (0.25, 0.5, 0.75))
+    return f"{kind}: a quarter of the calls within {quarter}, half within {half}, three quarters within {rest}"
 
 
 def save_latency_curves(table: ComparisonTable, path: Path) -> None:
@@ -134,7 +153,7 @@ def save_latency_curves(table: ComparisonTable, path: Path) -> None:
     """
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(f"{path}: pictures are .png, .svg or .pdf.")
-    figure = _latency_figure(table)
+    figure = _latency_figure(table.sides, table.curves)
     if figure is None:
         raise UsageError("there are no histograms to draw: fio writes them with --output-format=json+.")
     try:
@@ -155,28 +174,26 @@ def _parted(curve: Curve) -> str:
     return f"{apart}; shown to differ from {low} to {high}"
 
 
-def _latency_figure(table: ComparisonTable) -> Figure | None:
-    curves = {
+def _latency_figure(sides: Sequence[Side], curves: Sequence[Curve]) -> Figure | None:
+    of_kind = {
         kind: drawn
         for kind in CLASS_COLOURS
         if (
             drawn := [
-                (number, curve)
-                for number, side in enumerate(table.sides)
-                if (curve := mean_curve(side, kind)) is not None
+                (number, curve) for number, side in enumerate(sides) if (curve := mean_curve(side, kind)) is not None
             ]
         )
     }
-    if not curves:
+    if not of_kind:
         return None
-    columns = min(3, len(curves))
-    lines = -(-len(curves) // columns)
+    columns = min(3, len(of_kind))
+    lines = -(-len(of_kind) // columns)
     value = np.maximum(middles() / 1e3, 1e-3)
     with styled():
         figure = Figure(figsize=(9, 2.2 * lines + 0.5), layout="constrained")
         panes = figure.subplots(lines, columns, squeeze=False).ravel()
         seen = {}
-        for axes, (kind, drawn) in zip(panes, curves.items(), strict=False):
+        for axes, (kind, drawn) in zip(panes, of_kind.items(), strict=False):
             ends = []
             for number, share in drawn:
                 first, last = int(np.searchsorted(share, 1e-9)), int(np.searchsorted(share, 1 - 1e-9))
@@ -187,12 +204,12 @@ def _latency_figure(table: ComparisonTable) -> Figure | None:
                     where="post",
                     color=SIDE_COLOURS[number % len(SIDE_COLOURS)],
                     linewidth=1.6,
-                    label=_side(table.sides[number].label),
+                    label=_side(sides[number].label),
                 )
             axes.set_title(kind)
             axes.set_xscale("log")
             axes.set_xlim(value[min(ends)] / 1.3, value[min(max(ends), len(value) - 1)] * 1.3)
-            for parted in [one for one in table.curves if one.kind == kind]:
+            for parted in [one for one in curves if one.kind == kind]:
                 axes.vlines(parted.at_us, *sorted((parted.share_a, parted.share_b)), color=INK, linewidth=0.9)
                 if parted.shown:
                     axes.axvspan(*parted.shown, color=INK, alpha=0.06, linewidth=0)
@@ -203,10 +220,11 @@ def _latency_figure(table: ComparisonTable) -> Figure | None:
                 axes.xaxis.set_major_locator(LogLocator(numticks=5))
             axes.set_ylim(0, 1.02)
             axes.yaxis.set_major_formatter(ticks(lambda v: f"{v:.0%}"))
-        for axes in panes[len(curves) :]:
+        for axes in panes[len(of_kind) :]:
             axes.set_visible(False)
         handles = [seen[number] for number in sorted(seen)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+        if len(sides) > 1:
+            figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
     return figure
 
 
@@ -272,7 +290,8 @@ def progress(intervals: dict[str, pd.DataFrame]) -> Picture | None:
         axes.set_xlabel("second of the run")
         axes.set_ylabel("bytes per second")
         axes.yaxis.set_major_formatter(ticks(rate_text))
-        legend(axes, min(3, len(courses)))
+        if len(courses) > 1:
+            legend(axes, min(3, len(courses)))
         svg = svg_of(figure)
     peaks = "; ".join(f"{label} peaks at {rate_text(float(frame['bytes'].max()))}" for label, frame in courses.items())
     return Picture(

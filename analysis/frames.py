@@ -134,8 +134,9 @@ def compare(*results: Any, smallest: float = 0.05) -> pd.DataFrame:
 
     Returns
     -------
-    Columns metric, baseline, candidate, a, b (medians), ratio, ci_low, ci_high (95 %), p, p_adjusted, p_mann_whitney,
-    verdict (faster, slower, or ~ where nothing is shown).
+    Columns metric, baseline, candidate, a and b (medians), a_low, a_high, b_low, b_high (their intervals, 95 %),
+    ratio, ci_low, ci_high (its interval), p, p_adjusted, p_mann_whitney, verdict (faster, slower, or ~ where nothing is
+    shown).
 
     Raises
     ------

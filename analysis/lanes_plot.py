@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import seaborn as sns
@@ -55,7 +55,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """Bars, what one of them is ("job"), what colours say ("step"), and how many bars are left out."""
+    """Bars, what one of them is (such as "job"), what colours say ("step"), and how many bars are left out."""
 
     bars: list[Bar]
     what: str
@@ -94,16 +94,7 @@ def lanes_of_trace(tables: Tables, duration_s: float) -> Lanes:
     """
     if tables.trace.info.detail == "histogram":
         return Lanes([], "process", "command")
-    width_s = max(duration_s, 1e-6) / _SLICES
-    # names are joined to sums, not to each of many events
-    tables.query(
-        f"""
-        create or replace temp table lane_slices as
-        select process, thread, floor(greatest(time_ns, 0) / {width_s * 1e9}) as slice, min(time_ns) as first,
-               max(time_ns + coalesce(duration_ns, 0)) as last, sum(coalesce(duration_ns, 0)) as took
-        from sides where kind <> 'process' group by all
-        """
-    )
+    width_s = _sliced(tables, duration_s)
     labelled, processes = tables.query(
         "select count(coalesce(job, step)), count(*) from processes "
         "where process in (select distinct process from lane_slices)"
@@ -143,6 +134,62 @@ def lanes_of_trace(tables: Tables, duration_s: float) -> Lanes:
         bars.append(Bar(str(first["owner"]), str(first["name"]), str(first["kind"]), start_s, end_s, within))
     bars = _by_owner(bars) if labelled else sorted(bars, key=lambda bar: bar.start_s)
     return Lanes(bars, what, colour, int(frame["places"].iloc[0]) - len(bars) if bars else 0)
+
+
+def lane_of_whole(tables: Tables, duration_s: float, owner: str, name: str, group: str) -> Bar | None:
+    """One bar of all that a trace did; None where it made no call.
+
+    Raises
+    ------
+    TraceError: a part of the trace is damaged.
+    """
+    if tables.trace.info.detail == "histogram":
+        frame = tables.query(
+            "select distinct time_ns / 1e9 as start_s, interval_ns / 1e9 as width_s, time_ns / 1e9 as first_s, "
+            "(time_ns + interval_ns) / 1e9 as last_s from histograms order by all"
+        ).df()
+    else:
+        width_s = _sliced(tables, duration_s)
+        frame = tables.query(
+            f"""
+            select slice * {width_s} as start_s, {width_s}::double as width_s, min(first) / 1e9 as first_s,
+                   max(last) / 1e9 as last_s
+            from lane_slices group by slice order by slice
+            """
+        ).df()
+    if frame.empty:
+        return None
+    start_s, end_s = max(0.0, float(frame["first_s"].min())), float(frame["last_s"].max())
+    busy = _joined([(float(at), float(width)) for at, width in zip(frame["start_s"], frame["width_s"], strict=True)])
+    return Bar(owner, name, group, start_s, end_s, [_cut(one, start_s, end_s) for one in busy])
+
+
+def _sliced(tables: Tables, duration_s: float) -> float:
+    """Make the table lane_slices: what each thread did in each slice; gives their width in s."""
+    width_s = max(duration_s, 1e-6) / _SLICES
+    # names are joined to sums, not to each of many events
+    tables.query(
+        f"""
+        create or replace temp table lane_slices as
+        select process, thread, floor(greatest(time_ns, 0) / {width_s * 1e9}) as slice, min(time_ns) as first,
+               max(time_ns + coalesce(duration_ns, 0)) as last, sum(coalesce(duration_ns, 0)) as took
+        from sides where kind <> 'process' group by all
+        """
+    )
+    return width_s
+
+
+def together(parts: Sequence[Lanes]) -> Lanes:
+    """The lanes of several traces as one, jobs or whole traces; the longest where there are too many."""
+    named = next((part for part in parts if part.what == "job"), parts[0])
+    bars = [
+        bar if part.what == named.what else replace(bar, owner="(no label)", name=bar.owner, group="(no step)")
+        for part in parts
+        for bar in part.bars
+    ]
+    longest = sorted(bars, key=lambda bar: bar.start_s - bar.end_s)[:_BARS]
+    left_out = sum(part.left_out for part in parts) + len(bars) - len(longest)
+    return Lanes(_by_owner(longest), named.what, named.colour, left_out)
 
 
 def _by_owner(bars: Sequence[Bar]) -> list[Bar]:
@@ -248,6 +295,7 @@ def _caption(found: Lanes, left_out: int, of: str) -> str:
         "user": "a user of the replay, from its beginning to its last thread's end",
         "process": "a process, from its first call to its last",
         "thread": "a thread of the one process, from its first call to its last",
+        "trace": "a recording, from its first call to its last",
     }[found.what]
     text = f"{where}each bar is {each}."
     if len({bar.group for bar in found.bars}) > 1 and found.colour != "thread":
@@ -283,4 +331,4 @@ def _label(group: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
-__all__ = ["Bar", "Lanes", "lanes", "lanes_of_run", "lanes_of_trace", "rows_of"]
+__all__ = ["Bar", "Lanes", "lane_of_whole", "lanes", "lanes_of_run", "lanes_of_trace", "rows_of", "together"]

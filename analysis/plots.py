@@ -25,6 +25,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from iotrace.histogram import middles
 from iotrace.terminal import fit, printable, shorten
+from iotrace.trace.operations import Kind
 from iotrace.trace.tables import records
 from iotrace.units import bytes_text, count_text, duration_text, rate_text, size_text
 
@@ -158,8 +159,11 @@ def timeline(frame: pd.DataFrame, duration_s: float) -> Picture | None:
 
 
 def latency_ranges(table: pd.DataFrame, most: int = 14) -> Picture | None:
-    """Median to 99th percentile of the operations that took most time, from Tables.by("op"); None without durations."""
-    table = table[table["p50_us"].notna()].head(most).iloc[::-1]
+    """Median to 99th percentile of the operations that took most time, from Tables.by("op"); None without durations.
+
+    How long a child was waited for, or a program took to start, is no latency of a storage.
+    """
+    table = table[table["p50_us"].notna() & (table["class"] != Kind.PROCESS)].head(most).iloc[::-1]
     if table.empty:
         return None
     names = [shorten(printable(str(key)), 24) for key in table["key"]]

@@ -100,9 +100,12 @@ def render_report(sources: Sequence[str | Path], answers: Sequence[Answer] = (),
         of_traces = {trace.folder.absolute(): one.found for trace, one in zip(traces, figures, strict=True)}
         sections += [*found, *mounted_sections(results, of_traces)]
         origins += [result_origin(result.info, file_name(result)) for result in results]
+    compared = bool(verdicts)
     for section, origin in chapters:
         sections.append(section)
         origins.append(origin)
+    own = [{"text": one.verdict, "style": "open", "provenance": one.provenance} for one in sections if one.verdict]
+    verdicts = [*verdicts, *own]
     if answers:
         from iotrace.analysis.sizing.page import NOTE, size_origins, size_sections
 
@@ -111,7 +114,7 @@ def render_report(sources: Sequence[str | Path], answers: Sequence[Answer] = (),
         warnings = [*warnings, NOTE]
     named = [source.folder.name for source in found_sources if source.folder is not None]
     names = ", ".join(printable(name) for name in [*named, *(folder.absolute().name for folder in sets)])
-    title = ("Storage comparison: " if results and verdicts else "Replay: " if results else "File I/O: ") + names
+    title = ("Storage comparison: " if results and compared else "Replay: " if results else "File I/O: ") + names
     return render_page(title, sections, origins, verdicts, warnings)
 
 

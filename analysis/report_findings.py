@@ -47,6 +47,19 @@ def blocks_of(
     return blocks, curve, _lead(found)
 
 
+def verdict_of(name: str, found: Found) -> str:
+    """What of a trace hurts a shared storage most, in a sentence."""
+    if not found.totals.calls:
+        return f"{name} holds no call."
+    if not found.findings:
+        text = f"{name}: nothing was found of what hurts a shared storage."
+    else:
+        first, more = found.findings[0], len(found.findings) - 1
+        others = f", and {more} more finding{'' if more == 1 else 's'}" if more else ""
+        text = f"{name}: what hurts a shared storage most is “{first.rule.title}” ({first.gain}){others}."
+    return f"{text} {found.hardly_matters}".rstrip()
+
+
 def _lead(found: Found) -> str:
     if not found.findings:
         nothing = f"Nothing was found of what iotrace looks for: {', '.join(t.lower() for t in found.looked_for)}."
@@ -89,7 +102,7 @@ def _curve(reuse: Reuse) -> Grid | None:
     for row in records(reuse.by_step):
         shares = [served.get((row["step"], size), 0.0) for size in sizes]
         rows.append([
-            GridCell(printable(row["step"]) or "(no label)"),
+            GridCell(printable(row["step"]) or "(no label)", printable(row["step"]) or "(no label)"),
             GridCell(bytes_text(row["read_bytes"]), str(row["read_bytes"])),
             GridCell(bytes_text(row["unique_bytes"]), str(row["unique_bytes"])),
             *(GridCell(f"{significant(100 * share, 2)}%", f"{share:.6f}") for share in shares),

@@ -31,7 +31,8 @@ _GENERATOR: Final = '<meta name="generator" content="iotrace '
 
 @dataclass
 class Section:
-    """A chapter of the page: an opening sentence, key figures, warnings, findings, then pictures and tables."""
+    """A chapter of the page: an opening sentence, key figures, warnings, findings, then pictures and tables; its
+    verdict, which stands at the top of the page; where verdict and key figures come from."""
 
     id: str
     title: str
@@ -42,6 +43,8 @@ class Section:
     findings_lead: str = ""
     blocks: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    verdict: str = ""
+    provenance: str = ""
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from iotrace.analysis import comparison_plots, plots
 from iotrace.analysis.compare import ComparisonTable, compare_results
@@ -17,8 +17,12 @@ from iotrace.analysis.report_tables import Fact, comparison_grids, operations_gr
 from iotrace.analysis.warnings import warnings_of
 from iotrace.replay.conditions import conditions_lines
 from iotrace.replay.result import Result, ResultInfo
+from iotrace.statistics import median
 from iotrace.terminal import printable
 from iotrace.units import binary_text, bytes_text, count_text, duration_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SIDES_WITH_LANES: Final = 4
 
@@ -58,7 +62,8 @@ def comparison_sections(
     sections = []
     for number, side in enumerate(table.sides[1:], 1):
         style = table.verdict(side.label)
-        verdicts.append({"text": printable(table.verdicts()[number - 1]), "style": style if style != "~" else "open"})
+        text = printable(table.verdicts()[number - 1])
+        verdicts.append({"text": text, "style": style if style != "~" else "open", "provenance": "replayed"})
         section = Section(
             f"comparison-{plan}-{number}", printable(f"{side.label} compared with {table.sides[0].label}")
         )
@@ -70,14 +75,10 @@ def comparison_sections(
     runs = Section(f"runs-{plan}", "Runs and latencies")
     # runs of a set have numbers of their own, and fio counts no seconds
     known = [(side, result) for side in table.sides for result in results if _same(result, side)]
-    intervals = {}
-    for side, result in known:
-        frame = result.intervals()
-        intervals[side.label] = frame[frame["run"].isin([run.run for run in side.runs])]
     made = [
-        comparison_plots.latency_curves(table),
+        comparison_plots.latency_curves(table.sides, table.curves),
         comparison_plots.runs_in_order(table),
-        comparison_plots.progress(intervals),
+        comparison_plots.progress(_intervals(known)),
         *_lanes(table.sides[:_SIDES_WITH_LANES]),
         metadata_mix(metadata_of_sides(known), "replayed", min(len(side.runs) for side in table.sides)),
     ]
@@ -118,6 +119,15 @@ def _plan_sections(results: Sequence[Result], plan: int) -> tuple[list[Section],
     return comparison_sections(compare_results(*results), results, plan)
 
 
+def _intervals(known: Sequence[tuple[Side, Result]]) -> dict[str, pd.DataFrame]:
+    """What each side's runs did in each second."""
+    found = {}
+    for side, result in known:
+        frame = result.intervals()
+        found[side.label] = frame[frame["run"].isin([run.run for run in side.runs])]
+    return found
+
+
 def _lanes(sides: Sequence[Side]) -> list[plots.Picture | None]:
     """Lanes of each side's first run, over the same time."""
     end_s = max(side.runs[0].wall_s for side in sides)
@@ -150,10 +160,32 @@ def _single_section(side: Side, results: Sequence[Result], plan: int) -> Section
         Fact("runs", str(len(side.runs))),
     ]
     section.lead = "One storage alone: there is nothing to compare it with. The figures are of its first run."
+    section.verdict, section.provenance = _alone(side), "replayed"
     known = [(side, result) for result in results if _same(result, side)]
-    made = [*_lanes([side]), metadata_mix(metadata_of_sides(known), "replayed", len(side.runs))]
+    made = [
+        comparison_plots.latency_curves([side]),
+        comparison_plots.progress(_intervals(known)),
+        *_lanes([side]),
+        metadata_mix(metadata_of_sides(known), "replayed", len(side.runs)),
+    ]
     section.blocks = [*(picture_block(picture) for picture in plots.pictures(made)), operations_grid(side)]
     return section
+
+
+def _alone(side: Side) -> str:
+    """What a storage did with the work, where there is no other."""
+    runs = side.runs
+    took = f"{duration_text(median([run.wall_s for run in runs]) * 1e9)}"
+    of = f", in the median of {len(runs)} runs" if len(runs) > 1 else ""
+    added = [run.added_s for run in runs if run.added_s is not None]
+    adds = (
+        f" The storage added {duration_text(max(0.0, median(added)) * 1e9)} of it." if len(added) == len(runs) else ""
+    )
+    waited = duration_text(median([run.io_s for run in runs]) * 1e9)
+    return printable(
+        f"{side.label} took {took} for {side.info.source or 'the work'}{of}; {waited} of I/O, all threads together."
+        f"{adds} There is no other storage to compare it with."
+    )
 
 
 def _options_text(options: dict[str, Any]) -> str:

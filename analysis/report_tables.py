@@ -13,7 +13,7 @@ from iotrace.analysis.commands.compare import p_text, ratio_text, spread_text, v
 from iotrace.analysis.compare import ComparisonTable, Row
 from iotrace.analysis.comparison.sides import Side
 from iotrace.analysis.summary import Summary, timing_notes
-from iotrace.statistics import median
+from iotrace.statistics import MedianInterval, median
 from iotrace.terminal import fit, printable
 from iotrace.trace.tables import records
 from iotrace.units import bytes_text, count_text, duration_text, significant, size_text
@@ -163,14 +163,20 @@ def _comparison_row(row: Row) -> list[GridCell]:
     return [
         GridCell(printable(row.title), printable(row.title)),
         GridCell(value_text(row.a.median, row.unit), _value(row.a.median)),
-        GridCell(spread_text(row.a)),
+        GridCell(spread_text(row.a), _spread(row.a)),
         GridCell(value_text(row.b.median, row.unit), _value(row.b.median)),
-        GridCell(spread_text(row.b)),
+        GridCell(spread_text(row.b), _spread(row.b)),
         GridCell(ratio_text(row), _value(c.ratio)),
         GridCell(p_text(c.p), _value(c.p)),
         GridCell(p_text(row.p_adjusted), _value(row.p_adjusted)),
         GridCell(c.verdict, c.verdict, "" if c.verdict == "~" else c.verdict),
     ]
+
+
+def _spread(found: MedianInterval) -> str:
+    if found.low is None or found.high is None or not found.median:
+        return ""
+    return _value(max(found.high - found.median, found.median - found.low) / abs(found.median))
 
 
 def _name(row: dict[str, Any], key: str, made: Summary) -> str:

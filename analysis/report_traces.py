@@ -13,12 +13,14 @@ import pandas as pd
 
 from iotrace.analysis import plots
 from iotrace.analysis.activity_plot import activity
+from iotrace.analysis.cache_plot import cache_curve
 from iotrace.analysis.findings.search import Found, search
 from iotrace.analysis.lanes_plot import Lanes, lanes, lanes_of_trace
 from iotrace.analysis.metadata_plot import metadata_mix, metadata_of_trace
-from iotrace.analysis.report_findings import blocks_of
+from iotrace.analysis.report_findings import blocks_of, verdict_of
 from iotrace.analysis.report_page import Origin, Section, picture_block
 from iotrace.analysis.report_tables import Fact, summary_grid
+from iotrace.analysis.set_pictures import course_of_set
 from iotrace.analysis.sets import search_set, summarise_set
 from iotrace.analysis.spread import Spread
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summary_of
@@ -94,11 +96,12 @@ def trace_section(figures: TraceFigures, number: int) -> tuple[Section, Origin]:
             "A trace of counts knows no positions in files: there is no picture of them, and no share of sequential "
             "calls."
         )
-    return _filled(section, made, figures.found, figures.types, pictures, figures.keys), _trace_origin(made)
+    memory = made.info.memory_bytes
+    return _filled(section, made, figures.found, figures.types, pictures, figures.keys, memory), _trace_origin(made)
 
 
 def set_section(folders: Sequence[Path], name: str, number: int, over: Spread) -> tuple[Section, Origin]:
-    """The chapter of a set of traces: tables and findings of all, and the pictures that add up.
+    """The chapter of a set of traces: tables and findings of all, and the pictures, on one clock.
 
     Raises
     ------
@@ -107,25 +110,34 @@ def set_section(folders: Sequence[Path], name: str, number: int, over: Spread) -
     keys = ["op", "class", "file", "process", "mount", "step", "job", "user"]
     made = summarise_set(folders, keys, _FILES_SHOWN, over)
     found = search_set(folders, over=over)
-    mixes = over(_metadata, folders)
-    mix = pd.concat(mixes, ignore_index=True).groupby(["label", "group", "op"], as_index=False).sum()
+    course, on_one_clock = course_of_set(folders, made.duration_s, over)
     section = _section(made, number)
     section.title = printable(f"Recorded: {name} ({made.name})")
-    pictures = plots.pictures([plots.latency_ranges(made.tables["op"]), metadata_mix(mix, "measured")])
-    section.notes.append("What happened when is drawn of single traces: give iotrace report a trace of the set.")
+    pictures = plots.pictures(
+        [
+            plots.timeline(course.timeline, made.duration_s),
+            activity(course.activity, made.duration_s),
+            lanes(course.lanes, made.duration_s, "measured"),
+            plots.latency_ranges(made.tables["op"]),
+            metadata_mix(course.metadata, "measured"),
+            plots.sizes(course.sizes),
+        ]
+    )
+    section.notes.append(
+        "Time runs from the start of the first recording, by the clocks of their machines."
+        if on_one_clock
+        else "A recording noted no time of day: over time all are drawn as if they had begun at the same moment."
+    )
+    section.notes.append("Positions in files are drawn of single traces: give iotrace report a trace of the set.")
     shown = [key for key in keys if key in made.tables and key not in ("class", "user")]
-    types = [mount.type for mount in made.info.mounts]
+    types = [mount.type for mount in _used_mounts(made)]
     return _filled(section, made, found, types, pictures, shown), _trace_origin(made)
-
-
-def _metadata(folder: Path) -> pd.DataFrame:
-    with tables_of(open_trace(folder)) as tables:
-        return metadata_of_trace(tables)
 
 
 def _section(made: Summary, number: int) -> Section:
     section = Section(f"trace-{number}", f"Recorded: {printable(made.name)}")
     section.lead = printable(shlex.join(made.info.command)) if made.info.command else ""
+    section.provenance = "measured"
     section.facts = [
         Fact("duration", duration_text(made.duration_s * 1e9)),
         Fact("events", count_text(made.events)),
@@ -140,11 +152,13 @@ def _section(made: Summary, number: int) -> Section:
 
 def _filled(
     section: Section, made: Summary, found: Found, types: list[str], pictures: Sequence[plots.Picture],
-    keys: Sequence[str],
+    keys: Sequence[str], memory_bytes: int = 0,
 ) -> Section:  # fmt: skip
+    section.verdict = verdict_of(printable(made.name), found)
     section.findings, curve, section.findings_lead = blocks_of(found, types)
-    if curve is not None:
-        section.blocks.append(curve)
+    if curve is not None and found.reuse is not None:
+        drawn = plots.pictures([cache_curve(found.reuse, memory_bytes)])
+        section.blocks += [curve, *(picture_block(picture) for picture in drawn)]
     section.blocks += [picture_block(picture) for picture in pictures]
     for key in keys:
         if key in ("step", "job") and not has_labels(made.tables[key]):

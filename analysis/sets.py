@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from iotrace.analysis.findings.across import findings_across, handed
 from iotrace.analysis.findings.evidence import EXAMPLES, Evidence, Totals
 from iotrace.analysis.findings.findings import Finding, reached
 from iotrace.analysis.findings.reuse import Reuse
@@ -20,7 +21,7 @@ from iotrace.analysis.summary import DEFAULT_TABLES, Summary
 from iotrace.errors import UsageError
 from iotrace.trace.partials import NUMBERED, Counts, by_time, finished, in_seconds, largest
 from iotrace.trace.reader import open_trace
-from iotrace.trace.sets import Part, details_of, info_of, merged_counts, part_of
+from iotrace.trace.sets import Part, details_of, info_of, merged_counts, offsets_ns, part_of
 from iotrace.trace.tables import records
 
 
@@ -106,16 +107,36 @@ def search_set(
 ) -> Found:
     """Look for all that the rules name in each trace, and add up what is found: limits and ranks are of the whole.
 
-    What a cache would serve is of a cache for each trace. Files are told of each trace's costliest ones.
+    What a cache would serve is of a cache for each trace. Files are told of each trace's costliest ones. Times count
+    from the start of the first trace, where all noted the time of day.
 
     Raises
     ------
     As of iotrace.analysis.findings.search.search; a folder given has to be in one of the traces.
     """
-    found = [one for one in over(partial(_search, under=under, with_reuse=with_reuse), folders) if one is not None]
+    all_found = over(partial(_search, under=under, with_reuse=with_reuse), folders)
+    begun = offsets_ns([open_trace(folder).info for folder in folders])
+    offsets = begun or [0] * len(folders)
+    found = [_later(one, offset) for one, offset in zip(all_found, offsets, strict=True) if one is not None]
     if not found:
         raise UsageError(f"none of the {len(folders)} traces holds a call on a file below {under}.")
-    return added(found)
+    whole = added(found)
+    if begun is None or len(folders) == 1:
+        return whole
+    between = findings_across(over(handed, folders), begun, whole.totals, under)
+    candidates = [*whole.candidates, *between]
+    looked_for = [*whole.looked_for, *(one.rule.title for one in between)]
+    return replace(whole, candidates=candidates, findings=reached(candidates), looked_for=looked_for)
+
+
+def _later(found: Found, offset_ns: int) -> Found:
+    """The same, with the times of its candidates counted from the start of the set's first trace."""
+
+    def moved(one: Finding) -> Finding:
+        e = one.evidence
+        return replace(one, evidence=replace(e, first_ns=e.first_ns + offset_ns, last_ns=e.last_ns + offset_ns))
+
+    return replace(found, candidates=[moved(one) for one in found.candidates])
 
 
 def added(found: Sequence[Found]) -> Found:

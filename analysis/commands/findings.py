@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -19,10 +19,7 @@ from iotrace.terminal import console, paragraph, printable, show
 from iotrace.trace.reader import open_trace
 from iotrace.trace.sets import traces_of
 from iotrace.trace.tables import records
-from iotrace.units import count_text, duration_text, significant
-
-_SMALL: Final = 0.05
-"""Of the wall time: where calls take less, findings hardly matter to this recording, whatever they do to others."""
+from iotrace.units import count_text, duration_text
 
 
 def findings(
@@ -137,13 +134,8 @@ def _print(title: str, found: Found, families: list[str], top: int, went_by: str
     )
     if found.incomplete:
         paragraph(out, found.incomplete, "bold red")
-    if 0 < totals.time_ns < _SMALL * totals.wall_ns:
-        paragraph(
-            out,
-            f"Its calls took {significant(100 * totals.time_ns / totals.wall_ns, 2)}% of that time: no storage can "
-            "make this recording shorter by more.",
-            "yellow",
-        )
+    if found.hardly_matters:
+        paragraph(out, found.hardly_matters, "yellow")
     if found.left_open:
         paragraph(out, found.left_open, "yellow")
     if not chosen:

@@ -95,8 +95,8 @@ class ComparisonTable:
                     "metric": row.metric,
                     "baseline": row.baseline,
                     "candidate": row.candidate,
-                    "a": _finite(row.a.median),
-                    "b": _finite(row.b.median),
+                    **_median("a", row.a),
+                    **_median("b", row.b),
                     "ratio": row.comparison.ratio,
                     "ci_low": row.comparison.low,
                     "ci_high": row.comparison.high,
@@ -171,5 +171,11 @@ def _verdict(table: ComparisonTable, candidate: str) -> str:
     )
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _median(name: str, found: MedianInterval) -> dict[str, float | None]:
+    """A side's median and its interval; where a run has no value, neither is known."""
+    known = math.isfinite(found.median)
+    return {
+        name: found.median if known else None,
+        f"{name}_low": found.low if known else None,
+        f"{name}_high": found.high if known else None,
+    }

@@ -7,8 +7,8 @@ The views that rules are written for, beside those of the trace's own tables:
 
 - io: the columns of events, and kind (class of the operation), opens (it opens a file by name), looks (a call of
   stat's kind, access or readlink), copies_files (from a file to a file).
-- moves: of these reads and writes at a known position, with in_sequence: it begins where the last one on the same open
-  description ended. A table with some columns of io, for several rules look at it.
+- moves: of these reads and writes at a known position, with in_sequence: it begins where the last one that was
+  completed on the same open description ended. A table with some columns of io, for several rules look at it.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ class Witness:
             """
             create or replace temp table moves as
             select op, process, thread, path, file, "offset", result, time_ns, duration_ns, kind,
-                   coalesce("offset" = lag("offset" + result) over (partition by open order by time_ns), false)
-                   as in_sequence
+                   coalesce("offset" = lag("offset" + result) over (
+                       partition by open order by time_ns + coalesce(duration_ns, 0), time_ns), false) as in_sequence
             from io where kind in ('read', 'write') and "offset" is not null and open is not null and result >= 0
             """
         )

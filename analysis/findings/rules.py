@@ -1,4 +1,4 @@
-"""The rules of rules.toml and counted.toml, read and checked."""
+"""The rules of rules.toml, counted.toml and across.toml, read and checked."""
 
 from __future__ import annotations
 
@@ -47,6 +47,15 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @cache
 def rules(of_counts: bool = False) -> tuple[Rule, ...]:
     """All rules for traces of events, or of counts, in the order of the file."""
-    name = "counted.toml" if of_counts else "rules.toml"
+    return _read("counted.toml" if of_counts else "rules.toml")
+
+
+@cache
+def rules_across() -> tuple[Rule, ...]:
+    """All rules about what lies between the traces of a set."""
+    return _read("across.toml")
+
+
+def _read(name: str) -> tuple[Rule, ...]:
     text = (resources.files("iotrace.analysis.findings") / name).read_text("utf-8")
     return msgspec.toml.decode(text, type=_File).rule

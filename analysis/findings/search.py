@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
@@ -17,9 +17,12 @@ from iotrace.trace.counted import CountedTables
 from iotrace.trace.operations import Kind
 from iotrace.trace.reader import Trace
 from iotrace.trace.tables import Tables
+from iotrace.units import significant
 
 if TYPE_CHECKING:
     from iotrace.analysis.findings.reuse import Reuse
+
+_SMALL: Final = 0.05
 
 
 class NothingBelow(UsageError):
@@ -48,6 +51,16 @@ class Found:
     candidates: list[Finding]
     incomplete: str = ""
     not_judged: list[str] = field(default_factory=list)
+
+    @property
+    def hardly_matters(self) -> str:
+        """That calls took so little of the time that no storage matters to this recording, in a sentence; empty where
+        they took more. What it does to others may matter all the same."""
+        totals = self.totals
+        if not 0 < totals.time_ns < _SMALL * totals.wall_ns:
+            return ""
+        share = significant(100 * totals.time_ns / totals.wall_ns, 2)
+        return f"Its calls took {share}% of the time: no storage can make this recording shorter by more."
 
     @property
     def left_open(self) -> str:

@@ -89,6 +89,7 @@ def _section(one: Answer, number: int) -> Section:
     return Section(
         f"choice-{number}", title, printable(" ".join(one.notes)), facts,
         blocks=[*blocks, _steps(one), *_rates(one), _needed(one), _months(one), _effects(one)],
+        provenance="modelled",
     )  # fmt: skip
 
 

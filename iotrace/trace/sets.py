@@ -90,6 +90,13 @@ def start_ns(info: TraceInfo) -> int | None:
     return utc - (monotonic - info.base_monotonic_ns)
 
 
+def offsets_ns(infos: Sequence[TraceInfo]) -> list[int] | None:
+    """When each trace began after the first of them; None where one noted no clock."""
+    starts = [start_ns(info) for info in infos]
+    known = [start for start in starts if start is not None]
+    return [start - min(known) for start in known] if len(known) == len(starts) else None
+
+
 def info_of(infos: Sequence[TraceInfo]) -> TraceInfo:
     """What holds of all traces together, as one trace.json would say it."""
     first = infos[0]
@@ -102,12 +109,9 @@ def info_of(infos: Sequence[TraceInfo]) -> TraceInfo:
         for kind, count in info.lost.items():
             lost[kind] = lost.get(kind, 0) + count
     hosts = list(dict.fromkeys(info.host for info in infos if info.host))
-    starts = [start_ns(info) for info in infos]
-    known = [start for start in starts if start is not None]
-    duration = max(info.duration_ns for info in infos)
-    begun = [info.started_utc for info in infos if info.started_utc]
-    if len(known) == len(infos):
-        duration = max(one + info.duration_ns for one, info in zip(known, infos, strict=True)) - min(known)
+    offsets = offsets_ns(infos)
+    duration = max(info.duration_ns + begun for info, begun in zip(infos, offsets or [0] * len(infos), strict=True))
+    started = [info.started_utc for info in infos if info.started_utc]
     return TraceInfo(
         version=first.version, backend=" and ".join(dict.fromkeys(info.backend for info in infos)),
         detail=common([info.detail for info in infos], "events and counts"),
@@ -115,7 +119,7 @@ def info_of(infos: Sequence[TraceInfo]) -> TraceInfo:
         kernel=common([info.kernel for info in infos], ""),
         architecture=common([info.architecture for info in infos], ""),
         memory_bytes=first.memory_bytes, command=common([info.command for info in infos], []),
-        filters={"whom": f"{len(infos)} traces"}, started_utc=min(begun, default=""),
+        filters={"whom": f"{len(infos)} traces"}, started_utc=min(started, default=""),
         duration_ns=duration, events=sum(info.events for info in infos), lost=lost,
         complete=all(info.complete for info in infos),
         mounts=list(dict.fromkeys(mount for info in infos for mount in info.mounts)),

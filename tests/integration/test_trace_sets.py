@@ -9,16 +9,21 @@ from typing import Any
 import pandas as pd
 import pytest
 from builders import TraceBuilder
+from hypothesis import given
+from hypothesis import strategies as st
 from made import event, made_trace
 
+from iotrace.analysis.findings.rules import rules_across
 from iotrace.analysis.findings.search import search
 from iotrace.analysis.report import write_report
+from iotrace.analysis.set_pictures import course_of_set, in_slices
 from iotrace.analysis.sets import search_set, summarise_set
-from iotrace.analysis.spread import spread
+from iotrace.analysis.spread import here, spread
 from iotrace.analysis.summary import summarise
 from iotrace.cli import main
 from iotrace.errors import IotraceError, TraceError
 from iotrace.trace import counted
+from iotrace.trace.info import Mount
 from iotrace.trace.reader import open_trace
 from iotrace.trace.sets import traces_of
 
@@ -137,6 +142,121 @@ def test_the_commands_take_sets_and_a_cluster(
     page = (tmp_path / "a.html").read_text()
     for text in ("Recorded: jobs (3 traces)", "P1/J1", "Recorded: job0.iotrace"):
         assert text in page
+    # of the set and of the one trace
+    for text in ("Timeline of", "Heat map of calls", "Histogram of sizes"):
+        assert page.count(f'aria-label="{text}') >= 2
+
+
+def timed(folder: Path, name: str, begun_s: float, seconds: int, labels: dict[str, str], clock: bool = True) -> Path:
+    """A trace that began so many seconds after midnight, with one read of 1 MB in the middle of each second."""
+    rows = [
+        event(second * 10**9 + 5 * 10**8, "read", path=0, file=0, open=0, offset=0, size=10**6, result=10**6)
+        for second in range(seconds)
+    ]
+    processes = [{"process": 0, "pid": 1, "command": "made", "start_ns": 0} | labels]
+    utc = 1_700_000_000 * 10**9 + round(begun_s * 1e9)
+    return made_trace(
+        folder / f"{name}.iotrace", rows, ["/data/movie"], processes=processes, duration_ns=seconds * 10**9,
+        base_monotonic_ns=77, clock=[(77, utc)] if clock else [],
+    )  # fmt: skip
+
+
+def test_the_traces_of_a_set_are_drawn_on_one_clock(tmp_path: Path) -> None:
+    ada = {"user": "ada", "project": "P1", "job": "J1", "step": "Pick"}
+    folders = [timed(tmp_path, "one", 0, 100, ada), timed(tmp_path, "two", 60, 60, ada | {"job": "J2"})]
+    course, on_one_clock = course_of_set(folders, summarise_set(folders).duration_s, here)
+    assert on_one_clock
+    assert course.timeline["calls"].sum() == pytest.approx(160)
+    # in slices of 0.6 s
+    early = course.timeline[course.timeline["start_s"] < 59]
+    late = course.timeline[(course.timeline["start_s"] > 61) & (course.timeline["start_s"] < 98.5)]
+    assert early["bytes_read"].sum() / 59.4 == pytest.approx(10**6, rel=0.02)
+    assert late["bytes_read"].sum() / 37.8 == pytest.approx(2 * 10**6, rel=0.03)
+    by_job = course.activity.groupby("job")
+    assert by_job["calls"].sum().to_dict() == pytest.approx({"P1/J1": 100, "P1/J2": 60})
+    assert by_job["start_s"].min()["P1/J2"] == pytest.approx(60, abs=1)
+    bars = {bar.name: (bar.start_s, bar.end_s) for bar in course.lanes.bars}
+    assert course.lanes.what == "job"
+    assert bars["P1/J2"] == pytest.approx((60.5, 119.5), abs=0.01)
+    assert [count for _, count in course.sizes.groupby("key")["count"].sum().items()] == [160]
+    (finding,) = [one for one in search_set(folders).candidates if one.rule.name == "reads-that-wait"]
+    assert finding.evidence.last_ns == 119_500_001_000
+
+
+def written_or_read(
+    folder: Path, host: str, begun_s: int, op: str, mount: int, at: int = 0, point: str = "/data"
+) -> Path:
+    """A trace of a node that writes or reads 20 files of 1 MB each on a mount: 0 is local, 1 is shared."""
+    names = [f"{'/tmp' if mount == 0 else point}/m{number}.mrc" for number in range(20)]
+    rows = [
+        event(number * 10**7, op, path=number, file=number, open=number, offset=at, size=10**6, result=10**6)
+        for number in range(20)
+    ]
+    return made_trace(
+        folder, rows, names, [{"file": i, "path": i, "type": "file", "mount": mount} for i in range(20)],
+        host=host, base_monotonic_ns=0, clock=[(0, begun_s * 10**9)],
+        mounts=[Mount(1, "/", "ext4", "/dev/vda1"), Mount(2, point, "wekafs", "cluster/fs")],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reader", "name"),
+    [
+        ({"host": "b"}, "read-on-another-node"),
+        ({"host": "b", "point": "/mnt/weka"}, "read-on-another-node"),
+        ({"host": "a"}, "read-by-another-job"),
+        ({"host": "a", "mount": 0}, ""),
+        ({"host": "b", "at": 10**6}, ""),
+        ({"host": "b", "begun_s": 99}, ""),
+        ({"host": ""}, ""),
+    ],
+    ids=["another node", "mounted elsewhere", "the same node", "other files", "other bytes", "before", "no name"],
+)
+def test_what_one_trace_wrote_and_another_read_is_found(reader: dict[str, Any], name: str, tmp_path: Path) -> None:
+    written_or_read(tmp_path / "w.iotrace", "a", 100, "write", 1)
+    columns: dict[str, Any] = {"begun_s": 101, "op": "read", "mount": 1}
+    written_or_read(tmp_path / "r.iotrace", **(columns | reader))
+    found = search_set(traces_of([tmp_path]))
+    told = {one.rule.name: one for one in found.findings if one.rule in rules_across()}
+    assert set(told) == ({name} if name else set())
+    for one in told.values():
+        assert (one.evidence.bytes, one.evidence.files, one.evidence.calls) == (20 * 10**6, 20, 20)
+        assert one.evidence.first_ns == 10**9
+        assert len(one.evidence.examples) == 3
+        assert "{" not in one.says
+
+
+def test_files_of_one_name_on_the_disks_of_two_nodes_are_two_files(tmp_path: Path) -> None:
+    written_or_read(tmp_path / "w.iotrace", "a", 100, "write", 0)
+    written_or_read(tmp_path / "r.iotrace", "b", 101, "read", 0)
+    assert not [one for one in search_set(traces_of([tmp_path])).findings if one.rule in rules_across()]
+
+
+def test_traces_without_labels_or_without_a_clock_are_drawn_all_the_same(tmp_path: Path) -> None:
+    folders = [timed(tmp_path, "one", 0, 10, {}), timed(tmp_path, "two", 60, 20, {}, clock=False)]
+    course, on_one_clock = course_of_set(folders, summarise_set(folders).duration_s, here)
+    assert not on_one_clock
+    assert (course.lanes.what, [bar.owner for bar in course.lanes.bars]) == ("trace", ["one", "two"])
+    assert course.timeline["start_s"].max() < 20
+    assert set(course.activity["job"]) == {"one", "two"}
+    write_report([tmp_path], tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text()
+    for text in ("Heat map of calls over time by job", "Timeline of lanes", "noted no time of day"):
+        assert text in page
+
+
+@given(
+    rows=st.lists(st.tuples(st.floats(0, 50), st.floats(0.001, 20)), min_size=1, max_size=20),
+    begun=st.floats(0, 30), width=st.floats(0.01, 7),
+)  # fmt: skip
+def test_what_is_shared_out_over_slices_stays_whole(
+    rows: list[tuple[float, float]], begun: float, width: float
+) -> None:
+    frame = pd.DataFrame(rows, columns=["start_s", "width_s"]).assign(calls=range(1, len(rows) + 1))
+    made = in_slices(frame, begun, width, ["calls"])
+    assert made["calls"].sum() == pytest.approx(frame["calls"].sum(), rel=1e-3)
+    assert made["start_s"].min() >= begun + frame["start_s"].min() - width
+    assert made["start_s"].max() <= begun + (frame["start_s"] + frame["width_s"]).max()
 
 
 def test_an_address_where_nobody_answers_is_said_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

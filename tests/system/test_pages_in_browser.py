@@ -108,6 +108,22 @@ def test_a_click_on_the_head_of_a_column_sorts_the_table_and_another_turns_it_ro
         assert sorted_column(browser, table, column) == (says, sorted(before, reverse=turned))
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_column_with_different_texts_can_be_sorted_names_from_a_on(
+    browser: Browser, pages: Path, page: str
+) -> None:
+    browser.open(url(pages, page))
+    dead = browser.evaluate("""[...document.querySelectorAll("thead th")].filter((head) => {
+      const cells = [...head.closest("table").tBodies[0].rows].map((row) => row.cells[head.cellIndex]);
+      return new Set(cells.map((cell) => cell.textContent)).size > 2 && cells.every((cell) => !cell.dataset.value);
+    }).map((head) => head.textContent)""")
+    assert dead == []
+    names = "[...document.querySelector('table').tBodies[0].rows].map((row) => row.cells[0].dataset.value)"
+    browser.click("table thead th:first-child button")
+    found = browser.evaluate(names)
+    assert found == browser.evaluate(f"{names}.sort((a, b) => a.localeCompare(b, undefined, {{ numeric: true }}))")
+
+
 @pytest.mark.parametrize(("page", "key"), [*((page, "Enter") for page in PAGES), ("trace", " ")])
 def test_the_keyboard_alone_reaches_the_head_of_a_column_and_sorts(
     browser: Browser, pages: Path, page: str, key: str

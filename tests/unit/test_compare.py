@@ -85,11 +85,12 @@ def test_json_has_the_columns_of_the_design(tmp_path: Path, capsys: pytest.Captu
     assert status == 0
     found = json.loads(out.out)
     columns = {"metric", "baseline", "candidate", "a", "b", "ratio", "ci_low", "ci_high", "p", "verdict"}
-    columns |= {"p_adjusted", "p_mann_whitney"}
+    columns |= {"p_adjusted", "p_mann_whitney", "a_low", "a_high", "b_low", "b_high"}
     assert all(set(row) == columns for row in found["rows"])
     makespan = found["rows"][0]
     assert (makespan["metric"], makespan["baseline"], makespan["candidate"]) == ("makespan_s", "/a", "/b")
     assert makespan["ci_low"] <= makespan["ratio"] <= makespan["ci_high"]
+    assert makespan["a_low"] < makespan["a"] < makespan["a_high"] < makespan["b_low"] < makespan["b_high"]
 
 
 def test_too_few_runs_give_no_verdict_and_say_how_many_are_needed(
@@ -263,6 +264,17 @@ def test_geometric_means_are_those_of_the_rows_run_by_run(tmp_path: Path) -> Non
     expected = np.exp(np.mean(np.log([row.values_a for row in members]), axis=0))
     np.testing.assert_allclose(mean.values_a, expected)
     assert mean.comparison.ratio == pytest.approx(2, rel=0.1)
+
+
+def test_geometric_means_of_both_sides_are_of_the_same_rows(tmp_path: Path) -> None:
+    result = made_result(tmp_path / "r.ioresult", {"/a": 1, "/b": 1}, 6)
+    sides = sides_of([result])
+    # calls that took no time that can be told, on one side alone
+    for latencies in sides[1].latencies["class", "sync"].values():
+        assert latencies.bucket is not None
+        latencies.bucket[:] = 0
+    (mean,) = rows(compare_sides(sides, paired=True), "class.geomean.p50_us")
+    assert mean.comparison.ratio == pytest.approx(1, rel=0.1)
 
 
 def test_every_candidate_more_makes_verdicts_stricter(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,13 @@ def tiny_reads(b: TraceBuilder, hurts: bool) -> int:
     for number in range(600):
         b.read(o, "movie.tif", number * size, size)
     return 600 - 3
+
+
+def scattered_reads(b: TraceBuilder, hurts: bool) -> int:
+    o = b.open("particles.mrc", size=2000 * 8192)
+    for number in range(1500):
+        b.read(o, "particles.mrc", 8192 * (number * 7 % 1500) if hurts else 4096 * number, 4096, op="pread64")
+    return 0
 
 
 def tiny_writes(b: TraceBuilder, hurts: bool) -> int:
@@ -192,7 +200,8 @@ def reads_that_wait(b: TraceBuilder, hurts: bool) -> int:
 
 MAKERS: dict[str, Callable[[TraceBuilder, bool], int]] = {
     "header-rereads": header_rereads, "open-close-churn": open_close_churn, "stat-storm": stat_storm,
-    "missing-names": missing_names, "tiny-reads": tiny_reads, "tiny-writes": tiny_writes,
+    "missing-names": missing_names, "tiny-reads": tiny_reads, "scattered-reads": scattered_reads,
+    "tiny-writes": tiny_writes,
     "unaligned-reads": unaligned_reads, "unaligned-writes": unaligned_writes,
     "mapped-reads": mapped_reads, "slow-copies": slow_copies,
     "rereads": rereads, "cache-too-small": cache_too_small, "locks": locks, "fsync-storm": fsync_storm,
@@ -293,6 +302,76 @@ def test_a_cache_that_served_the_first_reads_too_is_not_too_small(tmp_path: Path
     found = [f.rule.name for f in search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings]
     assert "rereads" in found
     assert "cache-too-small" not in found
+
+
+def names_in(b: TraceBuilder, folder: Path) -> list[str]:
+    return [f.rule.name for f in search(open_trace(b.save(folder / "t.iotrace")), with_reuse=False).findings]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_threads_ask_for_at_the_same_time_none_of_them_could_have_kept(late: bool, tmp_path: Path) -> None:
+    b = TraceBuilder()
+    other = b.thread()
+    for number in range(300):
+        name, begin = f"stack{number}.mrc", number * 10**8
+        o = b.open(name, size=10**7, at=begin)
+        for thread, wait in ((0, 0), (other, 3 * 10**7 if late else 10**6)):
+            at: dict[str, Any] = {"thread": thread, "at": begin + wait + 10, "duration": 10**7}
+            b.read(o, name, 0, 1024, op="pread64", **at)
+            b.read(o, name, 65536, 10**6, op="pread64", **at)
+            b.named("newfstatat", name, **at)
+            b.missing("newfstatat", f"gone{number}", **at)
+    expected = {"header-rereads", "rereads", "cache-too-small", "stat-storm", "missing-names"}
+    assert expected & set(names_in(b, tmp_path)) == (expected if late else set())
+
+
+def test_a_large_file_that_four_read_one_after_the_other_is_not_read_by_several_at_a_time(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    threads = [0, *(b.thread() for _ in range(3))]
+    o = b.open("stack.mrc", size=1 << 31)
+    for thread in threads:
+        for number in range(32):
+            b.read(o, "stack.mrc", number << 26, 1 << 26, op="pread64", thread=thread)
+    assert "one-large-file" not in names_in(b, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "writers", "begins", "found"),
+    [(0, 1, 10, True), (10**8, 1, 10, False), (0, 1, 0, False), (0, 2, 10, True)],
+    ids=["what was written", "beside what was written", "before it was written", "of two writers"],
+)
+def test_only_what_another_process_had_written_before_is_written_then_read(
+    place: int, writers: int, begins: int, found: bool, tmp_path: Path
+) -> None:
+    b = TraceBuilder()
+    second, reader = b.fork(), b.fork()
+    for number in range(20):
+        name, at = f"m{number}.mrc", (number + 1) * 10**9
+        o = b.open(name, os.O_RDWR, size=2 * 10**8, at=at)
+        for thread in (0, second)[:writers]:
+            b.write(o, name, 0, 10**7, op="pwrite64", thread=thread, at=at + 100, duration=10**7)
+        b.read(o, name, place, 10**7, op="pread64", thread=reader, at=at + 1000 + begins * 10**7, duration=10**8)
+    assert ("written-then-read" in names_in(b, tmp_path)) is found
+
+
+def test_small_writes_at_scattered_places_are_found_too(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    o = b.open("index.db", os.O_WRONLY)
+    for number in range(300):
+        b.write(o, "index.db", 65536 * (number * 7 % 300), 100, op="pwrite64")
+    assert "unaligned-writes" in names_in(b, tmp_path)
+
+
+def test_calls_of_several_threads_go_on_in_the_order_in_which_they_ended(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    other = b.thread()
+    o = b.open("movie.tif", size=10**8)
+    for number in range(0, 600, 2):
+        # the first to begin waits for the position, and gets it second
+        begin = 10**6 * number
+        b.read(o, "movie.tif", (number + 1) * 4096, 4096, at=begin, duration=3000)
+        b.read(o, "movie.tif", number * 4096, 4096, at=begin + 100, duration=1000, thread=other)
+    assert "tiny-reads" in names_in(b, tmp_path)
 
 
 def test_on_a_mount_the_wall_time_is_that_of_the_runs_there(tmp_path: Path) -> None:

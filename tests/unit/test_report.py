@@ -117,7 +117,11 @@ def test_every_figure_table_and_picture_says_where_it_comes_from(page: str) -> N
     captions = re.findall(r"<caption>.*?</caption>", page, re.S)
     assert len(figures) >= 6
     assert len(captions) >= 8
-    for part in [*figures, *captions]:
+    facts = re.findall(r'<p>[^\n]*</p>\n<dl class="facts">', page)
+    assert len(facts) == page.count('<dl class="facts">') >= 1
+    verdicts = re.findall(r'<p class="verdict.*?</p>', page)
+    assert len(verdicts) == 2
+    for part in [*figures, *captions, *facts, *verdicts]:
         assert re.search(r'class="mark">(measured|replayed)<', part)
 
 
@@ -169,6 +173,28 @@ def test_results_alone_make_a_page(tmp_path: Path, mounts: dict[str, float], rep
     html = render_report([tmp_path / "r.ioresult"])
     Page(html)
     assert "page cache may have served" in html
+
+
+def test_a_page_on_a_trace_or_on_one_storage_begins_with_a_verdict_too(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for _ in range(300):
+        b.named("newfstatat", "f")
+    made_result(tmp_path / "r.ioresult", {"/a": 1}, 3)
+    page = render_report([b.save(tmp_path / "t.iotrace"), tmp_path / "r.ioresult"])
+    said = re.findall(r'<p class="verdict open">(.*?)</p>', page)
+    assert len(said) == 2
+    assert re.match(r"/a took \S+ ms for made.iotrace, in the median of 3 runs; .* no other storage", said[0])
+    assert said[1].startswith("t.iotrace: what hurts a shared storage most is “The same names are looked at again")
+    assert "Storage comparison" not in page
+    assert page.index(said[1]) < page.index("<h2")
+
+
+def test_a_storage_alone_has_its_latency_curves_and_its_course(tmp_path: Path) -> None:
+    made_result(tmp_path / "r.ioresult", {"/a": 1}, 1)
+    page = render_report([tmp_path / "r.ioresult"])
+    for text in ("Cumulative latency curves by class of operation. read: a quarter", "Bytes per second over time"):
+        assert f'aria-label="{text}' in page
+    assert "farthest apart" not in page
 
 
 def test_a_storage_alone_is_not_told_how_many_runs_a_comparison_needs(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from made import HOSTILE, event, made_result, made_trace
 
 from iotrace.analysis import plots
 from iotrace.analysis.activity_plot import activity, heat_colours
+from iotrace.analysis.cache_plot import cache_curve
 from iotrace.analysis.compare import ComparisonTable, compare_results
 from iotrace.analysis.comparison.sides import sides_of
 from iotrace.analysis.comparison_plots import ratios
+from iotrace.analysis.findings.reuse import Reuse
 from iotrace.analysis.lanes_plot import Bar, Lanes, lanes, lanes_of_run, lanes_of_trace, rows_of
 from iotrace.analysis.metadata_plot import metadata_mix, metadata_of_sides, metadata_of_trace
 from iotrace.histogram import bucket_of
@@ -220,6 +222,24 @@ def test_lanes_that_find_no_room_are_counted(tmp_path: Path) -> None:
     assert "20 more with less time are left out" in picture.caption
     # those with most time stay
     assert found.bars[0].owner == "20 c20"
+
+
+def test_the_curve_of_caches_says_what_each_size_serves_and_marks_the_memory() -> None:
+    sizes = [1 << power for power in range(20, 34)]
+    served = {"Refine": [0.0] * 6 + [0.2] * 4 + [0.6] * 4, "Pick": [0.0] * 14}
+    curve = pd.DataFrame(
+        [(step, size, share) for step, shares in served.items() for size, share in zip(sizes, shares, strict=True)],
+        columns=["step", "cache_bytes", "served"],
+    )
+    by_step = pd.DataFrame([("Pick", 10, 10, 0), ("Refine", 100, 40, 60)],
+                           columns=["step", "read_bytes", "unique_bytes", "again_bytes"])  # fmt: skip
+    made = cache_curve(Reuse(by_step, curve, 1.0), 1 << 30)
+    assert "Refine|" in text_of(made)
+    assert made is not None
+    assert "this machine's memory (1.00 GiB)" in made.caption
+    assert "Refine: 64.0 MiB 20%" in made.alternative
+    assert "512 MiB 20%, 1.00 GiB 60%" in made.alternative
+    assert cache_curve(Reuse(by_step, curve.assign(served=0.0), 1.0)) is None
 
 
 def test_strangers_names_in_pictures_are_text_and_nothing_else() -> None:
