@@ -18,6 +18,7 @@ from iotrace.profiles.templates import CALLS_MAX, COLUMNS, GAP_NS, Template
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.schema import NULL
 
+_ROWS_AT_ONCE = 1 << 14
 _CALLS_A_STACK = 3
 """Open, read of the header, close; a seek before each box where boxes are read at the position."""
 
@@ -142,26 +143,37 @@ class Boxes:
         self, rows: dict[str, Any], calls: int, items: Any, first_open: Any, random: np.random.Generator
     ) -> dict[str, Any]:
         """The calls of some items (`calls` each) with the boxes of each item in their place."""
-        if self.visits <= 1:
-            # no loop over items, which may be hundreds of thousands
-            boxes, counts = self._of_items(np.asarray(items), np.asarray(first_open), random)
-            begins = np.cumsum(counts + calls) - counts - calls
-            before = np.arange(calls) < self.position
-            at = (begins[:, None] + np.arange(calls) + np.where(before, 0, counts[:, None])).ravel()
-            between = _counted_from(begins + self.position, counts)
-            whole = {}
-            for name, column in rows.items():
-                whole[name] = np.empty(len(at) + len(between), column.dtype)
-                whole[name][at], whole[name][between] = column, boxes[name]
-            return whole
+        # many items at once, which may be hundreds of thousands, and no more than the processor's cache holds
+        step = max(1, _ROWS_AT_ONCE // (calls + self.rows_max)) if self.visits <= 1 else 1
         found: list[dict[str, Any]] = []
-        for k in range(len(items)):
-            begin = k * calls
-            found.append({name: column[begin : begin + self.position] for name, column in rows.items()})
-            boxes = self._of_item(int(first_open[k]), random)
-            rest = {name: column[begin + self.position : begin + calls] for name, column in rows.items()}
-            found += [{name: boxes[name] for name in rows}, rest]
+        for begin in range(0, len(items), step):
+            some = slice(begin, begin + step)
+            mine = {name: column[begin * calls : (begin + step) * calls] for name, column in rows.items()}
+            if step > 1:
+                found.append(self._put_between(mine, calls, items[some], first_open[some], random))
+                continue
+            if self.visits <= 1:
+                boxes, _ = self._of_items(items[some], first_open[some], random)
+            else:
+                boxes = self._of_item(int(first_open[begin]), random)
+            found.append({name: column[: self.position] for name, column in mine.items()})
+            found += [boxes, {name: column[self.position :] for name, column in mine.items()}]
         return {name: np.concatenate([part[name] for part in found]) for name in rows}
+
+    def _put_between(
+        self, rows: dict[str, Any], calls: int, items: Any, first_open: Any, random: np.random.Generator
+    ) -> dict[str, Any]:
+        """As put_between, without a loop over items."""
+        boxes, counts = self._of_items(items, first_open, random)
+        begins = np.cumsum(counts + calls) - counts - calls
+        before = np.arange(calls) < self.position
+        at = (begins[:, None] + np.arange(calls) + np.where(before, 0, counts[:, None])).ravel()
+        between = _counted_from(begins + self.position, counts)
+        whole = {}
+        for name, column in rows.items():
+            whole[name] = np.empty(len(at) + len(between), column.dtype)
+            whole[name][at], whole[name][between] = column, boxes[name]
+        return whole
 
 
 def _counted_from(first: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
