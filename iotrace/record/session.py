@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -114,7 +114,8 @@ def record(
             with _Signals() as signals, registered(writer.folder, recorder.name, _target(command, scope)):
                 beside.begin(None if isinstance(writer, TraceWriter) else writer.count_with)
                 if command:
-                    signals.pid = recorder.start(command)
+                    with signals.held():
+                        signals.pid = recorder.start(command)
                     status = _watch(signals.pid, recorder, writer, duration_s, beside)
                 else:
                     running = cast(Attaching, recorder)
@@ -293,6 +294,7 @@ class _Signals:
         self.pid: int | None = None
         self.attached = False
         self.stopped = False
+        self._held: list[int] | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> _Signals:
@@ -304,7 +306,22 @@ class _Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While the command starts, signals wait: one that came in between would leave it behind without a recorder."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+        for number in held:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(cast(int, self.pid), number)
+
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        if self._held is not None:
+            self._held.append(number)
+            return
         if self.pid is None:
             if not self.attached:
                 raise KeyboardInterrupt

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -275,27 +274,24 @@ def test_a_recording_may_end_before_the_command(tmp_path: Path, work: Path) -> N
 
 
 def test_a_signal_to_the_recorder_ends_the_command_and_keeps_the_trace(tmp_path: Path, work: Path) -> None:
+    words = ["record", "--backend", "strace", "-o", str(tmp_path / "t.iotrace"), "--", "sleep", "30"]
+    # a process of its own: a signal that came too early would end that of the tests
+    recorder = subprocess.Popen([sys.executable, "-m", "iotrace", *words], stderr=subprocess.PIPE, text=True)
+
     def runs() -> bool:
         """Whether the command has begun; strace's helpers come and go while they are looked at."""
         try:
-            return any(child.name() == "sleep" for child in psutil.Process().children(recursive=True))
+            return any(child.name() == "sleep" for child in psutil.Process(recorder.pid).children(recursive=True))
         except psutil.NoSuchProcess:
             return False
 
-    def end_the_recorder() -> None:
-        """Not before the command runs: until then the signal would end this process of tests."""
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            if runs():
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            time.sleep(0.02)
-
-    sender = threading.Thread(target=end_the_recorder)
-    sender.start()
-    outcome, trace = recorded(["sleep", "30"], tmp_path)
-    sender.join()
-    assert outcome.exit_status == 143
+    deadline = time.monotonic() + 60
+    while not runs() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    recorder.send_signal(signal.SIGTERM)
+    said = recorder.communicate(timeout=60)[1]
+    assert recorder.returncode == 143, said
+    trace = open_trace(tmp_path / "t.iotrace")
     assert trace.info.complete
     assert trace.processes().exit[0] == -signal.SIGTERM
 
