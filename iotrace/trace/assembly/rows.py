@@ -84,13 +84,15 @@ class Rows:
         result = call.result
         if result is not None and result > 0 and call.op in RETURNS_NO_NUMBER:
             result = 0
-        self._rows.append(
-            (
-                call.time_ns, None if result is None else call.duration_ns, None, thread.process.number, thread.number,
-                NUMBER_OF[call.op], path, other_path, file, other_file, opened, other_open, call.offset, call.offset2,
-                call.size, call.count, call.address, call.flags, call.mode, None, None, child, result,
-            )
-        )  # fmt: skip
+        self._add((
+            call.time_ns, None if result is None else call.duration_ns, None, thread.process.number, thread.number,
+            NUMBER_OF[call.op], path, other_path, file, other_file, opened, other_open, call.offset, call.offset2,
+            call.size, call.count, call.address, call.flags, call.mode, None, None, child, result,
+        ))  # fmt: skip
+
+    def _add(self, row: tuple[int | None, ...]) -> None:
+        """Keep a row of events, its values in the order of the columns."""
+        self._rows.append(row)
 
     def _write_paths(self) -> None:
         first, texts = self._paths_written, self._path_texts

@@ -12,9 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from iotrace.trace.assemble import Assembler
-from iotrace.trace.assembly.calls import Call
 from iotrace.trace.assembly.identity import FileTable, printable
-from iotrace.trace.assembly.rows import RETURNS_NO_NUMBER
 from iotrace.trace.assembly.tasks import Description, Descriptors, Folder, Memory, Process, Thread
 from iotrace.trace.formats.strace.calls import CALLS
 from iotrace.trace.formats.strace.files import TableFiles
@@ -35,7 +33,6 @@ from iotrace.trace.formats.strace.tasks import (
     Threads,
 )
 from iotrace.trace.matrix import event_batch
-from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.schema import FILE_COLUMNS, NULL, SCHEMAS
 
 _TYPE_NAMES: Final = pa.array(["file", "directory", "link", "other"])
@@ -110,29 +107,10 @@ class TableAssembler(Assembler):
             description._put(field, value)
         return description
 
-    def _emit(
-        self,
-        thread: Thread,
-        call: Call,
-        path: int | None = None,
-        file: int | None = None,
-        opened: int | None = None,
-        other_path: int | None = None,
-        other_file: int | None = None,
-        other_open: int | None = None,
-        child: int | None = None,
-    ) -> None:
-        result = call.result
-        if result is not None and result > 0 and call.op in RETURNS_NO_NUMBER:
-            result = 0
+    def _add(self, row: tuple[int | None, ...]) -> None:
         state = self.state
         state.grow(0)
-        values = (
-            call.time_ns, None if result is None else call.duration_ns, None, thread.process.number, thread.number,
-            NUMBER_OF[call.op], path, other_path, file, other_file, opened, other_open, call.offset, call.offset2,
-            call.size, call.count, call.address, call.flags, call.mode, None, None, child, result,
-        )  # fmt: skip
-        state.events[:, state.h[k.ROWS]] = [wrapped(value) for value in values]
+        state.events[:, state.h[k.ROWS]] = [wrapped(value) for value in row]
         state.h[k.ROWS] += 1
 
     # ---- out of the tables ----
