@@ -15,12 +15,12 @@ from iotrace.analysis import plots
 from iotrace.analysis.activity_plot import activity
 from iotrace.analysis.cache_plot import cache_curve
 from iotrace.analysis.findings.search import Found, search
-from iotrace.analysis.lanes_plot import Lanes, lanes, lanes_of_trace
+from iotrace.analysis.lanes_plot import lanes, lanes_of_trace
 from iotrace.analysis.metadata_plot import metadata_mix, metadata_of_trace
 from iotrace.analysis.report_findings import blocks_of, verdict_of
 from iotrace.analysis.report_page import Origin, Section, picture_block
 from iotrace.analysis.report_tables import Fact, summary_grid
-from iotrace.analysis.set_pictures import course_of_set
+from iotrace.analysis.set_pictures import Course, course_of_set
 from iotrace.analysis.sets import search_set, summarise_set
 from iotrace.analysis.spread import Spread
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summary_of
@@ -38,19 +38,15 @@ class TraceFigures:
 
     Attributes
     ----------
-    made: its summary; keys: of the tables. found: its findings. timeline, activity, metadata, sizes, positions: frames
-    of the pictures; lanes: whose jobs ran when. types: of the file systems that its files lie on.
+    made: its summary; keys: of the tables. found: its findings. course: frames of the pictures over time and of all
+    calls; positions: that of where in files. types: of the file systems that its files lie on.
     """
 
     made: Summary
     keys: list[str]
     found: Found
-    timeline: pd.DataFrame
-    activity: pd.DataFrame
-    metadata: pd.DataFrame
-    sizes: pd.DataFrame
+    course: Course
     positions: pd.DataFrame
-    lanes: Lanes
     types: list[str]
 
 
@@ -67,30 +63,21 @@ def figures_of(folder: Path) -> TraceFigures:
         # asks DuckDB and has kernels of its own, as the tables do: neither holds the interpreter
         searched = beside.submit(search, trace)
         made = summary_of(tables, keys, _FILES_SHOWN)
-        pictured = (
+        course = Course(
             tables.timeline(), tables.activity(), metadata_of_trace(tables), tables.histogram("class", "size"),
-            tables.positions(12_000), lanes_of_trace(tables, made.duration_s),
+            lanes_of_trace(tables, made.duration_s),
         )  # fmt: skip
+        positions = tables.positions(12_000)
         found = searched.result()
     types = [mount.type for number, mount in enumerate(trace.info.mounts) if number in found.mounts]
-    return TraceFigures(made, keys, found, *pictured, types)
+    return TraceFigures(made, keys, found, course, positions, types)
 
 
 def trace_section(figures: TraceFigures, number: int) -> tuple[Section, Origin]:
     """The chapter of the trace that has this number on the page."""
     made = figures.made
     section = _section(made, number)
-    pictures = plots.pictures(
-        [
-            plots.timeline(figures.timeline, made.duration_s),
-            activity(figures.activity, made.duration_s),
-            lanes(figures.lanes, made.duration_s, "measured"),
-            plots.latency_ranges(made.tables["op"]),
-            metadata_mix(figures.metadata, "measured"),
-            plots.sizes(figures.sizes),
-            plots.positions(figures.positions),
-        ]
-    )
+    pictures = plots.pictures([*_drawn(figures.course, made), plots.positions(figures.positions)])
     if made.info.detail == "histogram":
         section.notes.append(
             "A trace of counts knows no positions in files: there is no picture of them, and no share of sequential "
@@ -113,16 +100,7 @@ def set_section(folders: Sequence[Path], name: str, number: int, over: Spread) -
     course, on_one_clock = course_of_set(folders, made.duration_s, over)
     section = _section(made, number)
     section.title = printable(f"Recorded: {name} ({made.name})")
-    pictures = plots.pictures(
-        [
-            plots.timeline(course.timeline, made.duration_s),
-            activity(course.activity, made.duration_s),
-            lanes(course.lanes, made.duration_s, "measured"),
-            plots.latency_ranges(made.tables["op"]),
-            metadata_mix(course.metadata, "measured"),
-            plots.sizes(course.sizes),
-        ]
-    )
+    pictures = plots.pictures(_drawn(course, made))
     section.notes.append(
         "Time runs from the start of the first recording, by the clocks of their machines."
         if on_one_clock
@@ -132,6 +110,18 @@ def set_section(folders: Sequence[Path], name: str, number: int, over: Spread) -
     shown = [key for key in keys if key in made.tables and key not in ("class", "user")]
     types = [mount.type for mount in _used_mounts(made)]
     return _filled(section, made, found, types, pictures, shown), _trace_origin(made)
+
+
+def _drawn(course: Course, made: Summary) -> list[plots.Picture | None]:
+    """The pictures that a trace and a set of traces share."""
+    return [
+        plots.timeline(course.timeline, made.duration_s),
+        activity(course.activity, made.duration_s),
+        lanes(course.lanes, made.duration_s, "measured"),
+        plots.latency_ranges(made.tables["op"]),
+        metadata_mix(course.metadata, "measured"),
+        plots.sizes(course.sizes),
+    ]
 
 
 def _section(made: Summary, number: int) -> Section:
