@@ -8,10 +8,12 @@ mathematics.
 
 from __future__ import annotations
 
+import hashlib
 import io
-import itertools
 import re
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,7 +79,7 @@ _STYLE: Final[dict[str, Any]] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-_numbers = itertools.count(1)
+_styles = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,10 +305,12 @@ def time_axis(axes: Axes, most_decades: float = 3) -> None:
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
 
 
-def styled() -> Any:
-    """The look of all pictures, as a context."""
+@contextmanager
+def styled() -> Iterator[None]:
+    """The look of all pictures, as a context for one thread at a time: Matplotlib has one look for them all."""
     style: Any = {**sns.axes_style("whitegrid"), **_STYLE}
-    return matplotlib.rc_context(style)
+    with _styles, matplotlib.rc_context(style):
+        yield
 
 
 def svg_of(figure: Figure) -> str:
@@ -316,7 +320,8 @@ def svg_of(figure: Figure) -> str:
     canvas.print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    prefix = f"p{next(_numbers)}-"
+    # of its own by what it shows: whoever draws pictures of one page need not count them together
+    prefix = f"p{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}-"
     text = re.sub(r'\bid="', f'id="{prefix}', text)
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", text)
     # what a picture draws twice, for light and for dark pages, is named by gid; the style sheet shows one

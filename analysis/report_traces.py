@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import pandas as pd
-
 from iotrace.analysis import plots
 from iotrace.analysis.activity_plot import activity
 from iotrace.analysis.cache_plot import cache_curve
@@ -34,19 +32,18 @@ _FILES_SHOWN: Final = 30
 
 @dataclass(frozen=True)
 class TraceFigures:
-    """All that a trace's chapter shows, before it is drawn: small, whatever the trace's length.
+    """All that a trace's chapter shows: small, whatever the trace's length.
 
     Attributes
     ----------
-    made: its summary; keys: of the tables. found: its findings. course: frames of the pictures over time and of all
-    calls; positions: that of where in files. types: of the file systems that its files lie on.
+    made: its summary; keys: of the tables. found: its findings. pictures: of what it did, over time and in all.
+    types: of the file systems that its files lie on.
     """
 
     made: Summary
     keys: list[str]
     found: Found
-    course: Course
-    positions: pd.DataFrame
+    pictures: list[plots.Picture]
     types: list[str]
 
 
@@ -60,31 +57,31 @@ def figures_of(folder: Path) -> TraceFigures:
     trace = open_trace(folder)
     keys = keys_of(trace, ["op", "file", "process", "mount", "step", "job"])
     with tables_of(trace) as tables, ThreadPoolExecutor(1) as beside:
-        # asks DuckDB and has kernels of its own, as the tables do: neither holds the interpreter
+        # the search, which takes longest, mostly waits for DuckDB: tables and pictures are made meanwhile
         searched = beside.submit(search, trace)
         made = summary_of(tables, keys, _FILES_SHOWN)
         course = Course(
             tables.timeline(), tables.activity(), metadata_of_trace(tables), tables.histogram("class", "size"),
             lanes_of_trace(tables, made.duration_s),
         )  # fmt: skip
-        positions = tables.positions(12_000)
+        pictures = plots.pictures([*_drawn(course, made), plots.positions(tables.positions(12_000))])
         found = searched.result()
     types = [mount.type for number, mount in enumerate(trace.info.mounts) if number in found.mounts]
-    return TraceFigures(made, keys, found, course, positions, types)
+    return TraceFigures(made, keys, found, pictures, types)
 
 
 def trace_section(figures: TraceFigures, number: int) -> tuple[Section, Origin]:
     """The chapter of the trace that has this number on the page."""
     made = figures.made
     section = _section(made, number)
-    pictures = plots.pictures([*_drawn(figures.course, made), plots.positions(figures.positions)])
     if made.info.detail == "histogram":
         section.notes.append(
             "A trace of counts knows no positions in files: there is no picture of them, and no share of sequential "
             "calls."
         )
     memory = made.info.memory_bytes
-    return _filled(section, made, figures.found, figures.types, pictures, figures.keys, memory), _trace_origin(made)
+    filled = _filled(section, made, figures.found, figures.types, figures.pictures, figures.keys, memory)
+    return filled, _trace_origin(made)
 
 
 def set_section(folders: Sequence[Path], name: str, number: int, over: Spread) -> tuple[Section, Origin]:

@@ -134,8 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    if arguments is None and words and words[0] in lean.COMMANDS:
-        lean.refuse_unused()
+    if arguments is None and words:
+        lean.refuse_unused(words[0])
     try:
         status = _run(words)
         sys.stdout.flush()

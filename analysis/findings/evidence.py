@@ -151,19 +151,30 @@ class Witness:
     Parameters
     ----------
     tables: of the trace, open. under: look only at files below this folder.
+
+    Attributes
+    ----------
+    totals: of the calls looked at. files: numbers of the files looked at, (n,), None where all are.
     """
 
     def __init__(self, tables: Tables, under: Path | None = None) -> None:
         self._tables = tables
+        self.files: npt.NDArray[np.int64] | None = None
         inside = self._inside(under)
         run = tables.query
+        # of the operations, once: lists of names would be held against every call
+        run(
+            "create or replace temp table asked as "
+            f"select op, kind, op in ({OPENS}) as opens, op in ({LOOKS}) as looks from kinds"
+        )
         run(
             f"""
             create or replace temp view io as
-            select e.*, coalesce(k.kind, 'unknown') as kind, e.op in ({OPENS}) as opens, e.op in ({LOOKS}) as looks,
+            select e.*, coalesce(k.kind, 'unknown') as kind, coalesce(k.opens, false) as opens,
+                   coalesce(k.looks, false) as looks,
                    coalesce(k.kind, '') = '{Kind.COPY}' and e.file is not null and e.other_file is not null
                    as copies_files
-            from events e left join kinds k on e.op = k.op {inside}
+            from events e left join asked k on e.op = k.op {inside}
             """
         )
         run(
@@ -198,6 +209,8 @@ class Witness:
         self._tables.query(
             "create or replace temp table inside_files as select file from files semi join inside_paths using (path)"
         )
+        found = self._tables.query("select file::bigint as file from inside_files").fetchnumpy()
+        self.files = np.asarray(found["file"], np.int64)
         return (
             "where case when e.file is null and e.other_file is null then e.path in (select path from inside_paths) "
             "else e.file in (select file from inside_files) or e.other_file in (select file from inside_files) end"

@@ -9,34 +9,35 @@ then those of that share, times its inverse.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from iotrace.analysis.findings.kernels.distances import distances, sample
+from iotrace.analysis.findings.kernels.distances import (
+    COPIES,
+    FAULTS,
+    MOST_LENGTH,
+    READS,
+    WRITES,
+    distances,
+    sample,
+    thin,
+)  # fmt: skip
+from iotrace.trace.arrays import EventArrays
+from iotrace.trace.operations import BY_NAME, Kind
 from iotrace.trace.tables import Tables
 
 BLOCK_SHIFT: Final = 16
 """Blocks of 64 KiB: a page cache holds pages of 4 KiB, but reads ahead in about such pieces."""
 MOST: Final = 1 << 22
 """Accesses to blocks that are looked at; more are sampled."""
+_ROOM: Final = 2 * ((MOST_LENGTH >> BLOCK_SHIFT) + 2)
 _SALT: Final = 0x9E3779B97F4A7C15
-_ROWS: Final = 1 << 17
-
-_MOVES: Final = """
-from (
-    select process, time_ns, file, "offset", result, kind = 'write' as written from io
-    where kind in ('read', 'write', 'copy')
-    union all
-    select process, time_ns, other_file, other_offset, result, true from io where kind = 'copy'
-    union all
-    select process, time_ns, file, "offset", size, false from io where op = 'mmap.fault') m
-where m.file is not null and m."offset" between 0 and 4503599627370496 and m.result between 1 and 2147479552
-"""
-"""Reads, faults of mapped files, and writes, also of copies. Positions below 4 PiB, and no more than the kernel
-moves in a call: what a hostile trace says beyond is left out."""
+_COLUMNS: Final = ("op", "file", "offset", "size", "result", "other_file", "other_offset")
+_DOES: Final = {Kind.READ: READS, Kind.WRITE: WRITES, Kind.COPY: COPIES}
+_FAULT: Final = "mmap.fault"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +58,18 @@ class Reuse:
     share: float
 
 
-def reuse_of(tables: Tables) -> Reuse:
-    """Reuse of what a trace reads, in bounded memory; the views of evidence.Witness must be there.
+def reuse_of(tables: Tables, files: npt.NDArray[np.int64] | None = None) -> Reuse:
+    """Reuse of what a trace reads, in bounded memory.
+
+    Parameters
+    ----------
+    files: look only at calls on files with these numbers, (n,); None: at all.
 
     Raises
     ------
     TraceError: a part of the trace is damaged.
     """
-    blocks = f'(("offset" + result - 1) >> {BLOCK_SHIFT}) - ("offset" >> {BLOCK_SHIFT}) + 1'
-    row = tables.query(f"select coalesce(sum({blocks}), 0) {_MOVES}").fetchone()
-    touched = int(row[0]) if row else 0
-    bits = max(0, (touched // MOST).bit_length())
-    block, kind, steps = _sampled(tables, bits, touched)
+    block, kind, steps, bits = _sampled(tables, files)
     order = np.argsort(block, kind="stable")
     same = block[order][1:] == block[order][:-1]
     before = np.full(len(block), -1, np.int64)
@@ -98,27 +99,50 @@ def reuse_of(tables: Tables) -> Reuse:
 
 
 def _sampled(
-    tables: Tables, bits: int, touched: int
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int16], list[str]]:
-    """Blocks picked, in the order of their use, the number of the step that read each (-1: written), and the steps."""
-    steps = [
-        str(row[0]) for row in tables.query("select distinct coalesce(step, '') from processes order by 1").fetchall()
-    ]
-    room = min(touched, 2 * MOST + (1 << 16))
-    block, kind, at = np.empty(room, np.uint64), np.empty(room, np.int16), 0
-    numbered = (
-        ") m join (select process, dense_rank() over (order by coalesce(step, '')) - 1 as number "
-        "from processes) s on m.process = s.process"
-    )
-    # sql, not execute: that would hold all rows at once
-    reader: Any = tables.connection.sql(
-        f"""
-        select m.file::bigint, m."offset", m.result, case when m.written then -1 else s.number end::smallint
-        {_MOVES.replace(") m", numbered)} order by m.time_ns
-        """
-    ).to_arrow_reader(_ROWS)
-    for batch in reader:
-        file, offset, length, number = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
-        at = sample(file, offset, length, number, BLOCK_SHIFT, (1 << bits) - 1, _SALT, block, kind, at)
-    kept = min(at, room)
-    return block[:kept], kind[:kept], steps
+    tables: Tables, files: npt.NDArray[np.int64] | None
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int16], list[str], int]:
+    """Blocks picked, in the order in which their calls ended, the number of the step that read each (-1: written), the
+    steps, and of how many blocks one was picked, as a power of two.
+
+    It begins with all, and drops half of them whenever there are too many.
+    """
+    steps, process, number = _steps(tables)
+    block, kind = np.empty(MOST + _ROOM, np.uint64), np.empty(MOST + _ROOM, np.int16)
+    events = EventArrays(tables.trace)
+    does = np.empty(0, np.int8)
+    at = bits = 0
+    for batch in events.batches((*_COLUMNS, "process")):
+        if len(does) < len(events.ops):
+            does = np.array([_does(name) for name in events.ops], np.int8)
+        *columns, of = batch
+        if files is not None:
+            inside = np.isin(columns[1], files) | np.isin(columns[5], files)
+            columns, of = [column[inside] for column in columns], of[inside]
+        place = np.searchsorted(process, of)
+        step = number[np.where(process[place] == of, place, -1)]
+        row = 0
+        while row < len(of):
+            at, row = sample(
+                tuple(columns), does, step, BLOCK_SHIFT, (1 << bits) - 1, _SALT, block, kind, at, MOST, row
+            )
+            while at >= MOST:
+                bits += 1
+                at = thin(block, kind, (1 << bits) - 1, _SALT, at)
+    return block[:at], kind[:at], steps, bits
+
+
+def _does(name: str) -> int:
+    if name == _FAULT:
+        return FAULTS
+    operation = BY_NAME.get(name)
+    return _DOES.get(operation.kind, 0) if operation else 0
+
+
+def _steps(tables: Tables) -> tuple[list[str], npt.NDArray[np.int32], npt.NDArray[np.int16]]:
+    """Names of the steps; numbers of processes, sorted, and one more; the step of each of them, and of one that is not
+    there."""
+    found = tables.query("select process, coalesce(step, '') from processes order by process").fetchall()
+    steps = sorted({"", *(str(step) for _, step in found)})
+    of = {name: number for number, name in enumerate(steps)}
+    process = np.array([*(row[0] for row in found), np.iinfo(np.int32).max], np.int32)
+    return steps, process, np.array([*(of[str(step)] for _, step in found), of[""]], np.int16)

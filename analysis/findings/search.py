@@ -109,7 +109,7 @@ def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> 
             # brings Numba, which a summary of a small trace does not need
             from iotrace.analysis.findings.reuse import reuse_of
 
-            reuse = reuse_of(tables)
+            reuse = reuse_of(tables, witness.files)
     return Found(
         findings=reached(all_rules),
         totals=witness.totals,

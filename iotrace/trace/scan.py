@@ -10,24 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from iotrace.histogram import BUCKETS
+from iotrace.trace.arrays import Array, EventArrays
 from iotrace.trace.kernels import scanning
 from iotrace.trace.kernels.scanning import FIGURES, FIRST, LAST
 from iotrace.trace.operations import BY_NAME, Kind
-from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN, NULL, NULL_32, SCHEMAS
+from iotrace.trace.schema import BYTES_READ, BYTES_WRITTEN, NULL
 
 if TYPE_CHECKING:
     from iotrace.trace.tables import Tables
 
-Array = npt.NDArray[Any]
 KINDS: Final = (*(str(kind) for kind in Kind), "unknown")
 _COPY: Final = KINDS.index(Kind.COPY)
 MOST_ROWS: Final = 1 << 22
@@ -104,8 +101,9 @@ class Scan:
     def __init__(self, tables: Tables, slices: int, width_ns: int, rows: bool = True) -> None:
         self._tables = tables
         self.has_rows = rows
-        self.ops: list[str] = []
-        self._number: dict[str, int] = {}
+        self._events = EventArrays(tables.trace)
+        self.ops = self._events.ops
+        self._classes = np.empty(0, np.int64), np.empty(0, np.bool_), np.empty(0, np.bool_)
         self.by_op, self.op_histograms = _figures(_OPS), Histograms(_OPS)
         self.timeline = np.zeros((slices, len(KINDS), 3), np.int64)
         if rows:
@@ -161,7 +159,7 @@ class Scan:
         names = tuple(dict.fromkeys((*_BY_OPERATION, *(_BY_ROW if self.has_rows else ()))))
         with ThreadPoolExecutor(1) as pool:
             behind = None
-            for batch in self.batches(names):
+            for batch in self._batches(names):
                 columns = dict(zip(names, batch, strict=True))
                 kinds, reads, writes = self._classes
                 sequence = np.empty(len(batch[0]), np.int8)
@@ -191,45 +189,21 @@ class Scan:
         if most >= len(self.by_thread):
             self.by_thread = np.concatenate([self.by_thread, _figures(2 * most + 1 - len(self.by_thread))])
 
-    def batches(self, names: Sequence[str]) -> Iterator[tuple[Array, ...]]:
-        """Columns of the events: int64 with NULL or int32 with NULL_32 for null, `op` as the number of its row (int16);
-        read ahead by one batch."""
-        source = self._tables.trace.batches("events", names)
-
-        def columns() -> tuple[Array, ...] | None:
-            batch = next(source, None)
-            return None if batch is None else tuple(self._column(batch.column(name), name) for name in names)
-
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(columns)
-            while (batch := ahead.result()) is not None:
-                ahead = pool.submit(columns)
-                yield batch
-
-    def _column(self, column: Any, name: str) -> Array:
-        if name == "op":
-            numbers = np.array([self._op(text) for text in column.dictionary.to_pylist()], np.int16)
-            return np.asarray(numbers[column.indices.to_numpy(zero_copy_only=False)], np.int16)
-        kind = SCHEMAS["events"].field(name).type
-        if column.type != kind:
-            column = column.cast(kind)
-        if column.null_count:
-            column = pc.fill_null(column, NULL if kind == pa.int64() else NULL_32)
-        return np.asarray(column.to_numpy(zero_copy_only=False))
-
-    def _op(self, name: str) -> int:
-        number = self._number.get(name)
-        if number is None:
-            number = self._number[name] = len(self.ops)
-            self.ops.append(name)
-            if number >= _OPS:
+    def _batches(self, names: Sequence[str]) -> Iterator[tuple[Array, ...]]:
+        """As of EventArrays; `_classes` are of all operations in them."""
+        for batch in self._events.batches(names):
+            if len(self.ops) > _OPS:
                 raise Unscannable
-            known = [BY_NAME.get(one) for one in self.ops]
-            kinds = [KINDS.index(one.kind if one else "unknown") for one in known]
-            reads = [one is not None and one.kind in BYTES_READ and one.result == "bytes" for one in known]
-            writes = [one is not None and one.kind in BYTES_WRITTEN and one.result == "bytes" for one in known]
-            self._classes = np.array(kinds, np.int64), np.array(reads, np.bool_), np.array(writes, np.bool_)
-        return number
+            if len(self.ops) > len(self._classes[0]):
+                self._classify()
+            yield batch
+
+    def _classify(self) -> None:
+        known = [BY_NAME.get(name) for name in self.ops]
+        kinds = [KINDS.index(one.kind if one else "unknown") for one in known]
+        reads = [one is not None and one.kind in BYTES_READ and one.result == "bytes" for one in known]
+        writes = [one is not None and one.kind in BYTES_WRITTEN and one.result == "bytes" for one in known]
+        self._classes = np.array(kinds, np.int64), np.array(reads, np.bool_), np.array(writes, np.bool_)
 
     def kind_of(self, op: int) -> str:
         """The class of the operation in a row."""
@@ -246,7 +220,7 @@ class Scan:
             slots.append(slot)
             at += len(chosen)
         found = Histograms(at)
-        for columns in self.batches(("duration_ns", "process", "thread", "op", "path", "file", "size")):
+        for columns in self._batches(("duration_ns", "process", "thread", "op", "path", "file", "size")):
             _, reads, writes = self._classes
             scanning.details(columns, reads, writes, self.files, self.subject_of_path, *slots, *found.arrays)
         return found
@@ -257,7 +231,7 @@ class Scan:
         for (group, op), row in row_of.items():
             pair_of[group, op] = row
         found = np.zeros((rows, slices), np.int64)
-        for columns in self.batches(("time_ns", "process", "op")):
+        for columns in self._batches(("time_ns", "process", "op")):
             scanning.activity(columns, pair_of, self.group_of_process, width_ns, found)
         return found
 

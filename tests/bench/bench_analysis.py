@@ -31,18 +31,17 @@ def peak_bytes() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
 
 
-def run_summary(folder: Path) -> None:
-    """The table by operation, as `iotrace summary --by op` prints it."""
+def run_iotrace(*words: str) -> None:
+    """A command, as a process that a user starts."""
     from iotrace.cli import main
 
-    main(["summary", str(folder), "--by", "op"])
+    sys.argv = ["iotrace", *words]
+    main()
 
 
 def run_report(folder: Path) -> None:
     """The page."""
-    from iotrace.cli import main
-
-    main(["report", str(folder), "-o", str(folder.parent / "report.html"), "--force"])
+    run_iotrace("report", str(folder), "-o", str(folder.parent / "report.html"), "--force")
 
 
 def run_duckdb(folder: Path, sequential: bool = True) -> None:
@@ -83,7 +82,8 @@ def run_duckdb(folder: Path, sequential: bool = True) -> None:
 
 
 RUNS = {
-    "summary": run_summary, "duckdb": run_duckdb, "duckdb-unsorted": lambda folder: run_duckdb(folder, False),
+    "summary": lambda folder: run_iotrace("summary", str(folder), "--by", "op"),
+    "duckdb": run_duckdb, "duckdb-unsorted": lambda folder: run_duckdb(folder, False),
     "report": run_report,
 }  # fmt: skip
 

@@ -447,6 +447,29 @@ def test_a_sample_of_the_blocks_gives_about_the_same_curve(tmp_path: Path, monke
     assert float(np.abs(both.iloc[:, 0] - both.iloc[:, 1]).max()) < 0.08  # of 500 blocks
 
 
+def test_reuse_is_told_by_step_of_the_files_looked_at_and_of_copies_on_both_sides(tmp_path: Path) -> None:
+    b, size = TraceBuilder(), 1 << BLOCK_SHIFT
+    picks, unlabelled = b.process(step="Inspect Picks"), b.process()
+    o, other = b.open("in/a.mrc", size=4 * size), b.open("out/b.mrc", size=4 * size)
+    b.read(o, "in/a.mrc", 0, 2 * size, op="pread64", thread=picks)
+    # what has no row among the processes has no label either
+    b.read(o, "in/a.mrc", 0, size, op="pread64", thread=unlabelled, process=7)
+    copied = {"offset": 0, "other_file": b.file("out/b.mrc"), "other_offset": 0, "size": 4 * size, "result": 4 * size}
+    b.on("copy_file_range", o, "in/a.mrc", thread=unlabelled, **copied)
+    b.read(other, "out/b.mrc", 0, size, op="pread64", thread=picks)
+    trace = open_trace(b.save(tmp_path / "t.iotrace"))
+
+    def told(under: Path | None) -> dict[str, tuple[int, int]]:
+        reuse = search(trace, under).reuse
+        assert reuse is not None
+        table = reuse.by_step
+        columns = (table["step"].tolist(), table["read_bytes"].tolist(), table["again_bytes"].tolist())
+        return {step: (read // size, again // size) for step, read, again in zip(*columns, strict=True)}
+
+    assert told(None) == {"": (1 + 4, 1 + 2), "Inspect Picks": (2 + 1, 1)}
+    assert told(Path("/data/job/out")) == {"": (4, 0), "Inspect Picks": (1, 1)}
+
+
 def test_a_name_that_is_missing_is_no_open(tmp_path: Path) -> None:
     b = TraceBuilder()
     for _ in range(150):
