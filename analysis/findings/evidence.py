@@ -9,6 +9,7 @@ The views that rules are written for, beside those of the trace's own tables:
   stat's kind, access or readlink), copies_files (from a file to a file).
 - moves: of these reads and writes at a known position, with in_sequence: it begins where the last one that was
   completed on the same open description ended. A table with some columns of io, for several rules look at it.
+- copies: the calls that copy files: see iotrace.analysis.findings.copies.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from iotrace.analysis.findings.copies import find_copies
 from iotrace.analysis.findings.rules import Rule
 from iotrace.trace.operations import OPERATIONS, Kind
 from iotrace.trace.tables import Tables
@@ -175,6 +177,7 @@ class Witness:
             from io where kind in ('read', 'write') and "offset" is not null and open is not null and result >= 0
             """
         )
+        find_copies(tables)
         row = run(
             f"""
             select count(*), coalesce(sum(duration_ns) filter (kind <> '{Kind.PROCESS}'), 0)::bigint,

@@ -354,6 +354,59 @@ def test_only_what_another_process_had_written_before_is_written_then_read(
     assert ("written-then-read" in names_in(b, tmp_path)) is found
 
 
+def copied_by_hand(b: TraceBuilder, threads: list[int], way: str = "") -> None:
+    """Sixteen files of 1,000,000 bytes, read and written in pieces of 65,536, each by the next thread in turn."""
+    for number in range(16):
+        thread, at = threads[number % len(threads)], 10**9 * (1 + number // len(threads))
+        source, target, size = f"s{number}", f"d{number}", 10**6
+        read, written = b.open(source, size=size, thread=thread, at=at), b.open(target, 0o101, thread=thread, at=at + 1)
+        if way != "":
+            # both files are read and written to their end, as copies are
+            b.read(read, source, size - 1, 1, thread=thread, at=at + 2)
+            b.write(written, target, size - 1, 1, thread=thread, at=at + 10**8 * 9)
+        for turn, offset in enumerate(range(0, size, 65536)):
+            if way == "not whole" and offset > size * 4 // 5:
+                break
+            many = min(65536, size - offset)
+            when: dict[str, Any] = {"thread": thread, "duration": 10**6}
+            b.read(read, source, offset, many, at=at + 10**7 * turn + 10**6, **when)
+            if way == "another file between":
+                b.read(0, "other", 0, many, at=at + 10**7 * turn + 2 * 10**6, **when)
+            place = size - offset - many if way == "another place" else offset
+            many = many // 2 if way == "another size" else many
+            b.write(written, target, place, many, at=at + 10**7 * turn + 3 * 10**6, **when)
+        b.close(read, source, thread=thread, at=at + 5 * 10**8)
+        b.on("fsync", written, target, thread=thread, at=at + 5 * 10**8 + 10, duration=2 * 10**6)
+
+
+def test_copies_by_reads_and_writes_are_found_and_their_bytes_count_once(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    copied_by_hand(b, [0])
+    found = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings
+    (one,) = [finding for finding in found if finding.rule.name == "slow-copies"]
+    e = one.evidence
+    assert (e.bytes, e.files) == (16 * 10**6, 16)
+    # of a copy 16 reads and 16 writes of 1 ms, a sync of 2 ms, two opens and a close of 1 µs
+    assert e.time_ns == 16 * (34 * 10**6 + 3 * 1000)
+    assert e.numbers == pytest.approx({"rate": 1 / 0.034003, "each": 34.003, "streams": 1})
+    assert e.gain_ns == pytest.approx(e.time_ns * 7 / 8, rel=1e-6)
+    assert [os.path.basename(path) for path in e.examples["path"]] == ["s0", "s1", "s10"]
+
+
+@pytest.mark.parametrize("way", ["not whole", "another file between", "another place", "another size"])
+def test_work_on_a_file_is_no_copy_of_it(way: str, tmp_path: Path) -> None:
+    b = TraceBuilder()
+    b.open("other")
+    copied_by_hand(b, [0], way)
+    assert "slow-copies" not in names_in(b, tmp_path)
+
+
+def test_eight_copies_by_reads_and_writes_at_a_time_are_not_slow(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    copied_by_hand(b, [b.thread() for _ in range(8)])
+    assert "slow-copies" not in names_in(b, tmp_path)
+
+
 def test_small_writes_at_scattered_places_are_found_too(tmp_path: Path) -> None:
     b = TraceBuilder()
     o = b.open("index.db", os.O_WRONLY)
