@@ -120,7 +120,7 @@ def search_set(
     found = [_later(one, offset) for one, offset in zip(all_found, offsets, strict=True) if one is not None]
     if not found:
         raise UsageError(f"none of the {len(folders)} traces holds a call on a file below {under}.")
-    whole = added(found)
+    whole = added(found, begun is not None)
     if begun is None or len(folders) == 1:
         return whole
     between = findings_across(over(handed, folders), begun, whole.totals, under)
@@ -136,12 +136,26 @@ def _later(found: Found, offset_ns: int) -> Found:
         e = one.evidence
         return replace(one, evidence=replace(e, first_ns=e.first_ns + offset_ns, last_ns=e.last_ns + offset_ns))
 
-    return replace(found, candidates=[moved(one) for one in found.candidates])
+    totals = replace(found.totals, first_ns=found.totals.first_ns + offset_ns)
+    return replace(found, totals=totals, candidates=[moved(one) for one in found.candidates])
 
 
-def added(found: Sequence[Found]) -> Found:
+def _added_totals(parts: Sequence[Totals], on_one_clock: bool) -> Totals:
+    until = clock_ns = 0
+    for begin, end in sorted((one.first_ns, one.first_ns + one.wall_ns) for one in parts):
+        clock_ns += max(0, end - max(begin, until))
+        until = max(until, end)
+    return Totals(
+        calls=sum(one.calls for one in parts), time_ns=sum(one.time_ns for one in parts),
+        wall_ns=sum(one.wall_ns for one in parts),
+        first_ns=min(one.first_ns for one in parts), traces=len(parts),
+        clock_ns=clock_ns if on_one_clock and len(parts) > 1 else 0,
+    )  # fmt: skip
+
+
+def added(found: Sequence[Found], on_one_clock: bool) -> Found:
     """What several traces told, as one; mounts are left out, for each trace has its own numbers."""
-    totals = Totals(*(sum(getattr(one.totals, name) for one in found) for name in ("calls", "time_ns", "wall_ns")))
+    totals = _added_totals([one.totals for one in found], on_one_clock)
     of_rule: dict[tuple[str, str], list[Finding]] = {}
     for one in found:
         for candidate in one.candidates:

@@ -129,7 +129,7 @@ def _print(title: str, found: Found, families: list[str], top: int, went_by: str
         out,
         f"{printable(title)}: {count_text(len(chosen))} finding{'' if len(chosen) == 1 else 's'}; "
         f"{count_text(totals.calls)} calls, {duration_text(totals.time_ns)} in them, all threads together; {went_by} "
-        f"{duration_text(totals.wall_ns)}",
+        f"{totals.wall_text}",
         "bold",
     )
     if found.incomplete:
@@ -152,7 +152,7 @@ def _as_json(title: str, found: Found, mounted: list[Mounted]) -> dict[str, Any]
     totals = found.totals
     result: dict[str, Any] = {
         "trace": title, "calls": totals.calls, "time_s": totals.time_ns / 1e9,
-        "wall_s": totals.wall_ns / 1e9, "incomplete": found.incomplete,
+        "wall_s": totals.wall_ns / 1e9, "clock_s": totals.clock_ns / 1e9 or None, "incomplete": found.incomplete,
         "looked_for": found.looked_for, "not_judged": found.not_judged,
         "findings": [f.to_json() for f in found.findings],
     }  # fmt: skip

@@ -27,6 +27,7 @@ from iotrace.analysis.findings.copies import find_copies
 from iotrace.analysis.findings.rules import Rule
 from iotrace.trace.operations import OPERATIONS, Kind
 from iotrace.trace.tables import Tables
+from iotrace.units import duration_text
 
 EXAMPLES: Final = 3
 _WHOLE: Final = (
@@ -55,12 +56,30 @@ _NO_DETAILS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Of the whole trace: calls, time in them (ns, all threads together; processes' own calls do not count), and from
-    the first start to the last end (ns)."""
+    """Of the whole trace, or of several added up.
+
+    Attributes
+    ----------
+    calls, time_ns: all, and the time in them (all threads together; processes' own calls do not count).
+    wall_ns: from the first start to the last end; of several traces the sum, as that of what they could spare is one.
+    first_ns: the first start. traces: how many. clock_ns: of several, how long at least one of them was recorded; 0
+    where they have no clock in common.
+    """
 
     calls: int
     time_ns: int
     wall_ns: int
+    first_ns: int = 0
+    traces: int = 1
+    clock_ns: int = 0
+
+    @property
+    def wall_text(self) -> str:
+        """wall_ns in words that say what it is."""
+        if self.traces == 1:
+            return duration_text(self.wall_ns)
+        clock = f"; {duration_text(self.clock_ns)} by the clock" if self.clock_ns else ""
+        return f"{duration_text(self.wall_ns)} ({self.traces} recordings added up{clock})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +197,13 @@ class Witness:
             """
         )
         find_copies(tables)
+        passed = "coalesce(max(time_ns + coalesce(duration_ns, 0)) - min(time_ns), 0)::int8, coalesce(min(time_ns), 0)"
+        in_calls = f"count(*), coalesce(sum(duration_ns) filter (kind <> '{Kind.PROCESS}'), 0)::bigint"
+        # what passed is that of the whole trace, also where its first and last calls lie outside the folder
         row = run(
-            f"""
-            select count(*), coalesce(sum(duration_ns) filter (kind <> '{Kind.PROCESS}'), 0)::bigint,
-                   coalesce(max(time_ns + coalesce(duration_ns, 0)) - min(time_ns), 0)::bigint from io
-            """
+            f"select {in_calls}, {passed} from io"
+            if under is None
+            else f"select * from (select {in_calls} from io), (select {passed} from events)"
         ).fetchone()
         assert row is not None
         self.totals = Totals(*map(int, row))

@@ -60,7 +60,8 @@ class Found:
         if not 0 < totals.time_ns < _SMALL * totals.wall_ns:
             return ""
         share = significant(100 * totals.time_ns / totals.wall_ns, 2)
-        return f"Its calls took {share}% of the time: no storage can make this recording shorter by more."
+        whole = "this recording" if totals.traces == 1 else "these recordings together"
+        return f"Its calls took {share}% of the time: no storage can make {whole} shorter by more."
 
     @property
     def left_open(self) -> str:

@@ -259,6 +259,7 @@ def test_only_files_below_a_folder_count_where_one_is_given(tmp_path: Path) -> N
     inside = search(trace, Path("/mnt/weka"))
     assert [f.rule.name for f in inside.findings] == ["missing-names"]
     assert inside.totals.calls == 300
+    assert inside.totals.wall_ns == search(trace).totals.wall_ns
     with pytest.raises(UsageError, match="no call on a file below /mnt/lustre"):
         search(trace, Path("/mnt/lustre"))
 
