@@ -160,7 +160,10 @@ def added(found: Sequence[Found], on_one_clock: bool) -> Found:
     for one in found:
         for candidate in one.candidates:
             of_rule.setdefault((candidate.rule.name, candidate.rule.title), []).append(candidate)
-    candidates = [Finding(same[0].rule, _added([one.evidence for one in same], totals)) for same in of_rule.values()]
+    candidates = [
+        Finding(same[0].rule, _added([one.evidence for one in same], totals, same[0].rule.per))
+        for same in of_rule.values()
+    ]
     by_op = pd.concat([one.by_op for one in found], ignore_index=True)
     by_op = by_op.assign(calls=by_op["time_ns"] / by_op["mean_ns"].where(by_op["mean_ns"] > 0))
     by_op = by_op.groupby("op", as_index=False)[["time_ns", "calls"]].sum()
@@ -179,7 +182,7 @@ def added(found: Sequence[Found], on_one_clock: bool) -> Found:
     )
 
 
-def _added(parts: Sequence[Evidence], totals: Totals) -> Evidence:
+def _added(parts: Sequence[Evidence], totals: Totals, per: dict[str, str]) -> Evidence:
     some = [one for one in parts if one.calls] or list(parts[:1])
     sums = {name: sum(getattr(one, name) for one in some)
             for name in ("calls", "spared", "files", "processes", "bytes", "time_ns", "gain_ns")}  # fmt: skip
@@ -196,15 +199,22 @@ def _added(parts: Sequence[Evidence], totals: Totals) -> Evidence:
     examples = summed("example_ops", ["path", "op"])
     by_path = examples.groupby("path", as_index=False)[["gain_ns", "time_ns", "calls"]].sum()
     best = by_path.sort_values(["gain_ns", "time_ns", "calls", "path"], ascending=[False] * 3 + [True]).head(EXAMPLES)
-    weight = [max(1, one.calls) for one in some]
     return Evidence(
         **sums, first_ns=min(one.first_ns for one in some), last_ns=max(one.last_ns for one in some), totals=totals,
         by_op=by_op.reset_index(drop=True), step_ops=summed("step_ops", ["step", "op"]),
         example_ops=examples[examples["path"].isin(best["path"])].reset_index(drop=True),
-        # a rule's own figures are means, weighted by the calls that they are of
-        numbers={name: float(np.average([one.numbers[name] for one in some], weights=weight))
-                 for name in some[0].numbers},
+        numbers={name: _number(some, name, per) for name in some[0].numbers},
     )  # fmt: skip
+
+
+def _number(parts: Sequence[Evidence], name: str, per: dict[str, str]) -> float:
+    """A rule's own figure of several: the mean, weighted as the rule says; the sum of what is a weight itself."""
+    values = [one.numbers[name] for one in parts]
+    if name in per.values():
+        return sum(values)
+    by = per.get(name, "calls")
+    weights = [float(one.numbers[by] if by in one.numbers else getattr(one, by)) for one in parts]
+    return float(np.average(values, weights=weights if any(weights) else None))
 
 
 def _added_reuse(parts: Sequence[Reuse]) -> Reuse | None:

@@ -12,6 +12,9 @@ result, time_ns, duration_ns, copy (a number within the thread, one more where a
 - the calls that copy inside the kernel, and the reads of the other copies, with the bytes copied as their result;
 - the writes of the other copies, with a result of 0, so that a byte counts once;
 - opens, closes, stats, syncs and the like that the same thread made on either file, with a result of 0; data is false.
+
+The view `copy_spans` has a row a copy: since and until, the first start and the last end of its data (ns), and alone,
+how much of that no copy before it covers.
 """
 
 from __future__ import annotations
@@ -51,6 +54,16 @@ def find_copies(tables: Tables) -> None:
         select i.op, i.kind, i.process, i.thread, t.path, t.source, i."offset", 0, i.time_ns, i.duration_ns, null, false
         from io i join touched t on i.thread = t.thread and i.file = t.file
         where i.kind in ('{Kind.METADATA}', '{Kind.SYNC}')
+        """
+    )
+    tables.query(
+        """
+        create or replace temp view copy_spans as
+        select since, until, greatest(0, until - greatest(since, coalesce(max(until) over (
+                   order by since, until rows between unbounded preceding and 1 preceding), since))) as alone
+        from (
+            select min(time_ns) as since, max(time_ns + coalesce(duration_ns, 0)) as until
+            from copies where data group by thread, copy, file)
         """
     )
 

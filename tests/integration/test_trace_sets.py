@@ -205,6 +205,26 @@ def test_what_passed_is_told_added_up_and_by_the_clock(
     assert (found["wall_s"], found["clock_s"]) == pytest.approx((158, 119 if clock else None), abs=0.01)
 
 
+def test_rates_of_a_set_are_those_of_all_bytes_in_all_the_time(tmp_path: Path) -> None:
+    # one copy at a time of 10 MB in 1 s, then four at a time of 10 MB in 0.1 s each
+    for name, streams, seconds in (("one", 1, 1.0), ("four", 4, 0.1)):
+        b = TraceBuilder()
+        threads = [0, *(b.thread() for _ in range(streams - 1))]
+        for number in range(2 * streams):
+            b.call(
+                "copy_file_range", thread=threads[number % streams], at=int(seconds * 1e9) * (number // streams),
+                duration=int(seconds * 1e9), path=b.path(f"s{number}"), file=b.file(f"s{number}"),
+                other_path=b.path(f"d{number}"), other_file=b.file(f"d{number}"), offset=0, other_offset=0,
+                size=10**7, result=10**7,
+            )  # fmt: skip
+        b.save(tmp_path / f"{name}.iotrace")
+    found = {one.rule.name: one.evidence for one in search_set(traces_of([tmp_path])).findings}["slow-copies"]
+    assert found.numbers["rate"] == pytest.approx((2 * 10 + 8 * 10) / (2 * 1 + 8 * 0.1))
+    assert found.numbers["each"] == pytest.approx(1000 * (2 * 1 + 8 * 0.1) / 10)
+    assert found.numbers["streams"] == pytest.approx((2 * 1 + 8 * 0.1) / (2 * 1 + 2 * 0.1))
+    assert found.numbers["copies"] == 10
+
+
 def written_or_read(
     folder: Path, host: str, begun_s: int, op: str, mount: int, at: int = 0, point: str = "/data"
 ) -> Path:

@@ -389,7 +389,8 @@ def test_copies_by_reads_and_writes_are_found_and_their_bytes_count_once(tmp_pat
     assert (e.bytes, e.files) == (16 * 10**6, 16)
     # of a copy 16 reads and 16 writes of 1 ms, a sync of 2 ms, two opens and a close of 1 µs
     assert e.time_ns == 16 * (34 * 10**6 + 3 * 1000)
-    assert e.numbers == pytest.approx({"rate": 1 / 0.034003, "each": 34.003, "streams": 1})
+    expected = {"rate": 1 / 0.034003, "each": 34.003, "streams": 1, "copies": 16, "covered_s": 16 * 0.153}
+    assert e.numbers == pytest.approx(expected)
     assert e.gain_ns == pytest.approx(e.time_ns * 7 / 8, rel=1e-6)
     assert [os.path.basename(path) for path in e.examples["path"]] == ["s0", "s1", "s10"]
 
