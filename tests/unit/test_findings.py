@@ -326,6 +326,17 @@ def test_what_threads_ask_for_at_the_same_time_none_of_them_could_have_kept(late
     assert expected & set(names_in(b, tmp_path)) == (expected if late else set())
 
 
+def test_a_large_file_that_four_write_at_a_time_is_one_that_stripes_would_serve(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    threads = [0, *(b.thread() for _ in range(3))]
+    o = b.open("stack.mrc", os.O_WRONLY, size=1 << 31)
+    for number in range(32):
+        b.write(o, "stack.mrc", number << 26, 1 << 26, op="pwrite64", thread=threads[number % 4])
+    found = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings
+    (one,) = [finding for finding in found if finding.rule.name == "one-large-file"]
+    assert (one.evidence.bytes, one.evidence.files) == (1 << 31, 1)
+
+
 def test_a_large_file_that_four_read_one_after_the_other_is_not_read_by_several_at_a_time(tmp_path: Path) -> None:
     b = TraceBuilder()
     threads = [0, *(b.thread() for _ in range(3))]
