@@ -254,9 +254,12 @@ def written_or_read(
     ],
     ids=["another node", "mounted elsewhere", "the same node", "other files", "other bytes", "before", "no name"],
 )
-def test_what_one_trace_wrote_and_another_read_is_found(reader: dict[str, Any], name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["read", "sendfile"])
+def test_what_one_trace_wrote_and_another_read_is_found(
+    how: str, reader: dict[str, Any], name: str, tmp_path: Path
+) -> None:
     written_or_read(tmp_path / "w.iotrace", "a", 100, "write", 1)
-    columns: dict[str, Any] = {"begun_s": 101, "op": "read", "mount": 1}
+    columns: dict[str, Any] = {"begun_s": 101, "op": how, "mount": 1}
     written_or_read(tmp_path / "r.iotrace", **(columns | reader))
     found = search_set(traces_of([tmp_path]))
     told = {one.rule.name: one for one in found.findings if one.rule in rules_across()}

@@ -420,6 +420,29 @@ def test_eight_copies_by_reads_and_writes_at_a_time_are_not_slow(tmp_path: Path)
     assert "slow-copies" not in names_in(b, tmp_path)
 
 
+def test_who_waits_for_pages_of_a_mapped_file_stands_in_reads(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for number in range(20):
+        at: dict[str, Any] = {"at": number * 10**8, "duration": 6 * 10**7}
+        b.on("mmap.fault", None, "m.tif", offset=number << 20, size=4096, result=0, **at)
+    found = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings
+    (one,) = [finding for finding in found if finding.rule.name == "reads-that-wait"]
+    assert one.evidence.gain_ns == 20 * 6 * 10**7
+
+
+def test_what_one_process_wrote_and_another_copies_is_written_then_read(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    reader = b.fork()
+    for number in range(20):
+        name = f"stack{number}.mrc"
+        b.write(b.open(name, os.O_WRONLY | os.O_CREAT, existed=False), name, 0, 10**7)
+        b.on("sendfile", 0, name, thread=reader, offset=0, size=10**7, result=10**7, other_file=b.file(f"c{number}"),
+             other_offset=0)  # fmt: skip
+    found = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings
+    (one,) = [finding for finding in found if finding.rule.name == "written-then-read"]
+    assert (one.evidence.bytes, one.evidence.calls) == (2 * 10**8, 20)
+
+
 def test_small_writes_at_scattered_places_are_found_too(tmp_path: Path) -> None:
     b = TraceBuilder()
     o = b.open("index.db", os.O_WRONLY)
