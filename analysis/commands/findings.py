@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from iotrace.analysis.findings.prices import Mounted, mounts_of, source_of
+from iotrace.analysis.findings.prices import Mounted, mounts_of, search_replayed, source_of
 from iotrace.analysis.findings.search import Found, search
 from iotrace.analysis.findings.show import finding_text, reuse_text
 from iotrace.analysis.sets import search_set
@@ -91,6 +91,8 @@ def findings(
     with spread(dask) as over:
         if len(traces) > 1:
             found = search_set(folders, under, over=over)
+        elif is_result and under is None:
+            found = over(partial(search_replayed, result=of), folders)[0]
         else:
             found = over(partial(search, under=under), traces)[0]
     if json:

@@ -15,6 +15,7 @@ The views that rules are written for, beside those of the trace's own tables:
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -171,10 +172,10 @@ class Witness:
 
     Parameters
     ----------
-    tables: of the trace, open. under: look only at files below this folder.
+    tables: of the trace, open. under: look only at files below this folder, or these.
     """
 
-    def __init__(self, tables: Tables, under: Path | None = None) -> None:
+    def __init__(self, tables: Tables, under: Path | Sequence[Path] | None = None) -> None:
         self._tables = tables
         inside = self._inside(under)
         run = tables.query
@@ -208,15 +209,16 @@ class Witness:
         assert row is not None
         self.totals = Totals(*map(int, row))
 
-    def _inside(self, under: Path | None) -> str:
-        """The condition of calls on files below a folder, or where no file is known, with names below it."""
+    def _inside(self, under: Path | Sequence[Path] | None) -> str:
+        """The condition of calls on files below folders, or where no file is known, with names below it."""
         if under is None:
             return ""
-        folder = os.path.normpath("/" + str(under).strip("/")).rstrip("/")
+        wanted = [under] if isinstance(under, Path) else under
+        folders = [os.path.normpath("/" + str(one).strip("/")).rstrip("/") for one in wanted]
         connection = self._tables.connection
-        connection.register("wanted_folder", pd.DataFrame({"folder": [folder]}))
+        connection.register("wanted_folders", pd.DataFrame({"folder": pd.Series(folders, dtype="str")}))
         self._tables.query(
-            "create or replace temp table inside_paths as select path from paths, wanted_folder "
+            "create or replace temp table inside_paths as select distinct path from paths, wanted_folders "
             "where text = folder or starts_with(text, folder || '/')"
         )
         self._tables.query(

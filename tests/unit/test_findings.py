@@ -14,9 +14,10 @@ import pytest
 from builders import TraceBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import made_result
 
 from iotrace.analysis.findings.evidence import Witness
-from iotrace.analysis.findings.prices import Mounted
+from iotrace.analysis.findings.prices import Mounted, search_replayed
 from iotrace.analysis.findings.reuse import BLOCK_SHIFT, reuse_of
 from iotrace.analysis.findings.rules import rules
 from iotrace.analysis.findings.search import search
@@ -274,6 +275,25 @@ def test_at_the_latencies_of_another_storage_findings_change_places(tmp_path: Pa
     assert slow.findings[0].rule.name == "stat-storm"
     assert slow.findings[0].evidence.gain_ns == 299 * 10**9
     assert slow.totals.time_ns == pytest.approx(300e9 + 100e3 + 2 * 100 * 1000, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "calls"),
+    [([], 300), (["/usr"], 400), (["/usr", "/data/job"], 700), (["/elsewhere"], 700)],
+    ids=["the working folder", "what was mapped", "two folders", "nothing by name"],
+)
+def test_of_a_result_only_calls_on_what_moved_to_its_mounts_count(
+    chosen: list[str], calls: int, tmp_path: Path
+) -> None:
+    b = TraceBuilder()
+    for number in range(400):
+        b.named("newfstatat", "/usr/lib/python3/os.py")
+        if number < 300:
+            b.named("newfstatat", "stack.mrc")
+    made_result(tmp_path / "r.ioresult", {"/mnt/a": 1}, 2, options={"map": chosen})
+    found = search_replayed(b.save(tmp_path / "made.iotrace"), tmp_path / "r.ioresult")
+    assert found.totals.calls == calls
+    assert [(f.rule.name, f.evidence.calls) for f in found.findings] == [("stat-storm", calls)]
 
 
 def test_what_is_cheap_as_recorded_is_found_on_a_storage_where_it_is_dear(tmp_path: Path) -> None:
