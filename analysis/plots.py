@@ -29,7 +29,7 @@ from iotrace.histogram import middles
 from iotrace.terminal import fit, printable, shorten
 from iotrace.trace.operations import Kind
 from iotrace.trace.tables import records
-from iotrace.units import bytes_text, count_text, duration_text, rate_text, size_text
+from iotrace.units import ALL_OF_A_FILE, bytes_text, count_text, duration_text, rate_text, size_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,6 +208,10 @@ def sizes(histogram: pd.DataFrame) -> Picture | None:
         return None
     histogram = histogram[histogram["bucket"] > 0]
     octave = np.floor(np.log2(np.maximum(middles()[histogram["bucket"].to_numpy(dtype=int)], 1))).astype(int)
+    # who asks for all that there is stands beside the others, not eight powers of a thousand away
+    everything = 2.0**octave >= ALL_OF_A_FILE
+    whole = int(octave[~everything].max(initial=0)) + 2
+    octave[everything] = whole
     low, high = int(octave.min()), int(octave.max())
     kinds = [kind for kind in CLASS_COLOURS if (histogram["key"] == kind).any()]
     position = np.arange(low, high + 1)
@@ -226,12 +230,10 @@ def sizes(histogram: pd.DataFrame) -> Picture | None:
             axes.yaxis.set_major_formatter(ticks(count_text))
             axes.grid(visible=False, axis="x")
             most = int(counts.argmax())
-            shares.append(
-                f"{kind}: most often {size_text(2 ** (low + most))} and above ({counts[most] / counts.sum():.0%})"
-            )
-        labels = [size_text(2 ** int(i)) for i in position]
+            shares.append(f"{kind}: most often {_from_size(low + most, whole)} ({counts[most] / counts.sum():.0%})")
         step = -(-len(position) // 13)
-        panes[-1].set_xticks(position[::step], labels[::step])
+        shown = [int(one) for one in position[::step] if one < whole - 1] + ([whole] if everything.any() else [])
+        panes[-1].set_xticks(shown, [_from_size(one, whole, "") for one in shown])
         room = 0.6 + max(0, 8 - len(position)) / 2
         panes[-1].set_xlim(low - room, high + room)
         figure.supylabel("operations", fontsize=9.5)
@@ -242,6 +244,11 @@ def sizes(histogram: pd.DataFrame) -> Picture | None:
         + (", a row for each class, each with a scale of its own." if len(kinds) > 1 else ".")
     )  # fmt: skip
     return Picture(svg, caption, "Histogram of sizes asked for. " + "; ".join(shares) + ".", "measured")
+
+
+def _from_size(power: int, whole: int, above: str = " and above") -> str:
+    """A power of two as a size, or "all" where it stands for calls that ask for all of a file."""
+    return "all" if power >= whole else f"{size_text(2**power)}{above}"
 
 
 def positions(sample: pd.DataFrame, files: int = 3) -> Picture | None:

@@ -97,8 +97,7 @@ def render_report(sources: Sequence[str | Path], answers: Sequence[Answer] = (),
         ]
     if results:
         found, verdicts, warnings = result_sections(results)
-        of_traces = {trace.folder.absolute(): one.found for trace, one in zip(traces, figures, strict=True)}
-        sections += [*found, *mounted_sections(results, of_traces)]
+        sections += [*found, *mounted_sections(results, [trace.folder.absolute() for trace in traces])]
         origins += [result_origin(result.info, file_name(result)) for result in results]
     compared = bool(verdicts)
     for section, origin in chapters:

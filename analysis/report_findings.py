@@ -67,7 +67,7 @@ def _lead(found: Found) -> str:
     totals = found.totals
     return (
         f"{duration_text(totals.time_ns)} passed in {count_text(totals.calls)} calls, all threads together, while "
-        f"{duration_text(totals.wall_ns)} went by. Gains are bounds: the recorded time of the calls that would fall "
+        f"{totals.wall_text} went by. Gains are bounds: the recorded time of the calls that would fall "
         f"away. They may be about the same calls, and do not add up. {found.left_open}"
     ).rstrip()
 

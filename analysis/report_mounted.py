@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from iotrace.analysis.findings.prices import mounts_of, source_of
-from iotrace.analysis.findings.search import Found, search
+from iotrace.analysis.findings.prices import mounts_of, search_replayed, source_of
 from iotrace.analysis.report_findings import blocks_of
 from iotrace.analysis.report_page import Section
 from iotrace.errors import UsageError
 from iotrace.replay.result import Result
 from iotrace.terminal import printable
-from iotrace.trace.reader import open_trace
 
 
-def mounted_sections(results: Sequence[Result], known: Mapping[Path, Found]) -> list[Section]:
+def mounted_sections(results: Sequence[Result], traces: Sequence[Path]) -> list[Section]:
     """A chapter for each mount of each result, or one that says why there is none.
 
     Parameters
     ----------
-    known: what was found in the traces of the page, by folder; the replayed one is looked for among them, then beside
-    the result and in the working folder.
+    traces: folders of those on the page; the replayed one is looked for among them, then beside the result and in the
+    working folder.
 
     Raises
     ------
@@ -32,9 +30,9 @@ def mounted_sections(results: Sequence[Result], known: Mapping[Path, Found]) -> 
         folder = result.folder
         if folder is None:
             continue
-        found = next((one for path, one in known.items() if path.name == result.info.source), None)
+        source = next((path for path in traces if path.name == result.info.source), None)
         try:
-            found = found or search(open_trace(source_of(folder, None)))
+            found = search_replayed(source or source_of(folder, None), folder)
         except UsageError as error:
             section = Section(f"findings-{len(sections) + 1}", printable(f"What hurts in {folder.name}"))
             section.lead = printable(str(error).replace("say where with --trace", "report it with its trace"))
@@ -44,8 +42,8 @@ def mounted_sections(results: Sequence[Result], known: Mapping[Path, Found]) -> 
             title = printable(f"What hurts on {one.point} ({one.type})")
             section = Section(f"findings-{len(sections) + 1}", title)
             section.lead = (
-                "The calls are those of the replayed trace, each with the time that its operation took on average in "
-                "the runs on this mount."
+                "The calls are those of the trace on files that moved to this mount, each with the time that its "
+                "operation took on average in the runs here."
             )
             section.findings, curve, section.findings_lead = blocks_of(one.found(found), [one.type], "modelled")
             section.blocks = [] if curve is None else [curve]

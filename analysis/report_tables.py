@@ -16,7 +16,7 @@ from iotrace.analysis.summary import Summary, timing_notes
 from iotrace.statistics import MedianInterval, median
 from iotrace.terminal import fit, printable
 from iotrace.trace.tables import records
-from iotrace.units import bytes_text, count_text, duration_text, significant, size_text
+from iotrace.units import asked_text, bytes_text, count_text, duration_text, significant
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def _figures(row: dict[str, Any]) -> list[GridCell]:
         GridCell(duration_text(seconds * 1e9), _value(seconds)) if row["timed"] or seconds else GridCell("-"),
         _latency(row["p50_us"]),
         _latency(row["p99_us"]),
-        GridCell("-") if size != size else GridCell(size_text(int(size)), _value(size)),
+        GridCell("-") if size != size else GridCell(asked_text(int(size)), _value(size)),
         GridCell("-") if share != share else GridCell(f"{significant(share * 100, 2)} %", _value(share)),
     ]
 

@@ -97,13 +97,12 @@ def set_section(folders: Sequence[Path], name: str, number: int, over: Spread) -
     course, on_one_clock = course_of_set(folders, made.duration_s, over)
     section = _section(made, number)
     section.title = printable(f"Recorded: {name} ({made.name})")
-    pictures = plots.pictures(_drawn(course, made))
+    pictures = plots.pictures([*_drawn(course, made), plots.positions(course.positions)])
     section.notes.append(
         "Time runs from the start of the first recording, by the clocks of their machines."
         if on_one_clock
         else "A recording noted no time of day: over time all are drawn as if they had begun at the same moment."
     )
-    section.notes.append("Positions in files are drawn of single traces: give iotrace report a trace of the set.")
     shown = [key for key in keys if key in made.tables and key not in ("class", "user")]
     types = [mount.type for mount in _used_mounts(made)]
     return _filled(section, made, found, types, pictures, shown), _trace_origin(made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -26,18 +26,22 @@ _PAIRS: Final = 16
 _PAIRS_OF_EACH: Final = 64
 """Of each trace more pairs of job and operation are taken than are drawn: one may be second everywhere."""
 _LEAST_SHARE: Final = 1e-6
+_POINTS: Final = 12_000
+_LEAST_POINTS: Final = 500
 
 
 @dataclass(frozen=True)
 class Course:
     """The frames of one trace's pictures, or of a set's: timeline and activity as of iotrace.trace.tables.Tables,
-    metadata as of metadata_plot, sizes: key, bucket, count."""
+    metadata as of metadata_plot, sizes: key, bucket, count; positions, of a set alone, as of Tables with a file's path
+    as its number."""
 
     timeline: pd.DataFrame
     activity: pd.DataFrame
     metadata: pd.DataFrame
     sizes: pd.DataFrame
     lanes: Lanes
+    positions: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def course_of_set(folders: Sequence[Path], duration_s: float, over: Spread) -> tuple[Course, bool]:
@@ -53,7 +57,8 @@ def course_of_set(folders: Sequence[Path], duration_s: float, over: Spread) -> t
     """
     offsets = offsets_ns([open_trace(folder).info for folder in folders])
     begun = [offset / 1e9 for offset in offsets or [0] * len(folders)]
-    parts = over(partial(_course, duration_s=duration_s), list(zip(folders, begun, strict=True)))
+    points = min(_POINTS, max(_LEAST_POINTS, 4 * _POINTS // len(folders)))
+    parts = over(partial(_course, duration_s=duration_s, points=points), list(zip(folders, begun, strict=True)))
     mixed = pd.concat([part.metadata for part in parts], ignore_index=True)
     sizes = pd.concat([part.sizes for part in parts], ignore_index=True)
     whole = Course(
@@ -62,11 +67,12 @@ def course_of_set(folders: Sequence[Path], duration_s: float, over: Spread) -> t
         mixed.groupby(["label", "group", "op"], as_index=False).sum(),
         sizes.groupby(["key", "bucket"], as_index=False).sum(),
         together([part.lanes for part in parts]),
+        _sampled(parts),
     )
     return whole, offsets is not None
 
 
-def _course(item: tuple[Path, float], duration_s: float) -> Course:
+def _course(item: tuple[Path, float], duration_s: float, points: int) -> Course:
     folder, begun_s = item
     trace = open_trace(folder)
     name = folder.name.removesuffix(".iotrace")
@@ -79,6 +85,7 @@ def _course(item: tuple[Path, float], duration_s: float) -> Course:
         if found.what != "job":
             bar = lane_of_whole(tables, end_s, name, "", _program(trace.info))
             found = Lanes([bar] if bar else [], "trace", "command")
+        positions = tables.positions(points)
         return Course(
             in_slices(timeline, begun_s, duration_s / _SLICES, ["calls", "bytes_read", "bytes_written"]),
             in_slices(activity, begun_s, duration_s / _ACTIVITY_SLICES, ["calls"]),
@@ -91,7 +98,22 @@ def _course(item: tuple[Path, float], duration_s: float) -> Course:
                 )
                 for bar in found.bars
             ]),
+            # a path is one file in all traces, as in the tables of a set
+            positions.assign(time_s=positions["time_s"] + begun_s, file=positions["path"]),
         )  # fmt: skip
+
+
+def _sampled(parts: Sequence[Course]) -> pd.DataFrame:
+    """Of each trace's points as large a share as it has of the calls that move bytes, so that none is drawn denser."""
+    some = [part for part in parts if len(part.positions)]
+    if not some:
+        return parts[0].positions
+    calls = [int(part.sizes["count"].sum()) for part in some]
+    kept = [
+        part.positions.sample(min(len(part.positions), -(-_POINTS * many // sum(calls))), random_state=1)
+        for part, many in zip(some, calls, strict=True)
+    ]
+    return pd.concat(kept, ignore_index=True)
 
 
 def _program(info: TraceInfo) -> str:

@@ -120,7 +120,7 @@ def search_set(
     found = [_later(one, offset) for one, offset in zip(all_found, offsets, strict=True) if one is not None]
     if not found:
         raise UsageError(f"none of the {len(folders)} traces holds a call on a file below {under}.")
-    whole = added(found)
+    whole = added(found, begun is not None)
     if begun is None or len(folders) == 1:
         return whole
     between = findings_across(over(handed, folders), begun, whole.totals, under)
@@ -136,17 +136,34 @@ def _later(found: Found, offset_ns: int) -> Found:
         e = one.evidence
         return replace(one, evidence=replace(e, first_ns=e.first_ns + offset_ns, last_ns=e.last_ns + offset_ns))
 
-    return replace(found, candidates=[moved(one) for one in found.candidates])
+    totals = replace(found.totals, first_ns=found.totals.first_ns + offset_ns)
+    return replace(found, totals=totals, candidates=[moved(one) for one in found.candidates])
 
 
-def added(found: Sequence[Found]) -> Found:
+def _added_totals(parts: Sequence[Totals], on_one_clock: bool) -> Totals:
+    until = clock_ns = 0
+    for begin, end in sorted((one.first_ns, one.first_ns + one.wall_ns) for one in parts):
+        clock_ns += max(0, end - max(begin, until))
+        until = max(until, end)
+    return Totals(
+        calls=sum(one.calls for one in parts), time_ns=sum(one.time_ns for one in parts),
+        wall_ns=sum(one.wall_ns for one in parts),
+        first_ns=min(one.first_ns for one in parts), traces=len(parts),
+        clock_ns=clock_ns if on_one_clock and len(parts) > 1 else 0,
+    )  # fmt: skip
+
+
+def added(found: Sequence[Found], on_one_clock: bool) -> Found:
     """What several traces told, as one; mounts are left out, for each trace has its own numbers."""
-    totals = Totals(*(sum(getattr(one.totals, name) for one in found) for name in ("calls", "time_ns", "wall_ns")))
+    totals = _added_totals([one.totals for one in found], on_one_clock)
     of_rule: dict[tuple[str, str], list[Finding]] = {}
     for one in found:
         for candidate in one.candidates:
             of_rule.setdefault((candidate.rule.name, candidate.rule.title), []).append(candidate)
-    candidates = [Finding(same[0].rule, _added([one.evidence for one in same], totals)) for same in of_rule.values()]
+    candidates = [
+        Finding(same[0].rule, _added([one.evidence for one in same], totals, same[0].rule.per))
+        for same in of_rule.values()
+    ]
     by_op = pd.concat([one.by_op for one in found], ignore_index=True)
     by_op = by_op.assign(calls=by_op["time_ns"] / by_op["mean_ns"].where(by_op["mean_ns"] > 0))
     by_op = by_op.groupby("op", as_index=False)[["time_ns", "calls"]].sum()
@@ -165,7 +182,7 @@ def added(found: Sequence[Found]) -> Found:
     )
 
 
-def _added(parts: Sequence[Evidence], totals: Totals) -> Evidence:
+def _added(parts: Sequence[Evidence], totals: Totals, per: dict[str, str]) -> Evidence:
     some = [one for one in parts if one.calls] or list(parts[:1])
     sums = {name: sum(getattr(one, name) for one in some)
             for name in ("calls", "spared", "files", "processes", "bytes", "time_ns", "gain_ns")}  # fmt: skip
@@ -182,15 +199,22 @@ def _added(parts: Sequence[Evidence], totals: Totals) -> Evidence:
     examples = summed("example_ops", ["path", "op"])
     by_path = examples.groupby("path", as_index=False)[["gain_ns", "time_ns", "calls"]].sum()
     best = by_path.sort_values(["gain_ns", "time_ns", "calls", "path"], ascending=[False] * 3 + [True]).head(EXAMPLES)
-    weight = [max(1, one.calls) for one in some]
     return Evidence(
         **sums, first_ns=min(one.first_ns for one in some), last_ns=max(one.last_ns for one in some), totals=totals,
         by_op=by_op.reset_index(drop=True), step_ops=summed("step_ops", ["step", "op"]),
         example_ops=examples[examples["path"].isin(best["path"])].reset_index(drop=True),
-        # a rule's own figures are means, weighted by the calls that they are of
-        numbers={name: float(np.average([one.numbers[name] for one in some], weights=weight))
-                 for name in some[0].numbers},
+        numbers={name: _number(some, name, per) for name in some[0].numbers},
     )  # fmt: skip
+
+
+def _number(parts: Sequence[Evidence], name: str, per: dict[str, str]) -> float:
+    """A rule's own figure of several: the mean, weighted as the rule says; the sum of what is a weight itself."""
+    values = [one.numbers[name] for one in parts]
+    if name in per.values():
+        return sum(values)
+    by = per.get(name, "calls")
+    weights = [float(one.numbers[by] if by in one.numbers else getattr(one, by)) for one in parts]
+    return float(np.average(values, weights=weights if any(weights) else None))
 
 
 def _added_reuse(parts: Sequence[Reuse]) -> Reuse | None:

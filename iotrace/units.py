@@ -15,6 +15,8 @@ from iotrace.errors import UsageError
 
 DECIMAL: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15}
 BINARY: Final = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
+ALL_OF_A_FILE: Final = 2**60
+"""More than any file holds: who asks for so much wants all of it."""
 _WIDE: Final = Context(prec=1000)
 """Any double has room in it to the last decimal that is shown."""
 _SUFFIX: Final = {key.lower(): value for key, value in (DECIMAL | BINARY).items()} | {
@@ -61,6 +63,11 @@ def size_text(value: int) -> str:
         if value >= factor and value % factor == 0:
             return f"{value // factor}{name}"
     return f"{value}B"
+
+
+def asked_text(value: int) -> str:
+    """Size that a call asked for: as size_text, or "all" where it is more than any file holds (cp asks so)."""
+    return "all" if value >= ALL_OF_A_FILE else size_text(value)
 
 
 def rate_text(bytes_per_second: float) -> str:

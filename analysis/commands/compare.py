@@ -104,8 +104,12 @@ def split_sides(words: Sequence[Path]) -> list[Path | list[Path]]:
 
     Raises
     ------
-    UsageError: `vs` has nothing before or after it.
+    UsageError: `vs` has nothing before or after it, or a result is given twice.
     """
+    places = [word.resolve() for word in words if str(word) != _BETWEEN]
+    for word, place in zip((word for word in words if str(word) != _BETWEEN), places, strict=True):
+        if places.count(place) > 1:
+            raise UsageError(f"{word} is given twice: its runs do not differ from themselves, give it once.")
     if all(str(word) != _BETWEEN for word in words):
         return list(words)
     sides: list[Path | list[Path]] = []

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from iotrace.analysis.findings.prices import Mounted, mounts_of, source_of
+from iotrace.analysis.findings.prices import Mounted, mounts_of, search_replayed, source_of
 from iotrace.analysis.findings.search import Found, search
 from iotrace.analysis.findings.show import finding_text, reuse_text
 from iotrace.analysis.sets import search_set
@@ -91,6 +91,8 @@ def findings(
     with spread(dask) as over:
         if len(traces) > 1:
             found = search_set(folders, under, over=over)
+        elif is_result and under is None:
+            found = over(partial(search_replayed, result=of), folders)[0]
         else:
             found = over(partial(search, under=under), traces)[0]
     if json:
@@ -129,7 +131,7 @@ def _print(title: str, found: Found, families: list[str], top: int, went_by: str
         out,
         f"{printable(title)}: {count_text(len(chosen))} finding{'' if len(chosen) == 1 else 's'}; "
         f"{count_text(totals.calls)} calls, {duration_text(totals.time_ns)} in them, all threads together; {went_by} "
-        f"{duration_text(totals.wall_ns)}",
+        f"{totals.wall_text}",
         "bold",
     )
     if found.incomplete:
@@ -152,7 +154,7 @@ def _as_json(title: str, found: Found, mounted: list[Mounted]) -> dict[str, Any]
     totals = found.totals
     result: dict[str, Any] = {
         "trace": title, "calls": totals.calls, "time_s": totals.time_ns / 1e9,
-        "wall_s": totals.wall_ns / 1e9, "incomplete": found.incomplete,
+        "wall_s": totals.wall_ns / 1e9, "clock_s": totals.clock_ns / 1e9 or None, "incomplete": found.incomplete,
         "looked_for": found.looked_for, "not_judged": found.not_judged,
         "findings": [f.to_json() for f in found.findings],
     }  # fmt: skip

@@ -19,7 +19,7 @@ from iotrace.trace.counted import keys_of
 from iotrace.trace.reader import Trace, open_trace
 from iotrace.trace.sets import traces_of
 from iotrace.trace.tables import records
-from iotrace.units import bytes_text, count_text, duration_text, significant, size_text
+from iotrace.units import asked_text, bytes_text, count_text, duration_text, significant
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -259,7 +259,7 @@ def _label(row: dict[str, Any], key: str, made: Summary) -> str | Cell:
 
 
 def _short_size(size: int) -> str:
-    exact = size_text(size)
+    exact = asked_text(size)
     return exact if len(exact) <= 7 else bytes_text(size)
 
 

@@ -81,7 +81,7 @@ def handed(folder: Path) -> Handed | None:
                    max(e.time_ns + coalesce(e.duration_ns, 0)) as last_ns
             from events e join kinds k on e.op = k.op join named n on e.file = n.file
             left join processes p on e.process = p.process
-            where k.kind = 'read' and e.result > 0 and e."offset" is not null
+            where k.kind in ('read', 'copy') and e.result > 0 and e."offset" is not null
             group by n.key, e.op, p.step order by sum(e.result) desc, n.key, op, step limit {_MOST}
             """
         ).df()

@@ -79,7 +79,7 @@ class CountedWitness(Witness):
         row = run(
             f"""
             select coalesce(sum(calls), 0), coalesce(sum(took) filter (kind <> '{Kind.PROCESS}'), 0)::bigint,
-                   coalesce(max(last_ns) - min(first_ns), 0)::bigint from ops
+                   coalesce(max(last_ns) - min(first_ns), 0)::bigint, coalesce(min(first_ns), 0) from ops
             """
         ).fetchall()[0]
         self.totals = Totals(*map(int, row))

@@ -9,11 +9,13 @@ The views that rules are written for, beside those of the trace's own tables:
   stat's kind, access or readlink), copies_files (from a file to a file).
 - moves: of these reads and writes at a known position, with in_sequence: it begins where the last one that was
   completed on the same open description ended. A table with some columns of io, for several rules look at it.
+- copies: the calls that copy files: see iotrace.analysis.findings.copies.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,9 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from iotrace.analysis.findings.copies import find_copies
 from iotrace.analysis.findings.rules import Rule
 from iotrace.trace.operations import OPERATIONS, Kind
 from iotrace.trace.tables import Tables
+from iotrace.units import duration_text
 
 EXAMPLES: Final = 3
 _WHOLE: Final = (
@@ -53,12 +57,30 @@ _NO_DETAILS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Of the whole trace: calls, time in them (ns, all threads together; processes' own calls do not count), and from
-    the first start to the last end (ns)."""
+    """Of the whole trace, or of several added up.
+
+    Attributes
+    ----------
+    calls, time_ns: all, and the time in them (all threads together; processes' own calls do not count).
+    wall_ns: from the first start to the last end; of several traces the sum, as that of what they could spare is one.
+    first_ns: the first start. traces: how many. clock_ns: of several, how long at least one of them was recorded; 0
+    where they have no clock in common.
+    """
 
     calls: int
     time_ns: int
     wall_ns: int
+    first_ns: int = 0
+    traces: int = 1
+    clock_ns: int = 0
+
+    @property
+    def wall_text(self) -> str:
+        """wall_ns in words that say what it is."""
+        if self.traces == 1:
+            return duration_text(self.wall_ns)
+        clock = f"; {duration_text(self.clock_ns)} by the clock" if self.clock_ns else ""
+        return f"{duration_text(self.wall_ns)} ({self.traces} recordings added up{clock})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +172,14 @@ class Witness:
 
     Parameters
     ----------
-    tables: of the trace, open. under: look only at files below this folder.
+    tables: of the trace, open. under: look only at files below this folder, or these.
 
     Attributes
     ----------
     totals: of the calls looked at. files: numbers of the files looked at, (n,), None where all are.
     """
 
-    def __init__(self, tables: Tables, under: Path | None = None) -> None:
+    def __init__(self, tables: Tables, under: Path | Sequence[Path] | None = None) -> None:
         self._tables = tables
         self.files: npt.NDArray[np.int64] | None = None
         inside = self._inside(under)
@@ -186,24 +208,28 @@ class Witness:
             from io where kind in ('read', 'write') and "offset" is not null and open is not null and result >= 0
             """
         )
+        find_copies(tables)
+        passed = "coalesce(max(time_ns + coalesce(duration_ns, 0)) - min(time_ns), 0)::int8, coalesce(min(time_ns), 0)"
+        in_calls = f"count(*), coalesce(sum(duration_ns) filter (kind <> '{Kind.PROCESS}'), 0)::bigint"
+        # what passed is that of the whole trace, also where its first and last calls lie outside the folder
         row = run(
-            f"""
-            select count(*), coalesce(sum(duration_ns) filter (kind <> '{Kind.PROCESS}'), 0)::bigint,
-                   coalesce(max(time_ns + coalesce(duration_ns, 0)) - min(time_ns), 0)::bigint from io
-            """
+            f"select {in_calls}, {passed} from io"
+            if under is None
+            else f"select * from (select {in_calls} from io), (select {passed} from events)"
         ).fetchone()
         assert row is not None
         self.totals = Totals(*map(int, row))
 
-    def _inside(self, under: Path | None) -> str:
-        """The condition of calls on files below a folder, or where no file is known, with names below it."""
+    def _inside(self, under: Path | Sequence[Path] | None) -> str:
+        """The condition of calls on files below folders, or where no file is known, with names below it."""
         if under is None:
             return ""
-        folder = os.path.normpath("/" + str(under).strip("/")).rstrip("/")
+        wanted = [under] if isinstance(under, Path) else under
+        folders = [os.path.normpath("/" + str(one).strip("/")).rstrip("/") for one in wanted]
         connection = self._tables.connection
-        connection.register("wanted_folder", pd.DataFrame({"folder": [folder]}))
+        connection.register("wanted_folders", pd.DataFrame({"folder": pd.Series(folders, dtype="str")}))
         self._tables.query(
-            "create or replace temp table inside_paths as select path from paths, wanted_folder "
+            "create or replace temp table inside_paths as select distinct path from paths, wanted_folders "
             "where text = folder or starts_with(text, folder || '/')"
         )
         self._tables.query(

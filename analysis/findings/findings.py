@@ -35,7 +35,7 @@ class Finding:
             "time": duration_text(e.time_ns),
             "share": f"{significant(100 * e.calls_share, 2)}%",
             "gain": duration_text(e.gain_ns),
-            "wall": duration_text(e.totals.wall_ns),
+            "wall": e.totals.wall_text,
             "mean_size": bytes_text(e.bytes // max(1, e.calls)),
         }
         own = {name: significant(value, 3) for name, value in e.numbers.items()}

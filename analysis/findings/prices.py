@@ -10,9 +10,10 @@ import pandas as pd
 
 from iotrace.analysis.findings.evidence import Evidence, Totals
 from iotrace.analysis.findings.findings import reached
-from iotrace.analysis.findings.search import Found
+from iotrace.analysis.findings.search import Found, NothingBelow, search
 from iotrace.errors import UsageError
 from iotrace.replay.result import open_result
+from iotrace.trace.reader import open_trace
 from iotrace.trace.tables import records
 
 
@@ -88,6 +89,27 @@ def mounts_of(result: Path) -> list[Mounted]:
         mean = {op: time_s[op] * 1e9 / n for op, n in calls.items() if n}
         found.append(Mounted(point, ours[0].mount.type, mean, int(sum(run.wall_s for run in ours) * 1e9 / len(ours))))
     return found
+
+
+def search_replayed(source: Path, result: Path) -> Found:
+    """What is found in the calls that a replay made of a trace: those on files below the folders that moved to its
+    mounts, for what a program asked of other storages would not meet these. All calls where none is known to lie there.
+
+    Raises
+    ------
+    ResultError, TraceError: one of them cannot be opened.
+    """
+    # brings Numba, which findings of a trace do not need
+    from iotrace.replay.mapping import default_prefixes
+
+    trace = open_trace(source)
+    if trace.info.detail == "histogram":
+        return search(trace)
+    moved = open_result(result).info.options.get("map") or default_prefixes(trace.info)
+    try:
+        return search(trace, [Path(str(folder)) for folder in moved])
+    except NothingBelow:
+        return search(trace)
 
 
 def source_of(result: Path, given: Path | None) -> Path:

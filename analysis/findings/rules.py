@@ -31,11 +31,12 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gain: str = "case when spared then duration_ns else 0 end"
     numbers: dict[str, str] = {}
     timed: dict[str, int] = {}
+    per: dict[str, str] = {}
     no_replay: str = ""
     either: dict[str, float] = {}
 
     def __post_init__(self) -> None:
-        unknown = (set(self.least) | set(self.either)) - set(FIGURES)
+        unknown = (set(self.least) | set(self.either) | set(self.per.values())) - set(FIGURES) - set(self.numbers)
         if unknown:
             raise ValueError(f"rule {self.name}: no figure of the evidence is called {', '.join(sorted(unknown))}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -60,7 +61,8 @@ class Found:
         if not 0 < totals.time_ns < _SMALL * totals.wall_ns:
             return ""
         share = significant(100 * totals.time_ns / totals.wall_ns, 2)
-        return f"Its calls took {share}% of the time: no storage can make this recording shorter by more."
+        whole = "this recording" if totals.traces == 1 else "these recordings together"
+        return f"Its calls took {share}% of the time: no storage can make {whole} shorter by more."
 
     @property
     def left_open(self) -> str:
@@ -73,13 +75,13 @@ class Found:
         )
 
 
-def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> Found:
+def search(trace: Trace, under: Path | Sequence[Path] | None = None, with_reuse: bool = True) -> Found:
     """Look for all that the rules name.
 
     Parameters
     ----------
     trace: of events or of counts; counts tell nothing of single calls and their order, and have rules of their own.
-    under: look only at files below this folder; not with counts.
+    under: look only at files below this folder, or these; not with counts.
     with_reuse: work out reuse distances, too, which takes about as long as all rules.
 
     Raises
@@ -93,7 +95,7 @@ def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> 
         witness = Witness(tables, under)
         if under is not None and not witness.totals.calls:
             raise NothingBelow(
-                f"{trace.folder} holds no call on a file below {under}: name a folder as the program saw it "
+                f"{trace.folder} holds no call on a file below {_names(under)}: name a folder as the program saw it "
                 f"(iotrace summary {trace.folder} --by file shows files)."
             )
         all_rules = [Finding(rule, witness.evidence(rule)) for rule in rules()]
@@ -122,7 +124,7 @@ def search(trace: Trace, under: Path | None = None, with_reuse: bool = True) -> 
     )
 
 
-def _search_counts(trace: Trace, under: Path | None) -> Found:
+def _search_counts(trace: Trace, under: Path | Sequence[Path] | None) -> Found:
     if under is not None:
         raise UsageError(f"{trace.folder} holds counts alone, which know no folders: leave --under out.")
     with CountedTables(trace) as tables:
@@ -150,6 +152,10 @@ def _search_counts(trace: Trace, under: Path | None) -> Found:
         incomplete=_incomplete(trace),
         not_judged=[rule.title for rule in rules() if rule.name not in told],
     )
+
+
+def _names(under: Path | Sequence[Path]) -> str:
+    return str(under) if isinstance(under, Path) else ", ".join(map(str, under))
 
 
 def _incomplete(trace: Trace) -> str:

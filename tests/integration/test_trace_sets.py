@@ -143,7 +143,7 @@ def test_the_commands_take_sets_and_a_cluster(
     for text in ("Recorded: jobs (3 traces)", "P1/J1", "Recorded: job0.iotrace"):
         assert text in page
     # of the set and of the one trace
-    for text in ("Timeline of", "Heat map of calls", "Histogram of sizes"):
+    for text in ("Timeline of", "Heat map of calls", "Histogram of sizes", "Scatter plots of offset"):
         assert page.count(f'aria-label="{text}') >= 2
 
 
@@ -179,8 +179,50 @@ def test_the_traces_of_a_set_are_drawn_on_one_clock(tmp_path: Path) -> None:
     assert course.lanes.what == "job"
     assert bars["P1/J2"] == pytest.approx((60.5, 119.5), abs=0.01)
     assert [count for _, count in course.sizes.groupby("key")["count"].sum().items()] == [160]
+    # one file, read in both, the second trace from second 60 on
+    assert set(course.positions["file"]) == {"/data/movie"}
+    assert sorted(course.positions["time_s"]) == pytest.approx(
+        sorted([*(second + 0.5 for second in range(100)), *(second + 60.5 for second in range(60))])
+    )
     (finding,) = [one for one in search_set(folders).candidates if one.rule.name == "reads-that-wait"]
     assert finding.evidence.last_ns == 119_500_001_000
+
+
+@pytest.mark.parametrize("clock", [True, False])
+def test_what_passed_is_told_added_up_and_by_the_clock(
+    clock: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # from the first read to the last one: 99 s and 59 s, in seconds 0.5 to 99.5 and 60.5 to 119.5
+    timed(tmp_path, "one", 0, 100, {}, clock)
+    timed(tmp_path, "two", 60, 60, {})
+    assert main(["findings", str(tmp_path)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    by_the_clock = "; 119 s by the clock" if clock else ""
+    assert f"recorded in 158 s (2 recordings added up{by_the_clock})" in text
+    assert "no storage can make these recordings together shorter" in text
+    assert main(["findings", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["wall_s"], found["clock_s"]) == pytest.approx((158, 119 if clock else None), abs=0.01)
+
+
+def test_rates_of_a_set_are_those_of_all_bytes_in_all_the_time(tmp_path: Path) -> None:
+    # one copy at a time of 10 MB in 1 s, then four at a time of 10 MB in 0.1 s each
+    for name, streams, seconds in (("one", 1, 1.0), ("four", 4, 0.1)):
+        b = TraceBuilder()
+        threads = [0, *(b.thread() for _ in range(streams - 1))]
+        for number in range(2 * streams):
+            b.call(
+                "copy_file_range", thread=threads[number % streams], at=int(seconds * 1e9) * (number // streams),
+                duration=int(seconds * 1e9), path=b.path(f"s{number}"), file=b.file(f"s{number}"),
+                other_path=b.path(f"d{number}"), other_file=b.file(f"d{number}"), offset=0, other_offset=0,
+                size=10**7, result=10**7,
+            )  # fmt: skip
+        b.save(tmp_path / f"{name}.iotrace")
+    found = {one.rule.name: one.evidence for one in search_set(traces_of([tmp_path])).findings}["slow-copies"]
+    assert found.numbers["rate"] == pytest.approx((2 * 10 + 8 * 10) / (2 * 1 + 8 * 0.1))
+    assert found.numbers["each"] == pytest.approx(1000 * (2 * 1 + 8 * 0.1) / 10)
+    assert found.numbers["streams"] == pytest.approx((2 * 1 + 8 * 0.1) / (2 * 1 + 2 * 0.1))
+    assert found.numbers["copies"] == 10
 
 
 def written_or_read(
@@ -212,9 +254,12 @@ def written_or_read(
     ],
     ids=["another node", "mounted elsewhere", "the same node", "other files", "other bytes", "before", "no name"],
 )
-def test_what_one_trace_wrote_and_another_read_is_found(reader: dict[str, Any], name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["read", "sendfile"])
+def test_what_one_trace_wrote_and_another_read_is_found(
+    how: str, reader: dict[str, Any], name: str, tmp_path: Path
+) -> None:
     written_or_read(tmp_path / "w.iotrace", "a", 100, "write", 1)
-    columns: dict[str, Any] = {"begun_s": 101, "op": "read", "mount": 1}
+    columns: dict[str, Any] = {"begun_s": 101, "op": how, "mount": 1}
     written_or_read(tmp_path / "r.iotrace", **(columns | reader))
     found = search_set(traces_of([tmp_path]))
     told = {one.rule.name: one for one in found.findings if one.rule in rules_across()}
@@ -230,6 +275,16 @@ def test_files_of_one_name_on_the_disks_of_two_nodes_are_two_files(tmp_path: Pat
     written_or_read(tmp_path / "w.iotrace", "a", 100, "write", 0)
     written_or_read(tmp_path / "r.iotrace", "b", 101, "read", 0)
     assert not [one for one in search_set(traces_of([tmp_path])).findings if one.rule in rules_across()]
+
+
+def test_where_calls_lie_is_drawn_of_as_large_a_share_of_each_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iotrace.analysis.set_pictures._POINTS", 80)
+    monkeypatch.setattr("iotrace.analysis.set_pictures._LEAST_POINTS", 80)
+    folders = [timed(tmp_path, "one", 0, 100, {}), timed(tmp_path, "two", 200, 60, {})]
+    course, _ = course_of_set(folders, 260, here)
+    assert (course.positions["time_s"] < 200).value_counts().to_dict() == {True: 50, False: 30}
 
 
 def test_traces_without_labels_or_without_a_clock_are_drawn_all_the_same(tmp_path: Path) -> None:

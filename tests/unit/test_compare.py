@@ -327,6 +327,16 @@ def test_a_result_that_stands_twice_on_a_side_is_refused(tmp_path: Path) -> None
         compare_results([a, a], b)
 
 
+@pytest.mark.parametrize("between", [[], ["vs"]])
+def test_a_result_is_not_compared_with_itself(
+    between: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_result(tmp_path / "a.ioresult", {"/a": 1}, 6)
+    status, out = printed(capsys, tmp_path / "a.ioresult", *between, tmp_path / "." / "x" / ".." / "a.ioresult")
+    assert (status, out.err.count("\n")) == (2, 1)
+    assert "given twice" in out.err
+
+
 @pytest.mark.parametrize("words", [("vs", "b"), ("a", "vs"), ("a", "vs", "vs", "b")])
 def test_vs_without_a_result_on_both_sides_is_a_usage_error(
     words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -14,9 +14,10 @@ import pytest
 from builders import TraceBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import made_result
 
 from iotrace.analysis.findings.evidence import Witness
-from iotrace.analysis.findings.prices import Mounted
+from iotrace.analysis.findings.prices import Mounted, search_replayed
 from iotrace.analysis.findings.reuse import BLOCK_SHIFT, reuse_of
 from iotrace.analysis.findings.rules import rules
 from iotrace.analysis.findings.search import search
@@ -259,6 +260,7 @@ def test_only_files_below_a_folder_count_where_one_is_given(tmp_path: Path) -> N
     inside = search(trace, Path("/mnt/weka"))
     assert [f.rule.name for f in inside.findings] == ["missing-names"]
     assert inside.totals.calls == 300
+    assert inside.totals.wall_ns == search(trace).totals.wall_ns
     with pytest.raises(UsageError, match="no call on a file below /mnt/lustre"):
         search(trace, Path("/mnt/lustre"))
 
@@ -273,6 +275,25 @@ def test_at_the_latencies_of_another_storage_findings_change_places(tmp_path: Pa
     assert slow.findings[0].rule.name == "stat-storm"
     assert slow.findings[0].evidence.gain_ns == 299 * 10**9
     assert slow.totals.time_ns == pytest.approx(300e9 + 100e3 + 2 * 100 * 1000, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "calls"),
+    [([], 300), (["/usr"], 400), (["/usr", "/data/job"], 700), (["/elsewhere"], 700)],
+    ids=["the working folder", "what was mapped", "two folders", "nothing by name"],
+)
+def test_of_a_result_only_calls_on_what_moved_to_its_mounts_count(
+    chosen: list[str], calls: int, tmp_path: Path
+) -> None:
+    b = TraceBuilder()
+    for number in range(400):
+        b.named("newfstatat", "/usr/lib/python3/os.py")
+        if number < 300:
+            b.named("newfstatat", "stack.mrc")
+    made_result(tmp_path / "r.ioresult", {"/mnt/a": 1}, 2, options={"map": chosen})
+    found = search_replayed(b.save(tmp_path / "made.iotrace"), tmp_path / "r.ioresult")
+    assert found.totals.calls == calls
+    assert [(f.rule.name, f.evidence.calls) for f in found.findings] == [("stat-storm", calls)]
 
 
 def test_what_is_cheap_as_recorded_is_found_on_a_storage_where_it_is_dear(tmp_path: Path) -> None:
@@ -325,6 +346,17 @@ def test_what_threads_ask_for_at_the_same_time_none_of_them_could_have_kept(late
     assert expected & set(names_in(b, tmp_path)) == (expected if late else set())
 
 
+def test_a_large_file_that_four_write_at_a_time_is_one_that_stripes_would_serve(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    threads = [0, *(b.thread() for _ in range(3))]
+    o = b.open("stack.mrc", os.O_WRONLY, size=1 << 31)
+    for number in range(32):
+        b.write(o, "stack.mrc", number << 26, 1 << 26, op="pwrite64", thread=threads[number % 4])
+    found = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings
+    (one,) = [finding for finding in found if finding.rule.name == "one-large-file"]
+    assert (one.evidence.bytes, one.evidence.files) == (1 << 31, 1)
+
+
 def test_a_large_file_that_four_read_one_after_the_other_is_not_read_by_several_at_a_time(tmp_path: Path) -> None:
     b = TraceBuilder()
     threads = [0, *(b.thread() for _ in range(3))]
@@ -352,6 +384,83 @@ def test_only_what_another_process_had_written_before_is_written_then_read(
             b.write(o, name, 0, 10**7, op="pwrite64", thread=thread, at=at + 100, duration=10**7)
         b.read(o, name, place, 10**7, op="pread64", thread=reader, at=at + 1000 + begins * 10**7, duration=10**8)
     assert ("written-then-read" in names_in(b, tmp_path)) is found
+
+
+def copied_by_hand(b: TraceBuilder, threads: list[int], way: str = "") -> None:
+    """Sixteen files of 1,000,000 bytes, read and written in pieces of 65,536, each by the next thread in turn."""
+    for number in range(16):
+        thread, at = threads[number % len(threads)], 10**9 * (1 + number // len(threads))
+        source, target, size = f"s{number}", f"d{number}", 10**6
+        read, written = b.open(source, size=size, thread=thread, at=at), b.open(target, 0o101, thread=thread, at=at + 1)
+        if way != "":
+            # both files are read and written to their end, as copies are
+            b.read(read, source, size - 1, 1, thread=thread, at=at + 2)
+            b.write(written, target, size - 1, 1, thread=thread, at=at + 10**8 * 9)
+        for turn, offset in enumerate(range(0, size, 65536)):
+            if way == "not whole" and offset > size * 4 // 5:
+                break
+            many = min(65536, size - offset)
+            when: dict[str, Any] = {"thread": thread, "duration": 10**6}
+            b.read(read, source, offset, many, at=at + 10**7 * turn + 10**6, **when)
+            if way == "another file between":
+                b.read(0, "other", 0, many, at=at + 10**7 * turn + 2 * 10**6, **when)
+            place = size - offset - many if way == "another place" else offset
+            many = many // 2 if way == "another size" else many
+            b.write(written, target, place, many, at=at + 10**7 * turn + 3 * 10**6, **when)
+        b.close(read, source, thread=thread, at=at + 5 * 10**8)
+        b.on("fsync", written, target, thread=thread, at=at + 5 * 10**8 + 10, duration=2 * 10**6)
+
+
+def test_copies_by_reads_and_writes_are_found_and_their_bytes_count_once(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    copied_by_hand(b, [0])
+    found = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings
+    (one,) = [finding for finding in found if finding.rule.name == "slow-copies"]
+    e = one.evidence
+    assert (e.bytes, e.files) == (16 * 10**6, 16)
+    # of a copy 16 reads and 16 writes of 1 ms, a sync of 2 ms, two opens and a close of 1 µs
+    assert e.time_ns == 16 * (34 * 10**6 + 3 * 1000)
+    expected = {"rate": 1 / 0.034003, "each": 34.003, "streams": 1, "copies": 16, "covered_s": 16 * 0.153}
+    assert e.numbers == pytest.approx(expected)
+    assert e.gain_ns == pytest.approx(e.time_ns * 7 / 8, rel=1e-6)
+    assert [os.path.basename(path) for path in e.examples["path"]] == ["s0", "s1", "s10"]
+
+
+@pytest.mark.parametrize("way", ["not whole", "another file between", "another place", "another size"])
+def test_work_on_a_file_is_no_copy_of_it(way: str, tmp_path: Path) -> None:
+    b = TraceBuilder()
+    b.open("other")
+    copied_by_hand(b, [0], way)
+    assert "slow-copies" not in names_in(b, tmp_path)
+
+
+def test_eight_copies_by_reads_and_writes_at_a_time_are_not_slow(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    copied_by_hand(b, [b.thread() for _ in range(8)])
+    assert "slow-copies" not in names_in(b, tmp_path)
+
+
+def test_who_waits_for_pages_of_a_mapped_file_stands_in_reads(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for number in range(20):
+        at: dict[str, Any] = {"at": number * 10**8, "duration": 6 * 10**7}
+        b.on("mmap.fault", None, "m.tif", offset=number << 20, size=4096, result=0, **at)
+    found = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings
+    (one,) = [finding for finding in found if finding.rule.name == "reads-that-wait"]
+    assert one.evidence.gain_ns == 20 * 6 * 10**7
+
+
+def test_what_one_process_wrote_and_another_copies_is_written_then_read(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    reader = b.fork()
+    for number in range(20):
+        name = f"stack{number}.mrc"
+        b.write(b.open(name, os.O_WRONLY | os.O_CREAT, existed=False), name, 0, 10**7)
+        b.on("sendfile", 0, name, thread=reader, offset=0, size=10**7, result=10**7, other_file=b.file(f"c{number}"),
+             other_offset=0)  # fmt: skip
+    found = search(open_trace(b.save(tmp_path / "t.iotrace")), with_reuse=False).findings
+    (one,) = [finding for finding in found if finding.rule.name == "written-then-read"]
+    assert (one.evidence.bytes, one.evidence.calls) == (2 * 10**8, 20)
 
 
 def test_small_writes_at_scattered_places_are_found_too(tmp_path: Path) -> None:

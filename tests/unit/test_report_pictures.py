@@ -283,6 +283,22 @@ def test_the_heat_map_is_drawn_for_light_and_for_dark() -> None:
     assert "each job" not in picture.caption
 
 
+def test_calls_that_ask_for_all_of_a_file_leave_room_for_the_others() -> None:
+    # what cp asks of copy_file_range
+    sizes = {"read": 2**20, "copy": 0x7FFFFFFFC0000000}
+    rows = [{"key": kind, "bucket": int(bucket_of(np.array([size]))[0]), "count": 3} for kind, size in sizes.items()]
+    picture = plots.sizes(pd.DataFrame(rows))
+    assert picture is not None
+    words = text_of(picture)
+    assert "|1MiB|" in words
+    assert "|all|" in words
+    assert "PiB" not in words
+    assert "copy: most often all (100%)" in picture.alternative
+    only = plots.sizes(pd.DataFrame(rows[1:]))
+    assert only is not None
+    assert "most often all" in only.alternative
+
+
 def test_sizes_of_reads_and_writes_have_scales_of_their_own() -> None:
     sizes = {"read": 2**20, "write": 16}
     counts = {"read": 3, "write": 120_000}

@@ -32,6 +32,10 @@ def test_sizes_of_operations_are_exact(value: int, text: str) -> None:
     assert units.size_text(value) == text
 
 
+def test_who_asks_for_more_than_a_file_holds_asks_for_all() -> None:
+    assert [units.asked_text(size) for size in (4096, 1234, 0x7FFFFFFFC0000000)] == ["4KiB", "1234B", "all"]
+
+
 @given(st.integers(0, 2**62))
 def test_a_size_text_reads_back_as_the_same_size(value: int) -> None:
     match = re.fullmatch(r"(\d+)(\w+)", units.size_text(value))
