@@ -173,7 +173,8 @@ class Share:
 
 
 def _shift(outcome: Outcome, offset_ns: int) -> None:
-    outcome.started = np.where(outcome.result == words.NOT_RUN, outcome.started, outcome.started + offset_ns)
+    # rows that are no calls have run and have no time: theirs stays 0
+    outcome.started = np.where(outcome.started > 0, outcome.started + offset_ns, outcome.started)
     outcome.start_ns += offset_ns
     outcome.lane_ended_ns = outcome.lane_ended_ns + offset_ns
 

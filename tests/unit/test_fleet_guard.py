@@ -1,9 +1,14 @@
-"""The cache guards of a fleet's ranks: one verdict, bytes that are nobody's twice, and sentences of other ranks."""
+"""The cache guards of a fleet's ranks: one verdict, bytes that are nobody's twice, sentences of other ranks; clocks."""
+
+import numpy as np
+import pytest
 
 from iotrace.mounts.mountinfo import Mount
+from iotrace.replay.crew import Outcome
 from iotrace.replay.figures import Guard
 from iotrace.replay.fleet_guard import RankGuard, together
-from iotrace.replay.gathering import _said_elsewhere
+from iotrace.replay.gathering import _said_elsewhere, _shift
+from iotrace.replay.kernels import words
 from iotrace.replay.provenance import told_alike
 from iotrace.replay.result import MountInfo, Run
 from iotrace.replay.show import guard_lines
@@ -65,6 +70,16 @@ def test_of_several_ranks_with_one_verdict_the_one_is_named_that_got_least() -> 
 def test_sentences_of_other_ranks_are_said_once_with_who_says_them() -> None:
     said = [("a", ["all"]), ("b", ["all", "cold"]), ("c", ["cold", "full", "full"])]
     assert _said_elsewhere(said) == ["On ranks 1 (b), 2 (c): cold", "On rank 2 (c): full"]
+
+
+@pytest.mark.parametrize("offset", [7, -7])
+def test_on_rank_0s_clock_rows_that_have_no_time_still_have_none(offset: int) -> None:
+    # the begin of a thread, which is no call, a call, and a row that was never reached
+    result = np.array([0, 4096, words.NOT_RUN])
+    outcome = Outcome(np.array([0, 100, 0]), np.zeros(3), result, 90, 20, 0.0, False, 1, np.array([110]))
+    _shift(outcome, offset)
+    assert outcome.started.tolist() == [0, 100 + offset, 0]
+    assert (outcome.start_ns, outcome.lane_ended_ns.tolist()) == (90 + offset, [110 + offset])
 
 
 def test_nodes_that_mount_one_file_system_from_different_servers_tell_the_same() -> None:
