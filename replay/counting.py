@@ -94,16 +94,16 @@ class Counting:
 
 
 def _sums(needed: Sequence[Needed], cached: Sequence[Sequence[int]]) -> tuple[int, int, int | None]:
-    """Of all users: bytes needed, bytes of the pages that they lie in, and how many of these were cached; None where
-    that is not known."""
+    """Of all users: bytes needed, bytes of the pages that they lie in, and how many of these were cached and are not
+    read past the page cache; None where that is not known."""
     wanted, pages = sum(int(one.bytes.sum()) for one in needed), sum(int(one.pages.sum()) for one in needed)
     there = 0
     for one, known in zip(needed, cached, strict=True):
         asked = np.asarray(known, np.int64)
-        if (asked[one.pages > 0] < 0).any():
+        if (asked[one.by_cache > 0] < 0).any():
             return wanted, pages * PAGE, None
         # a file of which more is cached than needed may have the wrong pages there; then the verdict is too strict
-        there += int(np.minimum(np.maximum(asked, 0), one.pages).sum())
+        there += int(np.minimum(np.maximum(asked, 0), one.by_cache).sum())
     return wanted, pages * PAGE, there * PAGE
 
 

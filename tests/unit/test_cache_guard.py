@@ -146,6 +146,17 @@ def test_pages_are_needed_once_and_not_if_the_run_writes_them(tmp_path: Path) ->
     assert found.without([0]).bytes.tolist() == [0]
 
 
+def test_what_is_read_past_the_page_cache_does_not_come_from_there(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    past = trace.open("data", os.O_RDONLY | os.O_DIRECT, size=100 * PAGE)
+    by_way = trace.open("data")
+    trace.read(past, "data", 0, 10 * PAGE, op="pread64")
+    trace.read(by_way, "data", 8 * PAGE, 4 * PAGE, op="pread64")
+    found = needed(build_plan(open_trace(trace.save(tmp_path / "T.iotrace"))))
+    assert (found.bytes.tolist(), found.pages.tolist(), found.by_cache.tolist()) == ([12 * PAGE], [12], [4])
+    assert found.without([0]).by_cache.tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
