@@ -202,6 +202,16 @@ def _by_calls(run: Run) -> int:
     return run.bytes_read - run.copied_bytes
 
 
+def _is_counted(run: Run) -> bool:
+    return run.guard is not None and run.guard.wire_bytes is not None
+
+
+def _again(run: Run) -> int:
+    """Of what calls read, bytes that need not have come from the storage, and by no counter did: what does not fit into
+    memory, or into that of --memory, comes again."""
+    return _by_calls(run) - max(run.guard.needed_bytes, run.guard.wire_bytes or 0) if run.guard else 0
+
+
 def conclude(info: ResultInfo) -> None:
     """Say in the warnings what the guard found; what it answers need not be warned of any more."""
     reading = [run for run in info.runs if has_read(run)]
@@ -223,10 +233,11 @@ def conclude(info: ResultInfo) -> None:
                 f"On {folder}{of} reads were served by this client's cache: no storage result. "
                 f"{served[0].guard.why if served[0].guard else ''} {way_out(served[0], info)}",
             )
-        again = max(_by_calls(run) - run.guard.needed_bytes if run.guard else 0 for run in runs)
+        again, counted = max(((_again(run), _is_counted(run)) for run in runs), default=(0, False))
         most = max(_by_calls(run) for run in runs)
         if again > _AGAIN * most and len(served) < len(runs):
+            came = "came from this client's memory" if counted else "need not have come from the storage"
             info.warnings.append(
                 f"On {folder} {bytes_text(again)} of {bytes_text(most)} that a run read it had read before or written "
-                "itself: those came from this client's memory, whatever the cache was before the run."
+                f"itself: those {came}, whatever the cache was before the run."
             )

@@ -178,6 +178,26 @@ def test_what_was_done_already_is_not_advised_again(kind: str, options: dict[str
     assert said in info.warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("wire", "said"),
+    [
+        (100, ["200 B of 300 B that a run read it had read before or written itself: those came from this client's"]),
+        (299, []),
+        (None, ["200 B of 300 B that a run read it had read before or written itself: those need not have come from"]),
+    ],
+)
+def test_what_is_read_again_came_from_memory_only_as_far_as_no_counter_saw_it_come(
+    wire: int | None, said: list[str]
+) -> None:
+    run = Run(run=0, round=0, fs="/a", mount=MountInfo("/a", "xfs", "x"), started_utc="", bytes_read=300)
+    run.guard = Guard("storage", "Why.", 100, 0, wire, "x")
+    info = ResultInfo(options={"cache": "cold"}, runs=[run])
+    conclude(info)
+    assert [sentence[: len(one) + 6] for sentence, one in zip(info.warnings, said, strict=True)] == [
+        f"On /a {one}" for one in said
+    ]
+
+
 def copied(tmp_path: Path, op: str) -> Needed:
     """A trace that copies the first 8 pages of one file over pages 4 to 11 of another, and reads all of the other."""
     trace = TraceBuilder()
