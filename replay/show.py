@@ -133,6 +133,8 @@ def _print_run(run: Run, info: ResultInfo, out: Console, numbered: bool) -> None
 def verdicts_text(runs: Sequence[Run]) -> str:
     """How often each verdict of the cache guard was found; empty where nothing was read or judged."""
     verdicts = Counter(run.guard.verdict for run in runs if run.guard and (run.bytes_read or run.guard.needed_bytes))
+    if len(runs) == 1:
+        return "".join(verdicts)
     return ", ".join(f"{verdict} in {count} of {len(runs)} runs" for verdict, count in verdicts.items())
 
 

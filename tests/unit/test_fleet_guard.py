@@ -7,7 +7,7 @@ from iotrace.mounts.mountinfo import Mount
 from iotrace.replay.crew import Outcome
 from iotrace.replay.figures import Guard
 from iotrace.replay.fleet_guard import RankGuard, together
-from iotrace.replay.gathering import _said_elsewhere, _shift
+from iotrace.replay.gathering import _mounted_otherwise, _said_elsewhere, _shift
 from iotrace.replay.kernels import words
 from iotrace.replay.provenance import told_alike
 from iotrace.replay.result import MountInfo, Run
@@ -70,6 +70,20 @@ def test_of_several_ranks_with_one_verdict_the_one_is_named_that_got_least() -> 
 def test_sentences_of_other_ranks_are_said_once_with_who_says_them() -> None:
     said = [("a", ["all"]), ("b", ["all", "cold"]), ("c", ["cold", "full", "full"])]
     assert _said_elsewhere(said) == ["On ranks 1 (b), 2 (c): cold", "On rank 2 (c): full"]
+
+
+def test_nodes_that_have_mounted_one_file_system_with_other_options_are_named_with_them() -> None:
+    def on(options: str) -> MountInfo:
+        return MountInfo("/mnt/a", "nfs4", "filer:/a", options)
+
+    usual = on("rw,nconnect=8,clientaddr=10.0.0.1")
+    others = [("b", on("rw,noac,nconnect=8,clientaddr=10.0.0.2")), ("c", on("rw,nconnect=8,clientaddr=10.0.0.3"))]
+    assert _mounted_otherwise("/mnt/a/x", [("a", usual), *others]) == [
+        "On rank 1 (b) /mnt/a/x is mounted otherwise than on rank 0: noac there, none of these options here."
+    ]
+    assert _mounted_otherwise("/mnt/a/x", [("a", on("rw,nconnect=2")), ("b", usual), ("c", usual)]) == [
+        "On ranks 1 (b), 2 (c) /mnt/a/x is mounted otherwise than on rank 0: nconnect=8 there, nconnect=2 here."
+    ]
 
 
 @pytest.mark.parametrize("offset", [7, -7])
