@@ -13,8 +13,7 @@ from msgspec.structs import replace
 from iotrace.mounts.counters.blockdev import file_below
 from iotrace.mounts.counters.guard import CANNOT_TELL, CLIENT_CACHE, STORAGE, Evidence, Figure, judge
 from iotrace.mounts.counters.sampling import Sampler, Watch
-from iotrace.mounts.counters.source import READ, WRITTEN
-from iotrace.mounts.counters.weka import UNAVAILABLE, UNPROTECTED
+from iotrace.mounts.counters.source import READ, UNAVAILABLE, UNPROTECTED, WRITTEN
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.stripes import on_metadata_target
@@ -178,7 +177,7 @@ def way_out(run: Run, info: ResultInfo) -> str:
 
 
 def _rebuilds(info: ResultInfo) -> list[str]:
-    """A sentence for each folder whose cluster was rebuilding, or could not give all data, at the end of a run."""
+    """A sentence for each folder whose cluster was rebuilding, or could not give all data, during a run."""
     found = []
     for folder in dict.fromkeys(run.fs for run in info.runs):
         runs = [run for run in info.runs if run.fs == folder]
@@ -216,7 +215,7 @@ def conclude(info: ResultInfo) -> None:
     """Say in the warnings what the guard found; what it answers need not be warned of any more."""
     reading = [run for run in info.runs if has_read(run)]
     guards = [run.guard for run in reading if run.guard]
-    if guards and len(guards) == len(reading) and all(one.verdict != CANNOT_TELL for one in guards):
+    if len(guards) == len(reading) and all(one.verdict != CANNOT_TELL for one in guards):
         stale = CACHE_WARNING.format(info.options.get("cache"))
         info.warnings[:] = [one for one in info.warnings if one != stale]
     info.warnings += _rebuilds(info)

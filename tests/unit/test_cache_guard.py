@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotrace.mounts.cold import LRU_CLEAR, clear_locks
-from iotrace.mounts.counters.guard import SHARE, Evidence, Figure, judge, over_the_wire
+from iotrace.mounts.counters.guard import SHARE, Evidence, Figure, Verdict, judge, over_the_wire
 from iotrace.mounts.family import families, family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.stripes import on_metadata_target
@@ -19,6 +19,7 @@ from iotrace.replay.counting import conclude
 from iotrace.replay.figures import Guard
 from iotrace.replay.needed import PAGE, Needed, needed
 from iotrace.replay.plan import build_plan
+from iotrace.replay.provenance import CACHE_WARNING
 from iotrace.replay.result import MountInfo, ResultInfo, Run
 from iotrace.trace.reader import open_trace
 
@@ -196,6 +197,20 @@ def test_what_is_read_again_came_from_memory_only_as_far_as_no_counter_saw_it_co
     assert [sentence[: len(one) + 6] for sentence, one in zip(info.warnings, said, strict=True)] == [
         f"On /a {one}" for one in said
     ]
+
+
+@pytest.mark.parametrize(
+    ("read", "verdict", "stays"), [(0, "cannot tell", False), (5, "storage", False), (5, "cannot tell", True)]
+)
+def test_who_read_nothing_or_got_a_verdict_is_not_warned_of_the_page_cache(
+    read: int, verdict: Verdict, stays: bool
+) -> None:
+    run = Run(run=0, round=0, fs="/a", mount=MountInfo("/a", "xfs", "x"), started_utc="", bytes_read=read)
+    run.guard = Guard(verdict, "Why.", read, 0, None, "")
+    warning = CACHE_WARNING.format("recorded")
+    info = ResultInfo(options={"cache": "recorded"}, runs=[run], warnings=[warning])
+    conclude(info)
+    assert (warning in info.warnings) is stays
 
 
 def copied(tmp_path: Path, op: str) -> Needed:

@@ -1,10 +1,12 @@
 """Counters: what kernels and clients print is read as they mean it, in old forms and new, and garbage gives nothing."""
 
 import json
+import math
 import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,10 +24,11 @@ from iotrace.mounts.counters import (
     pagecache,
     processes,
     processors,
+    sampler,
     weka,
 )
 from iotrace.mounts.counters.sampling import Sampler, Watch
-from iotrace.mounts.counters.source import is_now
+from iotrace.mounts.counters.source import Counts, Source, is_now
 from iotrace.mounts.counters.sources import sources_of
 from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine
 
@@ -325,6 +328,12 @@ def test_weka_gives_figures_of_the_moment_that_decide_nothing() -> None:
     assert rebuilding == {**status, "unprotected_mib_now": 73, "unavailable_mib_now": 0}
     status = rebuilding
     assert all(is_now(name) for name in status | stats)
+    # of one moment, two processes: what they did is added up, how long it took is not
+    two = [
+        {"stat_type": name, "stat_value": value, "timestamp": "2026-01-01T00:00:00"}
+        for name in ("READS", "READ_LATENCY") for value in (100, 300)
+    ]  # fmt: skip
+    assert weka.parse_stats(json.dumps(two)) == {"READS_minute_mean": 400, "READ_LATENCY_minute_mean": 300}
     # some versions print figures as text
     texts = [row | {"stat_value": str(row["stat_value"])} for row in WEKA_STATS]
     assert weka.parse_stats(json.dumps(texts)) == stats
@@ -407,6 +416,39 @@ def test_counters_that_were_cleared_in_between_are_left_out() -> None:
     assert failed.between(0, 1, 2) == {"c_now": 4}
     assert failed.between(0, 0, 2) == {"b": 8_999_999, "c_now": 4}
     assert watch.between(0, 0, 2) == {}
+
+
+def test_of_a_rebuild_that_ended_within_a_run_the_most_that_was_seen_counts() -> None:
+    weak, other = "unprotected_mib_now", "ops_now"
+    marks = [(10, [{weak: 0, other: 9}]), (40, [{weak: 1, other: 2}]), (50, [{weak: 9}])]
+    watch = Watch([("x", "cluster", False)], marks, [(20, [{weak: 7}]), (30, [{}]), (45, [{weak: 8}])])
+    assert watch.between(0, 0, 1) == {weak: 7, other: 2}
+    assert watch.between(0, 1, 2) == {weak: 9}
+
+
+def test_each_source_is_looked_at_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    asked: dict[str, list[float]] = {}
+
+    def source(name: str, every_s: float) -> Source:
+        def read() -> Counts:
+            asked.setdefault(name, []).append(clock[0])
+            return {name: len(asked[name])}
+
+        return Source(name, "node", read, every_s=every_s)
+
+    watched = sampler._Watched([source("often", 1.0), source("seldom", 3.0), source("never", math.inf)])
+    watched.begin()
+    while clock[0] < 6.5:
+        clock[0] = watched.due
+        watched.tick()
+    assert asked == {"often": [0.0, 1, 2, 3, 4, 5, 6, 7], "seldom": [0.0, 3, 6], "never": [0.0]}
+    # each look has a place for all sources, empty for those that were not asked
+    looks = [counts for _, counts in watched.take()]
+    assert [one for one in looks if one[1]] == [[{}, {"seldom": 2}, {}], [{}, {"seldom": 3}, {}]]
+    assert len(looks) == 9
+    assert watched.take() == []
 
 
 def test_tables_of_each_look_leave_out_what_shrank_from_then_on() -> None:
