@@ -170,10 +170,13 @@ def ranks_text(run: Run) -> str:
     last = max(run.ranks, key=lambda one: one.last_done_s)
     unsure = max(one.clock_uncertainty_us for one in run.ranks)
     late = max(one.start_late_us for one in run.ranks)
+    offset = max((one.clock_offset_ms for one in run.ranks), key=abs)
+    apart = f"{_seconds(abs(offset) / 1e3)} {'ahead of' if offset >= 0 else 'behind'}"
     return (
         f"{len(run.ranks)} ranks: rank {first.rank} ({first.node}) was done first, after "
         f"{_seconds(first.last_done_s)}, rank {last.rank} ({last.node}) last, after {_seconds(last.last_done_s)}; "
-        f"they started within {_seconds(late / 1e6)} of the agreed moment, clocks known to {_seconds(unsure / 1e6)}"
+        f"they started within {_seconds(late / 1e6)} of the agreed moment, clocks known to {_seconds(unsure / 1e6)}, "
+        f"UTC at most {apart} rank 0's"
     )
 
 

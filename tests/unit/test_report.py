@@ -217,7 +217,7 @@ def test_a_result_says_of_which_storage_it_is_in_which_state_and_whose_the_reads
     for run, verdict in zip(result.info.runs, ("client cache", "storage"), strict=True):
         run.mount = MountInfo("/mnt", "nfs4", "filer:/a", "rw,noac")
         run.guard = Guard(verdict, f"Why {verdict}.", 5, 0, 5, "x")
-        run.ranks = [RankTotals(rank, f"n{rank}", 1, 5, 1.0, rank + 2.0, 30, 0, 9) for rank in range(2)]
+        run.ranks = [RankTotals(rank, f"n{rank}", 1, 5, 1.0, rank + 2.0, 30, -4.0 * rank, 9) for rank in range(2)]
     result.save(tmp_path / "r.ioresult", force=True)
     page = render_report([tmp_path / "r.ioresult"])
     assert "<dd>client cache in 1 of 2 runs, storage in 1 of 2 runs</dd>" in page
@@ -226,6 +226,7 @@ def test_a_result_says_of_which_storage_it_is_in_which_state_and_whose_the_reads
     why = "/a: client cache in 1 of 2 runs, storage in 1 of 2 runs; the first: Why client cache."
     assert f"<dd>{why}</dd>" in origin
     assert "run 2: 2 ranks: rank 0 (n0) was done first, after 2.00 s, rank 1 (n1) last, after 3.00 s" in origin
+    assert "clocks known to 9.00 µs, UTC at most 4.00 ms behind rank 0&#39;s" in origin
 
 
 def test_results_of_different_work_are_each_compared_within_themselves(tmp_path: Path) -> None:
