@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from iotrace.mounts.counters import (
     blockdev,
     ceph,
+    infiniband,
     lustre,
     moosefs,
     mountstats,
@@ -316,6 +317,37 @@ def test_network_cards_are_read_with_and_without_a_blank() -> None:
     assert netdev.parse_netdev(NETDEV)["eth0"] == {
         "received_bytes": 594489455, "received_packets": 13961, "sent_bytes": 678159, "sent_packets": 8975,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("real", "counted"), [(["eth0", "eth1"], {"eth0": 7, "eth1": 9}), ([], {"bond0": 16, "eth0": 7, "eth1": 9})]
+)
+def test_what_goes_through_a_bond_counts_once_where_its_cards_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: list[str], counted: dict[str, int]
+) -> None:
+    cards = {"lo": 99, "eth1": 9, "bond0": 16, "eth0": 7, "idle": 0}
+    (tmp_path / "dev").write_text("".join(f"{card}: {many} {'0 ' * 15}\n" for card, many in cards.items()))
+    for card in real:
+        (tmp_path / card / "device").mkdir(parents=True)
+    monkeypatch.setattr(netdev, "_NETDEV", tmp_path / "dev")
+    monkeypatch.setattr(netdev, "_CARDS", tmp_path)
+    found = netdev.network_source().read()
+    assert {name: value for name, value in found.items() if name.endswith("received_bytes")} == {
+        f"{card}.received_bytes": many for card, many in counted.items()
+    }
+
+
+def test_ports_of_infiniband_count_in_words_of_four_bytes(tmp_path: Path) -> None:
+    for port, words in (("mlx5_0/ports/1", 250), ("mlx5_1/ports/2", 1)):
+        counters = tmp_path / port / "counters"
+        counters.mkdir(parents=True)
+        (counters / "port_rcv_data").write_text(f"{words}\n")
+        (counters / "port_xmit_data").write_text("N/A (no PMA)\n")
+    (tmp_path / "mlx5_2/ports/1/counters").mkdir(parents=True)
+    (source,) = infiniband.infiniband_sources(tmp_path)
+    assert source.read() == {"mlx5_0/1.received_bytes": 1000, "mlx5_1/2.received_bytes": 4}
+    assert not source.decides
+    assert infiniband.infiniband_sources(tmp_path / "nowhere") == []
 
 
 def test_weka_gives_figures_of_the_moment_that_decide_nothing() -> None:
