@@ -67,6 +67,23 @@ def test_of_several_ranks_with_one_verdict_the_one_is_named_that_got_least() -> 
     assert "rank 1 (nodeb)" in found.why
 
 
+@pytest.mark.parametrize(
+    ("scope", "nodes", "wire", "verdict"),
+    [
+        ("mount", "aa", 100, "client cache"),  # one rank's reads came, and both saw them
+        ("mount", "aa", 190, "storage"),
+        ("mount", "ab", 100, "storage"),
+        ("processes", "aa", 100, "storage"),
+        ("device", "aa", 20, "storage"),  # compressed: that was enough for each
+    ],
+)
+def test_ranks_of_one_node_need_together_what_they_need(scope: str, nodes: str, wire: int, verdict: str) -> None:
+    found = together(ranks([guard(scope, wire, needed=100)] * 2, nodes))
+    assert found is not None
+    assert found.verdict == verdict
+    assert ("too little for all" in found.why) == (verdict == "client cache")
+
+
 def test_sentences_of_other_ranks_are_said_once_with_who_says_them() -> None:
     said = [("a", ["all"]), ("b", ["all", "cold"]), ("c", ["cold", "full", "full"])]
     assert _said_elsewhere(said) == ["On ranks 1 (b), 2 (c): cold", "On rank 2 (c): full"]
