@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from iotrace.mounts.counters.source import READ, WRITTEN
-from iotrace.mounts.counters.weka import UNPROTECTED
+from iotrace.mounts.counters.source import READ, UNPROTECTED, WRITTEN
 from iotrace.trace.info import Counted
 from iotrace.units import binary_text, bytes_text, duration_text, significant
 

@@ -16,7 +16,8 @@ from iotrace.analysis.report_page import Origin, Section, picture_block
 from iotrace.analysis.report_tables import Fact, comparison_grids, operations_grid
 from iotrace.analysis.warnings import warnings_of
 from iotrace.replay.conditions import conditions_lines
-from iotrace.replay.result import Result, ResultInfo
+from iotrace.replay.result import Result, ResultInfo, Run
+from iotrace.replay.show import ranks_text, verdicts_text
 from iotrace.statistics import median
 from iotrace.terminal import printable
 from iotrace.units import binary_text, bytes_text, count_text, duration_text
@@ -91,7 +92,8 @@ def comparison_sections(
 def result_origin(info: ResultInfo, title: str) -> Origin:
     """What was replayed, where, how and by whom."""
     left_out = ", ".join(f"{count:,} ({reason})" for reason, count in info.not_replayed.items() if count)
-    mounts = {f"{run.fs}: {run.mount.type}, {run.mount.source} on {run.mount.point}": None for run in info.runs}
+    mounts = dict.fromkeys(_mount_text(run) for run in info.runs)
+    ranks = [f"run {run.run + 1}: {text}" for run in info.runs if (text := ranks_text(run))]
     facts = [
         ("replayed trace", info.source),
         ("recorded command", shlex.join(info.source_command)),
@@ -100,10 +102,29 @@ def result_origin(info: ResultInfo, title: str) -> Origin:
         ("options", _options_text(info.options)),
         ("mounts", "; ".join(mounts)),
         ("conditions", "; ".join(conditions_lines(info))),
+        ("cache guard", "; ".join(_guard_texts(info))),
+        ("ranks", "; ".join(ranks)),
         ("operations not replayed", left_out or "none"),
         ("plan", info.plan_hash),
     ]
     return Origin(printable(title), "replayed", [Fact(name, printable(text)) for name, text in facts if text])
+
+
+def _mount_text(run: Run) -> str:
+    mount = run.mount
+    options = f" ({mount.options})" if mount.options else ""
+    return f"{run.fs}: {mount.type}, {mount.source} on {mount.point}{options}"
+
+
+def _guard_texts(info: ResultInfo) -> list[str]:
+    """What the cache guard found on each mount, and why, by its first run."""
+    found = []
+    for folder in dict.fromkeys(run.fs for run in info.runs):
+        runs = [run for run in info.runs if run.fs == folder]
+        verdicts, why = verdicts_text(runs), next((run.guard.why for run in runs if run.guard), "")
+        if verdicts:
+            found.append(f"{folder}: {verdicts}; the first: {why}")
+    return found
 
 
 def file_name(result: Result | FioFile) -> str:
@@ -159,6 +180,8 @@ def _single_section(side: Side, results: Sequence[Result], plan: int) -> Section
         Fact("written", bytes_text(run.bytes_written)),
         Fact("runs", str(len(side.runs))),
     ]
+    if came := verdicts_text(side.runs):
+        section.facts.append(Fact("cache guard", came))
     section.lead = "One storage alone: there is nothing to compare it with. The figures are of its first run."
     section.verdict, section.provenance = _alone(side), "replayed"
     known = [(side, result) for result in results if _same(result, side)]

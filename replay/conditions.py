@@ -13,7 +13,7 @@ from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.space import Space
 from iotrace.replay.figures import RankTotals
 from iotrace.replay.ground import Ground
-from iotrace.replay.result import Conditions, ResultInfo
+from iotrace.replay.result import Conditions, ResultInfo, Run
 from iotrace.units import binary_text, bytes_text
 
 FULL: Final = 0.9
@@ -100,5 +100,12 @@ def conditions_lines(info: ResultInfo) -> list[str]:
             who += ", each of which read what another had staged"
         bound = "" if told.memory_bytes is None else f", of which the workers had {binary_text(told.memory_bytes)}"
         bound += f"; files: {', '.join(told.layouts)}" if told.layouts else ""
-        lines[f"{run.fs}: {full}, {who}, client memory {binary_text(info.memory_bytes)}{bound}"] = None
+        lines[f"{run.fs}: {full}, {who}, client memory {_memory_text(run, info)}{bound}"] = None
     return list(lines)
+
+
+def _memory_text(run: Run, info: ResultInfo) -> str:
+    """Memory of the client, of a fleet of the smallest and the largest."""
+    sizes = [rank.memory_bytes for rank in run.ranks if rank.memory_bytes] or [info.memory_bytes]
+    least, most = binary_text(min(sizes)), binary_text(max(sizes))
+    return least if least == most else f"{least} to {most}"

@@ -13,8 +13,7 @@ from msgspec.structs import replace
 from iotrace.mounts.counters.blockdev import file_below
 from iotrace.mounts.counters.guard import CANNOT_TELL, CLIENT_CACHE, STORAGE, Evidence, Figure, judge
 from iotrace.mounts.counters.sampling import Sampler, Watch
-from iotrace.mounts.counters.source import READ, WRITTEN
-from iotrace.mounts.counters.weka import UNAVAILABLE, UNPROTECTED
+from iotrace.mounts.counters.source import READ, UNAVAILABLE, UNPROTECTED, WRITTEN
 from iotrace.mounts.family import family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.stripes import on_metadata_target
@@ -94,16 +93,16 @@ class Counting:
 
 
 def _sums(needed: Sequence[Needed], cached: Sequence[Sequence[int]]) -> tuple[int, int, int | None]:
-    """Of all users: bytes needed, bytes of the pages that they lie in, and how many of these were cached; None where
-    that is not known."""
+    """Of all users: bytes needed, bytes of the pages that they lie in, and how many of these were cached and are not
+    read past the page cache; None where that is not known."""
     wanted, pages = sum(int(one.bytes.sum()) for one in needed), sum(int(one.pages.sum()) for one in needed)
     there = 0
     for one, known in zip(needed, cached, strict=True):
         asked = np.asarray(known, np.int64)
-        if (asked[one.pages > 0] < 0).any():
+        if (asked[one.by_cache > 0] < 0).any():
             return wanted, pages * PAGE, None
         # a file of which more is cached than needed may have the wrong pages there; then the verdict is too strict
-        there += int(np.minimum(np.maximum(asked, 0), one.pages).sum())
+        there += int(np.minimum(np.maximum(asked, 0), one.by_cache).sum())
     return wanted, pages * PAGE, there * PAGE
 
 
@@ -178,7 +177,7 @@ def way_out(run: Run, info: ResultInfo) -> str:
 
 
 def _rebuilds(info: ResultInfo) -> list[str]:
-    """A sentence for each folder whose cluster was rebuilding, or could not give all data, at the end of a run."""
+    """A sentence for each folder whose cluster was rebuilding, or could not give all data, during a run."""
     found = []
     for folder in dict.fromkeys(run.fs for run in info.runs):
         runs = [run for run in info.runs if run.fs == folder]
@@ -202,11 +201,21 @@ def _by_calls(run: Run) -> int:
     return run.bytes_read - run.copied_bytes
 
 
+def _is_counted(run: Run) -> bool:
+    return run.guard is not None and run.guard.wire_bytes is not None
+
+
+def _again(run: Run) -> int:
+    """Of what calls read, bytes that need not have come from the storage, and by no counter did: what does not fit into
+    memory, or into that of --memory, comes again."""
+    return _by_calls(run) - max(run.guard.needed_bytes, run.guard.wire_bytes or 0) if run.guard else 0
+
+
 def conclude(info: ResultInfo) -> None:
     """Say in the warnings what the guard found; what it answers need not be warned of any more."""
     reading = [run for run in info.runs if has_read(run)]
     guards = [run.guard for run in reading if run.guard]
-    if guards and len(guards) == len(reading) and all(one.verdict != CANNOT_TELL for one in guards):
+    if len(guards) == len(reading) and all(one.verdict != CANNOT_TELL for one in guards):
         stale = CACHE_WARNING.format(info.options.get("cache"))
         info.warnings[:] = [one for one in info.warnings if one != stale]
     info.warnings += _rebuilds(info)
@@ -223,10 +232,11 @@ def conclude(info: ResultInfo) -> None:
                 f"On {folder}{of} reads were served by this client's cache: no storage result. "
                 f"{served[0].guard.why if served[0].guard else ''} {way_out(served[0], info)}",
             )
-        again = max(_by_calls(run) - run.guard.needed_bytes if run.guard else 0 for run in runs)
+        again, counted = max(((_again(run), _is_counted(run)) for run in runs), default=(0, False))
         most = max(_by_calls(run) for run in runs)
         if again > _AGAIN * most and len(served) < len(runs):
+            came = "came from this client's memory" if counted else "need not have come from the storage"
             info.warnings.append(
                 f"On {folder} {bytes_text(again)} of {bytes_text(most)} that a run read it had read before or written "
-                "itself: those came from this client's memory, whatever the cache was before the run."
+                f"itself: those {came}, whatever the cache was before the run."
             )

@@ -159,6 +159,7 @@ class RankTotals(msgspec.Struct, frozen=True):
     staged_by: names of the machines that made the trees of its users.
     sync_s, guard, counters: as of a run, of this rank; what a source counts for a device or a mount it counts for all
     ranks of the node.
+    memory_bytes: of its machine; mount_options: with which the mount under test is mounted there.
     """
 
     rank: int
@@ -174,6 +175,8 @@ class RankTotals(msgspec.Struct, frozen=True):
     sync_s: float | None = None
     guard: Guard | None = None
     counters: list[Counted] = []
+    memory_bytes: int = 0
+    mount_options: str = ""
 
 
 class NullFigures(msgspec.Struct, frozen=True):

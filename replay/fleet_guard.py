@@ -1,7 +1,8 @@
 """The cache guards of a fleet's ranks as one: verdict, bytes, and whose rank was the worst.
 
 What a source counts for a device or a mount it counts for all ranks of its node, so of one node the most that a rank
-saw of it is the node's; what the kernel counts for a rank's own processes is added up.
+saw of it is the node's; what the kernel counts for a rank's own processes is added up. So a rank may have seen what
+came for another: enough for each, and too little for all.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from iotrace.mounts.counters.guard import CLIENT_CACHE, SHARE, STORAGE
 from iotrace.replay.counting import WORST_FIRST
 from iotrace.replay.figures import Guard
 from iotrace.units import bytes_text
@@ -33,11 +35,22 @@ def together(found: Sequence[RankGuard]) -> Guard | None:
     needed, wire = sum(one.needed_bytes for one in guards), _wire_bytes(found)
     known = [one.cached_bytes for one in guards if one.cached_bytes is not None]
     written = _written_bytes(found)
+    verdict, why = worst.guard.verdict, _why(found, worst, needed, wire)
+    if verdict == STORAGE and _too_little(guards, needed, wire):
+        verdict = CLIENT_CACHE
+        why = f"Of ranks on one node each saw what came for the others as well, too little for all. {why}"
     return Guard(
-        worst.guard.verdict, _why(found, worst, needed, wire), needed,
+        verdict, why, needed,
         sum(known) if len(known) == len(guards) else None, wire, worst.guard.source, *written,
         ", ".join(dict.fromkeys(one.written_source for one in guards if one.written_source)), worst.guard.scope,
     )  # fmt: skip
+
+
+def _too_little(guards: Sequence[Guard], needed: int, wire: int | None) -> bool:
+    """Whether all ranks together got less than they had to, although each saw enough; where less is enough for one
+    (compressed data) it may be for all."""
+    enough = all(one.wire_bytes is not None and one.wire_bytes >= SHARE * one.needed_bytes for one in guards)
+    return enough and wire is not None and wire < SHARE * needed
 
 
 def _badness(one: RankGuard) -> tuple[int, float]:

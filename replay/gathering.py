@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from iotrace.mounts.family import notes_of
+from iotrace.mounts.mountinfo import Mount
 from iotrace.replay.crew import Outcome
 from iotrace.replay.figures import Counted, Guard, NullFigures, RankTotals
 from iotrace.replay.fleet import Clock, Fleet
@@ -19,7 +21,8 @@ from iotrace.replay.fleet_counters import RankCounters, summed
 from iotrace.replay.fleet_guard import RankGuard, together
 from iotrace.replay.ground import Ground
 from iotrace.replay.kernels import words
-from iotrace.replay.result import Run, Verified
+from iotrace.replay.provenance import memory_of_this_machine
+from iotrace.replay.result import MountInfo, Run, Verified
 from iotrace.replay.stage import Needs
 from iotrace.replay.work import Work, needs_of_users
 
@@ -41,6 +44,8 @@ class _Report:
     staged_by: list[str]
     warnings: list[str]
     network: int
+    mount: MountInfo
+    memory_bytes: int
 
 
 class Share:
@@ -138,7 +143,7 @@ class Share:
         reports = fleet.collect(
             _Report(
                 fleet.host, _boot_id(), outcomes, fleet.clock, run.verified, run.sync_s, run.guard, run.counters,
-                staged_by, list(warnings), _namespace("net"),
+                staged_by, list(warnings), _namespace("net"), run.mount, memory_of_this_machine(),
             )
         )  # fmt: skip
         if not reports:
@@ -155,6 +160,7 @@ class Share:
         ])  # fmt: skip
         run.counters = summed([RankCounters(one.node, one.network, one.counters) for one in reports])
         elsewhere = _said_elsewhere([(one.host, one.warnings) for one in reports])
+        elsewhere += _mounted_otherwise(run.fs, [(one.host, one.mount) for one in reports])
         warnings += [one for one in elsewhere if one not in warnings]
         return self.users, [
             reports[user % fleet.size].outcomes[user // fleet.size] for user in range(len(self.users))
@@ -173,7 +179,8 @@ class Share:
 
 
 def _shift(outcome: Outcome, offset_ns: int) -> None:
-    outcome.started = np.where(outcome.result == words.NOT_RUN, outcome.started, outcome.started + offset_ns)
+    # rows that are no calls have run and have no time: theirs stays 0
+    outcome.started = np.where(outcome.started > 0, outcome.started + offset_ns, outcome.started)
     outcome.start_ns += offset_ns
     outcome.lane_ended_ns = outcome.lane_ended_ns + offset_ns
 
@@ -186,7 +193,7 @@ def _totals(rank: int, report: _Report, users: Sequence[Work], begin: int) -> Ra
     return RankTotals(
         rank, report.host, len(users), ops, max(0, int(ended.min())) / 1e9, max(0, int(ended.max())) / 1e9,
         clock.late_ns / 1e3, clock.utc_ns / 1e6, clock.uncertainty_ns / 1e3, report.staged_by, report.sync_s,
-        report.guard, report.counters,
+        report.guard, report.counters, report.memory_bytes, report.mount.options,
     )  # fmt: skip
 
 
@@ -198,6 +205,30 @@ def _said_elsewhere(said: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
             if sentence not in said[0][1]:
                 ranks.setdefault(sentence, []).append(f"{rank} ({host})")
     return [f"On rank{'s' * (len(who) > 1)} {', '.join(who)}: {sentence}" for sentence, who in ranks.items()]
+
+
+def _mounted_otherwise(folder: str, mounts: Sequence[tuple[str, MountInfo]]) -> list[str]:
+    """Sentences about ranks on which options of a mount that change a measurement differ from those on rank 0;
+    `mounts`: host and mount of each rank."""
+    here = _telling_options(mounts[0][1])
+    apart: dict[tuple[str, ...], list[str]] = {}
+    for rank, (host, mount) in enumerate(mounts):
+        there = _telling_options(mount)
+        if set(there) != set(here):
+            apart.setdefault(there, []).append(f"{rank} ({host})")
+    return [
+        f"On rank{'s' * (len(who) > 1)} {', '.join(who)} {folder} is mounted otherwise than on rank 0: "
+        f"{_those_of(there, here)} there, {_those_of(here, there)} here."
+        for there, who in apart.items()
+    ]
+
+
+def _telling_options(mount: MountInfo) -> tuple[str, ...]:
+    return tuple(note.option for note in notes_of(Mount(0, mount.point, mount.type, mount.source, mount.options)))
+
+
+def _those_of(one: Sequence[str], other: Sequence[str]) -> str:
+    return ", ".join(option for option in one if option not in other) or "none of these options"
 
 
 def _all_verified(found: Sequence[Verified]) -> Verified | None:

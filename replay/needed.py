@@ -35,20 +35,22 @@ _READS: Final = (np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.READ, K
 
 @dataclass(slots=True)
 class Needed:
-    """What a run needs of each file of the snapshot: distinct bytes, and whole pages; (files,).
+    """What a run needs of each file of the snapshot: distinct bytes, whole pages, and those of the pages that it reads
+    by way of the page cache, not past it (O_DIRECT); (files,).
 
-    copied: bytes that copy_file_range moves, which are no part of either.
+    copied: bytes that copy_file_range moves, which are no part of any.
     """
 
     bytes: Ints
     pages: Ints
+    by_cache: Ints
     copied: int = 0
 
     def without(self, files: Collection[int]) -> Needed:
         """The same, nothing of these files."""
         kept = np.ones(len(self.bytes), np.int64)
         kept[list(files)] = 0
-        return Needed(self.bytes * kept, self.pages * kept, self.copied)
+        return Needed(self.bytes * kept, self.pages * kept, self.by_cache * kept, self.copied)
 
 
 def needed(plan: Plan, sights: Sights | None = None) -> Needed:
@@ -60,17 +62,17 @@ def needed(plan: Plan, sights: Sights | None = None) -> Needed:
     """
     ends = np.array([data_bytes(file, sights) for file in plan.snapshot.files], np.int64)
     place = {file.file: at for at, file in enumerate(plan.snapshot.files)}
-    file, begin, end, writes = _ranges(plan)
+    file, begin, end, writes, past = _ranges(plan)
     number, of = np.unique(file, return_inverse=True)
     at = np.array([place.get(one, -1) for one in number.tolist()], np.int64)[of]
     staged = at >= 0
-    at, writes = at[staged], writes[staged]
+    at, writes, past = at[staged], writes[staged], past[staged]
     begin, end = np.minimum(begin[staged], ends[at]), np.minimum(end[staged], ends[at])
-    return Needed(
-        _covered(at, begin, end, writes, len(ends)),
-        _covered(at, begin // PAGE, (end + PAGE - 1) // PAGE, writes, len(ends)),
-        copied_bytes(plan),
-    )
+    first, last = begin // PAGE, (end + PAGE - 1) // PAGE
+    pages = by_cache = _covered(at, first, last, writes, len(ends))
+    if past.any():
+        by_cache = _covered(at[~past], first[~past], last[~past], writes[~past], len(ends))
+    return Needed(_covered(at, begin, end, writes, len(ends)), pages, by_cache, copied_bytes(plan))
 
 
 def copied_bytes(plan: Plan) -> int:
@@ -79,14 +81,16 @@ def copied_bytes(plan: Plan) -> int:
     return int(np.maximum(plan.rows.expect[plan.counted & (op >= 0) & _CLONES[op]], 0).sum())
 
 
-def _ranges(plan: Plan) -> tuple[Ints, Ints, Ints, Flags]:
-    """File, begin and end of what each call reads or writes, and whether it is written; a copy has one of each."""
+def _ranges(plan: Plan) -> tuple[Ints, Ints, Ints, Flags, Flags]:
+    """File, begin and end of what each call reads or writes, whether it is written, and whether it is read past the
+    page cache; a copy has one of each."""
     op = CALL_OF[plan.rows.op]
     rows = np.flatnonzero(plan.counted & (_READS | _WRITES | COPIES | _CUTS)[op])
     recorded = plan.recorded
     op, file, offset = op[rows], recorded["file"][rows], recorded["offset"][rows]
     moved = np.where(FAULT[op], PAGE, plan.rows.expect[rows])
     to_or_from = (_READS | _WRITES)[op]
+    past = _past_the_page_cache(plan, rows, op)
     parts = [(file[to_or_from], offset[to_or_from], moved[to_or_from], _WRITES[op[to_or_from]])]
     copies, cuts = COPIES[op], _CUTS[op] & (plan.rows.expect[rows] >= 0)
     more = copies | cuts
@@ -96,12 +100,28 @@ def _ranges(plan: Plan) -> tuple[Ints, Ints, Ints, Flags]:
         parts.append((target[copies], there[copies], moved[more][copies], np.ones(int(copies.sum()), np.bool_)))
         at = np.flatnonzero(more)[cuts]
         parts.append(_cut(op[at], file[at], offset[at], size[cuts], flags[cuts]))
+    past = np.concatenate([past[to_or_from], *(np.zeros(len(part[0]), np.bool_) for part in parts[1:])])
     file, offset, moved, writes = (np.concatenate(column) for column in zip(*parts, strict=True))
     known = (file >= 0) & (moved > 0) & ((offset >= 0) | writes)
-    file, offset, moved, writes = file[known], offset[known], moved[known], writes[known]
+    file, offset, moved, writes, past = file[known], offset[known], moved[known], writes[known], past[known]
     # what is written nobody knows where may be anywhere
     anywhere = offset < 0
-    return file, np.where(anywhere, 0, offset), np.where(anywhere, _WHOLE, offset + moved), writes
+    return file, np.where(anywhere, 0, offset), np.where(anywhere, _WHOLE, offset + moved), writes, past
+
+
+def _past_the_page_cache(plan: Plan, rows: Ints, op: npt.NDArray[np.int16]) -> Flags:
+    """Of some rows and their operations those that read a file which was opened with O_DIRECT."""
+    past = np.zeros(len(rows), np.bool_)
+    opening = np.flatnonzero(OPENS[op])
+    if len(opening) == 0:
+        return past
+    (flags,) = plan.recorded.at(rows[opening], "flags")
+    opening = opening[(flags >= 0) & (flags & os.O_DIRECT != 0)]
+    reading = np.flatnonzero(_READS[op] & ~FAULT[op])
+    if len(opening) and len(reading):
+        opens, reads = (plan.recorded.at(rows[some], "open")[0] for some in (opening, reading))
+        past[reading] = (reads >= 0) & np.isin(reads, opens)
+    return past
 
 
 def _cut(

@@ -49,6 +49,11 @@ def mount_info(mount: Mount | None) -> MountInfo:
     return MountInfo(mount.point, mount.type, mount.source, mount.options) if mount else MountInfo()
 
 
+def memory_of_this_machine() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def utc() -> str:
     """The time now, ISO 8601 in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -89,7 +94,7 @@ def result_info(plans: Sequence[tuple[Plan, Trace]], folders: Sequence[Path], op
         },
         not_replayed=dict(not_replayed),
         warnings=warnings,
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory_bytes=memory_of_this_machine(),
         cpus=os.cpu_count() or 0,
     )  # fmt: skip
 

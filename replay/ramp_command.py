@@ -196,7 +196,8 @@ def _print(knee: Knee, rules: Sequence[Rule], ways: Sequence[str], thinks: bool)
 
 
 def _table(knee: Knee, width: int) -> Text:
-    """A row for each number of users; what holds for none of them has no column."""
+    """A row for each number of users; what holds for none of them has no column, and in a narrow terminal what others
+    show as well."""
     first = float(np.median(knee.levels[0].makespan_s + (knee.again.makespan_s if knee.again else [])))
     levels = [*knee.levels, *filter(None, [knee.again])]
     bounded = list(knee.levels[0].latency_us)
@@ -214,7 +215,12 @@ def _table(knee: Knee, width: int) -> Text:
             "generator" if level.limit else "", level.verdict,
         ])  # fmt: skip
     said = [number for number in range(len(columns)) if any(row[number] for row in rows)]
-    return table([columns[number] for number in said], [[row[number] for number in said] for row in rows], width)
+    for spared in (None, "least … most", "× fewest"):
+        said = [number for number in said if columns[number].title != spared]
+        made_of = table([columns[number] for number in said], [[row[number] for number in said] for row in rows], width)
+        if max(map(len, made_of.plain.splitlines())) <= width:
+            break
+    return made_of
 
 
 def knee_text(knee: Knee, rules: Sequence[Rule]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
+from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -79,10 +80,9 @@ def _print_runs(runs: list[Run], out: Console) -> None:
         counts = [count_text(run.ops_per_s), count_text(run.metadata_ops_per_s)]
         rows.append([str(run.run + 1), name, duration_text(run.wall_s * 1e9), *rates, *counts, errors])
     show(out, table(_RUN_COLUMNS, rows, out.width))
-    verdicts = Counter(run.guard.verdict for run in runs if run.guard and (run.bytes_read or run.guard.needed_bytes))
+    verdicts = verdicts_text(runs)
     if verdicts:
-        listed = ", ".join(f"{verdict} in {count} of {len(runs)} runs" for verdict, count in verdicts.items())
-        paragraph(out, f"  cache guard: {listed}", indent=4)
+        paragraph(out, f"  cache guard: {verdicts}", indent=4)
     worst = max(runs, key=lambda run: (len(differences_of(run)), run.errors))
     if worst.errors or differences_of(worst):
         show(out, f"Run {worst.run + 1}:")
@@ -130,6 +130,14 @@ def _print_run(run: Run, info: ResultInfo, out: Console, numbered: bool) -> None
     _print_outcomes(run, out)
 
 
+def verdicts_text(runs: Sequence[Run]) -> str:
+    """How often each verdict of the cache guard was found; empty where nothing was read or judged."""
+    verdicts = Counter(run.guard.verdict for run in runs if run.guard and (run.bytes_read or run.guard.needed_bytes))
+    if len(runs) == 1:
+        return "".join(verdicts)
+    return ", ".join(f"{verdict} in {count} of {len(runs)} runs" for verdict, count in verdicts.items())
+
+
 def guard_lines(run: Run) -> list[str]:
     """What the cache guard says of a run, and how much of what it wrote was written when: a line each."""
     guard = run.guard
@@ -154,20 +162,30 @@ def guard_lines(run: Run) -> list[str]:
     return lines
 
 
+def ranks_text(run: Run) -> str:
+    """Which rank of a fleet was done first and last, and how well they began together; empty for a run of no fleet."""
+    if not run.ranks:
+        return ""
+    first = min(run.ranks, key=lambda one: one.last_done_s)
+    last = max(run.ranks, key=lambda one: one.last_done_s)
+    unsure = max(one.clock_uncertainty_us for one in run.ranks)
+    late = max(one.start_late_us for one in run.ranks)
+    offset = max((one.clock_offset_ms for one in run.ranks), key=abs)
+    apart = f"{_seconds(abs(offset) / 1e3)} {'ahead of' if offset >= 0 else 'behind'}"
+    return (
+        f"{len(run.ranks)} ranks: rank {first.rank} ({first.node}) was done first, after "
+        f"{_seconds(first.last_done_s)}, rank {last.rank} ({last.node}) last, after {_seconds(last.last_done_s)}; "
+        f"they started within {_seconds(late / 1e6)} of the agreed moment, clocks known to {_seconds(unsure / 1e6)}, "
+        f"UTC at most {apart} rank 0's"
+    )
+
+
 def times_lines(run: Run, info: ResultInfo) -> list[str]:
     """A run's figures about time, a line each."""
     lines = []
     null = info.without_io
     if run.ranks:
-        first = min(run.ranks, key=lambda one: one.last_done_s)
-        last = max(run.ranks, key=lambda one: one.last_done_s)
-        unsure = max(one.clock_uncertainty_us for one in run.ranks)
-        late = max(one.start_late_us for one in run.ranks)
-        lines.append(
-            f"{len(run.ranks)} ranks: rank {first.rank} ({first.node}) was done first, after "
-            f"{_seconds(first.last_done_s)}, rank {last.rank} ({last.node}) last, after {_seconds(last.last_done_s)}; "
-            f"they started within {_seconds(late / 1e6)} of the agreed moment, clocks known to {_seconds(unsure / 1e6)}"
-        )
+        lines.append(ranks_text(run))
     if run.users:
         times = sorted(user.wall_s for user in run.users)
         later = max(user.delay_s for user in run.users)

@@ -6,6 +6,7 @@ import errno
 import json as json_module
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -20,6 +21,7 @@ from iotrace.mounts.stripes import layout_of_new_files
 from iotrace.terminal import console, paragraph, show
 from iotrace.units import bytes_text
 
+_ASKED_AT_ONCE: Final = 64
 _DEAD: Final = (errno.ENOTCONN, errno.ESTALE, errno.EHOSTDOWN, errno.ECONNABORTED)
 
 
@@ -68,7 +70,9 @@ def mounts(*paths: Path, all: bool = False, json: Annotated[bool, Parameter(nega
         chosen = list(dict.fromkeys(asked))
     else:
         chosen = [mount for mount in seen if all or not is_system_mount(mount)]
-    reports = [report_of(mount, seen) for mount in chosen]
+    # a server that is gone may have many mounts, each of which is waited for
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as threads:
+        reports = list(threads.map(lambda mount: report_of(mount, seen), chosen))
     if json:
         print(json_module.dumps({"mounts": [asdict(report) for report in reports]}, indent=2))
         return

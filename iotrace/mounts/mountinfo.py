@@ -92,27 +92,22 @@ def parse_mountinfo(text: bytes) -> list[Mount]:
 
     The same file system on the same point twice (as WEKA shows itself) comes once, as the later of the two.
     """
-    mounts: list[Mount] = []
+    mounts: dict[tuple[int, str, str, str], Mount] = {}
     became: dict[int, int] = {}
     for line in text.split(b"\n"):
         mount = _parse_line(line)
         if mount is None:
             continue
-        for number, other in enumerate(mounts):
-            if (other.device, other.point, other.type, other.root) == (
-                mount.device,
-                mount.point,
-                mount.type,
-                mount.root,
-            ):
-                del mounts[number]
-                became[other.id] = mount.id
-                if mount.parent == other.id:
-                    mount = replace(mount, parent=other.parent)
-                break
-        mounts.append(mount)
+        key = mount.device, mount.point, mount.type, mount.root
+        other = mounts.pop(key, None)
+        if other is not None:
+            became[other.id] = mount.id
+            if mount.parent == other.id:
+                mount = replace(mount, parent=other.parent)
+        mounts[key] = mount
+    found = list(mounts.values())
     # what lies on the earlier lies on the later
-    return [replace(mount, parent=_last(mount.parent, became)) for mount in mounts] if became else mounts
+    return [replace(mount, parent=_last(mount.parent, became)) for mount in found] if became else found
 
 
 def _last(number: int, became: dict[int, int]) -> int:

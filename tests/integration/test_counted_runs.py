@@ -151,6 +151,16 @@ def test_what_a_program_reads_again_is_told_apart_from_a_warm_cache(mounted: Pat
     assert any("had read before" in sentence for sentence in result.info.warnings)
 
 
+def test_direct_reads_of_what_the_page_cache_holds_are_the_storages(mounted: Path, tmp_path: Path) -> None:
+    made = TraceBuilder()
+    opened = made.open("data", os.O_RDONLY | os.O_DIRECT, size=READ)
+    for at in range(0, READ, 1 << 20):
+        made.read(opened, "data", at, 1 << 20, op="pread64")
+    run = run_replay(made.save(tmp_path / "T.iotrace"), mounted, timing="asap", cache="warm").info.runs[0]
+    assert run.guard is not None
+    assert (run.guard.verdict, run.guard.needed_bytes, run.guard.cached_bytes) == ("storage", READ, 0)
+
+
 def test_copies_that_may_share_blocks_are_not_called_cached_and_not_missed_among_what_was_written(
     mounted: Path, tmp_path: Path
 ) -> None:

@@ -89,6 +89,38 @@ def test_four_ranks_share_six_users_and_give_one_result(tmp_path: Path) -> None:
     assert list(mount.iterdir()) == []
 
 
+def test_ranks_whose_clocks_are_far_apart_measure_as_on_one_clock(tmp_path: Path) -> None:
+    """Each rank has a time namespace of its own: its machine seems to have been started at another time."""
+    if subprocess.run(["unshare", "--fork", "--time", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no time namespace can be made here")
+    trace, mount = job(tmp_path), tmp_path / "mnt"
+    mount.mkdir()
+    words = command(0, trace, "--fs", mount, "-o", tmp_path / "R.ioresult", launcher=False)
+    line = [str(MPIRUN)]
+    for number, ahead in enumerate((0, 100_000, -int(time.monotonic() / 2))):
+        line += [":"] * bool(number) + ["-n", "1", "unshare", "--fork", "--time", "--monotonic", str(ahead), *words]
+    begun = time.monotonic()
+    done = subprocess.run(
+        line, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120
+    )
+    took = time.monotonic() - begun
+    assert done.returncode == 0, done.stderr
+    result = open_result(tmp_path / "R.ioresult")
+    (run,) = result.info.runs
+    assert run.issue_error is not None
+    assert 0 <= (run.issue_error.error.max_us or 0) / 1e6 < took
+    assert abs(run.issue_error.drift_us) / 1e6 < took
+    assert [0 <= rank.first_done_s <= rank.last_done_s <= run.wall_s + 1e-6 for rank in run.ranks] == [True] * 3
+    assert run.added_s is not None
+    assert run.added_least_s is not None
+    assert -took < run.added_least_s <= run.added_s <= run.wall_s < took
+    assert run.stalls == []
+    seconds = result.intervals()
+    assert seconds["ops"].sum() == run.ops
+    assert seconds["second"].between(0, took).all()
+    assert result.counters()["at_s"].between(0, took).all()
+
+
 def test_a_rank_replays_on_trees_that_another_rank_has_made(tmp_path: Path) -> None:
     trace, mount = job(tmp_path), tmp_path / "mnt"
     mount.mkdir()

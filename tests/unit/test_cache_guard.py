@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotrace.mounts.cold import LRU_CLEAR, clear_locks
-from iotrace.mounts.counters.guard import SHARE, Evidence, Figure, judge, over_the_wire
+from iotrace.mounts.counters.guard import SHARE, Evidence, Figure, Verdict, judge, over_the_wire
 from iotrace.mounts.family import families, family_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.stripes import on_metadata_target
@@ -19,6 +19,7 @@ from iotrace.replay.counting import conclude
 from iotrace.replay.figures import Guard
 from iotrace.replay.needed import PAGE, Needed, needed
 from iotrace.replay.plan import build_plan
+from iotrace.replay.provenance import CACHE_WARNING
 from iotrace.replay.result import MountInfo, ResultInfo, Run
 from iotrace.trace.reader import open_trace
 
@@ -146,6 +147,17 @@ def test_pages_are_needed_once_and_not_if_the_run_writes_them(tmp_path: Path) ->
     assert found.without([0]).bytes.tolist() == [0]
 
 
+def test_what_is_read_past_the_page_cache_does_not_come_from_there(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    past = trace.open("data", os.O_RDONLY | os.O_DIRECT, size=100 * PAGE)
+    by_way = trace.open("data")
+    trace.read(past, "data", 0, 10 * PAGE, op="pread64")
+    trace.read(by_way, "data", 8 * PAGE, 4 * PAGE, op="pread64")
+    found = needed(build_plan(open_trace(trace.save(tmp_path / "T.iotrace"))))
+    assert (found.bytes.tolist(), found.pages.tolist(), found.by_cache.tolist()) == ([12 * PAGE], [12], [4])
+    assert found.without([0]).by_cache.tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
@@ -165,6 +177,40 @@ def test_what_was_done_already_is_not_advised_again(kind: str, options: dict[str
     info = ResultInfo(options=options, runs=[run])
     conclude(info)
     assert said in info.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("wire", "said"),
+    [
+        (100, ["200 B of 300 B that a run read it had read before or written itself: those came from this client's"]),
+        (299, []),
+        (None, ["200 B of 300 B that a run read it had read before or written itself: those need not have come from"]),
+    ],
+)
+def test_what_is_read_again_came_from_memory_only_as_far_as_no_counter_saw_it_come(
+    wire: int | None, said: list[str]
+) -> None:
+    run = Run(run=0, round=0, fs="/a", mount=MountInfo("/a", "xfs", "x"), started_utc="", bytes_read=300)
+    run.guard = Guard("storage", "Why.", 100, 0, wire, "x")
+    info = ResultInfo(options={"cache": "cold"}, runs=[run])
+    conclude(info)
+    assert [sentence[: len(one) + 6] for sentence, one in zip(info.warnings, said, strict=True)] == [
+        f"On /a {one}" for one in said
+    ]
+
+
+@pytest.mark.parametrize(
+    ("read", "verdict", "stays"), [(0, "cannot tell", False), (5, "storage", False), (5, "cannot tell", True)]
+)
+def test_who_read_nothing_or_got_a_verdict_is_not_warned_of_the_page_cache(
+    read: int, verdict: Verdict, stays: bool
+) -> None:
+    run = Run(run=0, round=0, fs="/a", mount=MountInfo("/a", "xfs", "x"), started_utc="", bytes_read=read)
+    run.guard = Guard(verdict, "Why.", read, 0, None, "")
+    warning = CACHE_WARNING.format("recorded")
+    info = ResultInfo(options={"cache": "recorded"}, runs=[run], warnings=[warning])
+    conclude(info)
+    assert (warning in info.warnings) is stays
 
 
 def copied(tmp_path: Path, op: str) -> Needed:

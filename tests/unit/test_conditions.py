@@ -18,9 +18,9 @@ from iotrace.mounts.family import families, important_notes_of
 from iotrace.mounts.mountinfo import Mount
 from iotrace.mounts.space import Space
 from iotrace.replay import conditions
-from iotrace.replay.conditions import advice_before
+from iotrace.replay.conditions import advice_before, conditions_lines
 from iotrace.replay.counting import conclude
-from iotrace.replay.figures import Counted
+from iotrace.replay.figures import Counted, RankTotals
 from iotrace.replay.ground import MARKER
 from iotrace.replay.result import Conditions, MountInfo, Result, open_result
 from iotrace.replay.run import run_replay
@@ -124,6 +124,18 @@ def result_with(folder: Path, fair: Conditions, memory: int = 8 << 30) -> Result
     for run in result.info.runs:
         run.conditions = fair
     return result
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"), [([8, 8], "8.00 GiB"), ([8, 4, 16], "4.00 GiB to 16.0 GiB"), ([], "2.00 GiB")]
+)
+def test_of_a_fleet_the_memory_of_all_clients_is_told(tmp_path: Path, sizes: list[int], said: str) -> None:
+    info = result_with(tmp_path / "R", Conditions(100, 60, ["n1"], ["n1"]), memory=2 << 30).info
+    for run in info.runs:
+        run.ranks = [
+            RankTotals(rank, "n1", 1, 5, 1.0, 2.0, 0, 0, 0, memory_bytes=size << 30) for rank, size in enumerate(sizes)
+        ]
+    assert conditions_lines(info) == [f"/a: 40% full before staging, staged and read by n1, client memory {said}"]
 
 
 def test_compare_warns_of_conditions_that_differ_and_of_none_that_are_alike(tmp_path: Path) -> None:

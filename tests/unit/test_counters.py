@@ -1,10 +1,12 @@
 """Counters: what kernels and clients print is read as they mean it, in old forms and new, and garbage gives nothing."""
 
 import json
+import math
 import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from iotrace.mounts.counters import (
     blockdev,
     ceph,
+    infiniband,
     lustre,
     moosefs,
     mountstats,
@@ -22,10 +25,11 @@ from iotrace.mounts.counters import (
     pagecache,
     processes,
     processors,
+    sampler,
     weka,
 )
 from iotrace.mounts.counters.sampling import Sampler, Watch
-from iotrace.mounts.counters.source import is_now
+from iotrace.mounts.counters.source import Counts, Source, is_now
 from iotrace.mounts.counters.sources import sources_of
 from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine
 
@@ -315,6 +319,37 @@ def test_network_cards_are_read_with_and_without_a_blank() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("real", "counted"), [(["eth0", "eth1"], {"eth0": 7, "eth1": 9}), ([], {"bond0": 16, "eth0": 7, "eth1": 9})]
+)
+def test_what_goes_through_a_bond_counts_once_where_its_cards_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: list[str], counted: dict[str, int]
+) -> None:
+    cards = {"lo": 99, "eth1": 9, "bond0": 16, "eth0": 7, "idle": 0}
+    (tmp_path / "dev").write_text("".join(f"{card}: {many} {'0 ' * 15}\n" for card, many in cards.items()))
+    for card in real:
+        (tmp_path / card / "device").mkdir(parents=True)
+    monkeypatch.setattr(netdev, "_NETDEV", tmp_path / "dev")
+    monkeypatch.setattr(netdev, "_CARDS", tmp_path)
+    found = netdev.network_source().read()
+    assert {name: value for name, value in found.items() if name.endswith("received_bytes")} == {
+        f"{card}.received_bytes": many for card, many in counted.items()
+    }
+
+
+def test_ports_of_infiniband_count_in_words_of_four_bytes(tmp_path: Path) -> None:
+    for port, words in (("mlx5_0/ports/1", 250), ("mlx5_1/ports/2", 1)):
+        counters = tmp_path / port / "counters"
+        counters.mkdir(parents=True)
+        (counters / "port_rcv_data").write_text(f"{words}\n")
+        (counters / "port_xmit_data").write_text("N/A (no PMA)\n")
+    (tmp_path / "mlx5_2/ports/1/counters").mkdir(parents=True)
+    (source,) = infiniband.infiniband_sources(tmp_path)
+    assert source.read() == {"mlx5_0/1.received_bytes": 1000, "mlx5_1/2.received_bytes": 4}
+    assert not source.decides
+    assert infiniband.infiniband_sources(tmp_path / "nowhere") == []
+
+
 def test_weka_gives_figures_of_the_moment_that_decide_nothing() -> None:
     status, stats = weka.parse_status(json.dumps(WEKA_STATUS)), weka.parse_stats(json.dumps(WEKA_STATS))
     assert status == {"ops_per_s": 12, "read_bytes_per_s": 1_500_000_000, "written_bytes_per_s": 0}
@@ -325,6 +360,12 @@ def test_weka_gives_figures_of_the_moment_that_decide_nothing() -> None:
     assert rebuilding == {**status, "unprotected_mib_now": 73, "unavailable_mib_now": 0}
     status = rebuilding
     assert all(is_now(name) for name in status | stats)
+    # of one moment, two processes: what they did is added up, how long it took is not
+    two = [
+        {"stat_type": name, "stat_value": value, "timestamp": "2026-01-01T00:00:00"}
+        for name in ("READS", "READ_LATENCY") for value in (100, 300)
+    ]  # fmt: skip
+    assert weka.parse_stats(json.dumps(two)) == {"READS_minute_mean": 400, "READ_LATENCY_minute_mean": 300}
     # some versions print figures as text
     texts = [row | {"stat_value": str(row["stat_value"])} for row in WEKA_STATS]
     assert weka.parse_stats(json.dumps(texts)) == stats
@@ -407,6 +448,39 @@ def test_counters_that_were_cleared_in_between_are_left_out() -> None:
     assert failed.between(0, 1, 2) == {"c_now": 4}
     assert failed.between(0, 0, 2) == {"b": 8_999_999, "c_now": 4}
     assert watch.between(0, 0, 2) == {}
+
+
+def test_of_a_rebuild_that_ended_within_a_run_the_most_that_was_seen_counts() -> None:
+    weak, other = "unprotected_mib_now", "ops_now"
+    marks = [(10, [{weak: 0, other: 9}]), (40, [{weak: 1, other: 2}]), (50, [{weak: 9}])]
+    watch = Watch([("x", "cluster", False)], marks, [(20, [{weak: 7}]), (30, [{}]), (45, [{weak: 8}])])
+    assert watch.between(0, 0, 1) == {weak: 7, other: 2}
+    assert watch.between(0, 1, 2) == {weak: 9}
+
+
+def test_each_source_is_looked_at_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    asked: dict[str, list[float]] = {}
+
+    def source(name: str, every_s: float) -> Source:
+        def read() -> Counts:
+            asked.setdefault(name, []).append(clock[0])
+            return {name: len(asked[name])}
+
+        return Source(name, "node", read, every_s=every_s)
+
+    watched = sampler._Watched([source("often", 1.0), source("seldom", 3.0), source("never", math.inf)])
+    watched.begin()
+    while clock[0] < 6.5:
+        clock[0] = watched.due
+        watched.tick()
+    assert asked == {"often": [0.0, 1, 2, 3, 4, 5, 6, 7], "seldom": [0.0, 3, 6], "never": [0.0]}
+    # each look has a place for all sources, empty for those that were not asked
+    looks = [counts for _, counts in watched.take()]
+    assert [one for one in looks if one[1]] == [[{}, {"seldom": 2}, {}], [{}, {"seldom": 3}, {}]]
+    assert len(looks) == 9
+    assert watched.take() == []
 
 
 def test_tables_of_each_look_leave_out_what_shrank_from_then_on() -> None:

@@ -1,9 +1,14 @@
-"""The cache guards of a fleet's ranks: one verdict, bytes that are nobody's twice, and sentences of other ranks."""
+"""The cache guards of a fleet's ranks: one verdict, bytes that are nobody's twice, sentences of other ranks; clocks."""
+
+import numpy as np
+import pytest
 
 from iotrace.mounts.mountinfo import Mount
+from iotrace.replay.crew import Outcome
 from iotrace.replay.figures import Guard
 from iotrace.replay.fleet_guard import RankGuard, together
-from iotrace.replay.gathering import _said_elsewhere
+from iotrace.replay.gathering import _mounted_otherwise, _said_elsewhere, _shift
+from iotrace.replay.kernels import words
 from iotrace.replay.provenance import told_alike
 from iotrace.replay.result import MountInfo, Run
 from iotrace.replay.show import guard_lines
@@ -62,9 +67,50 @@ def test_of_several_ranks_with_one_verdict_the_one_is_named_that_got_least() -> 
     assert "rank 1 (nodeb)" in found.why
 
 
+@pytest.mark.parametrize(
+    ("scope", "nodes", "wire", "verdict"),
+    [
+        ("mount", "aa", 100, "client cache"),  # one rank's reads came, and both saw them
+        ("mount", "aa", 190, "storage"),
+        ("mount", "ab", 100, "storage"),
+        ("processes", "aa", 100, "storage"),
+        ("device", "aa", 20, "storage"),  # compressed: that was enough for each
+    ],
+)
+def test_ranks_of_one_node_need_together_what_they_need(scope: str, nodes: str, wire: int, verdict: str) -> None:
+    found = together(ranks([guard(scope, wire, needed=100)] * 2, nodes))
+    assert found is not None
+    assert found.verdict == verdict
+    assert ("too little for all" in found.why) == (verdict == "client cache")
+
+
 def test_sentences_of_other_ranks_are_said_once_with_who_says_them() -> None:
     said = [("a", ["all"]), ("b", ["all", "cold"]), ("c", ["cold", "full", "full"])]
     assert _said_elsewhere(said) == ["On ranks 1 (b), 2 (c): cold", "On rank 2 (c): full"]
+
+
+def test_nodes_that_have_mounted_one_file_system_with_other_options_are_named_with_them() -> None:
+    def on(options: str) -> MountInfo:
+        return MountInfo("/mnt/a", "nfs4", "filer:/a", options)
+
+    usual = on("rw,nconnect=8,clientaddr=10.0.0.1")
+    others = [("b", on("rw,noac,nconnect=8,clientaddr=10.0.0.2")), ("c", on("rw,nconnect=8,clientaddr=10.0.0.3"))]
+    assert _mounted_otherwise("/mnt/a/x", [("a", usual), *others]) == [
+        "On rank 1 (b) /mnt/a/x is mounted otherwise than on rank 0: noac there, none of these options here."
+    ]
+    assert _mounted_otherwise("/mnt/a/x", [("a", on("rw,nconnect=2")), ("b", usual), ("c", usual)]) == [
+        "On ranks 1 (b), 2 (c) /mnt/a/x is mounted otherwise than on rank 0: nconnect=8 there, nconnect=2 here."
+    ]
+
+
+@pytest.mark.parametrize("offset", [7, -7])
+def test_on_rank_0s_clock_rows_that_have_no_time_still_have_none(offset: int) -> None:
+    # the begin of a thread, which is no call, a call, and a row that was never reached
+    result = np.array([0, 4096, words.NOT_RUN])
+    outcome = Outcome(np.array([0, 100, 0]), np.zeros(3), result, 90, 20, 0.0, False, 1, np.array([110]))
+    _shift(outcome, offset)
+    assert outcome.started.tolist() == [0, 100 + offset, 0]
+    assert (outcome.start_ns, outcome.lane_ended_ns.tolist()) == (90 + offset, [110 + offset])
 
 
 def test_nodes_that_mount_one_file_system_from_different_servers_tell_the_same() -> None:

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotrace.cli import main
+from iotrace.mounts import command
 from iotrace.mounts.command import report_of
 from iotrace.mounts.family import UNKNOWN, advice_for, families, family_of, notes_of
 from iotrace.mounts.mountinfo import Mount, mount_of, mounts_of_this_machine, visible
-from iotrace.mounts.space import space_of, within
+from iotrace.mounts.space import Space, space_of, within
 
 
 def mount(type: str, options: str = "rw", source: str = "x", point: str = "/mnt/x", device: int = 1) -> Mount:
@@ -156,6 +157,23 @@ def test_space_is_what_statvfs_says_and_a_call_that_hangs_gives_none(tmp_path: P
     never = threading.Event()
     assert within(never.wait, 0.05) is None
     never.set()
+
+
+def test_many_mounts_of_a_server_that_is_gone_are_waited_for_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = [mount("nfs4", source="gone:/e", point=f"/home/u{number}", device=number) for number in range(12)]
+    together = threading.Barrier(len(many), timeout=30)
+
+    def hangs(point: str) -> Space | None:
+        together.wait()
+        return None
+
+    monkeypatch.setattr(command, "mounts_of_this_machine", lambda: many)
+    monkeypatch.setattr(command, "space_of", hangs)
+    assert main(["mounts", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["mounts"]
+    assert [(one["point"], one["space"]) for one in shown] == [(one.point, None) for one in many]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from iotrace.errors import StorageError, UsageError
 from iotrace.replay.figures import UserTotals
 from iotrace.replay.fleet import Fleet
 from iotrace.replay.ramp import Knee, climb, knee_of, parse_ramp
-from iotrace.replay.ramp_command import knee_text, level_of, ramp
+from iotrace.replay.ramp_command import _table, knee_text, level_of, ramp
 from iotrace.replay.ramp_levels import Level
 from iotrace.replay.ramp_rules import Latency, Makespan, Rule, Throughput, rules_of
 from iotrace.replay.result import MountInfo, Result, Run, open_result
@@ -249,6 +249,15 @@ def test_a_ramp_that_a_cache_served_has_no_knee_of_a_storage(
     ramp = json.loads((out / "ramp.json").read_text())
     assert {level["verdict"] for level in [*ramp["levels"], ramp["again"]]} == {"client cache"}
     assert (out / "users-1-again.ioresult").is_dir()
+
+
+@pytest.mark.parametrize(("width", "gone"), [(130, set()), (95, {"least … most"}), (80, {"least … most", "× fewest"})])
+def test_the_table_of_a_ramp_fits_a_narrow_terminal(width: int, gone: set[str]) -> None:
+    level = Level(1, [0.0526], [3419.0], 0, "slow", "R", "client cache", {"p99": [537.0], "read.p99.9": [28_700.0]})
+    knee = knee_of({1: level, 2: msgspec.structs.replace(level, users=2)}, again=level)
+    lines = _table(knee, width).plain.splitlines()
+    assert max(map(len, lines)) <= width
+    assert {name for name in ("makespan", "least … most", "× fewest", "cache guard") if name not in lines[0]} == gone
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from made import HOSTILE, event, made_result, made_trace
 from iotrace.analysis.report import render_report, write_report
 from iotrace.cli import main
 from iotrace.errors import StorageError, TraceError, UsageError
+from iotrace.replay.figures import Guard, RankTotals
+from iotrace.replay.result import MountInfo
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -208,6 +210,23 @@ def test_options_are_words_and_what_was_left_empty_is_not_shown(tmp_path: Path) 
     options = {"fs": ["/a", "/b"], "staged": "", "map": [], "direct": False, "seed": 1}
     made_result(tmp_path / "r.ioresult", {"/a": 1}, 1, options=options)
     assert "<dd>fs: /a /b, seed: 1</dd>" in render_report([tmp_path / "r.ioresult"])
+
+
+def test_a_result_says_of_which_storage_it_is_in_which_state_and_whose_the_reads_were(tmp_path: Path) -> None:
+    result = made_result(tmp_path / "r.ioresult", {"/a": 1}, 2)
+    for run, verdict in zip(result.info.runs, ("client cache", "storage"), strict=True):
+        run.mount = MountInfo("/mnt", "nfs4", "filer:/a", "rw,noac")
+        run.guard = Guard(verdict, f"Why {verdict}.", 5, 0, 5, "x")
+        run.ranks = [RankTotals(rank, f"n{rank}", 1, 5, 1.0, rank + 2.0, 30, -4.0 * rank, 9) for rank in range(2)]
+    result.save(tmp_path / "r.ioresult", force=True)
+    page = render_report([tmp_path / "r.ioresult"])
+    assert "<dd>client cache in 1 of 2 runs, storage in 1 of 2 runs</dd>" in page
+    origin = page[page.index('id="origin"') :]
+    assert "<dd>/a: nfs4, filer:/a on /mnt (rw,noac)</dd>" in origin
+    why = "/a: client cache in 1 of 2 runs, storage in 1 of 2 runs; the first: Why client cache."
+    assert f"<dd>{why}</dd>" in origin
+    assert "run 2: 2 ranks: rank 0 (n0) was done first, after 2.00 s, rank 1 (n1) last, after 3.00 s" in origin
+    assert "clocks known to 9.00 µs, UTC at most 4.00 ms behind rank 0&#39;s" in origin
 
 
 def test_results_of_different_work_are_each_compared_within_themselves(tmp_path: Path) -> None:

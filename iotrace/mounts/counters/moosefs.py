@@ -6,6 +6,7 @@ what comes from chunkservers, so nothing of it decides what a result is of.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -30,7 +31,7 @@ def parse_stats(text: str) -> Counts:
 def moosefs_sources(mount: Mount) -> list[Source]:
     """A MooseFS mount. Each look is a few requests to the mount itself, so it is not looked at each second."""
     read = partial(_read, Path(mount.point) / ".stats")
-    return [Source(f"mfsmount on {mount.point} (.stats)", "mount", read, cheap=False, decides=False)]
+    return [Source(f"mfsmount on {mount.point} (.stats)", "mount", read, every_s=math.inf, decides=False)]
 
 
 def _read(path: Path) -> Counts:

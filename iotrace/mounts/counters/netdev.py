@@ -1,6 +1,8 @@
 """Network cards: /proc/net/dev (proc(5)), all that have counted anything but the loopback.
 
-What passes them by is not in it: RDMA (InfiniBand, RoCE) and cards that a client drives itself (DPDK, as WEKA does).
+What a bond, a VLAN or a bridge moves, the cards below it have moved too: where there are cards with a device, only
+those are taken. What passes them by is not in it: RDMA (infiniband.py) and cards that a client drives itself (DPDK, as
+WEKA does).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from iotrace.mounts.counters.source import Counts, Source, text_of, whole
 
 NAME: Final = "network cards (/proc/net/dev)"
 _NETDEV: Final = Path("/proc/self/net/dev")
+_CARDS: Final = Path("/sys/class/net")
 _RECEIVED, _SENT, _LEAST = 0, 8, 16
 
 
@@ -33,15 +36,16 @@ def parse_netdev(text: str) -> dict[str, Counts]:
 
 
 def network_source() -> Source:
-    """All cards of this machine but the loopback, by name."""
+    """All cards of this machine, by name; in a container, which has none with a device, all but the loopback."""
     return Source(NAME, "node", _read, decides=False)
 
 
 def _read() -> Counts:
-    cards = parse_netdev(text_of(_NETDEV))
+    cards = {card: counts for card, counts in parse_netdev(text_of(_NETDEV)).items() if card != "lo"}
+    real = [card for card in cards if (_CARDS / card / "device").exists()]
     return {
         f"{card}.{name}": value
-        for card, counts in sorted(cards.items())
-        if card != "lo" and any(counts.values())
-        for name, value in counts.items()
+        for card in sorted(real or cards)
+        if any(cards[card].values())
+        for name, value in cards[card].items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def processes_source(pid: int) -> Source:
         "the replay's own processes (/proc/self/io)",
         "processes",
         partial(_read, Path(f"/proc/{pid}/io")),
-        cheap=False,
+        every_s=math.inf,
     )
 
 

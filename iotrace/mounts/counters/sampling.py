@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final
 
 import iotrace
-from iotrace.mounts.counters.source import Counts, Look, is_now
+from iotrace.mounts.counters.source import UNAVAILABLE, UNPROTECTED, Counts, Look, is_now
 from iotrace.mounts.mountinfo import Mount
 
 _ANSWERS_S: Final = 30.0
@@ -31,7 +31,7 @@ class Watch:
     Attributes
     ----------
     sources: name, scope, and whether it may decide what a result is of; marks: looks at all sources, the first at the
-    beginning; looks: of each second, at the cheap ones. wrong: why others cannot be read, by name.
+    beginning; looks: those in between, at each source as often as it says. wrong: why others cannot be read, by name.
     """
 
     sources: list[tuple[str, str, bool]] = field(default_factory=list)
@@ -40,7 +40,8 @@ class Watch:
     wrong: dict[str, str] = field(default_factory=dict)
 
     def between(self, source: int, first: int, last: int) -> Counts:
-        """How much each counter of a source grew from one mark to another; figures of the moment as they were last.
+        """How much each counter of a source grew from one mark to another; figures of the moment as they were last, of
+        what a cluster had lost the most.
 
         A counter that shrank began anew (its client was mounted anew, or somebody cleared it): it is left out. So is
         all where the first of the two marks could not be read: counters since the machine's start are no growth.
@@ -51,9 +52,17 @@ class Watch:
         if not before:
             after = {name: value for name, value in after.items() if is_now(name)}
         grown = {name: value - before.get(name, 0) for name, value in after.items() if not is_now(name)}
-        return {name: value for name, value in grown.items() if value >= 0} | {
-            name: value for name, value in after.items() if is_now(name)
-        }
+        now = {name: value for name, value in after.items() if is_now(name)} | self._most(source, first, last)
+        return {name: value for name, value in grown.items() if value >= 0} | now
+
+    def _most(self, source: int, first: int, last: int) -> Counts:
+        since, until = self.marks[first][0], self.marks[last][0]
+        found: Counts = {}
+        for at, counts in [*self.marks, *self.looks]:
+            for name in (UNPROTECTED, UNAVAILABLE) if since <= at <= until else ():
+                if name in counts[source]:
+                    found[name] = max(found.get(name, 0), counts[source][name])
+        return found
 
     def each_look(self) -> Iterator[tuple[int, str, str, int]]:
         """Time (CLOCK_MONOTONIC, ns), source, counter and value of all looks, by time; growth is since the first look.

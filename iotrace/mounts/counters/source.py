@@ -14,9 +14,15 @@ Counts = dict[str, int]
 Look = tuple[int, list[Counts]]
 """CLOCK_MONOTONIC in ns, and the counters of each source."""
 
+EVERY_S: Final = 1.0
+"""What a kernel gives for nothing is read so often."""
 READ: Final = "read_bytes"
 WRITTEN: Final = "written_bytes"
 """Counters by these names are bytes that came from the storage, and bytes that went there."""
+UNPROTECTED: Final = "unprotected_mib_now"
+UNAVAILABLE: Final = "unavailable_mib_now"
+"""What a cluster has lost the protection of, and what it cannot give at all, MiB: of these figures of the moment the
+most that was seen counts, for a rebuild may end before a run does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,7 @@ class Source:
     name: with the place that it is read from, for people. scope: whose work it counts.
     read: gives the counters, which only grow unless their unit says otherwise (see docs/counters.md); raises OSError
         or ValueError where they cannot be read.
-    cheap: it may be read each second; others are read before and after only.
+    every_s: while something goes on it is read again after so many seconds; infinite: before and after only.
     decides: `read_bytes` is all that the scope read over the wire, so that it may decide what a result is of. A network
         card does not: with RDMA and DPDK its kernel sees nothing.
     """
@@ -36,7 +42,7 @@ class Source:
     name: str
     scope: Scope
     read: Callable[[], Mapping[str, int]]
-    cheap: bool = True
+    every_s: float = EVERY_S
     decides: bool = True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from iotrace.mounts.counters.infiniband import infiniband_sources
 from iotrace.mounts.counters.netdev import network_source
 from iotrace.mounts.counters.pagecache import page_cache_source
 from iotrace.mounts.counters.processes import processes_source
@@ -28,5 +29,6 @@ def sources_of(mounts: Sequence[Mount], pid: int | None = None) -> list[Source]:
         *{one.name: one for one in found}.values(),
         page_cache_source(),
         network_source(),
+        *infiniband_sources(),
         processors_source(),
     ]

@@ -1,7 +1,8 @@
 """WEKA: `weka status -J` and `weka stats --json` (docs.weka.io, "Statistics").
 
 Both are of the cluster, all clients together, and are rates: of this moment, and means of a minute. So they stand
-beside a run and decide nothing. What this client keeps is in the page cache, which is looked at itself.
+beside a run, each half minute of it, and decide nothing. What this client keeps is in the page cache, which is looked
+at itself.
 
 Field names are those of WEKA's own exporter (github.com/weka/export) and operator; no cluster could be asked here.
 """
@@ -14,12 +15,12 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any, Final
 
-from iotrace.mounts.counters.source import Counts, Source
+from iotrace.mounts.counters.source import UNAVAILABLE, UNPROTECTED, Counts, Source
 from iotrace.mounts.mountinfo import Mount
 
-UNPROTECTED: Final = "unprotected_mib_now"
-UNAVAILABLE: Final = "unavailable_mib_now"
-_WEKA_S: Final = 10.0
+_WEKA_S: Final = 6.0
+_EVERY_S: Final = 30.0
+"""The command takes part of a second of a processor each time."""
 _ACTIVITY: Final = {
     "num_ops": "ops_per_s",
     "num_reads": "reads_per_s",
@@ -55,7 +56,8 @@ def parse_status(text: str) -> Counts:
 def parse_stats(text: str) -> Counts:
     """Means of the last minute, from `weka stats --json`: a list of rows with stat_type, stat_value and timestamp.
 
-    Of several rows of one statistic the newest counts; of several processes (`node`) in it, their sum.
+    Of several rows of one statistic the newest counts; of several processes (`node`) in it, their sum, of latencies the
+    longest.
     """
     said = _json(text)
     newest: dict[str, tuple[str, int]] = {}
@@ -69,7 +71,7 @@ def parse_stats(text: str) -> Counts:
         if when > before or name not in newest:
             newest[name] = (when, value)
         elif when == before:
-            newest[name] = (when, total + value)
+            newest[name] = (when, max(total, value) if name.endswith("_LATENCY") else total + value)
     return {f"{name}_minute_mean": value for name, (_, value) in newest.items()}
 
 
@@ -96,8 +98,8 @@ def _number(value: Any) -> int | None:
 def weka_sources(mount: Mount) -> list[Source]:
     """The cluster, where the `weka` command is there and its user has logged in."""
     return [
-        Source("WEKA cluster (weka status -J)", "cluster", _status, cheap=False, decides=False),
-        Source("WEKA cluster (weka stats --json)", "cluster", _stats, cheap=False, decides=False),
+        Source("WEKA cluster (weka status -J)", "cluster", _status, every_s=_EVERY_S, decides=False),
+        Source("WEKA cluster (weka stats --json)", "cluster", _stats, every_s=_EVERY_S, decides=False),
     ]
 
 
