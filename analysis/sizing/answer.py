@@ -124,7 +124,8 @@ class Answer:
                 "users": self.knee.users,
                 "or_more": self.knee.more,
                 "curve": [
-                    {"users": users, "job_hours": hours, "gpu_idle": idle} for users, hours, idle in self.knee.curve
+                    {"users": users, "job_hours": hours, "gpu_idle": idle, "most_hours": most}
+                    for users, hours, idle, most in self.knee.curve
                 ],
             },
             "sensitivity": [

@@ -22,6 +22,8 @@ GPU_IDLE: Final = (
     "GPU idle: of the GPU-seconds that jobs in lanes hold (a job's time × its GPUs), the share in which they wait for "
     "storage instead of computing; steps that hold no GPU have none (-)"
 )
+DISKS: Final = "; what disks of nodes make faster or slower is left out"
+"""Of the knee, where lanes have such disks for particle stacks."""
 _NOTE: Final = (
     "All figures are modelled: jobs are loops of computing and I/O from the recipes (iotrace profile), the storage's "
     "figures are those of its entry (iotrace size --list). docs/model.md says what the model leaves out."
@@ -107,7 +109,7 @@ def _print_one(one: Answer, out: Console, by_step: bool) -> None:
         paragraph(
             out,
             f"Knee: up to {count} jobs take at most {SLOWER:.0%} longer than one user's (lanes grow with the users, "
-            "and all begin at once).",
+            f"and all begin at once{DISKS if one.run.demand.crowd.cached_lanes else ''}).",
             indent=2,
         )
     if one.effects:

@@ -458,9 +458,24 @@ def test_servers_that_may_fail_are_bought_on_top_where_a_capacity_is_that_of_eac
 def test_the_knee_is_where_one_more_user_makes_all_wait_longer(catalogue: Catalogue) -> None:
     case = case_of(catalogue, "nfs-server", "g5.24xlarge")
     knee = knee_of(case, 1)
-    hours = {users: hour for users, hour, _ in knee.curve}
+    hours = {users: hour for users, hour, *_ in knee.curve}
     assert not knee.more
     assert hours[knee.users] <= hours[1] * (1 + SLOWER) < hours[knee.users + 1]
+    assert {most for *_, most in knee.curve} == {hours[1] * (1 + SLOWER)}
+
+
+def test_the_knee_is_no_lane_that_has_a_cache_where_others_have_none(catalogue: Catalogue) -> None:
+    knees = []
+    for cached in range(6):
+        case = case_of(catalogue, "fsx-lustre-500", "g5.24xlarge", cached_lanes=cached)
+        knees.append(knee_of(case, 34))
+    # one user has a cache where most lanes have one, of many users not all: that is not the storage's doing
+    users = [knee.users for knee in knees]
+    assert 0.7 < min(users) / users[0] < 1 < max(users) / users[0] < 1.2
+    for knee in knees:
+        within = [hours <= most for _, hours, _, most in knee.curve]
+        assert within == sorted(within, reverse=True)
+        assert knee.users == max(count for count, hours, _, most in knee.curve if hours <= most)
 
 
 def test_times_rates_and_the_knee_are_those_while_servers_have_failed(
