@@ -175,6 +175,7 @@ def prices_json(prices: PriceList) -> dict[str, Any]:
         "lists": prices.titles,
         "instances": {name: msgspec.structs.asdict(one) for name, one in prices.instances.items()},
         "storages": {name: msgspec.structs.asdict(one) for name, one in prices.storages.items()},
+        "archive": msgspec.structs.asdict(prices.archive),
     }
 
 
