@@ -124,9 +124,12 @@ def _capacity(months: Sequence[Month]) -> str:
     """The first three months, and the one from which on as much goes as comes."""
     last = months[-1]
     full = next(month for month in months if (month.hot, month.cold) == (last.hot, last.cold))
-    first = [f"month {month.month} {bytes_text(month.hot)}" for month in months[:3] if month.month < full.month]
-    cold = f" and {bytes_text(last.cold)} archived" if last.cold else ""
-    return ", ".join([*first, f"from month {full.month} on {bytes_text(full.hot)}{cold}"])
+    first = [f"month {month.month} {_held(month)}" for month in months[:3] if month.month < full.month]
+    return ", ".join([*first, f"from month {full.month} on {_held(full)}"])
+
+
+def _held(month: Month) -> str:
+    return bytes_text(month.hot) + (f" and {bytes_text(month.cold)} archived" if month.cold else "")
 
 
 def _effects(one: Answer) -> str:

@@ -377,7 +377,7 @@ def test_each_node_has_a_disk_of_its_own_which_others_leave_alone(catalogue: Cat
     assert alone.sums[:, e.PEAK_READ].max() <= 100e6 * (1 + 1e-3)
 
 
-@pytest.mark.parametrize(("retention", "archive"), [(24, 0), (3, 60), (36, 36), (1, 0)])
+@pytest.mark.parametrize(("retention", "archive"), [(24, 0), (3, 60), (36, 36), (1, 0), (1, 6)])
 def test_capacity_is_that_of_the_month_from_which_on_as_much_goes_as_comes(
     catalogue: Catalogue, retention: int, archive: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,7 +390,11 @@ def test_capacity_is_that_of_the_month_from_which_on_as_much_goes_as_comes(
     assert len(found.months) >= 12
     assert case.storage.capacity_bytes(found.needed.capacity) >= last.hot
     print_answers([found], console())
-    assert f"from month {retention + archive} on {bytes_text(last.hot)}" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"from month {retention + archive} on {bytes_text(last.hot)}" in said
+    # what is archived in the second month is said there
+    a_month = bytes_text(each.hot)
+    assert (f"month 2 {a_month} and {a_month} archived" in said) == (retention == 1 and archive > 1)
 
 
 @pytest.mark.parametrize("microscopes", [0, 2])
