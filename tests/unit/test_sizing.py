@@ -640,7 +640,9 @@ def test_what_makes_no_sense_is_refused_in_one_line(options: dict[str, Any], sai
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('disk_read = "1 GB"', 'disk_read = "fast"', "mine.disk_read: 'fast' is not a size"),
+        ('disk_read = "1 GB"', 'disk_read = "fast"', "mine.disk_read: 'fast' is not an amount"),
+        ('disk_read = "1 GB"', 'disk_read = "25 Gb"', "mine.disk_read: '25 Gb' is not an amount .* 8 bits are a byte"),
+        ('capacity = "10 TB"', 'capacity = "10T"', "mine.capacity: '10T' is not an amount"),
         ('disk_read = "1 GB"', 'disk_read = "0 GB"', "mine.disk_read = '0 GB': an amount above 0"),
         ("metadata = 100", "metadata = 0", "mine.metadata = 0"),
         ("metadata = 100", "metadat = 100", "metadat"),
