@@ -211,8 +211,9 @@ def _notes_of(case: Case, run: Simulated) -> list[str]:
             "storage."
         )
     elif asked and demand.kept < demand.crowd.users:
+        said = disk if demand.kept != demand.crowd.cache_users else f"cache_users = {demand.kept}"
         notes.append(
-            f"The disk of the node {case.node_name} ({disk}) holds the {stacks} for {demand.kept} of "
+            f"The disk of the node {case.node_name} ({said}) holds the {stacks} for {demand.kept} of "
             f"{demand.crowd.users} users at a time: who used it longest ago makes room, and copies anew."
         )
     storage = case.storage

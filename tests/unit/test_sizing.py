@@ -202,6 +202,19 @@ def test_a_nodes_disk_holds_the_stacks_of_so_many_users_as_fit(
     assert any("does nothing: the disk of the node g5.4xlarge (100 GB) does not hold" in note for note in found.notes)
 
 
+def test_so_many_users_as_a_workload_says_have_room_on_a_nodes_disk(catalogue: Catalogue) -> None:
+    crowd = {"cached_lanes": 2, "lanes": 2, "users": 4, "live": 0}
+    for node, said, kept in (("g5.24xlarge", 1, 1), ("g5.24xlarge", 3, 3), ("g5.4xlarge", 3, 1)):
+        assert case_of(catalogue, "nfs-server", node, **crowd, cache_users=said).demand(1).kept == kept
+    case = case_of(catalogue, "nfs-server", "g5.24xlarge", **crowd, cache_users=1)
+    found = answer(case, None, Keeping(), search=True)
+    assert any("(cache_users = 1)" in note and "1 of 4 users" in note for note in found.notes)
+    # as on a disk that holds no more
+    alike = case_of(catalogue, "nfs-server", "g5.24xlarge", **crowd)
+    alike.node = msgspec.structs.replace(alike.node, local_capacity="600 GB")
+    assert case.run(1).structure_s.tolist() == alike.run(1).structure_s.tolist()
+
+
 def test_a_cache_that_a_node_has_no_disk_for_is_refused_or_said_to_do_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
