@@ -40,7 +40,8 @@ class StepFigures:
 
     Attributes
     ----------
-    job_s: how long it takes. compute: share of that; parts: shares by what holds it; binding: the largest.
+    job_s: how long it takes. compute: share of that; parts: shares by what holds it; binding: the largest; waits_for:
+    the largest beside computing, "" for none.
     read_bytes, written_bytes: of the storage. operations_s, metadata_s: operations a second. peak_*: highest rates of a
     moment, bytes/s and operations/s.
     gpus: that the job holds; gpu_idle: share of its time in which they wait for storage, None for a job without.
@@ -51,6 +52,7 @@ class StepFigures:
     job_s: float
     compute: float
     binding: str
+    waits_for: str
     parts: dict[str, float]
     read_bytes: float
     written_bytes: float
@@ -153,7 +155,7 @@ class Answer:
             compute, gpus = float(parts[r.COMPUTE]), demand.gpus[step]
             found.append(
                 StepFigures(
-                    name, seconds / jobs, compute, run.binding(step),
+                    name, seconds / jobs, compute, run.binding(step), run.waits_for(step),
                     dict(zip(PART_NAMES, parts.tolist(), strict=True)), sums[e.BYTES_READ] / jobs,
                     sums[e.BYTES_WRITTEN] / jobs, sums[e.DATA_OPS_DONE] / seconds, sums[e.META_OPS_DONE] / seconds,
                     sums[e.PEAK_READ], sums[e.PEAK_WRITE], sums[e.PEAK_META], gpus, 1 - compute if gpus else None,

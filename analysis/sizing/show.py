@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from iotrace.analysis.sizing.questions import Month
 
 _SLIGHT: Final = 0.01
+_LEAST_WAIT: Final = 0.02
 GPU_IDLE: Final = (
     "GPU idle: of the GPU-seconds that jobs in lanes hold (a job's time × its GPUs), the share in which they wait for "
     "storage instead of computing; steps that hold no GPU have none (-)"
@@ -69,6 +70,14 @@ def _print_one(one: Answer, out: Console, by_step: bool) -> None:
     storage, needed = one.case.storage, one.needed
     show(out, "")
     show(out, _steps(one, out.width))
+    waits = [
+        f"{step.step} {step.waits_for} ({step.parts[step.waits_for]:.0%})"
+        for step in one.steps()
+        if step.waits_for and step.parts[step.waits_for] >= _LEAST_WAIT
+    ]
+    if waits:
+        text = f"What they wait for most (share of a job's time, from {_LEAST_WAIT:.0%} on): {'; '.join(waits)}."
+        paragraph(out, text, indent=2)
     show(out, "")
     show(out, _step_rates(one, out.width))
     if by_step:
