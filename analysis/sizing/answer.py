@@ -218,6 +218,11 @@ def _notes_of(case: Case, run: Simulated) -> list[str]:
             f"The disk of the node {case.node_name} ({said}) holds the {stacks} for {demand.kept} of "
             f"{demand.crowd.users} users at a time: who used it longest ago makes room, and copies anew."
         )
+    elif demand.crowd.cache_users and not asked:
+        notes.append(
+            f"cache_users = {demand.crowd.cache_users} does nothing: no lane has a disk for particle stacks "
+            "(cached_lanes)."
+        )
     storage = case.storage
     if not storage.burst_seconds and (storage.burst_disk_read or storage.burst_network_read or storage.burst_write):
         notes.append(

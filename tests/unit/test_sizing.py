@@ -209,6 +209,8 @@ def test_so_many_users_as_a_workload_says_have_room_on_a_nodes_disk(catalogue: C
     case = case_of(catalogue, "nfs-server", "g5.24xlarge", **crowd, cache_users=1)
     found = answer(case, None, Keeping(), search=True)
     assert any("(cache_users = 1)" in note and "1 of 4 users" in note for note in found.notes)
+    idle = case_of(catalogue, "nfs-server", "g5.24xlarge", cache_users=1)
+    assert any("cache_users = 1 does nothing" in note for note in answer(idle, None, Keeping(), search=True).notes)
     # as on a disk that holds no more
     alike = case_of(catalogue, "nfs-server", "g5.24xlarge", **crowd)
     alike.node = msgspec.structs.replace(alike.node, local_capacity="600 GB")
