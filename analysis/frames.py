@@ -164,9 +164,10 @@ def size(
     -------
     Columns node, storage, units, needed_for (what needs so many), structure_h (the mean user's whole pipeline
     while as many units have failed as may), gpu_idle (share of the GPU-seconds held that wait for storage, NaN without
-    GPUs), step, job_h, binding (what the step waits for most), read_bytes, written_bytes (of one job), gpus (that it
-    holds), step_gpu_idle, and of all jobs of the step together read_p50, read_p95, read_p99, read_peak (bytes/s), the
-    same of write, operations and metadata (a second). All of it is modelled.
+    GPUs), step, job_h, binding (the largest part of its time), waits_for (the largest beside computing), read_bytes,
+    written_bytes (of one job), gpus (that it holds), step_gpu_idle, and of all jobs of the step together
+    read_p50, read_p95, read_p99, read_peak (bytes/s), the same of write, operations and metadata (a second). All of it
+    is modelled.
 
     Raises
     ------
@@ -181,8 +182,8 @@ def size(
         raise UsageError(f"units {units}: 1 or more of the storage, or None for as many as are needed.")
     given = given_numbers([f"{name}={value}" for name, value in (numbers or {}).items()])
     columns = [
-        "node", "storage", "units", "needed_for", "structure_h", "gpu_idle", "step", "job_h", "binding", "read_bytes",
-        "written_bytes", "gpus", "step_gpu_idle",
+        "node", "storage", "units", "needed_for", "structure_h", "gpu_idle", "step", "job_h", "binding", "waits_for",
+        "read_bytes", "written_bytes", "gpus", "step_gpu_idle",
         *(f"{name}_{figure}" for name in RATES for figure in (*SHARES, PEAK)),
     ]  # fmt: skip
     rows: list[dict[str, Any]] = []
@@ -194,9 +195,9 @@ def size(
         }  # fmt: skip
         rows += [
             whole | {
-                "step": one.step, "job_h": one.job_s / 3600, "binding": one.binding, "read_bytes": one.read_bytes,
-                "written_bytes": one.written_bytes, "gpus": one.gpus,
-                "step_gpu_idle": np.nan if one.gpu_idle is None else one.gpu_idle,
+                "step": one.step, "job_h": one.job_s / 3600, "binding": one.binding,
+                "waits_for": one.waits_for, "read_bytes": one.read_bytes, "written_bytes": one.written_bytes,
+                "gpus": one.gpus, "step_gpu_idle": np.nan if one.gpu_idle is None else one.gpu_idle,
             }
             | {f"{name}_{figure}": value for name, found in one.rates.items() for figure, value in found.items()}
             for one in made.steps()

@@ -104,6 +104,22 @@ def parse_bytes(text: str) -> int:
     return int(Decimal(match[1]) * _SUFFIX[match[2].lower()])
 
 
+def parse_amount(text: str) -> int:
+    """Read an amount whose unit is spelt out, such as "500 MB", "64 GiB" or "0 B", as bytes.
+
+    Raises
+    ------
+    UsageError: no number, no unit, or one that leaves open what it is: 50T is of 1000 or of 1024, 25 Gb may be bits.
+    """
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]+)\s*", text)
+    if not match or match[2] not in DECIMAL | BINARY:
+        raise UsageError(
+            f"{text!r} is not an amount of bytes: write a number and B, kB, MB, GB, TB, PB (powers of 1000) or KiB, "
+            "MiB, GiB, TiB, PiB (of 1024), such as 500MB; 8 bits are a byte."
+        )
+    return int(Decimal(match[1]) * (DECIMAL | BINARY)[match[2]])
+
+
 def parse_capacity(text: str) -> int:
     """Read a capacity that is bought, such as "35 TB" or "1200GiB", as bytes: exact, and never without its unit.
 

@@ -32,7 +32,10 @@ class Asked(NamedTuple):
 
 @dataclass(slots=True)
 class Needs:
-    """What a workload asks for: its jobs; most threads and jobs at a time; lanes that have a disk for stacks."""
+    """What a workload asks for: its jobs; most threads and jobs at a time; lanes that have a disk for stacks.
+
+    cache_users: of how many users such a disk holds them, 0 of all.
+    """
 
     users: int
     lanes: int
@@ -40,6 +43,7 @@ class Needs:
     threads: int
     numbers: Numbers
     cached_lanes: int = 0
+    cache_users: int = 0
 
     @property
     def total_jobs(self) -> int:
@@ -84,7 +88,7 @@ def needs_of(workload: Workload, given: Mapping[str, float] | None = None, scale
         jobs.append(Asked(MICROSCOPE, scopes, totals_of(scope.profile, scope.numbers)))
         most += scopes
     most += sessions * totals.workers
-    return Needs(crowd.users, crowd.lanes, jobs, most, numbers, crowd.cached_lanes)
+    return Needs(crowd.users, crowd.lanes, jobs, most, numbers, crowd.cached_lanes, crowd.cache_users)
 
 
 def _jobs_of(steps: Sequence[Step], crowd: Crowd, arrival_s: float) -> list[Asked]:

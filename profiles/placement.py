@@ -2,7 +2,8 @@
 
 CryoSPARC copies a set of stacks to a node once: "if multiple jobs within the same project require the same particles,
 the cache will be re-used and the copying step is skipped" (its guide, SSD Particle Caching in CryoSPARC). Which lane a
-job runs on follows from when the jobs before it end, here with the recipes' own times.
+job runs on follows from when the jobs before it end, here with the recipes' own times. Where a disk has room for the
+stacks of some users only, who used it longest ago makes room.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from iotrace.profiles.caching import CACHED
@@ -19,6 +21,24 @@ WITHOUT: Final = "none"
 """The lane has no cache, or the step reads no particles."""
 FILLS: Final = "fills"
 FULL: Final = "full"
+
+
+@dataclass(slots=True)
+class Disk:
+    """A lane's own disk, which holds the stacks of so many users (`kept`, at least one) at a time."""
+
+    kept: int
+    _sets: dict[int, set[str]] = field(default_factory=dict)  # by user, who used it last at the end
+
+    def find(self, user: int, stacks: str) -> bool:
+        """Whether a user's stacks are there; from now on they are, and who used the disk longest ago makes room."""
+        mine = self._sets.pop(user, set())
+        if len(self._sets) >= self.kept:
+            del self._sets[next(iter(self._sets))]
+        self._sets[user] = mine
+        there = stacks in mine
+        mine.add(stacks)
+        return there
 
 
 def caches_of(
@@ -49,7 +69,7 @@ def caches_of(
     heapq.heapify(ready)
     free = [(0.0, lane) for lane in range(crowd.lanes)]
     running: list[tuple[float, int, int]] = []
-    filled: set[tuple[int, int, str]] = set()
+    disks = [Disk(crowd.kept) for _ in range(crowd.cached_lanes)]
     now = 0.0
     while ready or running:
         while ready and free and ready[0][0] <= now:
@@ -58,9 +78,7 @@ def caches_of(
             user, number = divmod(job, len(steps))
             step, what = steps[number], WITHOUT
             if step.cached and lane < crowd.cached_lanes:
-                stacks = lane, user, step.profile.files[CACHED].path
-                what = FULL if stacks in filled else FILLS
-                filled.add(stacks)
+                what = FULL if disks[lane].find(user, step.profile.files[CACHED].path) else FILLS
             found[step.name][what] += 1
             heapq.heappush(running, (now + seconds[step.name, what], job, lane))
         coming = [running[0][0]] if running else []

@@ -169,11 +169,13 @@ def say_workload(workload: Workload, given: dict[str, float], scale: float, numb
         read, written = (
             sum(getattr(one.totals, name) * one.jobs for one in needs.jobs) for name in ("local_read", "local_written")
         )
+        room = f", each with room for {needs.cache_users} of the users (who used it longest ago makes room)"
         paragraph(
             out,
-            f"{lanes} a disk for particle stacks: the first job that reads a user's stacks there copies them, those "
-            f"after it find them. Of all this, {bytes_text(read)} are read from such disks and {bytes_text(written)} "
-            "written to them. Which jobs meet on a lane is by the recipes' own times.",
+            f"{lanes} a disk for particle stacks{room if needs.cache_users else ''}: the first job that reads a "
+            f"user's stacks there copies them, those after it find them. Of all this, {bytes_text(read)} are read from "
+            f"such disks and {bytes_text(written)} written to them. Which jobs meet on a lane is by the recipes' own "
+            "times.",
         )
     _say_unshrunk(out, left, scale)
     _say_room(out, needs.events, lambda scale: needs_of(workload, given, scale).events, scale)

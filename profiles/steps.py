@@ -79,7 +79,7 @@ class Crowd:
     Attributes
     ----------
     microscopes: sessions whose movies a microscope writes meanwhile; cached_lanes: lanes on nodes with a disk of their
-    own for particle stacks, the first ones.
+    own for particle stacks, the first ones; cache_users: of how many users such a disk holds them, 0 of all.
     """
 
     users: int
@@ -87,6 +87,12 @@ class Crowd:
     live: int
     microscopes: int
     cached_lanes: int
+    cache_users: int = 0
+
+    @property
+    def kept(self) -> int:
+        """Of how many users a lane's own disk holds the stacks at a time."""
+        return self.cache_users or self.users
 
 
 def crowd_of(workload: Workload, numbers: Numbers) -> Crowd:
@@ -109,5 +115,5 @@ def crowd_of(workload: Workload, numbers: Numbers) -> Crowd:
     live = whole("live", 0, LANES_MAX)
     return Crowd(
         users, lanes, live, whole("microscopes", 0, live, ", one for each session of live"),
-        whole("cached_lanes", 0, lanes, ", the number of lanes"),
+        whole("cached_lanes", 0, lanes, ", the number of lanes"), whole("cache_users", 0, JOBS_MAX),
     )  # fmt: skip

@@ -25,6 +25,7 @@ from iotrace.profiles.made import MadeTrace
 from iotrace.profiles.model import Profile, Workload
 from iotrace.profiles.needs import needs_of
 from iotrace.profiles.numbers import checked_seed
+from iotrace.profiles.placement import Disk
 from iotrace.profiles.steps import JOBS_MAX, LIVE, MICROSCOPE, Step, crowd_of, steps_of
 from iotrace.profiles.synthesise import ROUND_ROWS, Counters, Synthesis, info_of
 from iotrace.trace.info import TraceInfo
@@ -72,7 +73,7 @@ class Composition:
             raise UsageError(f"{workload.name}: more than {JOBS_MAX} jobs; choose fewer users.")
         arrival_ns = int(numbers.of("arrival_seconds") * 1e9)
         self.scopes, self._cached_lanes = crowd.microscopes, crowd.cached_lanes
-        self._filled: dict[str, int] = {}
+        self._disks = [Disk(crowd.kept) for _ in range(crowd.cached_lanes)]
         self._counters = Counters(threads=self.lanes + self.sessions + self.scopes)
         self._jobs: list[_Job] = []
         self._classes: dict[str, Class] = {}
@@ -224,10 +225,9 @@ class Composition:
             return job.step.profile, job.layout
         stacks = job.caches[lane]
         filling, full = job.step.cached
-        there = self._filled.get(stacks.text, 0)
-        self._filled[stacks.text] = max(there, stacks.count)
+        there = self._disks[lane].find(job.user, stacks.text)
         classes = [stacks if one.name == CACHED else one for one in job.layout.classes]
-        return full if there >= stacks.count else filling, Layout(classes, job.layout.paths)
+        return full if there else filling, Layout(classes, job.layout.paths)
 
     def _names_of(self, job: _Job, lane: int) -> dict[str, str]:
         """Labels of a job."""

@@ -26,6 +26,8 @@ from iotrace.replay.ramp_rules import Floats, Rule, Throughput
 _SAMPLES: Final = 2000
 _PLATEAU: Final = 0.95
 RUNS_MIN: Final = 5
+RAMP_NAME: Final = "ramp.json"
+"""Holds a ramp's Knee, in the folder of its results."""
 """Of fewer runs of a number the samples drawn anew are too much alike."""
 _SPAN: Final = re.compile(r"users=(\d{1,6})\.\.(\d{1,6})")
 

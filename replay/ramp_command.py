@@ -16,7 +16,7 @@ from iotrace.errors import StorageError, UsageError
 from iotrace.mounts.counters.guard import CLIENT_CACHE
 from iotrace.replay.counting import WORST_FIRST, has_read, way_out
 from iotrace.replay.fleet import Fleet, FleetStopped
-from iotrace.replay.ramp import RUNS_MIN, Knee, climb, knee_of
+from iotrace.replay.ramp import RAMP_NAME, RUNS_MIN, Knee, climb, knee_of
 from iotrace.replay.ramp_levels import Level
 from iotrace.replay.ramp_rules import Latency, Rule
 from iotrace.replay.result import RESULT_NAME, Result, Run
@@ -81,7 +81,7 @@ def ramp(
         return level
 
     def tell(knee: Knee) -> int:
-        (output / "ramp.json").write_bytes(msgspec.json.encode(knee))
+        (output / RAMP_NAME).write_bytes(msgspec.json.encode(knee))
         if json:
             print(json_module.dumps(msgspec.to_builtins(knee), allow_nan=False))
         else:

@@ -13,7 +13,7 @@ import msgspec
 from cyclopts import Parameter
 
 from iotrace.analysis.cost.capacity import Purchase, purchase
-from iotrace.analysis.cost.months import QueueMonth, queue_months, with_storage
+from iotrace.analysis.cost.months import QueueMonth, held_by, queue_months, with_storage
 from iotrace.analysis.cost.price_files import MOST_CAPACITY, load_prices
 from iotrace.analysis.cost.prices import PriceList
 from iotrace.analysis.cost.queues import Point
@@ -138,7 +138,7 @@ def cost(
             size, given_numbers(set or []), units, datasets, 3 if retention is None else retention, archive or 0
         )
         made = modelled_tables(question, instance or [], storage or [], listed, term, load_catalogue(storages), queues)
-        points, queues = made.points, made.queues if made.months else None
+        months, points, queues = made.months, made.points, made.queues if made.months else None
         if json:
             print_json(made.to_json())
         else:
@@ -179,7 +179,9 @@ def cost(
 
         kinds = " and ".join(dict.fromkeys(point.provenance for point in points))
         with_it = (
-            f"; costs hold the storage at {queues:,} queues a month" if queues else "; costs are of instances alone"
+            f"; costs hold {held_by(months)} at {queues:,} queues a month"
+            if queues
+            else "; costs are of instances alone"
         )
         save_picture(points, f"{what}\n{kinds}, {term}{with_it}", plot)
         if not json:

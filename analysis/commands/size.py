@@ -82,8 +82,9 @@ def size(
         Hold the model against Table 1 of the WEKA reference architecture: fitted to its rows of one and four GPUs,
         what does it say of eight?
     fit
-        Fit a storage to results of one trace, or of several, replayed with different --users on it; each result with
-        a --fit of its own. Prints an entry for --storages, and how well the model explains the replays.
+        Fit a storage to results of one trace, or of several, replayed with different --users on it; each result, or
+        the folder of a --ramp, with a --fit of its own. Prints an entry for --storages, and how well the model
+        explains the replays.
     capacity
         With --fit: what the storage holds, such as 35TB, which no replay tells.
     output

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from iotrace.analysis.cost.prices import CapacityStorage, ObjectTier, PriceList, ServerStorage
+from iotrace.analysis.cost.prices import Archive, CapacityStorage, ObjectTier, PriceList, ServerStorage
 from iotrace.errors import UsageError
 from iotrace.units import capacity_text, dollars_text, in_unit, parse_capacity, rounded
 
@@ -150,7 +150,7 @@ def licence_notes(name: str, storage: ServerStorage, licensed: int) -> list[str]
     ]
 
 
-def billed(size: int, storage: CapacityStorage | ObjectTier, unit: str) -> Decimal:
+def billed(size: int, storage: CapacityStorage | ObjectTier | Archive, unit: str) -> Decimal:
     """US dollars a month for so many bytes, by a price per GB where GB stands for `unit`."""
     return in_unit(size, unit) * storage.price.amount
 

@@ -22,7 +22,7 @@ from iotrace.analysis.cost.capacity import (
     server_parts,
     steps_bought,
 )
-from iotrace.analysis.cost.months import QueueMonth, queue_month, with_storage
+from iotrace.analysis.cost.months import Beside, QueueMonth, queue_month, with_storage
 from iotrace.analysis.cost.prices import CapacityStorage, PriceList, ServerStorage
 from iotrace.analysis.cost.queues import Point, frontier, money, percent_less, queue_cost
 from iotrace.analysis.cost.source_text import prices_json
@@ -31,7 +31,7 @@ from iotrace.analysis.sizing.asking import STORAGES, answers_for
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.storages import Catalogue
 from iotrace.errors import UsageError
-from iotrace.units import capacity_text, parse_bytes, rounded
+from iotrace.units import capacity_text, dollars_text, parse_bytes, rounded
 
 NOTE: Final = (
     "All times are modelled (iotrace size), and so are all costs: no figure here was measured. Steps take as long as "
@@ -198,7 +198,8 @@ def modelled_tables(
     rows: list[ModelledRow] = []
     for instance in chosen:
         for storage in names:
-            rows.append(_row(instance, storage, answers[instance, storage], rows, prices, term, count))
+            answer = answers[instance, storage]
+            rows.append(_row(instance, storage, answer, rows, prices, term, count, datasets or users))
     return ModelledTables(
         prices, term, question.workload, count, rows, _notes(rows, prices, question.archive), _warnings(rows)
     )
@@ -280,6 +281,7 @@ def _row(
     prices: PriceList,
     term: str,
     queues: int,
+    datasets: float,
 ) -> ModelledRow:
     run, price = answer.run, prices.price(instance, term)
     crowd, steps = run.demand.crowd, len(run.demand.before)
@@ -289,11 +291,24 @@ def _row(
     short = bought is not None and not bought.enough
     point = Point(instance, storage, seconds, queue_cost(price, seconds), "modelled", short=short)
     # a lane is an instance, and the times are those of so many lanes
-    month = None if bought is None else queue_month(point, bought, price, queues, crowd.lanes)
+    beside = _beside(answer, prices, datasets)
+    month = None if bought is None else queue_month(point, bought, price, queues, crowd.lanes, beside)
     return ModelledRow(
         instance, storage, answer, point, float(run.structure_s.mean()),
         None if first is None else percent_less(seconds, first.point.seconds), bought, month,
     )  # fmt: skip
+
+
+def _beside(answer: Answer, prices: PriceList, datasets: float) -> Beside:
+    """Sessions of Live, which come with data sets as often as the workload has them, and what is archived."""
+    demand = answer.run.demand
+    live, cold = demand.crowd.live, max(month.cold for month in answer.months)
+    archive = billed(cold, prices.archive, prices.archive.billed_in)
+    if not live:
+        return Beside(archive=archive)
+    seconds = float(answer.run.sums[len(demand.before), e.JOB_SECONDS]) / live
+    sessions = Decimal(repr(float(datasets))) * live / demand.crowd.users
+    return Beside(sessions, Decimal(repr(seconds)), live, archive)
 
 
 def _notes(rows: Sequence[ModelledRow], prices: PriceList, archive: int) -> list[str]:
@@ -308,13 +323,27 @@ def _notes(rows: Sequence[ModelledRow], prices: PriceList, archive: int) -> list
                 f"{row.storage}: no price in {', '.join(prices.titles)}, so no month and no place in speed against "
                 "cost: add one in a file for --prices."
             )
-    if demand.crowd.live:
+    months = [row.month for row in rows if row.month is not None]
+    live = dict.fromkeys((month.live, month.point.instance) for month in months if month.live_instances)
+    if demand.crowd.live and not months:
         found.append(
-            f"No cost holds the instances of sessions of Live ({demand.crowd.live}), which run beside the lanes."
+            f"No cost here holds the instances of sessions of Live ({demand.crowd.live}), which run beside the lanes."
+        )
+    if live:
+        costs = ", ".join(f"{dollars_text(amount)} for {instance}" for amount, instance in live)
+        found.append(
+            f"A month holds the instances of sessions of Live, each on one of its own: {costs}. Microscopes have "
+            "machines of their own, which no cost holds."
         )
     if archive:
         cold = max(month.cold for month in rows[0].answer.months)
-        found.append(f"No cost holds what is archived, {capacity_text(cold, 'TB')} at most.")
+        text = f"What is archived is {capacity_text(cold, 'TB')} at most"
+        cost = billed(cold, prices.archive, prices.archive.billed_in)
+        found.append(
+            f"{text}, on {prices.archive.title}: {dollars_text(cost)} of each month, which are in it."
+            if months
+            else f"{text}: no cost here holds it."
+        )
     for kind, pairs in (
         ("storage", {row.answer.case.storage_name: row.answer.case.storage for row in rows}),
         ("node", {row.instance: row.answer.case.node for row in rows}),

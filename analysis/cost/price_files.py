@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from iotrace.analysis.cost.prices import CapacityStorage, Instance, Price, PriceList, Storage, no_such
+from iotrace.analysis.cost.prices import Archive, CapacityStorage, Instance, Price, PriceList, Storage, no_such
 from iotrace.errors import UsageError
 from iotrace.terminal import printable
 from iotrace.units import BINARY, parse_capacity
@@ -81,8 +81,8 @@ def _with_given(tree: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(given, dict) or set(given) - set(_PRICE_FIELDS):
         raise UsageError(f"{where}: given: it holds {', '.join(_PRICE_FIELDS)} and nothing else.")
     for key in tree:
-        if key not in ("title", "instances", "storages"):
-            raise UsageError(f"{where}: {key}: a price list holds title, given, instances and storages.")
+        if key not in ("title", "instances", "storages", "archive"):
+            raise UsageError(f"{where}: {key}: a price list holds title, given, instances, storages and archive.")
 
     def filled(value: Any) -> Any:
         if isinstance(value, list):
@@ -117,7 +117,7 @@ def _as(kind: Any, value: Any, where: str, key: str) -> Any:
 
 
 def _checked(tree: dict[str, Any], where: str, titles: list[str]) -> PriceList:
-    for name in ("instances", "storages"):
+    for name in ("instances", "storages", "archive"):
         if not isinstance(tree.get(name, {}), dict):
             raise UsageError(f"{where}: {name}: a table.")
     instances: dict[str, Instance] = {}
@@ -139,7 +139,9 @@ def _checked(tree: dict[str, Any], where: str, titles: list[str]) -> PriceList:
             value = _alike(value, tree["storages"], where, key)
         storages[name] = _as(Storage, value, where, key)
         _check_storage(storages[name], where, key, instances)
-    return PriceList(titles, instances, storages)
+    archive = _as(Archive, tree["archive"], where, "archive")
+    _check_price(archive.price, where, "archive.price", ("USD/GB/month",))
+    return PriceList(titles, instances, storages, archive)
 
 
 def _alike(value: dict[str, Any], storages: dict[str, Any], where: str, key: str) -> dict[str, Any]:

@@ -101,6 +101,14 @@ class ObjectTier(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     licence: Price
 
 
+class Archive(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Where bytes are kept that no storage keeps any more, in any amount; billed_in: as of CapacityStorage."""
+
+    title: str
+    billed_in: Literal["GB", "GiB"]
+    price: Price
+
+
 class ServerStorage(msgspec.Struct, forbid_unknown_fields=True, frozen=True, tag_field="kind", tag="servers"):
     """A storage of servers that protect each other's data in stripes.
 
@@ -139,11 +147,12 @@ Storage = CapacityStorage | ServerStorage
 
 @dataclass(frozen=True)
 class PriceList:
-    """Instances and storages by name, and the titles of the lists that they come from."""
+    """Instances and storages by name, an archive, and the titles of the lists that they come from."""
 
     titles: list[str]
     instances: dict[str, Instance]
     storages: dict[str, Storage]
+    archive: Archive
 
     def instance(self, name: str) -> Instance:
         """An instance by name.

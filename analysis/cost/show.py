@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from iotrace.analysis.cost.capacity import Purchase
-from iotrace.analysis.cost.months import QueueMonth
+from iotrace.analysis.cost.months import QueueMonth, held_by
 from iotrace.analysis.cost.prices import Price
 from iotrace.analysis.cost.queues import Figure, Point, money
 from iotrace.analysis.cost.source_text import MonthRow, QueueRow, SourceTables
@@ -183,9 +183,9 @@ def print_choices(
         [
             month.point.instance,
             _marked(month.point.storage, bought),
-            str(month.instances),
-            dollars_text(month.compute),
-            dollars_text(month.storage),
+            f"{month.instances}{f'+{month.live_instances}' if month.live_instances else ''}",
+            dollars_text(month.compute + month.live),
+            dollars_text(month.storage + month.archive),
             dollars_text(month.total),
             cost_text(month.each),
         ]
@@ -196,8 +196,12 @@ def print_choices(
         Column("storage"), Column("month"), Column("a queue"),
     ]  # fmt: skip
     show(out, table(columns, cells, out.width, f"A month of {months[0].queues:,} queues ({term}, modelled)"))
+    if any(month.live_instances for month in months):
+        paragraph(out, "Instances are those of lanes and, behind the +, of sessions of Live.", "dim")
+    if any(month.archive for month in months):
+        paragraph(out, "Storage is with what is archived.", "dim")
     show(out, "")
-    show(out, points_text(points, bought, f"{term}, storage included", out.width))
+    show(out, points_text(points, bought, f"{term}, {held_by(months)} included", out.width))
 
 
 def cost_text(amount: Decimal) -> str:

@@ -45,6 +45,8 @@ def print_modelled(made: ModelledTables, out: Console) -> None:
     instances = dict.fromkeys(row.instance for row in made.rows)
     storages = dict.fromkeys(row.storage for row in made.rows if row.bought is not None)
     used = made.prices.used(instances, [made.term], storages)
+    if any(month.archive for month in made.months):
+        used.append((f"archive ({made.prices.archive.title})", made.prices.archive.price))
     for sentence in [*made.notes, *purchase_notes(made.purchases), *price_lines(used)]:
         paragraph(out, printable(sentence), indent=2)
     for sentence in made.warnings:

@@ -34,7 +34,10 @@ class Times(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Month(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A row of Table 3 or 4; `billed`: the capacity that the text multiplies its price with."""
+    """A row of Table 3 or 4; `billed`: the capacity that the text multiplies its price with.
+
+    printed_parts: by their names in a Purchase ("servers", however many), where the text prints these, not their sums.
+    """
 
     table: Literal[3, 4]
     storage: str
@@ -43,6 +46,7 @@ class Month(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     printed_total: Decimal
     printed_less_cost: Decimal | None = None
     billed: str = ""
+    printed_parts: dict[str, Decimal] = {}
 
 
 class Ratio(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -95,6 +99,7 @@ class MonthRow:
     licence: Figure
     total: Figure
     less_cost: Figure | None
+    parts: dict[str, Figure]
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,7 @@ class SourceTables:
                     "infrastructure_usd": month.infrastructure.to_json(),
                     "licence_usd": month.licence.to_json(),
                     "total_usd": month.total.to_json(),
+                    "parts_usd": {name: figure.to_json() for name, figure in month.parts.items()},
                     "less_cost_percent": None if month.less_cost is None else month.less_cost.to_json(),
                 }
             )
@@ -175,6 +181,7 @@ def prices_json(prices: PriceList) -> dict[str, Any]:
         "lists": prices.titles,
         "instances": {name: msgspec.structs.asdict(one) for name, one in prices.instances.items()},
         "storages": {name: msgspec.structs.asdict(one) for name, one in prices.storages.items()},
+        "archive": msgspec.structs.asdict(prices.archive),
     }
 
 
@@ -278,9 +285,20 @@ def _month_rows(printed: Printed, prices: PriceList, purchases: list[Purchase]) 
                 Figure(licence, "printed", month.printed_licence),
                 Figure(total, "recomputed", month.printed_total),
                 _share(total, first.total.value, month.printed_less_cost) if first else None,
+                _parts(month, bought),
             )
         )
     return rows
+
+
+def _parts(month: Month, bought: Purchase) -> dict[str, Figure]:
+    """What the text prints of a bill's parts, worked out again; licences are printed and nothing else."""
+    servers = f"{bought.servers} servers"
+    amounts = {"servers" if part.name == servers else part.name: part.amount for part in bought.parts}
+    return {
+        name: Figure(amounts.get(name, Decimal(0)), "printed" if "licence" in name else "recomputed", amount)
+        for name, amount in month.printed_parts.items()
+    }
 
 
 def _ratio(ratio: Ratio, queues: list[QueueRow], term: str) -> Figure:
@@ -322,6 +340,13 @@ def _month_notes(printed: Printed, months: list[MonthRow], prices: PriceList) ->
                     f"Table {row.table}, {row.storage}: {name} {dollars_text(figure.value)}, printed "
                     f"{dollars_text(figure.printed)}."
                 )
+        if row.parts:
+            listed = ", ".join(
+                f"{name} {dollars_text(figure.value)}"
+                + ("" if figure.agrees or figure.printed is None else f" (printed {dollars_text(figure.printed)})")
+                for name, figure in row.parts.items()
+            )
+            notes.append(f"Table {row.table}, {row.storage}: the text prints the parts of its sums: {listed}.")
         if row.less_cost is not None and not row.less_cost.agrees:
             notes.append(
                 f"Table {row.table}, {row.storage}: 1 − {rounded(row.total.value, 0):,} ÷ "

@@ -40,7 +40,8 @@ class StepFigures:
 
     Attributes
     ----------
-    job_s: how long it takes. compute: share of that; parts: shares by what holds it; binding: the largest.
+    job_s: how long it takes. compute: share of that; parts: shares by what holds it; binding: the largest; waits_for:
+    the largest beside computing, "" for none.
     read_bytes, written_bytes: of the storage. operations_s, metadata_s: operations a second. peak_*: highest rates of a
     moment, bytes/s and operations/s.
     gpus: that the job holds; gpu_idle: share of its time in which they wait for storage, None for a job without.
@@ -51,6 +52,7 @@ class StepFigures:
     job_s: float
     compute: float
     binding: str
+    waits_for: str
     parts: dict[str, float]
     read_bytes: float
     written_bytes: float
@@ -124,7 +126,8 @@ class Answer:
                 "users": self.knee.users,
                 "or_more": self.knee.more,
                 "curve": [
-                    {"users": users, "job_hours": hours, "gpu_idle": idle} for users, hours, idle in self.knee.curve
+                    {"users": users, "job_hours": hours, "gpu_idle": idle, "most_hours": most}
+                    for users, hours, idle, most in self.knee.curve
                 ],
             },
             "sensitivity": [
@@ -152,7 +155,7 @@ class Answer:
             compute, gpus = float(parts[r.COMPUTE]), demand.gpus[step]
             found.append(
                 StepFigures(
-                    name, seconds / jobs, compute, run.binding(step),
+                    name, seconds / jobs, compute, run.binding(step), run.waits_for(step),
                     dict(zip(PART_NAMES, parts.tolist(), strict=True)), sums[e.BYTES_READ] / jobs,
                     sums[e.BYTES_WRITTEN] / jobs, sums[e.DATA_OPS_DONE] / seconds, sums[e.META_OPS_DONE] / seconds,
                     sums[e.PEAK_READ], sums[e.PEAK_WRITE], sums[e.PEAK_META], gpus, 1 - compute if gpus else None,
@@ -210,9 +213,15 @@ def _notes_of(case: Case, run: Simulated) -> list[str]:
             "storage."
         )
     elif asked and demand.kept < demand.crowd.users:
+        said = disk if demand.kept != demand.crowd.cache_users else f"cache_users = {demand.kept}"
         notes.append(
-            f"The disk of the node {case.node_name} ({disk}) holds the {stacks} for {demand.kept} of "
+            f"The disk of the node {case.node_name} ({said}) holds the {stacks} for {demand.kept} of "
             f"{demand.crowd.users} users at a time: who used it longest ago makes room, and copies anew."
+        )
+    elif demand.crowd.cache_users and not asked:
+        notes.append(
+            f"cache_users = {demand.crowd.cache_users} does nothing: no lane has a disk for particle stacks "
+            "(cached_lanes)."
         )
     storage = case.storage
     if not storage.burst_seconds and (storage.burst_disk_read or storage.burst_network_read or storage.burst_write):

@@ -49,23 +49,23 @@ def answers_for(
     """
     if units is not None and not 1 <= units <= UNITS_MAX:
         raise UsageError(f"--units {units}: from 1 to {UNITS_MAX}.")
-    for name, months in (("--retention", retention), ("--archive", archive)):
-        if not (1 if name == "--retention" else 0) <= months <= _MONTHS_MAX:
-            raise UsageError(f"{name} {months}: months, up to {_MONTHS_MAX}.")
+    for name, months, least in (("--retention", retention, 1), ("--archive", archive, 0)):
+        if not least <= months <= _MONTHS_MAX:
+            raise UsageError(f"{name} {months}: months, from {least} to {_MONTHS_MAX}.")
     if datasets is not None and not 0 < datasets <= 1e9:
         raise UsageError(f"--datasets {datasets}: how many a month, above 0.")
     if not is_workload(str(workload)):
         raise UsageError(f"{workload} is no workload: `iotrace profile list` names them, or give the path of a .toml.")
     chosen, known = load(Workload, str(workload)), catalogue or load_catalogue(None)
     found = []
-    for node in nodes:
+    for node in dict.fromkeys(nodes):
         if (given or {}).get("cached_lanes") and not known.node(node).local_read:
             disks = sorted(name for name, one in known.nodes.items() if one.local_read)
             raise UsageError(
                 f"cached_lanes: the node {node} has no disk of its own for particle stacks; choose --node "
                 f"{', '.join(disks)}, or one of your own with local_read."
             )
-        for storage in storages:
+        for storage in dict.fromkeys(storages):
             if units is not None:
                 known.storage(storage).refuse_unsold(storage, units)
             case = Case(chosen, node, known.node(node), storage, known.storage(storage), given or {}, scale)

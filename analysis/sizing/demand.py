@@ -78,11 +78,11 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
     steps, (live, scope), numbers = steps_of(workload, chosen, scale)
     crowd = crowd_of(workload, numbers)
     stack_bytes = max((_stack_bytes(step) for step in steps), default=0)
-    kept = JOBS_MAX
+    kept = crowd.cache_users or JOBS_MAX
     if node.local_capacity and stack_bytes:
         kept = min(kept, parse_bytes(node.local_capacity) // stack_bytes)
     local = crowd.cached_lanes if node.local_read and kept else 0
-    crowd = Crowd(crowd.users, crowd.lanes, crowd.live, crowd.microscopes, local)
+    crowd = replace(crowd, cached_lanes=local)
     names = [step.name for step in steps]
     extra = ([live] if crowd.live else []) + ([scope] if crowd.microscopes else [])
     rows: list[Floats] = []

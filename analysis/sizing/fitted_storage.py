@@ -111,14 +111,16 @@ def print_fit(found: Fitted, entry: str, out: Console) -> None:
 def _print_processors(found: Fitted, out: Console) -> None:
     """What the machine's processors did for the replays, or that it cannot be told."""
     spent = {one.work.source: _processor_s(one.work) for one in found.points}
-    if any(one.processor_s for one in found.points) and not any(spent.values()):
+    # least squares leave what rounding leaves
+    spent = {name: seconds for name, seconds in spent.items() if seconds >= 1e-9}
+    if any(one.processor_s for one in found.points) and not spent:
         paragraph(
             out,
             "The processors were so busy throughout that their work for the replays cannot be told from that of other "
             "programs: it is in the storage's figures. Replay on an idle machine, and begin with --users 1.",
             "yellow",
         )
-    elif any(spent.values()):
+    elif spent:
         each = ", ".join(f"{printable(name)} {duration_text(seconds * 1e9)}" for name, seconds in spent.items())
         paragraph(out, f"This machine's processors worked for one user: {each}. That is no part of the storage.")
 

@@ -102,18 +102,19 @@ def _gpu_text(one: Answer) -> str:
 
 def _steps(one: Answer) -> Grid:
     heads = [
-        Head("step", text=True), Head("a job"), Head("compute"), Head("GPUs", "that a job holds"),
+        Head("step", text=True), Head("a job"), Head("bound by", "the largest part of its time", text=True),
+        Head("waits for", "the largest part of its time in which it does not compute", text=True), Head("compute"),
+        Head("GPUs", "that a job holds"),
         Head("GPU idle", "share of a job's time in which they wait for storage"), Head("read", "bytes of a job"),
         Head("written", "bytes of a job"), Head("peak read", "of a job"), Head("peak write", "of a job"),
         Head("operations/s", "reads and writes a second of a job"),
         Head("metadata/s", "calls a second about names and open files, not their bytes, of a job"),
         Head("peak metadata/s", "of a job"),
-        Head("bound by", "the largest part of its time", text=True),
     ]  # fmt: skip
     rows = [
         [
-            _name(step.step), GridCell(duration_of(step.job_s), repr(step.job_s)),
-            GridCell(f"{step.compute:.0%}", repr(step.compute)),
+            _name(step.step), GridCell(duration_of(step.job_s), repr(step.job_s)), _name(step.binding),
+            _name(step.waits_for or "-"), GridCell(f"{step.compute:.0%}", repr(step.compute)),
             GridCell(str(step.gpus) if step.gpus else "-", str(step.gpus)), _share(step.gpu_idle),
             GridCell(bytes_text(step.read_bytes), repr(step.read_bytes)),
             GridCell(bytes_text(step.written_bytes), repr(step.written_bytes)),
@@ -121,7 +122,7 @@ def _steps(one: Answer) -> Grid:
             GridCell(rate_text(step.peak_write), repr(step.peak_write)),
             GridCell(_count(step.operations_s), repr(step.operations_s)),
             GridCell(_count(step.metadata_s), repr(step.metadata_s)),
-            GridCell(_count(step.peak_metadata), repr(step.peak_metadata)), _name(step.binding),
+            GridCell(_count(step.peak_metadata), repr(step.peak_metadata)),
         ]
         for step in one.steps()
     ]  # fmt: skip

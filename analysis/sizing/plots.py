@@ -18,6 +18,7 @@ from iotrace.analysis.sizing.day import SLOTS, Folded, folded
 from iotrace.analysis.sizing.demand import Floats
 from iotrace.analysis.sizing.kernels import events as e
 from iotrace.analysis.sizing.questions import SLOWER
+from iotrace.analysis.sizing.show import DISKS
 from iotrace.analysis.sizing.simulation import PART_NAMES
 from iotrace.terminal import printable
 from iotrace.units import rate_text
@@ -200,24 +201,26 @@ def knee(answer: Answer) -> Picture | None:
     found = answer.knee
     if found is None:
         return None
-    users = [count for count, _, _ in found.curve]
-    hours = [value for _, value, _ in found.curve]
+    users, hours, _, most = zip(*found.curve, strict=True)
     with styled():
         figure = Figure(figsize=(9, 2.6), layout="constrained")
         axes = figure.subplots()
-        axes.plot(users, hours, marker="o", markersize=3.5, linewidth=1.2, color=CLASS_COLOURS["read"])
-        axes.axvline(found.users, color=CLASS_COLOURS["write"], linewidth=1, linestyle="--")
+        axes.plot(users, hours, marker="o", markersize=3.5, linewidth=1.2, color=CLASS_COLOURS["read"], label="hours")
+        axes.plot(users, most, linewidth=1, color="#8a8f98", label=f"{SLOWER:.0%} longer")
+        axes.axvline(found.users, color=CLASS_COLOURS["write"], linewidth=1, linestyle="--", label="knee")
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(ticks(lambda value: f"{value:.0f}"))
         axes.set_xlabel("users")
         axes.set_ylabel("hours of one user's jobs")
         axes.set_ylim(bottom=0)
+        legend(axes, 3)
         svg = svg_of(figure)
     more = " or more" if found.more else ""
     text = f"One user's jobs take {hours[0]:.1f} hours alone; the knee is at {found.users} users{more}."
+    disks = DISKS if answer.run.demand.crowd.cached_lanes else ""
     caption = (
         "Time of one user's jobs, waits for lanes left out; lanes grow with the users, and all begin at once. The knee "
-        f"(dashed) is the most users whose jobs take at most {SLOWER:.0%} longer than those of one user alone: beyond "
-        "it the storage that they share slows them."
+        f"(dashed) is the most users whose jobs take at most {SLOWER:.0%} longer than those of one user alone{disks}: "
+        "beyond it the storage that they share slows them."
     )
     return Picture(svg, caption, text, "modelled")

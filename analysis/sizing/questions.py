@@ -194,41 +194,51 @@ def _enough_for_time(case: Case, ideal: Simulated) -> int:
 class Knee:
     """Up to how many users a storage does; `more`: the search ended there.
 
-    curve: (users, mean hours, GPU idle or None where no job holds a GPU).
+    curve: (users, mean hours, GPU idle or None where no job holds a GPU, hours that are not too many).
     """
 
     users: int
     more: bool
-    curve: list[tuple[int, float, float | None]]
+    curve: list[tuple[int, float, float | None, float]]
 
 
 def knee_of(case: Case, units: int) -> Knee:
     """The most users whose jobs take at most SLOWER longer than one user's on the same storage.
 
-    Lanes grow with the users, as many for each as there are now; sessions of Live stay. All users begin at once: of
-    those who come one after the other only so many are ever there together.
+    Lanes grow with the users, as many for each as there are now, and so do those with a disk for particle stacks;
+    sessions of Live stay. All users begin at once: of those who come one after the other only so many are ever there
+    together. What such disks make faster or slower is no fault of the storage: where there are some, one user's time
+    is that times what as many users take, on a storage without limits of its own, for each hour of one.
     """
     demand = case.demand(units)
     a_user = demand.crowd.lanes / demand.crowd.users
-    curve: dict[int, tuple[float, float | None]] = {}
+    curve: dict[int, tuple[float, float | None, float]] = {}
 
-    def hours(users: int) -> float:
+    def hours_on(run: Simulated, users: int) -> float:
+        # a queue for lanes is no fault of the storage
+        return float(run.sums[: len(demand.before), e.JOB_SECONDS].sum()) / users / 3600
+
+    def fits(users: int) -> bool:
         if users not in curve:
             lanes = max(1, math.ceil(users * a_user))
             cached = round(lanes * demand.crowd.cached_lanes / demand.crowd.lanes)
-            crowd = case.demand(units, users=users, lanes=lanes, cached_lanes=cached)
-            run = case.run(units, replace(crowd, arrival_s=0.0))
-            # a queue for lanes is no fault of the storage
-            busy = run.sums[: len(demand.before), e.JOB_SECONDS].sum() / users
-            curve[users] = float(busy) / 3600, run.gpu_idle
-        return curve[users][0]
+            crowd = replace(case.demand(units, users=users, lanes=lanes, cached_lanes=cached), arrival_s=0.0)
+            run = case.run(units, crowd)
+            alone.setdefault("hours", hours_on(run, users))
+            alike = 1.0
+            if demand.crowd.cached_lanes:
+                free = hours_on(case.run(UNITS_MAX, crowd), users)
+                alike = free / alone.setdefault("free", free)
+            curve[users] = hours_on(run, users), run.gpu_idle, alone["hours"] * alike * (1 + SLOWER)
+        return curve[users][0] <= curve[users][2]
 
-    alone = hours(1)
+    alone: dict[str, float] = {}
+    fits(1)
     low, high = 1, 2
-    while high <= USERS_MAX and hours(high) <= alone * (1 + SLOWER):
+    while high <= USERS_MAX and fits(high):
         low, high = high, 2 * high
     more = high > USERS_MAX
     while not more and high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if hours(middle) <= alone * (1 + SLOWER) else (low, middle)
+        low, high = (middle, high) if fits(middle) else (low, middle)
     return Knee(low, more, [(users, *curve[users]) for users in sorted(curve)])

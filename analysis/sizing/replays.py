@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from iotrace.analysis.sizing.demand import Floats, is_metadata, is_sync
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.errors import UsageError
 from iotrace.mounts.counters.processors import BUSY
+from iotrace.replay.ramp import RAMP_NAME, Knee
 from iotrace.replay.result import Result, Run, open_result
+from iotrace.terminal import printable
 from iotrace.trace.operations import BY_NAME, Kind
 
 _LEAST_BESIDE: Final = 0.05
@@ -51,6 +54,28 @@ class Point:
     local: bool = False
 
 
+def results_in(folder: Path) -> list[Path]:
+    """The results that a folder stands for: those of a ramp (iotrace replay --ramp), else itself.
+
+    Raises
+    ------
+    UsageError: the ramp's list of results cannot be read, or one of them is gone.
+    """
+    listed = folder / RAMP_NAME
+    if not listed.is_file():
+        return [folder]
+    try:
+        ramp = msgspec.json.decode(listed.read_bytes(), type=Knee)
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(f"--fit {folder}: its {RAMP_NAME} cannot be read: {printable(str(error))}.") from None
+    # the folder may have moved since
+    found = [folder / Path(level.result).name for level in [*ramp.levels, *filter(None, [ramp.again])]]
+    for one in found:
+        if not one.is_dir():
+            raise UsageError(f"--fit {folder}: {printable(one.name)} of this ramp is gone: give the others one by one.")
+    return found
+
+
 def points_of(folders: Sequence[Path]) -> list[Point]:
     """The replays of results, one point for each; repeats are medians.
 
@@ -58,6 +83,7 @@ def points_of(folders: Sequence[Path]) -> list[Point]:
     ------
     UsageError: a result has several mounts, mixes traces, or did no I/O; there is one number of users only.
     """
+    folders = [result for folder in folders for result in results_in(folder)]
     results = [open_result(folder) for folder in folders]
     works: dict[tuple[str, str], Work] = {}
     points = []

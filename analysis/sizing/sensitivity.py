@@ -119,6 +119,8 @@ def _workloads(case: Case) -> Iterator[tuple[str, str, Case]]:
     others = [("microscopes", crowd.microscopes, 0 if crowd.microscopes else crowd.live)]
     if case.node.local_read:
         others.append(("cached_lanes", crowd.cached_lanes, 0 if crowd.cached_lanes else crowd.lanes))
+        if crowd.cached_lanes and crowd.cache_users:
+            others.append(("cache_users", crowd.cache_users, max(1, crowd.cache_users // 2)))
     arrival = demand.arrival_s
     others.append(("arrival_seconds", int(arrival), 0 if arrival else int(_ARRIVAL_S)))
     for name, before, after in others:

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from iotrace.analysis.sizing.questions import Month
 
 _SLIGHT: Final = 0.01
+_LEAST_WAIT: Final = 0.02
 GPU_IDLE: Final = (
     "GPU idle: of the GPU-seconds that jobs in lanes hold (a job's time × its GPUs), the share in which they wait for "
     "storage instead of computing; steps that hold no GPU have none (-)"
 )
+DISKS: Final = "; what disks of nodes make faster or slower is left out"
+"""Of the knee, where lanes have such disks for particle stacks."""
 _NOTE: Final = (
     "All figures are modelled: jobs are loops of computing and I/O from the recipes (iotrace profile), the storage's "
     "figures are those of its entry (iotrace size --list). docs/model.md says what the model leaves out."
@@ -67,6 +70,14 @@ def _print_one(one: Answer, out: Console, by_step: bool) -> None:
     storage, needed = one.case.storage, one.needed
     show(out, "")
     show(out, _steps(one, out.width))
+    waits = [
+        f"{step.step} {step.waits_for} ({step.parts[step.waits_for]:.0%})"
+        for step in one.steps()
+        if step.waits_for and step.parts[step.waits_for] >= _LEAST_WAIT
+    ]
+    if waits:
+        text = f"What they wait for most (share of a job's time, from {_LEAST_WAIT:.0%} on): {'; '.join(waits)}."
+        paragraph(out, text, indent=2)
     show(out, "")
     show(out, _step_rates(one, out.width))
     if by_step:
@@ -107,7 +118,7 @@ def _print_one(one: Answer, out: Console, by_step: bool) -> None:
         paragraph(
             out,
             f"Knee: up to {count} jobs take at most {SLOWER:.0%} longer than one user's (lanes grow with the users, "
-            "and all begin at once).",
+            f"and all begin at once{DISKS if one.run.demand.crowd.cached_lanes else ''}).",
             indent=2,
         )
     if one.effects:
@@ -122,9 +133,12 @@ def _capacity(months: Sequence[Month]) -> str:
     """The first three months, and the one from which on as much goes as comes."""
     last = months[-1]
     full = next(month for month in months if (month.hot, month.cold) == (last.hot, last.cold))
-    first = [f"month {month.month} {bytes_text(month.hot)}" for month in months[:3] if month.month < full.month]
-    cold = f" and {bytes_text(last.cold)} archived" if last.cold else ""
-    return ", ".join([*first, f"from month {full.month} on {bytes_text(full.hot)}{cold}"])
+    first = [f"month {month.month} {_held(month)}" for month in months[:3] if month.month < full.month]
+    return ", ".join([*first, f"from month {full.month} on {_held(full)}"])
+
+
+def _held(month: Month) -> str:
+    return bytes_text(month.hot) + (f" and {bytes_text(month.cold)} archived" if month.cold else "")
 
 
 def _effects(one: Answer) -> str:

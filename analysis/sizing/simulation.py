@@ -98,6 +98,12 @@ class Simulated:
         """What decides how long a step takes: the largest of its parts."""
         return PART_NAMES[int(np.argmax(self.parts_of(step)))]
 
+    def waits_for(self, step: int) -> str:
+        """What a step waits for most while it does not compute; "" where it waits for nothing."""
+        waits = np.delete(self.parts_of(step), r.COMPUTE)
+        most = int(np.argmax(waits))
+        return PART_NAMES[most + (most >= r.COMPUTE)] if waits[most] > 0 else ""
+
     @property
     def gpu_seconds(self) -> tuple[float, float]:
         """GPU-seconds that jobs in lanes hold, and of these what the jobs do not compute in: they wait for storage.

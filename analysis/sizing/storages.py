@@ -21,7 +21,7 @@ from iotrace.analysis.cost.capacity import net_capacity, servers_needed
 from iotrace.analysis.cost.prices import ServerStorage
 from iotrace.analysis.sizing.kernels import rates as r
 from iotrace.errors import UsageError
-from iotrace.units import parse_bytes, parse_capacity
+from iotrace.units import parse_amount, parse_bytes, parse_capacity
 
 SHIPPED: Final = "storages.toml"
 _MOST_BYTES: Final = 1_000_000
@@ -311,7 +311,7 @@ _LEAST: Final = 1e-3
 def _check(where: str, key: str, value: Any) -> None:
     if key in _AMOUNTS and value:
         try:
-            amount = parse_bytes(value)
+            amount = parse_amount(value)
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None
         if amount <= 0 and key != "cache":

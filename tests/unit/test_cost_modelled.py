@@ -103,8 +103,54 @@ def test_a_month_pays_reserved_instances_for_each_lane_and_others_for_the_hours_
     assert reserved.compute == 5 * 730 * Decimal("1.023")
     assert float(demand.compute) == pytest.approx(10 * 1.624 * float(demand.point.seconds) / 3600)
     for month in (reserved, demand):
-        assert month.total == month.compute + month.storage
+        assert month.total == month.compute + month.storage + month.live
         assert month.each * 10 == month.total
+
+
+def test_a_month_pays_an_instance_for_each_session_of_live(capsys: pytest.CaptureFixture[str]) -> None:
+    asked: dict[str, Any] = {"given": {"live": 2, "users": 4, "lanes": 2}, "datasets": 6.0}
+    (row,), (demand,) = tables(FSX, **asked).rows, tables(FSX, term="on-demand", **asked).months
+    run, steps = row.answer.run, 12
+    took = (run.end_s - run.start_s)[4 * steps :]
+    assert len(took) == 2
+    assert row.month is not None
+    # two sessions for each four data sets: three a month
+    assert float(demand.live) == pytest.approx(3 * 1.624 * took.mean() / 3600)
+    assert (row.month.live_instances, row.month.live) == (2, 2 * 730 * Decimal("1.023"))
+    # one instance runs no more than so many sessions of 9.8 h in 730 h
+    many = tables(FSX, given=asked["given"], datasets=1000.0).months[0]
+    assert many.live_instances == -(-500 // int(730 * 3600 // took.mean())) > 2
+    status, out, _ = printed(capsys, *SIZE, "--node", SMALL, "--storage", FSX)
+    assert status == 0
+    assert " 5+1 " in out
+    assert "all of a month included" in " ".join(out.split())
+    assert tables(FSX, given={"live": 0}).months[0].live == 0
+
+
+def test_a_month_pays_for_what_is_archived_once_as_much_goes_as_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (row,) = tables(FSX, retention=1, archive=6).rows
+    assert row.month is not None
+    cold = row.answer.months[-1].cold
+    assert cold == max(month.cold for month in row.answer.months) > 5.9 * row.answer.months[0].hot
+    assert row.month.archive == Decimal(cold) / 10**9 * Decimal("0.021")
+    assert row.month.total == row.month.compute + row.month.live + row.month.storage + row.month.archive
+    (tmp_path / "p.toml").write_text(
+        'archive.price = { amount = 0.5, unit = "USD/GB/month", term = "tape", date = "2026-01", region = "here", '
+        'source = "offer 1" }\narchive.billed_in = "GiB"\n'
+    )
+    keeping = ("--retention", 1, "--archive", 6)
+    words = (*SIZE, "--node", SMALL, "--storage", FSX, *keeping, "--prices", tmp_path / "p.toml")
+    status, out, _ = printed(capsys, *words, "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert found["queue_months"][0]["archive_usd"] == pytest.approx(cold / 2**30 * 0.5, abs=0.006)
+    assert "archive (S3 standard) $0.5/GB/month, tape" in " ".join(printed(capsys, *words)[1].split())
+    (tmp_path / "p.toml").write_text('archive.billed_in = "TB"\n')
+    status, _, err = printed(capsys, *words)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "archive.billed_in" in err
 
 
 def test_queues_are_data_sets_unless_both_are_said() -> None:
@@ -192,10 +238,13 @@ def test_choices_are_beaten_as_their_months_say() -> None:
     assert {point.provenance for point in made.points} == {"modelled"}
 
 
-def test_what_no_cost_holds_is_said() -> None:
+def test_what_costs_hold_beside_queues_is_said_and_what_they_do_not() -> None:
     made = tables(FSX, archive=6)
-    assert any("sessions of Live (1)" in note for note in made.notes)
-    assert any("archived" in note for note in made.notes)
+    assert any("sessions of Live" in note and "$746.79 for g5.4xlarge" in note for note in made.notes)
+    assert any("archived" in note and "of each month" in note for note in made.notes)
+    bare = tables("fsx-lustre-1000", archive=6)
+    assert any("No cost here holds" in note and "Live (1)" in note for note in bare.notes)
+    assert any("archived" in note and "no cost here" in note for note in bare.notes)
     plain = tables(FSX, given={"live": 0})
     assert not any("Live" in note or "archived" in note for note in plain.notes)
 
@@ -222,7 +271,8 @@ def test_json_is_one_object_whose_figures_are_all_modelled(capsys: pytest.Captur
         assert {one["provenance"] for one in found[key]} == {"modelled"}
     row, month = found["rows"][0], found["queue_months"][0]
     assert row["cost_usd"] == round(row["seconds"] * 1.023 / 3600, 2)
-    assert month["month_usd"] == pytest.approx(month["compute_usd"] + row["storage_month_usd"], abs=0.011)
+    parts = month["compute_usd"] + month["live_usd"] + row["storage_month_usd"] + month["archive_usd"]
+    assert month["month_usd"] == pytest.approx(parts, abs=0.021)
     assert found["prices"]["instances"][SMALL]["prices"]["reserved-1yr"]["date"] == "2023-07"
 
 
@@ -232,7 +282,7 @@ def test_the_picture_says_that_it_is_modelled_and_what_the_costs_hold(
     target = tmp_path / "m.svg"
     assert printed(capsys, *SIZE, "--node", SMALL, "--plot", target)[0] == 0
     text = target.read_text()
-    assert "modelled, reserved-1yr; costs hold the storage at 10 queues a month" in text
+    assert "modelled, reserved-1yr; costs hold all of a month at 10 queues a month" in text
     assert "measured" not in text
 
 

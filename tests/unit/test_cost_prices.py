@@ -191,7 +191,7 @@ def test_a_price_that_is_replaced_does_not_keep_the_source_of_the_old_one(tmp_pa
         ('kind = "capacity"', 'kind = "cloud"', "storages.mine"),
         ('billed_in = "GB"', 'billed_in = "gb"', "storages.mine.billed_in"),
         ('source = "my contract"\nprice', 'source = ""\nprice', "storages.mine.source: every storage needs one"),
-        ("[instances.mine]", "[instance.mine]", "instance: a price list holds title, given, instances and storages"),
+        ("[instances.mine]", "[instance.mine]", "instance: a price list holds title, given, instances, storages"),
         ("[given]", "[given]\nfoo = 1", "given: it holds date, region, source, inferred and nothing else"),
         ("[storages.mine]", '[storages.mine]\nlike = "nothing"', "storages.mine.like"),
         ("[given]", "[given", "is no TOML"),

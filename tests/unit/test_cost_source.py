@@ -127,6 +127,21 @@ def test_the_texts_clusters_hold_less_than_it_says_and_what_holds_it_is_bought_b
     assert bought[FSX, 35].total == 11_424
 
 
+def test_what_the_text_prints_for_servers_objects_and_both_licences_stands_beside_what_comes_out(
+    made: SourceTables, tmp_path: Any
+) -> None:
+    # 738 × 16; 0.021 × 400,000
+    parts = {"servers": 11_808, "objects": 8_400, "licence": 6_333, "object licence": 1_250}
+    (row,) = [row for row in made.months if row.parts]
+    assert {name: figure.value for name, figure in row.parts.items()} == parts
+    assert all(figure.agrees for figure in row.parts.values())
+    assert sum(parts.values()) == row.total.value
+    own = tmp_path / "own.toml"
+    own.write_text("[storages.weka-i3en-16-s3]\nservers = 17\n")
+    changed = source_tables(load_prices(own), "reserved-1yr").notes
+    assert any("servers $12,546.00 (printed $11,808.00), objects $8,400.00, licence" in note for note in changed)
+
+
 def test_a_price_of_ones_own_changes_the_sums_and_the_notes_say_what_differs_then(tmp_path: Any) -> None:
     own = tmp_path / "own.toml"
     own.write_text(

@@ -21,7 +21,7 @@ from iotrace.profiles.expressions import Unclear, names_in, value_of
 from iotrace.profiles.model import DataSet, Profile, Workload, load, names_of, read
 from iotrace.profiles.needs import needs_of
 from iotrace.profiles.numbers import numbers_of
-from iotrace.profiles.placement import FILLS, FULL, WITHOUT
+from iotrace.profiles.placement import FILLS, FULL, WITHOUT, Disk
 from iotrace.profiles.scales import largest_scale
 from iotrace.profiles.synthesise import Synthesis, synthesise
 from iotrace.profiles.totals import totals_of
@@ -409,6 +409,25 @@ def test_stacks_are_copied_to_a_node_once_for_all_jobs_of_a_user(users: int, lan
         again = found["refine"].totals
         assert copied.local_written > 0 == again.local_written
         assert again.bytes_read > again.local_read > again.bytes_read / 2
+
+
+@pytest.mark.parametrize(("room", "copies"), [(0, {}), (1, {"ab-initio": 3, "refine": 3}), (3, {})])
+def test_a_disk_without_room_for_all_users_is_filled_anew(room: int, copies: dict[str, int]) -> None:
+    """Three users take turns on one lane: where one of them has room, each finds the stacks of another."""
+    workload = load(Workload, "reference-architecture")
+    given = {"users": 3, "lanes": 1, "cached_lanes": 1, "cache_users": room, "live": 0} | SMALL
+    needs = needs_of(workload, given, 0.0003)
+    whole = Composition(workload, given, 0.0003)
+    events = pa.Table.from_batches(whole.batches()).to_pandas()
+    planned = Counter({one.step: one.jobs for one in needs.jobs if one.cache == FILLS})
+    assert planned == filled(whole, events) == {"class-2d": 3} | copies
+    assert needs.events == pytest.approx(len(events), rel=0.02)
+
+
+def test_who_used_a_disk_longest_ago_makes_room() -> None:
+    disk = Disk(2)
+    found = [disk.find(user, "stacks") for user in (1, 2, 1, 3, 1, 2, 3, 3)]
+    assert found == [False, False, True, False, True, False, False, True]
 
 
 def test_a_lane_without_a_disk_is_asked_for_as_one_that_reads_from_the_storage() -> None:

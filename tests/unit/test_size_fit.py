@@ -182,6 +182,31 @@ def test_a_fit_prints_an_entry_that_size_takes(tmp_path: Path, capsys: pytest.Ca
     assert "exists already" in capsys.readouterr().err
 
 
+def test_a_ramps_folder_stands_for_its_results_wherever_it_lies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, again = (str(path) for path in results(tmp_path, (1, 2, 4)))
+    level = {"users": 1, "makespan_s": [1.0], "ops_per_s": [1.0], "errors": 0, "limit": ""}
+    ramp = {
+        "users": None, "low": None, "high": None, "rule": "", "ended": "", "rules": {}, "plateau_users": 1,
+        "plateau_ops_per_s": 1.0, "again": level | {"result": f"elsewhere/{Path(again).name}"},
+        "levels": [level | {"result": f"elsewhere/{Path(path).name}"} for path in (first, second)],
+    }  # fmt: skip
+    (tmp_path / "ramp.json").write_text(json.dumps(ramp))
+    apart = points_of([Path(first), Path(second), Path(again)])
+    assert [point.wall_s for point in points_of([tmp_path])] == [point.wall_s for point in apart]
+    assert main(["size", "--fit", str(tmp_path), "--capacity", "35TB", "--json"]) == 0
+    assert [point["users"] for point in json.loads(capsys.readouterr().out)["points"]] == [1, 2, 4]
+    Path(second).rename(tmp_path / "moved")
+    assert main(["size", "--fit", str(tmp_path), "--capacity", "35TB"]) == 2
+    assert "u2.ioresult of this ramp is gone" in capsys.readouterr().err
+    (tmp_path / "ramp.json").write_text("{")
+    assert main(["size", "--fit", str(tmp_path), "--capacity", "35TB"]) == 2
+    said = capsys.readouterr().err
+    assert "its ramp.json cannot be read" in said
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("users", "more", "line"),
     [

@@ -71,8 +71,10 @@ def test_the_page_holds_the_figures_of_json_and_says_that_they_are_modelled(
     assert answer["provenance"] == "modelled"
     for step in answer["steps"]:
         row = page.cells.index(step["step"])
-        cells = page.cells[row : row + 13]
-        assert cells[-1] == step["binding"]
+        cells = page.cells[row : row + 14]
+        assert cells[2:4] == [step["binding"], step["waits_for"] or "-"]
+        waits = {name: share for name, share in step["parts"].items() if name != "compute"}
+        assert waits[step["waits_for"]] == max(waits.values()) > 0
         for figure in ("peak_read", "peak_write"):
             assert rate_text(step[figure]) in cells
         assert repr(step["operations_s"]) in text

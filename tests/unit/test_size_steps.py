@@ -122,6 +122,22 @@ def test_a_frame_has_rates_and_gpus_of_each_step() -> None:
     assert (frame["read_peak"] > 0).any()
 
 
+def test_what_a_step_waits_for_is_said_where_computing_takes_longer(
+    catalogue: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(case_of(catalogue), None, Keeping(), search=False)
+    steps = {step.step: step for step in found.steps()}
+    for step in steps.values():
+        waits = {name: share for name, share in step.parts.items() if name != "compute"}
+        assert waits[step.waits_for] == max(waits.values())
+        assert step.binding in ("compute", step.waits_for)
+    refine = steps["refine"]
+    assert refine.binding == "compute" != refine.waits_for
+    print_answers([found], console())
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"refine {refine.waits_for} ({refine.parts[refine.waits_for]:.0%})" in said
+
+
 def test_rates_are_refused_where_json_has_them() -> None:
     with pytest.raises(iotrace.IotraceError, match="--rates: --json holds"):
         size(rates=True, json=True)

@@ -202,6 +202,21 @@ def test_a_nodes_disk_holds_the_stacks_of_so_many_users_as_fit(
     assert any("does nothing: the disk of the node g5.4xlarge (100 GB) does not hold" in note for note in found.notes)
 
 
+def test_so_many_users_as_a_workload_says_have_room_on_a_nodes_disk(catalogue: Catalogue) -> None:
+    crowd = {"cached_lanes": 2, "lanes": 2, "users": 4, "live": 0}
+    for node, said, kept in (("g5.24xlarge", 1, 1), ("g5.24xlarge", 3, 3), ("g5.4xlarge", 3, 1)):
+        assert case_of(catalogue, "nfs-server", node, **crowd, cache_users=said).demand(1).kept == kept
+    case = case_of(catalogue, "nfs-server", "g5.24xlarge", **crowd, cache_users=1)
+    found = answer(case, None, Keeping(), search=True)
+    assert any("(cache_users = 1)" in note and "1 of 4 users" in note for note in found.notes)
+    idle = case_of(catalogue, "nfs-server", "g5.24xlarge", cache_users=1)
+    assert any("cache_users = 1 does nothing" in note for note in answer(idle, None, Keeping(), search=True).notes)
+    # as on a disk that holds no more
+    alike = case_of(catalogue, "nfs-server", "g5.24xlarge", **crowd)
+    alike.node = msgspec.structs.replace(alike.node, local_capacity="600 GB")
+    assert case.run(1).structure_s.tolist() == alike.run(1).structure_s.tolist()
+
+
 def test_a_cache_that_a_node_has_no_disk_for_is_refused_or_said_to_do_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -377,7 +392,7 @@ def test_each_node_has_a_disk_of_its_own_which_others_leave_alone(catalogue: Cat
     assert alone.sums[:, e.PEAK_READ].max() <= 100e6 * (1 + 1e-3)
 
 
-@pytest.mark.parametrize(("retention", "archive"), [(24, 0), (3, 60), (36, 36), (1, 0)])
+@pytest.mark.parametrize(("retention", "archive"), [(24, 0), (3, 60), (36, 36), (1, 0), (1, 6)])
 def test_capacity_is_that_of_the_month_from_which_on_as_much_goes_as_comes(
     catalogue: Catalogue, retention: int, archive: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,7 +405,11 @@ def test_capacity_is_that_of_the_month_from_which_on_as_much_goes_as_comes(
     assert len(found.months) >= 12
     assert case.storage.capacity_bytes(found.needed.capacity) >= last.hot
     print_answers([found], console())
-    assert f"from month {retention + archive} on {bytes_text(last.hot)}" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"from month {retention + archive} on {bytes_text(last.hot)}" in said
+    # what is archived in the second month is said there
+    a_month = bytes_text(each.hot)
+    assert (f"month 2 {a_month} and {a_month} archived" in said) == (retention == 1 and archive > 1)
 
 
 @pytest.mark.parametrize("microscopes", [0, 2])
@@ -458,9 +477,24 @@ def test_servers_that_may_fail_are_bought_on_top_where_a_capacity_is_that_of_eac
 def test_the_knee_is_where_one_more_user_makes_all_wait_longer(catalogue: Catalogue) -> None:
     case = case_of(catalogue, "nfs-server", "g5.24xlarge")
     knee = knee_of(case, 1)
-    hours = {users: hour for users, hour, _ in knee.curve}
+    hours = {users: hour for users, hour, *_ in knee.curve}
     assert not knee.more
     assert hours[knee.users] <= hours[1] * (1 + SLOWER) < hours[knee.users + 1]
+    assert {most for *_, most in knee.curve} == {hours[1] * (1 + SLOWER)}
+
+
+def test_the_knee_is_no_lane_that_has_a_cache_where_others_have_none(catalogue: Catalogue) -> None:
+    knees = []
+    for cached in range(6):
+        case = case_of(catalogue, "fsx-lustre-500", "g5.24xlarge", cached_lanes=cached)
+        knees.append(knee_of(case, 34))
+    # one user has a cache where most lanes have one, of many users not all: that is not the storage's doing
+    users = [knee.users for knee in knees]
+    assert 0.7 < min(users) / users[0] < 1 < max(users) / users[0] < 1.2
+    for knee in knees:
+        within = [hours <= most for _, hours, _, most in knee.curve]
+        assert within == sorted(within, reverse=True)
+        assert knee.users == max(count for count, hours, _, most in knee.curve if hours <= most)
 
 
 def test_times_rates_and_the_knee_are_those_while_servers_have_failed(
@@ -621,7 +655,9 @@ def test_what_makes_no_sense_is_refused_in_one_line(options: dict[str, Any], sai
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('disk_read = "1 GB"', 'disk_read = "fast"', "mine.disk_read: 'fast' is not a size"),
+        ('disk_read = "1 GB"', 'disk_read = "fast"', "mine.disk_read: 'fast' is not an amount"),
+        ('disk_read = "1 GB"', 'disk_read = "25 Gb"', "mine.disk_read: '25 Gb' is not an amount .* 8 bits are a byte"),
+        ('capacity = "10 TB"', 'capacity = "10T"', "mine.capacity: '10T' is not an amount"),
         ('disk_read = "1 GB"', 'disk_read = "0 GB"', "mine.disk_read = '0 GB': an amount above 0"),
         ("metadata = 100", "metadata = 0", "mine.metadata = 0"),
         ("metadata = 100", "metadat = 100", "metadat"),

@@ -121,6 +121,20 @@ def test_a_capacity_whose_unit_could_be_decimal_or_binary_is_refused(text: str) 
         units.parse_capacity(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "size"), [("0 B", 0), ("12.5 GB", 125 * 10**8), ("64GiB", 64 * 2**30), ("1.5 kB", 1500), (".5 MiB", 2**19)]
+)
+def test_an_amount_is_exact_in_the_unit_that_it_names(text: str, size: int) -> None:
+    assert units.parse_amount(text) == size
+
+
+@pytest.mark.parametrize("text", ["25 Gb", "25 Gbit", "10T", "10", "10 gib", "10 tb", "-1 GB", "1e3 GB", "", "5 KB"])
+def test_an_amount_whose_unit_could_be_another_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is not an amount of bytes: write a number and B, kB, MB") as error:
+        units.parse_amount(text)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(("decimal", "binary", "power"), [("GB", "GiB", 3), ("TB", "TiB", 4), ("PB", "PiB", 5)])
 def test_a_decimal_and_a_binary_unit_of_the_same_letters_differ_by_their_powers(
     decimal: str, binary: str, power: int
