@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import signal
+from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from commands import Command
 from hypothesis import settings
 
 # a machine may be busy: no test asserts a time, nor does Hypothesis
@@ -35,6 +38,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent.name == "system" and stem != "test_commands_of_pages":
             item.add_marker(pytest.mark.xdist_group("servers" if stem in WITH_SERVERS else stem))
     items.sort(key=lambda item: item.path.parent.name == "system" and item.path.stem not in WITH_SERVERS)
+
+
+@pytest.fixture
+def iotrace(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command in this process: a process of its own costs one to three seconds of imports.
+
+    What its own process brings is tested by tests/unit/test_cli.py, and by the commands of the pages.
+    """
+    from iotrace.cli import main
+
+    def run(*words: str | Path, cwd: Path | None = None) -> CompletedProcess[str]:
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            if cwd is not None:
+                patch.chdir(cwd)
+            status = main([str(word) for word in words])
+        said = capfd.readouterr()
+        return CompletedProcess(words, status, said.out, said.err)
+
+    return run
 
 
 def pytest_collection_finish() -> None:
