@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Command
 
 from iotrace.profiles.model import DataSet, Profile, Workload, load, names_of
 from iotrace.profiles.synthesise import synthesise
@@ -60,13 +59,7 @@ def test_jobs_of_a_workload_keep_their_order_on_the_storage_under_test(name: str
             assert all(before.end_s <= after.start_s for before, after in pairwise(jobs))
 
 
-def iotrace(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "iotrace", *words], capture_output=True, text=True, cwd=cwd, timeout=120
-    )  # fmt: skip
-
-
-def test_a_workload_is_replayed_by_its_name_with_a_row_for_each_lane_and_step(tmp_path: Path) -> None:
+def test_a_workload_is_replayed_by_its_name_with_a_row_for_each_lane_and_step(tmp_path: Path, iotrace: Command) -> None:
     (tmp_path / "fs").mkdir()
     sizes = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value:g}")]
     words = ["replay", "reference-architecture", "--fs", "fs", "--scale", "0.0003", "--timing", "asap", *sizes]
@@ -92,14 +85,16 @@ def test_a_workload_is_replayed_by_its_name_with_a_row_for_each_lane_and_step(tm
         (("replay", "T.iotrace", "--fs", ".", "--scale", "0.1"), "are for profiles and workloads"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_what_makes_no_sense_is_refused_in_one_line(
+    words: tuple[str, ...], said: str, tmp_path: Path, iotrace: Command
+) -> None:
     done = iotrace(*words, cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
 
 
-def test_profiles_are_listed_shown_and_worked_out(tmp_path: Path) -> None:
+def test_profiles_are_listed_shown_and_worked_out(tmp_path: Path, iotrace: Command) -> None:
     listed = json.loads(iotrace("profile", "list", "--json", cwd=tmp_path).stdout)
     assert [one["name"] for one in listed["steps"]][:3] == [
         "import-movies", "patch-motion-correction", "patch-ctf-estimation",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from builders import TraceBuilder
+from commands import Forked
 
 from iotrace.errors import ReplayError, UsageError
 from iotrace.mounts.mountinfo import Mount
@@ -71,20 +72,18 @@ def test_the_page_cache_of_a_bounded_run_stays_below_the_bound(tmp_path: Path) -
 def test_ctrl_c_leaves_no_group_behind(tmp_path: Path) -> None:
     trace = reads_twice(tmp_path, 100_000_000)
     (tmp_path / "fs").mkdir()
-    command = [sys.executable, "-m", "iotrace", "replay", str(trace), "--fs", str(tmp_path / "fs"), "--cold"]
-    command += ["--memory", "100MiB", "-o", str(tmp_path / "R")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    words = ["--cold", "--memory", "100MiB", "-o", tmp_path / "R"]
+    process = Forked("replay", trace, "--fs", tmp_path / "fs", *words)
     deadline = time.monotonic() + 100
     # a worker is in it
     while not any((group / "cgroup.procs").read_text() for group in groups()):
-        assert process.poll() is None
+        assert process.runs
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert len(error.splitlines()) == 1
+    process.signal(signal.SIGINT)
+    ended = process.end()
+    assert (ended.returncode, ended.stderr.count("\n")) == (130, 1)
     assert groups() == []
 
 

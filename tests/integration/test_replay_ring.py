@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
-import subprocess
+import struct
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import TraceBuilder
+from commands import Forked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -213,21 +215,19 @@ def test_what_rode_on_a_ring_rides_again_and_overlaps_as_it_did(tmp_path: Path, 
     assert 1 < most_at_a_time(now) <= most_at_a_time(then)
 
 
-WITHOUT_RINGS = r"""
-import ctypes, struct, sys, platform
-libc = ctypes.CDLL(None, use_errno=True)
-def step(code, yes, no, value):
-    return struct.pack("HBBI", code, yes, no, value)
-# load the call's number; io_uring_setup (425 on every architecture): EPERM; all else: allowed
-program = step(0x20, 0, 0, 0) + step(0x15, 0, 1, 425) + step(0x06, 0, 0, 0x00050001) + step(0x06, 0, 0, 0x7FFF0000)
-text = ctypes.create_string_buffer(program)
-filter = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 4, ctypes.addressof(text)))
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, filter, 0, 0) == 0
-from iotrace.cli import main
-sys.argv = ["iotrace", *sys.argv[1:]]
-sys.exit(main())
-"""
+def without_rings() -> None:
+    """No io_uring for this process from now on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def step(code: int, yes: int, no: int, value: int) -> bytes:
+        return struct.pack("HBBI", code, yes, no, value)
+
+    # load the call's number; io_uring_setup (425 on every architecture): EPERM; all else: allowed
+    program = step(0x20, 0, 0, 0) + step(0x15, 0, 1, 425) + step(0x06, 0, 0, 0x00050001) + step(0x06, 0, 0, 0x7FFF0000)
+    text = ctypes.create_string_buffer(program)
+    filters = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", 4, ctypes.addressof(text)))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, filters, 0, 0) == 0
 
 
 def test_where_io_uring_is_refused_it_says_so_and_issues_calls(tmp_path: Path) -> None:
@@ -237,17 +237,12 @@ def test_where_io_uring_is_refused_it_says_so_and_issues_calls(tmp_path: Path) -
     trace.on("uring.read", file, "x", offset=0, size=4096, result=4096, ring=0, batch=0)
     trace.close(file, "x")
     trace.save(tmp_path / "T.iotrace")
-    command = [
-        sys.executable, "-c", WITHOUT_RINGS, "replay", str(tmp_path / "T.iotrace"), "--fs", str(tmp_path), "--json",
-        "--timing", "asap", "-o",
-    ]  # fmt: skip
+    words = ["replay", tmp_path / "T.iotrace", "--fs", tmp_path, "--json", "--timing", "asap", "-o"]
     for number, (options, sentence) in enumerate([
         (["--engine", "uring", "--depth", "4"], "--engine uring fell back to psync, because"),
         ([], "What the program gave to io_uring or libaio was replayed as calls"),
     ]):  # fmt: skip
-        done = subprocess.run(
-            [*command, str(tmp_path / f"R{number}.ioresult"), *options], capture_output=True, text=True, check=False
-        )
+        done = Forked(*words, tmp_path / f"R{number}.ioresult", *options, first=without_rings).end()
         assert (done.returncode, done.stderr) == (0, "")
         result = json.loads(done.stdout)
         (warning,) = [one for one in result["warnings"] if sentence in one]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from builders import TraceBuilder
+from commands import Command, Forked
 
 from iotrace.replay.result import Run, open_result
 from iotrace.replay.run import run_replay
@@ -233,23 +234,13 @@ def test_staged_contents_are_not_zeros_and_not_holes(tmp_path: Path) -> None:
     assert made.read_bytes().count(0) < 30_000
 
 
-def command(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "iotrace", "replay", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def test_the_command_saves_a_result_and_prints_what_it_measured(tmp_path: Path) -> None:
+def test_the_command_saves_a_result_and_prints_what_it_measured(tmp_path: Path, iotrace: Command) -> None:
     trace = TraceBuilder()
     file = trace.open("x", size=10_000)
     trace.read(file, "x", 0, 4096)
     trace.named("stat", "/usr/y")
     folder = trace.save(tmp_path / "T.iotrace")
-    ran = command(folder, "--fs", tmp_path, "--timing", "asap", cwd=tmp_path)
+    ran = iotrace("replay", folder, "--fs", tmp_path, "--timing", "asap", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     (saved,) = tmp_path.glob("T-*.ioresult")
     assert open_result(saved).info.runs[0].by_op["read"].calls == 1
@@ -260,19 +251,19 @@ def test_the_command_saves_a_result_and_prints_what_it_measured(tmp_path: Path) 
     assert max(map(len, ran.stdout.splitlines())) <= 80 + len(str(tmp_path))
 
 
-def test_json_is_one_object_and_nothing_else_and_a_difference_exits_with_1(tmp_path: Path) -> None:
+def test_json_is_one_object_and_nothing_else_and_a_difference_exits_with_1(tmp_path: Path, iotrace: Command) -> None:
     trace = TraceBuilder()
     trace.named("rmdir", "full", seen=False)
     trace.named("stat", "full/x")
     folder = trace.save(tmp_path / "T.iotrace")
-    ran = command(folder, "--fs", tmp_path, "--json", "-o", "R.ioresult", cwd=tmp_path)
+    ran = iotrace("replay", folder, "--fs", tmp_path, "--json", "-o", "R.ioresult", cwd=tmp_path)
     assert ran.returncode == 1
     figures = json.loads(ran.stdout)
     assert figures["ops"] == 2
     assert figures["errors"] == 1
     assert figures["by_op"]["stat"]["calls"] == 1
     assert {"p50_us", "p99_us", "p999_us"} <= figures["by_op"]["stat"].keys()
-    again = command(folder, "--fs", tmp_path, "-o", "R.ioresult", cwd=tmp_path)
+    again = iotrace("replay", folder, "--fs", tmp_path, "-o", "R.ioresult", cwd=tmp_path)
     assert again.returncode == 2
     assert again.stderr.count("\n") == 1
 
@@ -288,11 +279,11 @@ def test_json_is_one_object_and_nothing_else_and_a_difference_exits_with_1(tmp_p
         (["T.iotrace", "--fs", ".", "--fs", "./"], 2), (["T.iotrace", "--fs", ".", "--fs", "/proc/self/cwd"], 2),
     ],
 )  # fmt: skip
-def test_bad_input_gets_one_line(tmp_path: Path, words: list[str], status: int) -> None:
+def test_bad_input_gets_one_line(tmp_path: Path, iotrace: Command, words: list[str], status: int) -> None:
     trace = TraceBuilder()
     trace.close(trace.open("x", size=10_000), "x")
     trace.save(tmp_path / "T.iotrace")
-    ran = command(*words, cwd=tmp_path)
+    ran = iotrace("replay", *words, cwd=tmp_path)
     assert (ran.returncode, ran.stderr.count("\n"), ran.stdout) == (status, 1, "")
     assert ran.stderr.startswith("iotrace: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["T.iotrace"]
@@ -315,26 +306,15 @@ def test_a_signal_ends_a_replay_and_its_tree_goes(tmp_path: Path, number: signal
     folder = trace.save(tmp_path / "T.iotrace")
     mount = tmp_path / "mount"
     mount.mkdir()
-    words = [
-        sys.executable,
-        "-m",
-        "iotrace",
-        "replay",
-        str(folder),
-        "--fs",
-        str(mount),
-        "-o",
-        str(tmp_path / "R.ioresult"),
-    ]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    process = Forked("replay", folder, "--fs", mount, "-o", tmp_path / "R.ioresult")
     deadline = time.monotonic() + 60
     while not list(mount.glob("iotrace-*/t/m0/*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.5)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 128 + number
-    assert stderr.count("\n") == 1
+    process.signal(number)
+    ended = process.end(30)
+    assert ended.returncode == 128 + number
+    assert ended.stderr.count("\n") == 1
     assert list(mount.iterdir()) == []
     assert not (tmp_path / "R.ioresult").exists()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from builders import TraceBuilder
+from commands import Command, Forked
 
 from iotrace.errors import IotraceError, ReplayError, StorageError
 from iotrace.replay import stage as stage_module
+from iotrace.replay import trees
 from iotrace.replay.ground import MARKER, Ground, clean, leftovers, remove
 from iotrace.replay.plan import build_plan
 from iotrace.replay.result import Run
@@ -275,7 +277,7 @@ def test_a_full_disk_is_refused_before_the_first_byte(small_disk: Path, tmp_path
 
 @pytest.mark.parametrize("phase", ["staging", "run"])
 def test_a_disk_that_fills_up_meanwhile_ends_the_replay_with_one_line_and_no_tree(
-    small_disk: Path, tmp_path: Path, phase: str
+    small_disk: Path, tmp_path: Path, phase: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace = TraceBuilder()
     if phase == "staging":
@@ -287,35 +289,20 @@ def test_a_disk_that_fills_up_meanwhile_ends_the_replay_with_one_line_and_no_tre
             trace.write(file, "x", turn << 20, 1 << 20)
     folder = trace.save(tmp_path / "T.iotrace")
     # someone else takes the room after it was checked
-    words = [sys.executable, "-c", _FILL, str(folder), str(small_disk), phase]
-    ran = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "no space left" in ran.stdout
+    make = stage_module.stage
+
+    def lose_room(*arguments: Any) -> None:
+        if phase == "run":
+            make(*arguments)
+        (small_disk / "other").write_bytes(bytes(40 << 20))
+        if phase == "staging":
+            make(*arguments)
+
+    monkeypatch.setattr(trees, "stage", lose_room)
+    with pytest.raises(StorageError, match="no space left") as caught:
+        run_replay(folder, small_disk, timing="asap")
+    assert "\n" not in str(caught.value)
     assert not list(small_disk.glob("iotrace-*"))
-
-
-_FILL = """
-import sys
-from pathlib import Path
-from iotrace.errors import StorageError
-from iotrace.replay import run, stage, trees
-folder, disk, phase = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-def lose_room(*arguments):
-    if phase == "run":
-        stage.stage(*arguments)
-    with (disk / "other").open("wb") as file:
-        file.write(bytes(40 << 20))
-    if phase == "staging":
-        stage.stage(*arguments)
-trees.stage = lose_room
-try:
-    run.run_replay(folder, disk, timing="asap")
-except StorageError as error:
-    assert "\\n" not in str(error)
-    print(error)
-else:
-    print("it went well")
-"""
 
 
 def test_only_folders_of_dead_replays_are_found_and_removed(tmp_path: Path) -> None:
@@ -386,12 +373,11 @@ def test_removal_stops_at_another_mount(small_disk: Path, tmp_path: Path) -> Non
         subprocess.run(["umount", str(ours / "inner")], check=True)
 
 
-def test_the_clean_command_names_what_it_removed(tmp_path: Path) -> None:
+def test_the_clean_command_names_what_it_removed(tmp_path: Path, iotrace: Command) -> None:
     with Ground(tmp_path, keep=True) as ground:
         marker = json.loads((ground.folder / MARKER).read_text())
     (ground.folder / MARKER).write_text(json.dumps(marker | {"pid": 2**22 - 1}))
-    words = [sys.executable, "-m", "iotrace", "replay", "--clean", str(tmp_path)]
-    ran = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    ran = iotrace("replay", "--clean", tmp_path)
     assert (ran.returncode, ran.stdout) == (0, f"removed {ground.folder}\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -401,12 +387,11 @@ def test_more_open_files_than_the_limit_allows_is_one_line(world: Path) -> None:
     for number in range(70):
         trace.open(f"x{number}")
     folder = trace.save(world / "T.iotrace")
-    code = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (560, 560));"
-        "from iotrace.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    words = [sys.executable, "-c", code, "replay", str(folder), "--fs", str(world), "-o", str(world / "R.ioresult")]
-    ran = subprocess.run(words, capture_output=True, text=True, timeout=60)
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (560, 560))
+
+    ran = Forked("replay", folder, "--fs", world, "-o", world / "R.ioresult", first=few).end()
     assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
     assert "ulimit" in ran.stderr
 

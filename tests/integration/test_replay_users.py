@@ -6,8 +6,6 @@ import hashlib
 import os
 import resource
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +15,10 @@ from typing import Any
 import psutil
 import pytest
 from builders import TraceBuilder
+from commands import Forked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jobs import SIZE, job
 
 from iotrace.errors import ReplayError, UsageError
 from iotrace.replay import limits
@@ -30,24 +30,7 @@ from iotrace.replay.run import run_replay
 from iotrace.replay.work import plan_of
 from iotrace.trace.reader import open_trace
 
-SIZE = 300_000
 Seen = list[list[tuple[Path, int, int]]]
-
-
-def job(folder: Path, name: str = "T", at: int | None = None) -> Path:
-    """A job that reads two movies, one of which it then renames, and writes a stack."""
-    trace = TraceBuilder()
-    for movie in ("one.tif", "two.tif"):
-        file = trace.open(movie, size=SIZE)
-        trace.read(file, movie, 0, SIZE)
-        trace.close(file, movie)
-    trace.named("rename", "two.tif", "done.tif")
-    stack = trace.open("stack.mrc", os.O_RDWR | os.O_CREAT, existed=False, mode=0o644)
-    trace.write(stack, "stack.mrc", 0, 5000)
-    trace.read(stack, "stack.mrc", 0, 5000, op="pread64")
-    if at is not None:
-        trace.named("stat", "one.tif", at=at)
-    return trace.save(folder / f"{name}.iotrace")
 
 
 @pytest.fixture
@@ -178,7 +161,7 @@ CALL = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(CALL, min_size=1, max_size=8))
 def test_no_shared_file_is_changed_by_any_user(calls: list[tuple[str, str]]) -> None:
     trace = TraceBuilder()
@@ -300,19 +283,10 @@ def test_a_control_group_that_is_too_small_is_named(tmp_path: Path) -> None:
         if not (group / "pids.max").exists():
             pytest.skip("no pids controller here")
         (group / "pids.max").write_text("60")
-        command = [
-            sys.executable,
-            "-m",
-            "iotrace",
-            "replay",
-            str(job(tmp_path)),
-            "--fs",
-            str(tmp_path),
-            "--users",
-            "99",
-        ]
-        script = f"echo $$ > {group}/cgroup.procs && exec " + " ".join(command)
-        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, cwd=tmp_path)
+        done = Forked(
+            "replay", job(tmp_path), "--fs", tmp_path, "--users", "99", cwd=tmp_path,
+            first=lambda: (group / "cgroup.procs").write_text(str(os.getpid())),
+        ).end()  # fmt: skip
         assert done.returncode == 1
         assert f"({group}/pids.max): at most --users " in done.stderr
         assert done.stderr.count("\n") == 1
@@ -329,17 +303,15 @@ def test_ctrl_c_removes_the_trees_of_all_users(tmp_path: Path) -> None:
     trace = job(tmp_path, at=10**13)
     fs = tmp_path / "fs"
     fs.mkdir()
-    command = [sys.executable, "-m", "iotrace", "replay", str(trace), "--fs", str(fs), "--users", "3", "-o", "R"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = Forked("replay", trace, "--fs", fs, "--users", "3", "-o", "R", cwd=tmp_path)
     deadline = time.monotonic() + 60
     while len(list(fs.glob("iotrace-*/t"))) < 3 or len(psutil.Process(process.pid).children()) < 4:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert len(list(fs.iterdir())) == 3
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert error.count("\n") == 1
+    process.signal(signal.SIGINT)
+    ended = process.end(30)
+    assert (ended.returncode, ended.stderr.count("\n")) == (130, 1)
     assert list(fs.iterdir()) == []
 
 

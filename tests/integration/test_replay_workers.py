@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from builders import TraceBuilder
+from commands import Forked
 
 from iotrace.replay import measure as measuring
 from iotrace.replay import run as running
@@ -175,7 +176,7 @@ def test_three_hundred_recorded_children_use_and_close_what_is_theirs_alone(tmp_
     assert run.by_op["read"].bytes == 3000
 
 
-def forked(replay: subprocess.Popen[str]) -> list[psutil.Process]:
+def forked(replay: Forked) -> list[psutil.Process]:
     """Heartbeat and workers, the oldest first; what samples counters is a program of its own."""
     own = psutil.Process(replay.pid)
     children = [one for one in own.children() if one.is_running()]
@@ -186,15 +187,12 @@ def forked(replay: subprocess.Popen[str]) -> list[psutil.Process]:
     return []
 
 
-def replaying(trace: Path, fs: Path, *options: str) -> subprocess.Popen[str]:
+def replaying(trace: Path, fs: Path, *options: str) -> Forked:
     """A replay that sleeps for a minute between its calls; returns when its workers are there."""
-    command = [sys.executable, "-m", "iotrace", "replay", str(trace), "--fs", str(fs), *options]
-    replay = subprocess.Popen(
-        [*command, "-o", str(fs / "R.ioresult")], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
+    replay = Forked("replay", trace, "--fs", fs, *options, "-o", fs / "R.ioresult")
     # a pass without I/O comes first, without a tree
     while not list(fs.glob("iotrace-*/t")) or len(forked(replay)) < 3:
-        assert replay.poll() is None, replay.communicate()[1]
+        assert replay.runs, replay.end().stderr
         time.sleep(0.02)
     return replay
 
@@ -216,9 +214,9 @@ def test_a_worker_that_is_killed_ends_the_run_with_one_line(slow: Path, tmp_path
     replay = replaying(slow, tmp_path / "fs")
     workers = forked(replay)
     workers[-1].kill()
-    _, error = replay.communicate(timeout=20)
-    assert replay.returncode == 1
-    lines = [line for line in error.splitlines() if "Warning" not in line]
+    ended = replay.end(20)
+    assert ended.returncode == 1
+    lines = [line for line in ended.stderr.splitlines() if "Warning" not in line]
     assert len(lines) == 1
     assert "was ended by SIGKILL" in lines[0]
     assert "recorded as 1001" in lines[0]
@@ -230,7 +228,7 @@ def test_no_worker_outlives_a_replay_that_is_killed(slow: Path, tmp_path: Path) 
     (tmp_path / "fs").mkdir()
     replay = replaying(slow, tmp_path / "fs")
     workers = psutil.Process(replay.pid).children()
-    replay.send_signal(signal.SIGKILL)
-    replay.communicate()
+    replay.signal(signal.SIGKILL)
+    replay.end()
     gone, alive = psutil.wait_procs(workers, timeout=10)
     assert (len(gone), alive) == (len(workers), [])

@@ -1,13 +1,14 @@
 """A trace that may only be so large: chapters go oldest first, no reader ever finds an event without its names."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -150,43 +151,30 @@ def test_many_names_ask_for_a_chapter_even_without_a_bound(tmp_path: Path) -> No
     assert trace.paths().path.tolist() == list(range(10))
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from iotrace.trace import chapters, info, writer
-from iotrace.trace.info import TraceInfo
-sys.path.insert(0, {tests!r})
-from unit.test_bounded_trace import MAX, TraceWriter, record_on
-left = int(sys.argv[2])
-def tick(*_):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-unlink, rename = Path.unlink, Path.rename
-def watched_unlink(self, *args, **kwargs):
-    tick(); unlink(self, *args, **kwargs)
-def watched_rename(self, *args):
-    tick(); made = rename(self, *args); tick(); return made
-Path.unlink, Path.rename = watched_unlink, watched_rename
-recorder = TraceWriter(Path(sys.argv[1]), TraceInfo(), max_bytes=MAX)
-for total in record_on(recorder, 40, 60_000):
-    print(total, flush=True)
-"""
+def at_each_rename_and_removal(monkeypatch: pytest.MonkeyPatch, look: Callable[[int], None]) -> None:
+    """Look before each removal, and before and after each rename; how many there were before is said."""
+    count = itertools.count()
+    unlink, rename = Path.unlink, Path.rename
+
+    def watched_unlink(path: Path, missing_ok: bool = False) -> None:
+        look(next(count))
+        unlink(path, missing_ok)
+
+    def watched_rename(path: Path, target: Path) -> Path:
+        look(next(count))
+        made = rename(path, target)
+        look(next(count))
+        return made
+
+    monkeypatch.setattr(Path, "unlink", watched_unlink)
+    monkeypatch.setattr(Path, "rename", watched_rename)
 
 
-@pytest.mark.parametrize("point", [*range(8), *range(9, 270, 20)])
-def test_killed_at_any_rename_or_removal_the_trace_opens_and_is_consistent(point: int, tmp_path: Path) -> None:
-    folder = tmp_path / "t.iotrace"
-    program = KILLED.format(tests=str(Path(__file__).parent.parent))
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder), str(point)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+def assert_as_promised(folder: Path, point: int, flushed: int) -> None:
+    """What a recorder left opens, is consistent, and holds what it had promised."""
     if not (folder / "trace.json").exists():
         assert point < 4
         return
-    flushed = int(done.stdout.split()[-1]) if done.stdout else 0
     info = read_info(folder)
     if not flushed and not info.events:
         return
@@ -194,6 +182,49 @@ def test_killed_at_any_rename_or_removal_the_trace_opens_and_is_consistent(point
     assert not info.complete
     assert oldest + count >= flushed, "nothing that a flush promised is lost"
     assert count >= info.events
+
+
+def test_at_any_rename_or_removal_what_is_there_opens_and_is_consistent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of what is on disk at that moment is what a kill would leave."""
+    folder, left = tmp_path / "t.iotrace", tmp_path / "left.iotrace"
+    points, flushed = [*range(8), *range(9, 270, 20)], 0
+
+    def look(point: int) -> None:
+        if point in points:
+            if folder.exists():
+                shutil.copytree(folder, left)
+            assert_as_promised(left, point, flushed)
+            shutil.rmtree(left, ignore_errors=True)
+            points.remove(point)
+
+    at_each_rename_and_removal(monkeypatch, look)
+    writer = TraceWriter(folder, TraceInfo(), max_bytes=MAX)
+    for total in record_on(writer, 40, 60_000):
+        flushed = total
+    assert points == []
+    writer.close()
+
+
+@pytest.mark.parametrize("point", [5, 109])
+def test_killed_at_a_rename_or_removal_the_trace_opens_and_is_consistent(point: int, tmp_path: Path) -> None:
+    folder, told = tmp_path / "t.iotrace", tmp_path / "flushed"
+
+    def recording() -> None:
+        def look(number: int) -> None:
+            if number == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        at_each_rename_and_removal(pytest.MonkeyPatch(), look)
+        for total in record_on(TraceWriter(folder, TraceInfo(), max_bytes=MAX), 40, 60_000):
+            told.write_text(str(total))
+
+    recorder = get_context("fork").Process(target=recording)
+    recorder.start()
+    recorder.join()
+    assert recorder.exitcode == -signal.SIGKILL
+    assert_as_promised(folder, point, int(told.read_text()) if told.exists() else 0)
 
 
 def test_a_reader_of_a_bounded_recording_gets_the_rest_or_one_clear_line(tmp_path: Path) -> None:

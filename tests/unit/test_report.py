@@ -68,11 +68,25 @@ def busy_trace(folder: Path, hostile: bool = False) -> Any:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("report")
     trace = busy_trace(folder / "t.iotrace")
     made_result(folder / "r.ioresult", {"/a": 1, "/b": 2}, 6)
-    return render_report([trace, folder / "r.ioresult"])
+    return [trace, folder / "r.ioresult"]
+
+
+@pytest.fixture(scope="module")
+def page(sources: list[Path]) -> str:
+    return render_report(sources)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One run on one storage."""
+    folder = tmp_path_factory.mktemp("alone") / "r.ioresult"
+    options = {"fs": ["/a", "/b"], "staged": "", "map": [], "direct": False, "seed": 1}
+    made_result(folder, {"/a": 1}, 1, options=options)
+    return render_report([folder])
 
 
 @pytest.fixture(scope="module")
@@ -168,13 +182,13 @@ def test_provenance_names_command_machine_options_and_what_was_left_out(page: st
         assert text in origin or text.replace(" ", "&#39; &#39;") in origin or "made &#39;by hand&#39;" in origin
 
 
-@pytest.mark.parametrize("mounts", [{"/a": 1}, {"/a": 1, "/b": 1, "/c": 2}])
-@pytest.mark.parametrize("repeat", [1, 6])
+@pytest.mark.parametrize(("mounts", "repeat"), [({"/a": 1}, 6), ({"/a": 1, "/b": 1, "/c": 2}, 1)])
 def test_results_alone_make_a_page(tmp_path: Path, mounts: dict[str, float], repeat: int) -> None:
     made_result(tmp_path / "r.ioresult", mounts, repeat)
     html = render_report([tmp_path / "r.ioresult"])
     Page(html)
     assert "page cache may have served" in html
+    assert ("With 1 run a side" in html) == (repeat == 1)
 
 
 def test_a_page_on_a_trace_or_on_one_storage_begins_with_a_verdict_too(tmp_path: Path) -> None:
@@ -191,25 +205,19 @@ def test_a_page_on_a_trace_or_on_one_storage_begins_with_a_verdict_too(tmp_path:
     assert page.index(said[1]) < page.index("<h2")
 
 
-def test_a_storage_alone_has_its_latency_curves_and_its_course(tmp_path: Path) -> None:
-    made_result(tmp_path / "r.ioresult", {"/a": 1}, 1)
-    page = render_report([tmp_path / "r.ioresult"])
+def test_a_storage_alone_has_its_latency_curves_and_its_course(alone: str) -> None:
+    Page(alone)
     for text in ("Cumulative latency curves by class of operation. read: a quarter", "Bytes per second over time"):
-        assert f'aria-label="{text}' in page
-    assert "farthest apart" not in page
+        assert f'aria-label="{text}' in alone
+    assert "farthest apart" not in alone
 
 
-def test_a_storage_alone_is_not_told_how_many_runs_a_comparison_needs(tmp_path: Path) -> None:
-    made_result(tmp_path / "alone.ioresult", {"/a": 1}, 1)
-    made_result(tmp_path / "two.ioresult", {"/a": 1, "/b": 1}, 1)
-    assert "a side" not in render_report([tmp_path / "alone.ioresult"])
-    assert "With 1 run a side" in render_report([tmp_path / "two.ioresult"])
+def test_a_storage_alone_is_not_told_how_many_runs_a_comparison_needs(alone: str) -> None:
+    assert "a side" not in alone
 
 
-def test_options_are_words_and_what_was_left_empty_is_not_shown(tmp_path: Path) -> None:
-    options = {"fs": ["/a", "/b"], "staged": "", "map": [], "direct": False, "seed": 1}
-    made_result(tmp_path / "r.ioresult", {"/a": 1}, 1, options=options)
-    assert "<dd>fs: /a /b, seed: 1</dd>" in render_report([tmp_path / "r.ioresult"])
+def test_options_are_words_and_what_was_left_empty_is_not_shown(alone: str) -> None:
+    assert "<dd>fs: /a /b, seed: 1</dd>" in alone
 
 
 def test_a_result_says_of_which_storage_it_is_in_which_state_and_whose_the_reads_were(tmp_path: Path) -> None:
@@ -240,10 +248,6 @@ def test_results_of_different_work_are_each_compared_within_themselves(tmp_path:
     assert html.count("page cache may have served") == 1
 
 
-def test_an_empty_trace_makes_a_page(tmp_path: Path) -> None:
-    Page(render_report([made_trace(tmp_path / "t.iotrace", [])]))
-
-
 def test_findings_stand_before_pictures_with_files_reasons_and_advice(tmp_path: Path) -> None:
     b = TraceBuilder()
     for _ in range(300):
@@ -259,28 +263,32 @@ def test_findings_stand_before_pictures_with_files_reasons_and_advice(tmp_path: 
     assert "details" in page.elements
 
 
-def test_where_nothing_hurts_it_says_what_was_looked_for(tmp_path: Path) -> None:
-    b = TraceBuilder()
-    b.close(b.open("a.mrc"), "a.mrc")
-    assert "Nothing was found of what iotrace looks for" in render_report([b.save(tmp_path / "t.iotrace")])
+def test_an_empty_trace_makes_a_page(tmp_path: Path) -> None:
+    Page(render_report([made_trace(tmp_path / "t.iotrace", [])]))
 
 
-def test_losses_are_warned_of(tmp_path: Path) -> None:
+def test_where_nothing_hurts_it_says_what_was_looked_for_and_warns_of_losses(tmp_path: Path) -> None:
     html = render_report([made_trace(tmp_path / "t.iotrace", [event(0, "read")], lost={"read": 1234})])
+    assert "Nothing was found of what iotrace looks for" in html
     assert "lost 1,234 operations (read 1,234): the figures are too low." in html
 
 
-def test_the_same_sources_make_the_same_page(tmp_path: Path) -> None:
-    trace = busy_trace(tmp_path / "t.iotrace")
-    first, second = (re.sub(r"on \d{4}-.*? UTC", "", re.sub(r"\bp\d+-", "", render_report([trace]))) for _ in range(2))
+def test_the_same_sources_make_the_same_page(sources: list[Path], page: str) -> None:
+    first, second = (
+        re.sub(r"on \d{4}-.*? UTC", "", re.sub(r"\bp\d+-", "", one)) for one in (page, render_report(sources))
+    )
     assert first == second
 
 
-def test_an_earlier_report_is_replaced_and_another_file_is_not(tmp_path: Path) -> None:
+def test_the_command_replaces_an_earlier_report_and_no_other_file(
+    tmp_path: Path, page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     trace = made_trace(tmp_path / "t.iotrace", [event(0, "read")])
     target = tmp_path / "report.html"
-    write_report([trace], target)
-    write_report([trace], target)
+    target.write_text(page)
+    assert main(["report", str(trace), "-o", str(target)]) == 0
+    assert str(target) in capsys.readouterr().out
+    assert target.read_text() != page
     target.write_text("my thesis")
     with pytest.raises(StorageError, match="--force"):
         write_report([trace], target)
@@ -305,9 +313,3 @@ def test_a_place_that_cannot_be_written_gets_one_line_and_leaves_nothing(
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["report", str(trace), "-o", str(tmp_path)]) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t.iotrace"]
-
-
-def test_the_command_says_where_the_page_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trace = made_trace(tmp_path / "t.iotrace", [event(0, "read")])
-    assert main(["report", str(trace), "-o", str(tmp_path / "r.html")]) == 0
-    assert str(tmp_path / "r.html") in capsys.readouterr().out
