@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from builders import TraceBuilder
+from commands import Command, Forked
 
 from iotrace.errors import TraceError
 from iotrace.record.session import record
@@ -200,12 +201,7 @@ def test_a_trace_that_was_cut_off_stays_incomplete_and_says_what_it_lost(tmp_pat
     assert read_info(tmp_path / "A.iotrace").lost == {"read": 3, "other": 2}
 
 
-def iotrace(*words: Any, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "iotrace", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
-
-
-def test_the_command_says_what_it_did_and_what_it_did_not_hide(tmp_path: Path) -> None:
+def test_the_command_says_what_it_did_and_what_it_did_not_hide(tmp_path: Path, iotrace: Command) -> None:
     source = hand_made(tmp_path / "T.iotrace")
     done = iotrace("anonymise", source, "-o", tmp_path / "A.iotrace", "--key", tmp_path / "key")
     assert done.returncode == 0, done.stderr
@@ -219,7 +215,7 @@ def test_the_command_says_what_it_did_and_what_it_did_not_hide(tmp_path: Path) -
     assert "bigsite" not in shown
 
 
-def test_what_cannot_be_done_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_one_line_and_leaves_nothing(tmp_path: Path, iotrace: Command) -> None:
     source, out = hand_made(tmp_path / "T.iotrace"), tmp_path / "A.iotrace"
     (tmp_path / "link").symlink_to(source)
     other = shutil.copytree(source, tmp_path / "other.iotrace")
@@ -250,7 +246,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("size", [0, 60_000])
-def test_a_full_disk_is_one_line_and_leaves_nothing(size: int, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_leaves_nothing(size: int, tmp_path: Path, iotrace: Command) -> None:
     """A file system of the test's own; making one needs root."""
     if os.geteuid() != 0:
         pytest.skip("mounting a tmpfs needs root")
@@ -269,13 +265,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(size: int, tmp_path: Path) -
         subprocess.run(["umount", mount], check=True)
 
 
-def test_a_file_system_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_system_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path: Path, iotrace: Command) -> None:
     source = hand_made(tmp_path / "T.iotrace")
 
     def small() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
-    done = iotrace("anonymise", source, "-o", tmp_path / "A.iotrace", preexec_fn=small)
+    done = Forked("anonymise", source, "-o", tmp_path / "A.iotrace", first=small).end()
     assert done.returncode == 1
     assert "cannot write the trace" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -297,7 +293,7 @@ def test_the_plan_of_a_replay_is_the_same_so_that_results_compare(name: str, tmp
     assert_same_plan(source, tmp_path / "A.iotrace")
 
 
-def replayed(trace: Path, folder: Path) -> dict[str, Any]:
+def replayed(trace: Path, folder: Path, iotrace: Command) -> dict[str, Any]:
     folder.mkdir()
     done = iotrace("replay", trace, "--fs", folder, "--timing", "asap", "-o", folder / "R.ioresult", "--json")
     assert done.returncode == 0, done.stderr
@@ -308,9 +304,12 @@ def replayed(trace: Path, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_replay_of_the_copy_makes_the_same_calls_with_the_same_results(name: str, tmp_path: Path) -> None:
+def test_a_replay_of_the_copy_makes_the_same_calls_with_the_same_results(
+    name: str, tmp_path: Path, iotrace: Command
+) -> None:
     anonymise_trace(shipped(name), tmp_path / "A.iotrace")
-    assert replayed(tmp_path / "A.iotrace", tmp_path / "a") == replayed(shipped(name), tmp_path / "b")
+    copied = replayed(tmp_path / "A.iotrace", tmp_path / "a", iotrace)
+    assert copied == replayed(shipped(name), tmp_path / "b", iotrace)
 
 
 @pytest.mark.bpf
