@@ -409,7 +409,7 @@ def lru_hits(blocks: list[tuple[int, bool]], capacity: int) -> tuple[int, int]:
     return hits, reads
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(blocks=st.lists(st.tuples(st.integers(0, 40), st.booleans()), min_size=1, max_size=200))
 def test_a_cache_serves_what_a_plain_lru_simulation_serves(blocks: list[tuple[int, bool]]) -> None:
     b, size = TraceBuilder(), 1 << BLOCK_SHIFT
