@@ -221,11 +221,11 @@ events = st.lists(
             "result": st.one_of(st.none(), st.integers(-40, 10**6)),
         }
     ),
-    max_size=40,
+    max_size=80,
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events)
 def test_totals_equal_a_plain_count_in_every_table(tmp_path_factory: pytest.TempPathFactory, rows: Any) -> Any:
     trace = made_trace(tmp_path_factory.mktemp("t") / "t.iotrace", rows, ["/data/a", "/data/b", "/c", "/d"])
