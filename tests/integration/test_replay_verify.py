@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import TraceBuilder
+from commands import Command
 
 from iotrace.errors import UsageError
 from iotrace.replay import readying
@@ -79,7 +78,7 @@ def test_bytes_that_a_storage_has_changed_are_counted_and_named(
     assert run.verified.named[0].startswith("user 3: /data/job/movie.mrc, block 2 (wrong from byte 8192): zeros")
 
 
-def test_the_command_says_what_it_verified(tmp_path: Path) -> None:
+def test_the_command_says_what_it_verified(tmp_path: Path, iotrace: Command) -> None:
     trace = TraceBuilder()
     out = trace.open("out", os.O_RDWR | os.O_CREAT, existed=False, mode=0o644)
     trace.write(out, "out", 0, 8192)
@@ -87,10 +86,11 @@ def test_the_command_says_what_it_verified(tmp_path: Path) -> None:
     trace.write(other, "out", 0, 4096)
     trace.read(out, "out", 0, 8192, op="pread64")
     folder = trace.save(tmp_path / "T.iotrace")
-    command = [sys.executable, "-m", "iotrace", "replay", str(folder), "--fs", str(tmp_path), "--verify"]
-    done = subprocess.run([*command, "-o", str(tmp_path / "R")], capture_output=True, text=True, check=True)
+    words = ["replay", folder, "--fs", tmp_path, "--verify", "-o"]
+    done = iotrace(*words, tmp_path / "R")
+    assert done.returncode == 0, done.stderr
     assert "verified: 8.19 kB read; wrong blocks: none" in done.stdout
-    told = subprocess.run([*command, "--json", "-o", str(tmp_path / "S")], capture_output=True, text=True, check=True)
+    told = iotrace(*words, tmp_path / "S", "--json")
     assert json.loads(told.stdout)["verified"]["checked_bytes"] == 8192
 
 
