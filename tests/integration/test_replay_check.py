@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import TraceBuilder
+from commands import Command
 
 from iotrace.errors import ReplayError, TraceError, UsageError
 from iotrace.replay import run as running
@@ -71,7 +70,9 @@ def test_each_run_says_that_the_kernel_saw_what_was_recorded(tmp_path: Path, mon
     assert list(temporary.iterdir()) == []
 
 
-def test_a_replay_that_does_something_else_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_that_does_something_else_is_found_out_and_the_command_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, iotrace: Command
+) -> None:
     built = plan_of
 
     def another(*arguments: Any) -> Any:
@@ -82,21 +83,19 @@ def test_a_replay_that_does_something_else_is_found_out(tmp_path: Path, monkeypa
         return plan
 
     monkeypatch.setattr(running, "plan_of", another)
-    run = run_replay(two_processes(tmp_path), tmp_path, timing="asap", check=True).info.runs[0]
-    check = run.fidelity["check"]
+    words = ["--timing", "asap", "--check", "--json", "-o", tmp_path / "R"]
+    done = iotrace("replay", two_processes(tmp_path), "--fs", tmp_path, *words)
+    assert done.returncode == 1
+    check = json.loads(done.stdout)["fidelity"]["check"]
     assert not check["exact"]
     assert any("offset 1900 planned, 1800 recorded" in text for text in check["differences"])
 
 
-def test_the_command_says_what_it_checked_and_fails_where_the_kernel_saw_another_result(tmp_path: Path) -> None:
-    trace = two_processes(tmp_path)
-    command = [sys.executable, "-m", "iotrace", "replay", str(trace), "--fs", str(tmp_path), "--check", "-o"]
-    done = subprocess.run([*command, str(tmp_path / "R")], capture_output=True, text=True)
+def test_the_command_says_what_it_checked(tmp_path: Path, iotrace: Command) -> None:
+    done = iotrace("replay", two_processes(tmp_path), "--fs", tmp_path, "--check", "-o", tmp_path / "R")
     assert done.returncode == 0, done.stderr
     words = " ".join(done.stdout.split())
     assert "checked: the kernel saw 43 calls, as recorded in order, files, sizes, offsets and results" in words
-    told = subprocess.run([*command, str(tmp_path / "S"), "--json"], capture_output=True, text=True)
-    assert json.loads(told.stdout)["fidelity"]["check"]["exact"]
 
 
 def test_who_may_not_record_is_told_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +158,7 @@ def test_the_user_who_does_something_else_is_named(tmp_path: Path, monkeypatch: 
 
 
 @ring
-@pytest.mark.parametrize("shape", [{}, {"depth": 8, "batch": 3}, {"depth": 8, "fixed": True, "users": 2}])
+@pytest.mark.parametrize("shape", [{}, {"depth": 8, "batch": 3, "fixed": True, "users": 2}])
 def test_requests_to_io_uring_are_compared_as_the_calls_that_do_the_same(tmp_path: Path, shape: dict[str, Any]) -> None:
     options: dict[str, Any] = {"engine": "uring", "timing": "asap", "check": True} | shape
     check = run_replay(inputs_and_outputs(tmp_path), tmp_path, **options).info.runs[0].fidelity["check"]
@@ -172,24 +171,23 @@ def test_requests_to_io_uring_are_compared_as_the_calls_that_do_the_same(tmp_pat
 
 
 @ring
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda rides: None, "should have been requests"),
-        (lambda rides: replace(rides, offset=rides.offset + (rides.offset > 900)), "2000 planned, 2001 recorded"),
-        (lambda rides: replace(rides, reposition=rides.reposition - (rides.reposition == 18_000)), "positions set"),
-    ],
-)  # fmt: skip
-def test_requests_that_are_none_or_go_elsewhere_are_found_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Rides], Rides | None], said: str
-) -> None:
+def test_requests_that_are_none_or_go_elsewhere_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each user's go wrong in another way."""
+
     def another(clones: Any, *arguments: Any) -> Any:
-        return run_clones([replace(one, rides=change(one.rides)) for one in clones], *arguments)
+        rides: Rides = clones[0].rides
+        wrong = (
+            None,
+            replace(rides, offset=rides.offset + (rides.offset > 900)),
+            replace(rides, reposition=rides.reposition - (rides.reposition == 18_000)),
+        )
+        return run_clones([replace(one, rides=ride) for one, ride in zip(clones, wrong, strict=True)], *arguments)
 
     monkeypatch.setattr(running, "run_clones", another)
-    options: dict[str, Any] = {"engine": "uring", "depth": 8, "timing": "asap", "check": True}
+    options: dict[str, Any] = {"engine": "uring", "depth": 8, "timing": "asap", "check": True, "users": 3}
     check = run_replay(inputs_and_outputs(tmp_path), tmp_path, **options).info.runs[0].fidelity["check"]
-    assert any(said in text for text in check["differences"])
+    for number, said in enumerate(["should have been requests", "2000 planned, 2001 recorded", "positions set"], 1):
+        assert any(text.startswith(f"user {number}: ") and said in text for text in check["differences"]), said
 
 
 def test_a_recorder_that_lost_calls_makes_no_check_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
