@@ -4,8 +4,11 @@ The program's threads hand a baton on, which no trace shows: only the order betw
 replay that lets two of them change places gets other bytes, other sizes or other errors, and counts them.
 """
 
+import contextlib
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from iotrace.record.session import record
 from iotrace.replay.options import Options
 from iotrace.replay.plan import build_plan
 from iotrace.replay.run import replay_plans
-from iotrace.trace.reader import open_trace
+from iotrace.trace.reader import Trace, open_trace
 
 pytestmark = pytest.mark.bpf
 
@@ -150,15 +153,24 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "turns"
 
 
-def unexpected(
-    program: Path, mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch, order: str, verify: bool = False
-) -> int:
+@pytest.fixture(scope="module")
+def recorded(program: Path) -> Callable[[str], Trace]:
+    """A recording of a mode of the program."""
+
+    @cache
+    def made(mode: str) -> Trace:
+        work, trace = program.parent / mode, program.parent / f"{mode}.iotrace"
+        work.mkdir()
+        with contextlib.chdir(work):
+            record([str(program), mode, str(TURNS)], trace, backend="ebpf")
+        return open_trace(trace)
+
+    return made
+
+
+def unexpected(trace: Trace, folder: Path, order: str, verify: bool = False) -> int:
     """Calls with another result than recorded, in three runs; verified, also the wrong blocks that they read."""
-    (folder / "work").mkdir()
     (folder / "fs").mkdir()
-    monkeypatch.chdir(folder / "work")
-    record([str(program), mode, str(TURNS)], folder / "t.iotrace", backend="ebpf")
-    trace = open_trace(folder / "t.iotrace")
     plan = build_plan(trace, order=order)
     result = replay_plans(
         [(plan, trace)], [folder / "fs"], Options(timing="asap", order=order, repeat=3, verify=verify)
@@ -172,19 +184,19 @@ def unexpected(
     "mode", ["cut", "linked", "append", "own", "status", "holes", "attributes", "folders", "kinds", "locks"]
 )
 def test_each_thread_gets_what_it_got_in_the_recording(
-    program: Path, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: Callable[[str], Trace], mode: str, tmp_path: Path
 ) -> None:
-    assert unexpected(program, mode, tmp_path, monkeypatch, "file") == 0
+    assert unexpected(recorded(mode), tmp_path, "file") == 0
 
 
 @pytest.mark.parametrize("mode", ["cut", "linked", "own"])
 def test_what_a_cut_by_name_leaves_is_what_verification_expects(
-    program: Path, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: Callable[[str], Trace], mode: str, tmp_path: Path
 ) -> None:
-    assert unexpected(program, mode, tmp_path, monkeypatch, "file", verify=True) == 0
+    assert unexpected(recorded(mode), tmp_path, "file", verify=True) == 0
 
 
 def test_with_the_order_of_each_thread_alone_some_get_something_else(
-    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: Callable[[str], Trace], tmp_path: Path
 ) -> None:
-    assert unexpected(program, "cut", tmp_path, monkeypatch, "thread") > 0
+    assert unexpected(recorded("cut"), tmp_path, "thread") > 0
