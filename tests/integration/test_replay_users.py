@@ -18,6 +18,7 @@ from builders import TraceBuilder
 from commands import Forked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jobs import SIZE, job
 
 from iotrace.errors import ReplayError, UsageError
 from iotrace.replay import limits
@@ -29,24 +30,7 @@ from iotrace.replay.run import run_replay
 from iotrace.replay.work import plan_of
 from iotrace.trace.reader import open_trace
 
-SIZE = 300_000
 Seen = list[list[tuple[Path, int, int]]]
-
-
-def job(folder: Path, name: str = "T", at: int | None = None) -> Path:
-    """A job that reads two movies, one of which it then renames, and writes a stack."""
-    trace = TraceBuilder()
-    for movie in ("one.tif", "two.tif"):
-        file = trace.open(movie, size=SIZE)
-        trace.read(file, movie, 0, SIZE)
-        trace.close(file, movie)
-    trace.named("rename", "two.tif", "done.tif")
-    stack = trace.open("stack.mrc", os.O_RDWR | os.O_CREAT, existed=False, mode=0o644)
-    trace.write(stack, "stack.mrc", 0, 5000)
-    trace.read(stack, "stack.mrc", 0, 5000, op="pread64")
-    if at is not None:
-        trace.named("stat", "one.tif", at=at)
-    return trace.save(folder / f"{name}.iotrace")
 
 
 @pytest.fixture

@@ -11,12 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from test_replay_users import SIZE, job
+from jobs import SIZE, job
 
-from iotrace.errors import UsageError
-from iotrace.replay.fleet import _settings
-from iotrace.replay.options import Options, check_options
 from iotrace.replay.result import open_result
+from iotrace.replay.run import run_replay
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install 'iotrace[mpi]'")
 MPIRUN = Path(sys.executable).parent / "mpirun"
@@ -40,9 +38,7 @@ def run(ranks: int, *words: str | Path, launcher: bool = True) -> subprocess.Com
 def test_four_ranks_share_six_users_and_give_one_result(tmp_path: Path) -> None:
     trace, mount = job(tmp_path), tmp_path / "mnt"
     mount.mkdir()
-    alone = run(1, trace, "--fs", mount, "--timing", "asap", "--json", "-o", tmp_path / "one.ioresult", launcher=False)
-    assert alone.returncode == 0, alone.stderr
-    one = json.loads(alone.stdout)
+    alone = run_replay(trace, mount, timing="asap").info.runs[0]
     target = tmp_path / "R.ioresult"
     words = ["--fs", mount, "--timing", "asap", "--users", "6", "--repeat", "2", "--verify", "--json", "-o", target]
     done = run(4, trace, *map(str, words))
@@ -51,12 +47,12 @@ def test_four_ranks_share_six_users_and_give_one_result(tmp_path: Path) -> None:
     assert len(printed["runs"]) == 2
     result = open_result(target)
     for found in result.info.runs:
-        assert (found.ops, found.errors) == (6 * one["ops"], 0)
+        assert (found.ops, found.errors) == (6 * alone.ops, 0)
         assert found.staged_bytes == 12 * SIZE
         assert found.verified is not None
         assert found.verified.checked_bytes == 6 * (2 * SIZE + 5000)
         assert [rank.users for rank in found.ranks] == [2, 2, 1, 1]
-        assert [rank.ops for rank in found.ranks] == [users * one["ops"] for users in (2, 2, 1, 1)]
+        assert [rank.ops for rank in found.ranks] == [users * alone.ops for users in (2, 2, 1, 1)]
         assert max(rank.last_done_s for rank in found.ranks) == found.last_done_s <= found.wall_s + 1e-6
         assert min(rank.first_done_s for rank in found.ranks) == found.first_done_s
         # both nodes are one: what its counters say is no multiple, and what each rank needed is its own
@@ -82,8 +78,8 @@ def test_four_ranks_share_six_users_and_give_one_result(tmp_path: Path) -> None:
         for rank in found.ranks:
             assert abs(rank.clock_offset_ms) * 1e3 <= rank.clock_uncertainty_us + 200
     frame = result.histograms()
-    assert frame.groupby(["run", "user"])["count"].sum().tolist() == [one["ops"]] * 12
-    assert result.intervals()["ops"].sum() == 12 * one["ops"]
+    assert frame.groupby(["run", "user"])["count"].sum().tolist() == [alone.ops] * 12
+    assert result.intervals()["ops"].sum() == 12 * alone.ops
     assert set(result.counters().groupby("run")["rank"].unique().map(frozenset)) == {frozenset(range(4))}
     assert result.info.options["ranks"] == 4
     assert list(mount.iterdir()) == []
@@ -193,33 +189,6 @@ def test_a_fleet_that_has_no_room_for_more_users_says_what_it_has_measured(tmp_p
     assert list(mount.iterdir()) == []
 
 
-def test_fewer_users_than_ranks_are_refused() -> None:
-    with pytest.raises(UsageError, match="at least one user for each rank"):
-        check_options(Options(users=1, ranks=2))
-
-
-PIP_MPICH = (
-    "MPICH Version:      5.0.2\nMPICH Device:       ch4:ucx ofi\nMPICH configure:    --with-device=ch4:ucx,ofi\n"
-)
-
-
-@pytest.mark.parametrize(
-    ("environment", "library", "told"),
-    [
-        ({"SLURM_STEP_ID": "0", "PMI_FD": "11"}, PIP_MPICH, {"MPIR_CVAR_CH4_NETMOD": "ofi"}),
-        ({"SLURM_STEP_ID": "0", "PMI_FD": "11", "MPIR_CVAR_CH4_NETMOD": "ucx"}, PIP_MPICH, {}),
-        ({"PMI_FD": "11"}, PIP_MPICH, {}),
-        ({"SLURM_STEP_ID": "0"}, PIP_MPICH, {}),
-        ({"SLURM_STEP_ID": "0", "PMI_FD": "11"}, "MPICH Device:       ch4:ucx\n", {}),
-        ({"SLURM_STEP_ID": "0", "PMI_FD": "11"}, "Open MPI v4.1.4, package: Debian OpenMPI\n", {}),
-    ],
-)
-def test_an_mpich_that_srun_starts_is_told_to_use_short_addresses_and_no_other(
-    environment: dict[str, str], library: str, told: dict[str, str]
-) -> None:
-    assert _settings(environment, library) == told
-
-
 LEAVES = """
 import sys
 from iotrace.errors import ReplayError
@@ -313,23 +282,25 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize(("told", "when"), [(2, "measured"), (0, "last"), (2, "last"), (0, "after")])
+@pytest.mark.parametrize(
+    ("ranks", "told", "when"), [(3, 2, "measured"), (2, 0, "last"), (3, 2, "last"), (2, 0, "after")]
+)
 def test_a_signal_in_the_last_exchanges_leaves_no_rank_waiting_and_no_tree(
-    tmp_path: Path, told: int, when: str
+    tmp_path: Path, ranks: int, told: int, when: str
 ) -> None:
     trace, mount = job(tmp_path), tmp_path / "mnt"
     mount.mkdir()
     words = ["replay", str(trace), "--fs", str(mount), "--timing", "asap", "-o", str(tmp_path / "R.ioresult")]
     # a rank that waits for another in vain gives up after 60 s
     done = subprocess.run(
-        [str(MPIRUN), "-n", "3", sys.executable, "-c", SIGNALLED, str(told), when, *words],
+        [str(MPIRUN), "-n", str(ranks), sys.executable, "-c", SIGNALLED, str(told), when, *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     assert list(mount.iterdir()) == []
     if (tmp_path / "R.ioresult").exists():
         (found,) = open_result(tmp_path / "R.ioresult").info.runs
-        assert [rank.users for rank in found.ranks] == [1, 1, 1]
+        assert [rank.users for rank in found.ranks] == [1] * ranks
     else:
         assert done.returncode != 0
 
