@@ -1,4 +1,4 @@
-"""Every command that the pages in docs show is run here, in the order of its page."""
+"""Every command that README and the pages in docs show is run here, in the order of its page."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.bpf
-@pytest.mark.parametrize("page", pages.DOCS, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [pages.README, *pages.DOCS], ids=lambda page: page.stem)
 def test_every_command_of_a_page_works(page: Path, stage: Path, tmp_path: Path) -> None:
     pages.works(page, stage, tmp_path / "work")
 
