@@ -10,15 +10,19 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from commands import Command
+from made import made_trace
 
 from iotrace.record.scope import BackendName, Scope
 from iotrace.record.session import record
 from iotrace.trace.reader import Trace, open_trace
 
 pytestmark = pytest.mark.bpf
+HOSTILE = ("fifo", "link", "huge", "nested", "folder", "no utf-8")
 
 
 def recorded(command: list[str], folder: Path, output: Path, backend: BackendName = "ebpf") -> Trace:
@@ -52,9 +56,14 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
-def labels(trace: Trace) -> set[tuple[object, ...]]:
+def labels_of_each(trace: Trace) -> Counter[tuple[object, ...]]:
+    """How many processes have which labels."""
     frame = trace.processes()[["project", "job", "job_type", "step"]]
-    return {tuple(row) for row in frame.astype(object).where(frame.notna(), None).itertuples(index=False)}
+    return Counter(frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None))
+
+
+def labels(trace: Trace) -> set[tuple[object, ...]]:
+    return set(labels_of_each(trace))
 
 
 @pytest.mark.parametrize("backend", ["ebpf", "strace"])
@@ -70,29 +79,30 @@ def test_a_worker_labels_its_whole_tree(project: Path, tmp_path: Path, backend: 
 
 
 @pytest.mark.parametrize("backend", ["ebpf", "strace"])
-@pytest.mark.parametrize(
-    ("job", "found"),
-    [
-        ("J12", ("P77", "J12", "patch_motion_correction_multi", "Patch Motion Correction")),
-        ("J13", ("P77", "J13", "homo_abinit", "Ab-initio Reconstruction")),
-        ("J6", ("P77", "J6", None, None)),
-    ],
-)
 def test_the_folder_written_to_labels_a_process_and_its_children(
-    project: Path, tmp_path: Path, backend: BackendName, job: str, found: tuple[str | None, ...]
+    project: Path, tmp_path: Path, backend: BackendName
 ) -> None:
     program = """
         import os, sys
-        open(f"{sys.argv[1]}/J1/job.json").read()
-        open(f"{sys.argv[1]}/{sys.argv[2]}/out.cs", "wb").write(b"x")
-        if os.fork() == 0:
-            open("/etc/hostname").read()
-            os._exit(0)
-        os.wait()
+        for job in sys.argv[2:]:
+            if os.fork() == 0:
+                open(f"{sys.argv[1]}/J1/job.json").read()
+                open(f"{sys.argv[1]}/{job}/out.cs", "wb").write(b"x")
+                if os.fork() == 0:
+                    open("/etc/hostname").read()
+                    os._exit(0)
+                os.wait()
+                os._exit(0)
+            os.wait()
         """
-    trace = recorded(python(program, str(project), job), tmp_path, tmp_path / "t.iotrace", backend)
-    assert len(trace.processes()) == 2
-    assert labels(trace) == {found}
+    command = python(program, str(project), "J12", "J13", "J6")
+    found = labels_of_each(recorded(command, tmp_path, tmp_path / "t.iotrace", backend))
+    assert found == {
+        (None,) * 4: 1,
+        ("P77", "J12", "patch_motion_correction_multi", "Patch Motion Correction"): 2,
+        ("P77", "J13", "homo_abinit", "Ab-initio Reconstruction"): 2,
+        ("P77", "J6", None, None): 2,
+    }
 
 
 def test_what_reads_from_many_jobs_works_for_none_and_from_one_for_that(project: Path, tmp_path: Path) -> None:
@@ -142,26 +152,31 @@ def test_a_symlinked_movie_keeps_both_paths(project: Path, tmp_path: Path, backe
     assert set(files.path_text[reads.file]) == {str(movie)}
 
 
-@pytest.mark.parametrize("kind", ["fifo", "link", "huge", "nested", "folder", "no utf-8"])
-def test_a_hostile_job_json_gives_no_label_and_holds_nothing_up(project: Path, tmp_path: Path, kind: str) -> None:
-    path = project / "J6" / "job.json"
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "link":
-        secret = tmp_path / "shadow"
-        secret.write_text('{"job_type": "secret"}')
-        path.symlink_to(secret)
-    elif kind == "huge":
-        path.write_bytes(b'{"job_type": "secret", "x": "' + b"y" * (20 << 20) + b'"}')
-    elif kind == "nested":
-        path.write_bytes(b'{"job_type": "secret", "x": ' + b"[" * 1_000_000)
-    elif kind == "folder":
-        path.mkdir()
-    else:
-        path.write_bytes(b'{"job_type": "secr\xff\xfeet"}')
-    program = f"open({str(project / 'J6' / 'out')!r}, 'w').close()"
-    trace = recorded(python(program), tmp_path, tmp_path / "t.iotrace")
-    assert labels(trace) == {("P77", "J6", None, None)}
+def test_a_hostile_job_json_gives_no_label_and_holds_nothing_up(project: Path, tmp_path: Path) -> None:
+    paths = {kind: project / f"J{number}" / "job.json" for number, kind in enumerate(HOSTILE, 20)}
+    for path in paths.values():
+        path.parent.mkdir()
+    os.mkfifo(paths["fifo"])
+    secret = tmp_path / "shadow"
+    secret.write_text('{"job_type": "secret"}')
+    paths["link"].symlink_to(secret)
+    paths["huge"].write_bytes(b'{"job_type": "secret", "x": "' + b"y" * (20 << 20) + b'"}')
+    paths["nested"].write_bytes(b'{"job_type": "secret", "x": ' + b"[" * 1_000_000)
+    paths["folder"].mkdir()
+    paths["no utf-8"].write_bytes(b'{"job_type": "secr\xff\xfeet"}')
+    program = """
+        import os, sys
+        for folder in sys.argv[1:]:
+            if os.fork() == 0:
+                open(f"{folder}/out", "w").close()
+                os._exit(0)
+            os.wait()
+        """
+    folders = [str(path.parent) for path in paths.values()]
+    trace = recorded(python(program, *folders), tmp_path, tmp_path / "t.iotrace")
+    assert labels_of_each(trace) == {(None,) * 4: 1} | {
+        ("P77", path.parent.name, None, None): 1 for path in paths.values()
+    }
     assert not [sentence for sentence in trace.info.unseen if "labels" in sentence]
 
 
@@ -226,12 +241,9 @@ def test_root_reads_a_folder_as_the_user_that_it_belongs_to(tmp_path: Path) -> N
     assert labels(trace) == {(None, "J5", None, None)}
 
 
-def _label(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "iotrace", "label", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_a_trace_is_labelled_afterwards_from_folders_that_moved(project: Path, tmp_path: Path) -> None:
+def test_a_trace_is_labelled_afterwards_from_folders_that_moved(
+    project: Path, tmp_path: Path, iotrace: Command
+) -> None:
     moved = tmp_path / "moved"
     project.rename(moved)
     (project / "J12").mkdir(parents=True)
@@ -244,7 +256,7 @@ def test_a_trace_is_labelled_afterwards_from_folders_that_moved(project: Path, t
     trace = recorded(python(program), tmp_path, tmp_path / "t.iotrace")
     assert labels(trace) == {(None,) * 4}
     events = sorted((path, path.stat().st_mtime_ns) for path in (trace.folder / "events").iterdir())
-    done = _label(str(trace.folder), "--root", f"{project}={moved}")
+    done = iotrace("label", trace.folder, "--root", f"{project}={moved}")
     assert done.returncode == 0, done.stderr
     assert "P77 J12 (patch_motion_correction_multi: Patch Motion Correction): 2 processes" in done.stdout
     assert "2 of 2 processes got labels" in done.stdout
@@ -252,22 +264,26 @@ def test_a_trace_is_labelled_afterwards_from_folders_that_moved(project: Path, t
     assert labels(open_trace(trace.folder)) == found
     assert sorted((path, path.stat().st_mtime_ns) for path in (trace.folder / "events").iterdir()) == events
     assert not list((trace.folder / "processes").glob("_*"))
-    again = _label(str(trace.folder), "--root", f"{project}={moved}")
+    again = iotrace("label", trace.folder, "--root", f"{project}={moved}")
     assert "0 of 2 processes got labels" in again.stdout
     assert labels(open_trace(trace.folder)) == found
 
 
-def test_labels_that_a_trace_has_hold_when_it_is_labelled_again(project: Path, tmp_path: Path) -> None:
+def test_labels_that_a_trace_has_hold_when_it_is_labelled_again(
+    project: Path, tmp_path: Path, iotrace: Command
+) -> None:
     program = f"open({str(project / 'J6' / 'out')!r}, 'w').close()"
     trace = recorded(python(program), tmp_path, tmp_path / "t.iotrace")
     assert labels(trace) == {("P77", "J6", None, None)}
     (project / "project.json").write_text('{"uid": "P99"}')
     (project / "J6" / "job.json").write_text('{"job_type": "sharpen", "project_uid": "P77"}')
-    assert _label(str(trace.folder)).returncode == 0
+    assert iotrace("label", trace.folder).returncode == 0
     assert labels(open_trace(trace.folder)) == {("P77", "J6", "sharpen", "Post-processing")}
 
 
-def test_a_mount_that_never_answers_costs_its_time_and_is_named(project: Path, tmp_path: Path) -> None:
+def test_a_mount_that_never_answers_costs_its_time_and_is_named(
+    project: Path, tmp_path: Path, iotrace: Command
+) -> None:
     libc, hung = ctypes.CDLL(None, use_errno=True), tmp_path / "hung"
     hung.mkdir()
     try:
@@ -282,7 +298,7 @@ def test_a_mount_that_never_answers_costs_its_time_and_is_named(project: Path, t
         program = f"open({str(tmp_path / 'gone' / 'J12' / 'out')!r}, 'w').close()"
         (tmp_path / "gone" / "J12").mkdir(parents=True)
         trace = recorded(python(program), tmp_path, tmp_path / "t.iotrace")
-        done = _label(str(trace.folder), "--root", f"{tmp_path}/gone={hung}")
+        done = iotrace("label", trace.folder, "--root", f"{tmp_path}/gone={hung}")
         assert done.returncode == 0, done.stderr
         assert f"not read: the labels of {hung}/J12: reading it took longer than 2 s" in done.stdout
     finally:
@@ -290,10 +306,10 @@ def test_a_mount_that_never_answers_costs_its_time_and_is_named(project: Path, t
         os.close(server)
 
 
-@pytest.mark.parametrize("words", [["--root", "a=b"], ["--root", "/a"]])
-def test_a_root_that_is_not_a_pair_of_folders_is_refused(tmp_path: Path, words: list[str]) -> None:
-    trace = recorded(["/bin/true"], tmp_path, tmp_path / "t.iotrace")
-    done = _label(str(trace.folder), *words)
+@pytest.mark.parametrize("root", ["a=b", "/a"])
+def test_a_root_that_is_not_a_pair_of_folders_is_refused(tmp_path: Path, iotrace: Command, root: str) -> None:
+    trace = made_trace(tmp_path / "t.iotrace", [])
+    done = iotrace("label", trace, "--root", root)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
 
@@ -324,7 +340,7 @@ def test_a_process_that_runs_already_is_asked_for_its_command_line_environment_a
 
 
 def test_what_runs_already_works_where_it_stands_and_in_what_it_has_open(project: Path, tmp_path: Path) -> None:
-    idle = ["/bin/sh", "-c", "sleep 5; true"]
+    idle = ["sleep", "600"]
     with (
         (project / "J12/job.log").open("w") as log,
         subprocess.Popen(idle, stdout=log) as writes,
@@ -332,6 +348,8 @@ def test_what_runs_already_works_where_it_stands_and_in_what_it_has_open(project
     ):
         scope = Scope("pid", (writes.pid, stands.pid))
         record([], tmp_path / "t.iotrace", "ebpf", duration_s=3, scope=scope)
+        for one in (writes, stands):
+            one.kill()
     processes = open_trace(tmp_path / "t.iotrace").processes().set_index("pid")
     assert (processes.job[writes.pid], processes.job[stands.pid]) == ("J12", "J13")
     assert isinstance(processes.job_type[writes.pid], str)
