@@ -11,6 +11,7 @@ from calendar import timegm
 from pathlib import Path
 
 import pytest
+from commands import Forked
 
 from iotrace.errors import RecordError, TraceError
 from iotrace.record.session import record
@@ -416,16 +417,11 @@ def test_after_a_sigkill_of_the_recorder_the_trace_opens_and_lacks_only_the_last
 
 
 def test_two_recorders_at_once_see_each_their_own_command(tmp_path: Path) -> None:
-    script = (
-        "import sys; sys.path[:0] = {0!r}; from iotrace.record.session import record; "
-        "record(['/bin/cat', {1!r}], {2!r}, backend='ebpf')"
-    )
     running = []
     for name in ("one", "two"):
         (tmp_path / name).write_text(name)
-        code = script.format(sys.path, str(tmp_path / name), str(tmp_path / f"{name}.iotrace"))
-        running.append(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL))
-    assert [process.wait(60) for process in running] == [0, 0]
+        running.append(Forked("record", "--backend", "ebpf", "-o", f"{name}.iotrace", "--", "cat", name, cwd=tmp_path))
+    assert [process.end().returncode for process in running] == [0, 0]
     for name, other in (("one", "two"), ("two", "one")):
         texts = set(open_trace(tmp_path / f"{name}.iotrace").events().path_text.dropna())
         assert str(tmp_path / name) in texts
