@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from builders import TraceBuilder
+from commands import Command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -98,7 +99,7 @@ def test_what_a_program_does_with_each_item_is_found(tmp_path: Path) -> None:
 ODD = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=12)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(ODD.filter(lambda name: name not in (".", "..")), min_size=1, max_size=6, unique=True))
 def test_no_name_of_a_recording_breaks_the_recipe(names: list[str]) -> None:
     trace = TraceBuilder()
@@ -130,12 +131,11 @@ def test_names_that_a_recipe_cannot_hold_stay_different_files(tmp_path: Path) ->
     assert events[events["op"] == "read"]["file"].nunique() == len(names)
 
 
-def test_the_command_prints_a_score_and_says_what_is_wrong(tmp_path: Path) -> None:
+def test_the_command_prints_a_score_and_says_what_is_wrong(tmp_path: Path, iotrace: Command) -> None:
     job().save(tmp_path / "T.iotrace")
-    command = [sys.executable, "-m", "iotrace", "profile", "fit", "T.iotrace"]
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        return iotrace("profile", "fit", "T.iotrace", *words, cwd=tmp_path)
 
     told = json.loads(run("--json", "-o", "mine.toml").stdout)
     assert (told["within"], told["of"]) == (9, 9)
