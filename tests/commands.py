@@ -20,7 +20,7 @@ from iotrace.cli import main
 class Command(Protocol):
     """The fixture `iotrace`: a command in this process, in a working folder."""
 
-    def __call__(self, *words: str | Path, cwd: Path | None = None) -> CompletedProcess[str]: ...
+    def __call__(self, *words: object, cwd: Path | None = None) -> CompletedProcess[str]: ...
 
 
 class Forked:
@@ -33,7 +33,7 @@ class Forked:
     first: what it does before, such as to set limits.
     """
 
-    def __init__(self, *words: str | Path, cwd: Path | None = None, first: Callable[[], object] | None = None) -> None:
+    def __init__(self, *words: object, cwd: Path | None = None, first: Callable[[], object] | None = None) -> None:
         self.words = [str(word) for word in words]
         # closed when its end is read
         self._streams = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115

@@ -48,7 +48,7 @@ def iotrace(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     """
     from iotrace.cli import main
 
-    def run(*words: str | Path, cwd: Path | None = None) -> CompletedProcess[str]:
+    def run(*words: object, cwd: Path | None = None) -> CompletedProcess[str]:
         capfd.readouterr()
         with monkeypatch.context() as patch:
             if cwd is not None:
