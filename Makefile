@@ -30,10 +30,10 @@ demo: setup ## the main job: record, summarise, replay on two mounts, compare, r
 .PHONY: test
 test: setup ## unit, then integration tests (7 and 13 minutes on two slow cores)
 	$(BIN)/pytest -n 2 tests/unit
-	$(BIN)/pytest -n 2 tests/integration
+	$(BIN)/pytest -n 2 --dist worksteal tests/integration
 
 .PHONY: test-system
-test-system: setup ## the slow tests: real file systems, servers, a browser
+test-system: setup ## the slow tests: real file systems, servers, fleets, a browser, the commands of the pages
 	$(BIN)/pytest -n 2 --dist loadgroup tests/system
 
 .PHONY: lint

@@ -53,9 +53,10 @@ def iotrace(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
         with monkeypatch.context() as patch:
             if cwd is not None:
                 patch.chdir(cwd)
-            status = main([str(word) for word in words])
+            command = [str(word) for word in words]
+            status = main(command)
         said = capfd.readouterr()
-        return CompletedProcess(words, status, said.out, said.err)
+        return CompletedProcess(command, status, said.out, said.err)
 
     return run
 
