@@ -34,7 +34,7 @@ test: setup ## unit, then integration tests (7 and 13 minutes on two slow cores)
 
 .PHONY: test-system
 test-system: setup ## the slow tests: real file systems, servers, fleets, a browser, the commands of the pages
-	$(BIN)/pytest -n 2 --dist loadgroup tests/system
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/system
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, import-linter

@@ -25,19 +25,27 @@ WITH_SERVERS = (
     "test_replay_servers_in_trouble", "test_size_known_delays",
 )  # fmt: skip
 """Files of system tests that run one after the other: two clusters at once would take each other's processor."""
+PAGES = "test_commands_of_pages"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the system tests by file, the servers' in one group, which comes first as it takes longest.
 
-    The pages of docs, which share no more than a stage that is soon made, go to whichever process is free.
+    The commands of pages, which share no more than a stage that is soon made, come last, for whichever process is free:
+    so both end at about the same time. `make test-system` tells xdist to keep this order.
     """
+
+    def turn(item: pytest.Item) -> int:
+        if item.path.parent.name != "system":
+            return 0
+        return 1 if item.path.stem in WITH_SERVERS else 3 if item.path.stem == PAGES else 2
+
     for item in items:
-        stem = item.path.stem
-        if item.path.parent.name == "system" and stem != "test_commands_of_pages":
-            item.add_marker(pytest.mark.xdist_group("servers" if stem in WITH_SERVERS else stem))
-    items.sort(key=lambda item: item.path.parent.name == "system" and item.path.stem not in WITH_SERVERS)
+        group = {1: "servers", 2: item.path.stem}.get(turn(item))
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=turn)
 
 
 @pytest.fixture
