@@ -189,7 +189,7 @@ def test_at_any_rename_or_removal_what_is_there_opens_and_is_consistent(
 ) -> None:
     """A copy of what is on disk at that moment is what a kill would leave."""
     folder, left = tmp_path / "t.iotrace", tmp_path / "left.iotrace"
-    points, flushed = [*range(8), *range(9, 270, 20)], 0
+    points, flushed = [*range(8), *range(9, 270, 13)], 0
 
     def look(point: int) -> None:
         if point in points:

@@ -39,7 +39,7 @@ DATA = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(DATA, st.sampled_from([2, 8]))
 def test_rows_in_flight_together_do_not_conflict(steps: list[tuple[str, int, int, int]], depth: int) -> None:
     trace = TraceBuilder()

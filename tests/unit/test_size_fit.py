@@ -59,7 +59,7 @@ def ramp(storage: Floats, works: tuple[Work, ...], users: tuple[int, ...]) -> li
 
 # where writes are far slower than reads they are all that the ramps wait for, and the limit of reads is not seen
 @given(st.floats(5e8, 5e9), st.floats(0.5, 1), st.floats(1000, 20000))
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=3)
 def test_a_storage_that_made_the_ramps_is_predicted_for_users_and_mixes_that_were_not_shown(
     read: float, share: float, metadata: float
 ) -> None:
