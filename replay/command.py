@@ -223,12 +223,15 @@ def replay(
     # once for all numbers of users of a ramp
     sources = cache_of_results(partial(traces_of, traces, dataset, set or [], scale, seed))
 
+    advised = Tell().advised
+
     def once(users: int | None, fleet: Fleet | None = None) -> Result:
         first = fleet is None or fleet.rank == 0
         # the first of a ramp, with whom none shares and whom none waits for
         lone = ramp is not None and users == 1
         with ExitStack() as ends:
             tell = ends.enter_context(_telling()) if first else Tell()
+            tell.advised = advised
             for folder in [] if null or not first else folders:
                 look = partial(leftovers, folder)
                 for left in aside(look, f"looking at {folder}", timeout_s=timeout, tell=tell.notice):

@@ -221,7 +221,7 @@ def _on_mounts(
             info.warnings += near
             told += (*advice_before(*about), *near)
         for sentence in (*told, *share.hear(told)):
-            tell.notice(sentence)
+            tell.advise(sentence)
         for turn in range(options.repeat):
             for folder in list(folders) if turn % 2 == 0 else list(reversed(folders)):
                 mount = mount_under(folder)

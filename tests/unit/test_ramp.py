@@ -242,7 +242,9 @@ def test_a_ramp_that_a_cache_served_has_no_knee_of_a_storage(
         words = ["replay", str(trace), "--fs", folder, "--timing", "asap", "--ramp", "users=1..2"]
         # with one user there is nobody to share with, and nobody to wait for
         assert main([*words, "--share-inputs", "--jitter", "0.01", "-o", str(out)]) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    printed = capsys.readouterr()
+    assert printed.err.count("is tmpfs: This is memory") == 1
+    said = " ".join(printed.out.split())
     assert "Not the storage's, but this client's: " in said
     assert "another mount: this one is memory" in said
     assert "No interval: 5 runs of each number" in said

@@ -162,6 +162,8 @@ def lctl(action: str, words: Iterable[str]) -> str:
         done = subprocess.run(
             ["lctl", action, *words], capture_output=True, text=True, errors="replace", timeout=_LCTL_S, check=False
         )
+    except FileNotFoundError:
+        raise OSError("there is no lctl command in PATH") from None
     except subprocess.TimeoutExpired:
         raise OSError(f"lctl does not answer within {_LCTL_S:.0f} s") from None
     return done.stdout

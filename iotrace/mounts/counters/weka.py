@@ -118,6 +118,8 @@ def _weka(words: Sequence[str]) -> str:
             ["weka", *words], capture_output=True, text=True, errors="replace", timeout=_WEKA_S, check=False,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
+    except FileNotFoundError:
+        raise OSError("there is no weka command in PATH") from None
     except subprocess.TimeoutExpired:
         raise OSError(f"weka does not answer within {_WEKA_S:.0f} s") from None
     if done.returncode:
