@@ -94,7 +94,7 @@ def cost(
     retention
         With --size: months for which a data set and what was made of it stays on the storage; by default 3.
     archive
-        With --size: months for which it is kept elsewhere after that; by default 0.
+        With --size: months for which it is kept elsewhere after that, at the archive's price in the list; by default 0.
     storages
         With --size: storages and nodes of your own (.toml), such as what iotrace size --fit wrote.
     prices
