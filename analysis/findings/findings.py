@@ -52,9 +52,14 @@ class Finding:
     @property
     def replay(self) -> str:
         """How a replay shows the gain, or why none does."""
-        if self.rule.no_replay:
-            return f"not to be had, for {self.rule.no_replay}"
-        return f"of what iotrace findings --without {self.rule.name} writes, beside one of the whole trace."
+        rule, by_op = self.rule, self.evidence.by_op
+        can_go = int(by_op["spared"][by_op["op"].isin(rule.can_go)].sum())
+        if rule.no_replay and not can_go:
+            return f"not to be had, for {rule.no_replay}"
+        made = f"of what iotrace findings --without {rule.name} writes, beside one of the whole trace."
+        if not rule.no_replay or can_go == self.evidence.spared:
+            return made
+        return f"{made} It lacks {count_text(can_go)} of these calls; for the others: {rule.no_replay}"
 
     def to_json(self) -> dict[str, Any]:
         """The object that `iotrace findings --json` prints; times in seconds."""

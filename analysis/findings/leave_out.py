@@ -1,9 +1,9 @@
 """A trace without the calls that would fall away if a finding's advice were followed: what a replay of it gains, is
 what the advice could gain on that mount.
 
-Only calls can be left out on which no other call rests: a look at a name, a lock, an fsync, a listing. A read moves the
-position of the next one, an open is what later calls work on, and pieces that were joined would be other calls; there
-the rule says why there is no such replay.
+Only calls can be left out on which no other call rests: a look at a name, a lock, an fsync, a listing, a read at a
+place that it names. Another read moves the position of the next one, an open is what later calls work on, and pieces
+that were joined would be other calls; there the rule says why there is no such replay.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ def leave_out(trace: Trace, name: str, output: Path, force: bool = False, under:
         raise UsageError(f"{output} is the trace itself: name another folder with -o.")
     with Tables(trace) as tables:
         spared = Witness(tables, under).spared(rule)
+    if rule.no_replay:
+        if spared and not spared.keys() & set(rule.can_go):
+            others = " or ".join(rule.can_go)
+            raise UsageError(f"--without {name}: {rule.no_replay} {trace.folder} holds no {others} among them.")
+        spared = {op: calls for op, calls in spared.items() if op in rule.can_go}
     count = sum(map(len, spared.values()))
     if not count:
         raise UsageError(f"{trace.folder} holds no call that {name} would spare: nothing is left out.")
@@ -64,10 +69,10 @@ def leave_out(trace: Trace, name: str, output: Path, force: bool = False, under:
 
 def _rule(name: str) -> Rule:
     found = next((one for one in rules() if one.name == name), None)
-    can = ", ".join(one.name for one in rules() if not one.no_replay)
+    can = ", ".join(one.name for one in rules() if not one.no_replay or one.can_go)
     if found is None:
         raise UsageError(f"--without {name}: no such finding; calls can be left out of {can}.")
-    if found.no_replay:
+    if found.no_replay and not found.can_go:
         raise UsageError(f"--without {name}: {found.no_replay} Calls can be left out of {can}.")
     return found
 

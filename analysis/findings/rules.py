@@ -33,6 +33,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timed: dict[str, int] = {}
     per: dict[str, str] = {}
     no_replay: str = ""
+    can_go: tuple[str, ...] = ()
     either: dict[str, float] = {}
 
     def __post_init__(self) -> None:
