@@ -176,6 +176,7 @@ class Witness:
 
     Attributes
     ----------
+    by_op: of those that are no processes' own: columns op, mean_ns (of a call, where it is known), time_ns.
     totals: of the calls looked at. files: numbers of the files looked at, (n,), None where all are.
     """
 
@@ -209,16 +210,25 @@ class Witness:
             """
         )
         find_copies(tables)
-        passed = "coalesce(max(time_ns + coalesce(duration_ns, 0)) - min(time_ns), 0)::int8, coalesce(min(time_ns), 0)"
-        in_calls = f"count(*), coalesce(sum(duration_ns) filter (kind <> '{Kind.PROCESS}'), 0)::bigint"
-        # what passed is that of the whole trace, also where its first and last calls lie outside the folder
-        row = run(
-            f"select {in_calls}, {passed} from io"
-            if under is None
-            else f"select * from (select {in_calls} from io), (select {passed} from events)"
-        ).fetchone()
-        assert row is not None
-        self.totals = Totals(*map(int, row))
+        self.by_op, self.totals = self._figures(under is None)
+
+    def _figures(self, whole: bool) -> tuple[pd.DataFrame, Totals]:
+        """`by_op`, and of all together; what passed is that of the whole trace, also where its first and last calls lie
+        outside the folder."""
+        passed = "min(time_ns) as first_ns, max(time_ns + coalesce(duration_ns, 0)) as last_ns"
+        frame = self._tables.query(
+            f"""
+            select op, count(*) as calls, count(duration_ns) as timed, sum(duration_ns)::bigint as time_ns,
+                   kind = '{Kind.PROCESS}' as of_process, {passed}
+            from io group by op, of_process order by op
+            """
+        ).df()
+        own = frame[(frame["timed"] > 0) & ~frame["of_process"]]
+        ends = frame if whole else self._tables.query(f"select {passed} from events").df()
+        first, last = (int(ends["first_ns"].min()), int(ends["last_ns"].max())) if len(frame) else (0, 0)
+        by_op = pd.DataFrame({"op": own["op"], "mean_ns": own["time_ns"] / own["timed"], "time_ns": own["time_ns"]})
+        by_op = by_op.astype({"time_ns": "int64"}).reset_index(drop=True)
+        return by_op, Totals(int(frame["calls"].sum()), int(by_op["time_ns"].sum()), last - first, first)
 
     def _inside(self, under: Path | Sequence[Path] | None) -> str:
         """The condition of calls on files below folders, or where no file is known, with names below it."""

@@ -27,7 +27,7 @@ from iotrace.analysis.findings.kernels.distances import (
 )  # fmt: skip
 from iotrace.trace.arrays import EventArrays
 from iotrace.trace.operations import BY_NAME, Kind
-from iotrace.trace.tables import Tables
+from iotrace.trace.reader import Trace
 
 BLOCK_SHIFT: Final = 16
 """Blocks of 64 KiB: a page cache holds pages of 4 KiB, but reads ahead in about such pieces."""
@@ -58,8 +58,8 @@ class Reuse:
     share: float
 
 
-def reuse_of(tables: Tables, files: npt.NDArray[np.int64] | None = None) -> Reuse:
-    """Reuse of what a trace reads, in bounded memory.
+def reuse_of(trace: Trace, files: npt.NDArray[np.int64] | None = None) -> Reuse:
+    """Reuse of what a trace with events reads, in bounded memory.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def reuse_of(tables: Tables, files: npt.NDArray[np.int64] | None = None) -> Reus
     ------
     TraceError: a part of the trace is damaged.
     """
-    block, kind, steps, bits = _sampled(tables, files)
+    block, kind, steps, bits = _sampled(trace, files)
     order = np.argsort(block, kind="stable")
     same = block[order][1:] == block[order][:-1]
     before = np.full(len(block), -1, np.int64)
@@ -99,16 +99,16 @@ def reuse_of(tables: Tables, files: npt.NDArray[np.int64] | None = None) -> Reus
 
 
 def _sampled(
-    tables: Tables, files: npt.NDArray[np.int64] | None
+    trace: Trace, files: npt.NDArray[np.int64] | None
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int16], list[str], int]:
     """Blocks picked, in the order in which their calls ended, the number of the step that read each (-1: written), the
     steps, and of how many blocks one was picked, as a power of two.
 
     It begins with all, and drops half of them whenever there are too many.
     """
-    steps, process, number = _steps(tables)
+    steps, process, number = _steps(trace)
     block, kind = np.empty(MOST + _ROOM, np.uint64), np.empty(MOST + _ROOM, np.int16)
-    events = EventArrays(tables.trace)
+    events = EventArrays(trace)
     does = np.empty(0, np.int8)
     at = bits = 0
     for batch in events.batches((*_COLUMNS, "process")):
@@ -138,11 +138,14 @@ def _does(name: str) -> int:
     return _DOES.get(operation.kind, 0) if operation else 0
 
 
-def _steps(tables: Tables) -> tuple[list[str], npt.NDArray[np.int32], npt.NDArray[np.int16]]:
+def _steps(trace: Trace) -> tuple[list[str], npt.NDArray[np.int32], npt.NDArray[np.int16]]:
     """Names of the steps; numbers of processes, sorted, and one more; the step of each of them, and of one that is not
     there."""
-    found = tables.query("select process, coalesce(step, '') from processes order by process").fetchall()
-    steps = sorted({"", *(str(step) for _, step in found)})
-    of = {name: number for number, name in enumerate(steps)}
-    process = np.array([*(row[0] for row in found), np.iinfo(np.int32).max], np.int32)
-    return steps, process, np.array([*(of[str(step)] for _, step in found), of[""]], np.int16)
+    found = {
+        int(process): step or ""
+        for batch in trace.batches("processes", ["process", "step"])
+        for process, step in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    }
+    steps = sorted({"", *found.values()})
+    process = np.array([*sorted(found), np.iinfo(np.int32).max], np.int32)
+    return steps, process, np.array([*(steps.index(found[one]) for one in sorted(found)), 0], np.int16)

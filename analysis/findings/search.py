@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -91,32 +92,26 @@ def search(trace: Trace, under: Path | Sequence[Path] | None = None, with_reuse:
     """
     if trace.info.detail == "histogram":
         return _search_counts(trace, under)
-    with Tables(trace) as tables:
+    with Tables(trace) as tables, ThreadPoolExecutor(1) as beside:
         witness = Witness(tables, under)
         if under is not None and not witness.totals.calls:
             raise NothingBelow(
                 f"{trace.folder} holds no call on a file below {_names(under)}: name a folder as the program saw it "
                 f"(iotrace summary {trace.folder} --by file shows files)."
             )
-        all_rules = [Finding(rule, witness.evidence(rule)) for rule in rules()]
-        by_op = tables.query(
-            f"""
-            select op, avg(duration_ns) as mean_ns, sum(duration_ns)::bigint as time_ns from io
-            where duration_ns is not null and kind <> '{Kind.PROCESS}' group by op order by op
-            """
-        ).df()
-        mounts = tables.query("select distinct mount from files where mount is not null").fetchall()
         reuse = None
         if with_reuse:
             # brings Numba, which a summary of a small trace does not need
             from iotrace.analysis.findings.reuse import reuse_of
 
-            reuse = reuse_of(tables, witness.files)
+            reuse = beside.submit(reuse_of, trace, witness.files)
+        all_rules = [Finding(rule, witness.evidence(rule)) for rule in rules()]
+        mounts = tables.query("select distinct mount from files where mount is not null").fetchall()
     return Found(
         findings=reached(all_rules),
         totals=witness.totals,
-        reuse=reuse,
-        by_op=by_op,
+        reuse=reuse.result() if reuse else None,
+        by_op=witness.by_op,
         mounts={int(row[0]) for row in mounts},
         looked_for=[rule.title for rule in rules()],
         candidates=all_rules,

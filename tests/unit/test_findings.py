@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import made_result
 
-from iotrace.analysis.findings.evidence import Witness
 from iotrace.analysis.findings.prices import Mounted, search_replayed
 from iotrace.analysis.findings.reuse import BLOCK_SHIFT, reuse_of
 from iotrace.analysis.findings.rules import rules
@@ -24,7 +23,6 @@ from iotrace.analysis.findings.search import search
 from iotrace.analysis.findings.show import finding_text
 from iotrace.errors import UsageError
 from iotrace.trace.reader import open_trace
-from iotrace.trace.tables import Tables
 
 MIB = 1 << 20
 Made = tuple[TraceBuilder, int]
@@ -525,9 +523,8 @@ def test_a_cache_serves_what_a_plain_lru_simulation_serves(blocks: list[tuple[in
     o = b.open("stack.mrc", os.O_RDWR, size=41 * size)
     for block, is_read in blocks:
         b.on("pread64" if is_read else "pwrite64", o, "stack.mrc", offset=block * size, size=size, result=size)
-    with tempfile.TemporaryDirectory() as folder, Tables(open_trace(b.save(Path(folder) / "t.iotrace"))) as tables:
-        Witness(tables)
-        reuse = reuse_of(tables)
+    with tempfile.TemporaryDirectory() as folder:
+        reuse = reuse_of(open_trace(b.save(Path(folder) / "t.iotrace")))
     if not any(is_read for _, is_read in blocks):
         assert reuse.curve.empty
         return
@@ -546,10 +543,8 @@ def test_a_sample_of_the_blocks_gives_about_the_same_curve(tmp_path: Path, monke
     curves: list[pd.Series[float]] = []
     for most in (1 << 22, 4000):
         monkeypatch.setattr("iotrace.analysis.findings.reuse.MOST", most)
-        with Tables(trace) as tables:
-            Witness(tables)
-            reuse = reuse_of(tables)
-            curves.append(reuse.curve.set_index("cache_bytes")["served"])
+        reuse = reuse_of(trace)
+        curves.append(reuse.curve.set_index("cache_bytes")["served"])
     assert reuse.share == 1 / 8
     both = pd.concat(curves, axis=1).dropna()
     assert len(both) > 5
