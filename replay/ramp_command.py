@@ -227,7 +227,9 @@ def knee_text(knee: Knee, rules: Sequence[Rule]) -> str:
     """Where the knee is, and by which rule: a sentence."""
     fewest, most = knee.levels[0].users, knee.levels[-1].users
     if knee.users is None:
-        return f"No knee: {', '.join(rule.within(most, fewest) for rule in rules)}."
+        # what ended the ramp was judged before the fewest were measured once more
+        again = f"with the runs of {_users(fewest)} at the end counted too, " if knee.ended else ""
+        return f"No knee: {again}{', '.join(rule.within(most, fewest) for rule in rules)}."
     rule = next(rule for rule in rules if rule.key == knee.rule)
 
     def bound(value: float | None) -> str:
