@@ -86,11 +86,11 @@ def compare(
     sides = split_sides([result, *results])
     made = compare_results(*sides, smallest=parse_percentage(smallest))
     if html is not None:
-        from iotrace.analysis.report import write_comparison
+        from iotrace.analysis.report.write import write_comparison
 
         write_comparison(sides, made, html)
     if picture is not None:
-        from iotrace.analysis.comparison_plots import save_latency_curves
+        from iotrace.analysis.pictures.comparisons import save_latency_curves
 
         save_latency_curves(made, picture)
     if json:

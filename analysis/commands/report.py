@@ -59,7 +59,7 @@ def report(
     dask
         Address of a Dask scheduler (tcp://HOST:8786): its workers work out a trace each.
     """
-    from iotrace.analysis.report import write_report
+    from iotrace.analysis.report.write import write_report
 
     answers = []
     if size is not None:

@@ -20,9 +20,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from iotrace.analysis.comparison_plots import SIDE_COLOURS
 from iotrace.analysis.cost.queues import Point, money
-from iotrace.analysis.plots import styled, ticks
+from iotrace.analysis.pictures.comparisons import SIDE_COLOURS
+from iotrace.analysis.pictures.drawing import styled, ticks
 from iotrace.errors import StorageError, UsageError
 from iotrace.terminal import printable, shorten
 from iotrace.units import duration_text

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from iotrace.analysis.report_page import Origin, Section, picture_block, write_sections
-from iotrace.analysis.report_tables import Fact, Grid, GridCell, Head
+from iotrace.analysis.report.page import Origin, Section, picture_block, write_sections
+from iotrace.analysis.report.tables import Fact, Grid, GridCell, Head
 from iotrace.analysis.sizing import plots
 from iotrace.analysis.sizing.answer import PEAK, SHARES, Answer
 from iotrace.analysis.sizing.kernels import events as e

@@ -1,6 +1,6 @@
 """Pictures of answers of the model, as for a report: throughput over the day, lanes, what binds each step, the knee.
 
-Answers in, inline SVG out (iotrace.analysis.plots). All of it is modelled.
+Answers in, inline SVG out (iotrace.analysis.pictures.drawing). All of it is modelled.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from iotrace.analysis.plots import CLASS_COLOURS, Picture, legend, styled, svg_of, ticks
+from iotrace.analysis.pictures.drawing import CLASS_COLOURS, Picture, legend, styled, svg_of, ticks
 from iotrace.analysis.sizing.answer import Answer
 from iotrace.analysis.sizing.day import SLOTS, Folded, folded
 from iotrace.analysis.sizing.demand import Floats

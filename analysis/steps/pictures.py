@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from iotrace.analysis.plots import CLASS_COLOURS, INK, styled, ticks
+from iotrace.analysis.pictures.drawing import CLASS_COLOURS, INK, styled, ticks
 from iotrace.analysis.steps.facts import DATASET
 from iotrace.profiles.layout import Class, layout_of
 from iotrace.profiles.model import DataSet, Profile, load

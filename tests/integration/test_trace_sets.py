@@ -15,8 +15,8 @@ from made import event, made_trace
 
 from iotrace.analysis.findings.rules import rules_across
 from iotrace.analysis.findings.search import search
-from iotrace.analysis.report import write_report
-from iotrace.analysis.set_pictures import course_of_set, in_slices
+from iotrace.analysis.pictures.course import course_of_set, in_slices
+from iotrace.analysis.report.write import write_report
 from iotrace.analysis.sets import search_set, summarise_set
 from iotrace.analysis.spread import here, spread
 from iotrace.analysis.summary import summarise
@@ -281,8 +281,8 @@ def test_files_of_one_name_on_the_disks_of_two_nodes_are_two_files(tmp_path: Pat
 def test_where_calls_lie_is_drawn_of_as_large_a_share_of_each_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iotrace.analysis.set_pictures._POINTS", 80)
-    monkeypatch.setattr("iotrace.analysis.set_pictures._LEAST_POINTS", 80)
+    monkeypatch.setattr("iotrace.analysis.pictures.course._POINTS", 80)
+    monkeypatch.setattr("iotrace.analysis.pictures.course._LEAST_POINTS", 80)
     folders = [timed(tmp_path, "one", 0, 100, {}), timed(tmp_path, "two", 200, 60, {})]
     course, _ = course_of_set(folders, 260, here)
     assert (course.positions["time_s"] < 200).value_counts().to_dict() == {True: 50, False: 30}

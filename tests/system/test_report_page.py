@@ -11,7 +11,7 @@ import pytest
 from browser import BROWSER, Browser
 from made import HOSTILE, event, made_result, made_trace
 
-from iotrace.analysis.report import write_report
+from iotrace.analysis.report.write import write_report
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 

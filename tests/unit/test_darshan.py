@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import iotrace
 from iotrace.analysis.findings.search import search
-from iotrace.analysis.report import write_report
+from iotrace.analysis.report.write import write_report
 from iotrace.analysis.summary import summarise
 from iotrace.cli import main
 from iotrace.errors import IotraceError, TraceError, UsageError

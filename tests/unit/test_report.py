@@ -11,7 +11,7 @@ import pytest
 from builders import TraceBuilder
 from made import HOSTILE, event, made_result, made_trace
 
-from iotrace.analysis.report import render_report, write_report
+from iotrace.analysis.report.write import render_report, write_report
 from iotrace.cli import main
 from iotrace.errors import StorageError, TraceError, UsageError
 from iotrace.replay.figures import Guard, RankTotals

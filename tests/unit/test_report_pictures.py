@@ -11,15 +11,16 @@ import pyarrow as pa
 import pytest
 from made import HOSTILE, event, made_result, made_trace
 
-from iotrace.analysis import plots
-from iotrace.analysis.activity_plot import activity, heat_colours
-from iotrace.analysis.cache_plot import cache_curve
 from iotrace.analysis.compare import ComparisonTable, compare_results
 from iotrace.analysis.comparison.sides import sides_of
-from iotrace.analysis.comparison_plots import ratios
 from iotrace.analysis.findings.reuse import Reuse
-from iotrace.analysis.lanes_plot import Bar, Lanes, lanes, lanes_of_run, lanes_of_trace, rows_of
-from iotrace.analysis.metadata_plot import metadata_mix, metadata_of_sides, metadata_of_trace
+from iotrace.analysis.pictures import traces
+from iotrace.analysis.pictures.activity import activity, heat_colours
+from iotrace.analysis.pictures.cache import cache_curve
+from iotrace.analysis.pictures.comparisons import ratios
+from iotrace.analysis.pictures.drawing import Picture
+from iotrace.analysis.pictures.lanes import Bar, Lanes, lanes, lanes_of_run, lanes_of_trace, rows_of
+from iotrace.analysis.pictures.metadata import metadata_mix, metadata_of_sides, metadata_of_trace
 from iotrace.histogram import bucket_of
 from iotrace.replay.figures import JobTotals, UserTotals
 from iotrace.replay.result import HISTOGRAMS, INTERVALS, MountInfo, Result, Run
@@ -62,7 +63,7 @@ def job(user: str, name: str, step: str, start_s: float, end_s: float, replayer:
     return JobTotals(replayer, user, "P1", name, step, "", start_s, end_s)
 
 
-def text_of(picture: plots.Picture | None) -> str:
+def text_of(picture: Picture | None) -> str:
     """The words in a picture; it must be well-formed."""
     assert picture is not None
     namespaces = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -287,14 +288,14 @@ def test_calls_that_ask_for_all_of_a_file_leave_room_for_the_others() -> None:
     # what cp asks of copy_file_range
     sizes = {"read": 2**20, "copy": 0x7FFFFFFFC0000000}
     rows = [{"key": kind, "bucket": int(bucket_of(np.array([size]))[0]), "count": 3} for kind, size in sizes.items()]
-    picture = plots.sizes(pd.DataFrame(rows))
+    picture = traces.sizes(pd.DataFrame(rows))
     assert picture is not None
     words = text_of(picture)
     assert "|1MiB|" in words
     assert "|all|" in words
     assert "PiB" not in words
     assert "copy: most often all (100%)" in picture.alternative
-    only = plots.sizes(pd.DataFrame(rows[1:]))
+    only = traces.sizes(pd.DataFrame(rows[1:]))
     assert only is not None
     assert "most often all" in only.alternative
 
@@ -308,7 +309,7 @@ def test_sizes_of_reads_and_writes_have_scales_of_their_own() -> None:
             for kind, size in sizes.items()
         ]
     )
-    words = text_of(plots.sizes(frame))
+    words = text_of(traces.sizes(frame))
     assert "read" in words
     assert "write" in words
     assert "100k" in words

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from iotrace.analysis.lanes_plot import Lanes, lane_of_whole, lanes_of_trace, together
-from iotrace.analysis.metadata_plot import metadata_of_trace
+from iotrace.analysis.pictures.lanes import Lanes, lane_of_whole, lanes_of_trace, together
+from iotrace.analysis.pictures.metadata import metadata_of_trace
 from iotrace.analysis.spread import Spread
 from iotrace.trace.counted import tables_of
 from iotrace.trace.info import TraceInfo

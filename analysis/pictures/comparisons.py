@@ -1,4 +1,4 @@
-"""Pictures of comparisons: a ComparisonTable in, inline SVG out, one a function; see iotrace.analysis.plots."""
+"""Pictures of comparisons: a ComparisonTable in, inline SVG out, one a function."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from iotrace.analysis.comparison.curves import mean_curve
-from iotrace.analysis.plots import CLASS_COLOURS, INK, Picture, legend, styled, svg_of, ticks, time_axis
+from iotrace.analysis.pictures.drawing import CLASS_COLOURS, INK, Picture, legend, styled, svg_of, ticks, time_axis
 from iotrace.errors import StorageError, UsageError
 from iotrace.histogram import middles
 from iotrace.terminal import printable, shorten

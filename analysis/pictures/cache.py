@@ -1,4 +1,4 @@
-"""The picture of what client caches of all sizes would serve of a trace's reads; see iotrace.analysis.plots."""
+"""The picture of what client caches of all sizes would serve of a trace's reads."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from matplotlib.figure import Figure
 
-from iotrace.analysis.comparison_plots import SIDE_COLOURS
 from iotrace.analysis.findings.show import telling_sizes
-from iotrace.analysis.plots import INK, Picture, legend, styled, svg_of, ticks
+from iotrace.analysis.pictures.comparisons import SIDE_COLOURS
+from iotrace.analysis.pictures.drawing import INK, Picture, legend, styled, svg_of, ticks
 from iotrace.terminal import printable, shorten
 from iotrace.trace.tables import records
 from iotrace.units import binary_text

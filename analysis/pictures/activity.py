@@ -10,7 +10,7 @@ from matplotlib.colors import Colormap, ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from iotrace.analysis.plots import Picture, styled, svg_of, ticks
+from iotrace.analysis.pictures.drawing import Picture, styled, svg_of, ticks
 from iotrace.terminal import printable, shorten
 from iotrace.units import count_text, duration_text
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from iotrace import __version__
-from iotrace.analysis.plots import Picture
-from iotrace.analysis.report_findings import FindingBlock
-from iotrace.analysis.report_tables import Fact
+from iotrace.analysis.pictures.drawing import Picture
+from iotrace.analysis.report.findings import FindingBlock
+from iotrace.analysis.report.tables import Fact
 from iotrace.errors import StorageError
 from iotrace.terminal import printable
 
@@ -109,13 +109,13 @@ def render_page(
 ) -> str:
     """The HTML of a page."""
     environment = _environment()
-    script = environment.get_template("report.js.j2").render()
+    script = environment.get_template("page.js.j2").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template("page.html.j2").render(
         title=title,
         subtitle=f"Written by iotrace {__version__} on {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}",
         version=__version__,
-        style=_safe(environment.get_template("report.css.j2").render()),
+        style=_safe(environment.get_template("page.css.j2").render()),
         script=_safe(script),
         script_hash=f"sha256-{digest}",
         verdicts=verdicts,

@@ -1,6 +1,6 @@
 """The picture of the metadata mix: which calls about names and open files each step makes, and which take its time.
 
-From a trace's tables or the sides of results; see iotrace.analysis.plots.
+From a trace's tables or the sides of results; see iotrace.analysis.pictures.drawing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from iotrace.analysis.plots import Picture, styled, svg_of, ticks
+from iotrace.analysis.pictures.drawing import Picture, styled, svg_of, ticks
 from iotrace.histogram import middles
 from iotrace.terminal import printable, shorten
 from iotrace.trace.operations import Kind

@@ -9,7 +9,7 @@ from iotrace.analysis.findings.findings import Finding
 from iotrace.analysis.findings.reuse import Reuse
 from iotrace.analysis.findings.search import Found
 from iotrace.analysis.findings.show import families_of, telling_sizes
-from iotrace.analysis.report_tables import Grid, GridCell, Head
+from iotrace.analysis.report.tables import Grid, GridCell, Head
 from iotrace.terminal import printable
 from iotrace.trace.tables import records
 from iotrace.units import binary_text, bytes_text, count_text, duration_text, significant

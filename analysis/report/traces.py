@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from iotrace.analysis import plots
-from iotrace.analysis.activity_plot import activity
-from iotrace.analysis.cache_plot import cache_curve
 from iotrace.analysis.findings.search import Found, search
-from iotrace.analysis.lanes_plot import lanes, lanes_of_trace
-from iotrace.analysis.metadata_plot import metadata_mix, metadata_of_trace
-from iotrace.analysis.report_findings import blocks_of, verdict_of
-from iotrace.analysis.report_page import Origin, Section, picture_block
-from iotrace.analysis.report_tables import Fact, summary_grid
-from iotrace.analysis.set_pictures import Course, course_of_set
+from iotrace.analysis.pictures.activity import activity
+from iotrace.analysis.pictures.cache import cache_curve
+from iotrace.analysis.pictures.course import Course, course_of_set
+from iotrace.analysis.pictures.drawing import Picture, present
+from iotrace.analysis.pictures.lanes import lanes, lanes_of_trace
+from iotrace.analysis.pictures.metadata import metadata_mix, metadata_of_trace
+from iotrace.analysis.pictures.traces import latency_ranges, positions, sizes, timeline
+from iotrace.analysis.report.findings import blocks_of, verdict_of
+from iotrace.analysis.report.page import Origin, Section, picture_block
+from iotrace.analysis.report.tables import Fact, summary_grid
 from iotrace.analysis.sets import search_set, summarise_set
 from iotrace.analysis.spread import Spread
 from iotrace.analysis.summary import Summary, dropped_sentence, has_labels, summary_of
@@ -43,7 +44,7 @@ class TraceFigures:
     made: Summary
     keys: list[str]
     found: Found
-    pictures: list[plots.Picture]
+    pictures: list[Picture]
     types: list[str]
 
 
@@ -64,7 +65,7 @@ def figures_of(folder: Path) -> TraceFigures:
             tables.timeline(), tables.activity(), metadata_of_trace(tables), tables.histogram("class", "size"),
             lanes_of_trace(tables, made.duration_s),
         )  # fmt: skip
-        pictures = plots.pictures([*_drawn(course, made), plots.positions(tables.positions(12_000))])
+        pictures = present([*_drawn(course, made), positions(tables.positions(12_000))])
         found = searched.result()
     types = [mount.type for number, mount in enumerate(trace.info.mounts) if number in found.mounts]
     return TraceFigures(made, keys, found, pictures, types)
@@ -97,7 +98,7 @@ def set_section(folders: Sequence[Path], name: str, number: int, over: Spread) -
     course, on_one_clock = course_of_set(folders, made.duration_s, over)
     section = _section(made, number)
     section.title = printable(f"Recorded: {name} ({made.name})")
-    pictures = plots.pictures([*_drawn(course, made), plots.positions(course.positions)])
+    pictures = present([*_drawn(course, made), positions(course.positions)])
     section.notes.append(
         "Time runs from the start of the first recording, by the clocks of their machines."
         if on_one_clock
@@ -108,15 +109,15 @@ def set_section(folders: Sequence[Path], name: str, number: int, over: Spread) -
     return _filled(section, made, found, types, pictures, shown), _trace_origin(made)
 
 
-def _drawn(course: Course, made: Summary) -> list[plots.Picture | None]:
+def _drawn(course: Course, made: Summary) -> list[Picture | None]:
     """The pictures that a trace and a set of traces share."""
     return [
-        plots.timeline(course.timeline, made.duration_s),
+        timeline(course.timeline, made.duration_s),
         activity(course.activity, made.duration_s),
         lanes(course.lanes, made.duration_s, "measured"),
-        plots.latency_ranges(made.tables["op"]),
+        latency_ranges(made.tables["op"]),
         metadata_mix(course.metadata, "measured"),
-        plots.sizes(course.sizes),
+        sizes(course.sizes),
     ]
 
 
@@ -137,13 +138,13 @@ def _section(made: Summary, number: int) -> Section:
 
 
 def _filled(
-    section: Section, made: Summary, found: Found, types: list[str], pictures: Sequence[plots.Picture],
+    section: Section, made: Summary, found: Found, types: list[str], pictures: Sequence[Picture],
     keys: Sequence[str], memory_bytes: int = 0,
 ) -> Section:  # fmt: skip
     section.verdict = verdict_of(printable(made.name), found)
     section.findings, curve, section.findings_lead = blocks_of(found, types)
     if curve is not None and found.reuse is not None:
-        drawn = plots.pictures([cache_curve(found.reuse, memory_bytes)])
+        drawn = present([cache_curve(found.reuse, memory_bytes)])
         section.blocks += [curve, *(picture_block(picture) for picture in drawn)]
     section.blocks += [picture_block(picture) for picture in pictures]
     for key in keys:

@@ -1,6 +1,6 @@
 """One self-contained HTML page about traces, results, or both: verdict, pictures, tables, and where it all comes from.
 
-Takes folders of traces and results, gives a file. The frame of the page is that of iotrace.analysis.report_page, its
+Takes folders of traces and results, gives a file. The frame of the page is that of iotrace.analysis.report.page, its
 chapters those of report_traces and report_results. Every text of a trace goes through iotrace.terminal.printable and
 Jinja's escaping.
 """
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from iotrace.analysis.compare import ComparisonTable
 from iotrace.analysis.comparison.sides import opened
-from iotrace.analysis.report_mounted import mounted_sections
-from iotrace.analysis.report_page import Origin, Section, check_target, render_page, write_page
-from iotrace.analysis.report_results import comparison_sections, file_name, result_origin, result_sections
-from iotrace.analysis.report_traces import figures_of, set_section, trace_section
+from iotrace.analysis.report.mounted import mounted_sections
+from iotrace.analysis.report.page import Origin, Section, check_target, render_page, write_page
+from iotrace.analysis.report.results import comparison_sections, file_name, result_origin, result_sections
+from iotrace.analysis.report.traces import figures_of, set_section, trace_section
 from iotrace.analysis.spread import spread
 from iotrace.errors import TraceError, UsageError
 from iotrace.replay.result import RESULT_NAME, Result, open_result

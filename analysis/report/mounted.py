@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iotrace.analysis.findings.prices import mounts_of, search_replayed, source_of
-from iotrace.analysis.report_findings import blocks_of
-from iotrace.analysis.report_page import Section
+from iotrace.analysis.report.findings import blocks_of
+from iotrace.analysis.report.page import Section
 from iotrace.errors import UsageError
 from iotrace.replay.result import Result
 from iotrace.terminal import printable

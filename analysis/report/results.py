@@ -6,14 +6,15 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from iotrace.analysis import comparison_plots, plots
 from iotrace.analysis.compare import ComparisonTable, compare_results
 from iotrace.analysis.comparison.fio import FioFile
 from iotrace.analysis.comparison.sides import Side, sides_of
-from iotrace.analysis.lanes_plot import lanes, lanes_of_run
-from iotrace.analysis.metadata_plot import metadata_mix, metadata_of_sides
-from iotrace.analysis.report_page import Origin, Section, picture_block
-from iotrace.analysis.report_tables import Fact, comparison_grids, operations_grid
+from iotrace.analysis.pictures import comparisons
+from iotrace.analysis.pictures.drawing import Picture, present
+from iotrace.analysis.pictures.lanes import lanes, lanes_of_run
+from iotrace.analysis.pictures.metadata import metadata_mix, metadata_of_sides
+from iotrace.analysis.report.page import Origin, Section, picture_block
+from iotrace.analysis.report.tables import Fact, comparison_grids, operations_grid
 from iotrace.analysis.warnings import warnings_of
 from iotrace.replay.conditions import conditions_lines
 from iotrace.replay.result import Result, ResultInfo, Run
@@ -69,7 +70,7 @@ def comparison_sections(
             f"comparison-{plan}-{number}", printable(f"{side.label} compared with {table.sides[0].label}")
         )
         section.lead = _comparison_lead(table, side)
-        section.blocks += [picture_block(p) for p in plots.pictures([comparison_plots.ratios(table, side.label)])]
+        section.blocks += [picture_block(p) for p in present([comparisons.ratios(table, side.label)])]
         section.blocks += comparison_grids(table, side.label)
         section.notes = [printable(note) for note in table.footnotes]
         sections.append(section)
@@ -77,13 +78,13 @@ def comparison_sections(
     # runs of a set have numbers of their own, and fio counts no seconds
     known = [(side, result) for side in table.sides for result in results if _same(result, side)]
     made = [
-        comparison_plots.latency_curves(table.sides, table.curves),
-        comparison_plots.runs_in_order(table),
-        comparison_plots.progress(_intervals(known)),
+        comparisons.latency_curves(table.sides, table.curves),
+        comparisons.runs_in_order(table),
+        comparisons.progress(_intervals(known)),
         *_lanes(table.sides[:_SIDES_WITH_LANES]),
         metadata_mix(metadata_of_sides(known), "replayed", min(len(side.runs) for side in table.sides)),
     ]
-    runs.blocks = [picture_block(picture) for picture in plots.pictures(made)]
+    runs.blocks = [picture_block(picture) for picture in present(made)]
     runs.blocks += [operations_grid(side) for side in table.sides]
     sections.append(runs)
     return sections, verdicts, table.warnings
@@ -149,7 +150,7 @@ def _intervals(known: Sequence[tuple[Side, Result]]) -> dict[str, pd.DataFrame]:
     return found
 
 
-def _lanes(sides: Sequence[Side]) -> list[plots.Picture | None]:
+def _lanes(sides: Sequence[Side]) -> list[Picture | None]:
     """Lanes of each side's first run, over the same time."""
     end_s = max(side.runs[0].wall_s for side in sides)
     several = len(sides) > 1
@@ -186,12 +187,12 @@ def _single_section(side: Side, results: Sequence[Result], plan: int) -> Section
     section.verdict, section.provenance = _alone(side), "replayed"
     known = [(side, result) for result in results if _same(result, side)]
     made = [
-        comparison_plots.latency_curves([side]),
-        comparison_plots.progress(_intervals(known)),
+        comparisons.latency_curves([side]),
+        comparisons.progress(_intervals(known)),
         *_lanes([side]),
         metadata_mix(metadata_of_sides(known), "replayed", len(side.runs)),
     ]
-    section.blocks = [*(picture_block(picture) for picture in plots.pictures(made)), operations_grid(side)]
+    section.blocks = [*(picture_block(picture) for picture in present(made)), operations_grid(side)]
     return section
 
 

@@ -1,6 +1,6 @@
 """The picture of lanes: whose job ran when, a row for each user, coloured by step.
 
-From a trace's tables or a run of a result; see iotrace.analysis.plots.
+From a trace's tables or a run of a result; see iotrace.analysis.pictures.drawing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from iotrace.analysis.plots import Picture, styled, svg_of
+from iotrace.analysis.pictures.drawing import Picture, styled, svg_of
 from iotrace.terminal import printable, shorten
 from iotrace.trace.tables import records
 from iotrace.units import duration_text

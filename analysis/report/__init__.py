@@ -1,0 +1,1 @@
+"""The page that `iotrace report` writes, and what other commands write as pages: frame, chapters, tables."""
