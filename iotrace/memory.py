@@ -1,4 +1,5 @@
-"""How much memory is left, and what the plan of a replay takes: said by `iotrace profile plan`, held by a replay."""
+"""How much memory is left: for tables of traces, and for the plan of a replay, whose size
+`iotrace profile plan` says."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made import HOSTILE, event, made_trace
 
-from iotrace.errors import TraceError, UsageError
+from iotrace.errors import IotraceError, TraceError, UsageError
 from iotrace.trace import writer
 from iotrace.trace.operations import BY_NAME, Kind
 from iotrace.trace.reader import open_trace
@@ -292,3 +292,13 @@ def test_a_damaged_part_is_one_line_that_is_no_fault_of_iotrace(tmp_path: Path, 
         part.write_bytes(content)
     with pytest.raises(TraceError, match=r"t\.iotrace"):
         table_by(open_trace(trace), "op")
+
+
+def test_a_trace_that_takes_more_memory_and_disk_than_there_is_is_not_called_damaged(tmp_path: Path) -> None:
+    with Tables(open_trace(made_trace(tmp_path / "t.iotrace", [event(0, "read", file=0)], ["/data/a"]))) as tables:
+        tables.query("set memory_limit = '20MB'")
+        tables.query("set max_temp_directory_size = '0MB'")
+        with pytest.raises(IotraceError, match="TMPDIR") as told:
+            tables.query("create temp table large as select range, random() from range(10_000_000)")
+    assert not isinstance(told.value, TraceError)
+    assert "damaged" not in str(told.value)
