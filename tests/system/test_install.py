@@ -57,7 +57,7 @@ def test_a_wheel_built_without_a_system_compiler_holds_program_traces_and_every_
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     assert "iotrace/record/ebpf/recorder.bpf.o" in names
     assert "iotrace/replay/kernels/lane.py" in names
-    assert "iotrace/analysis/page.html.j2" in names
+    assert "iotrace/analysis/report/page.html.j2" in names
     assert "iotrace/data/prices/aws-2023-07.toml" in names
     assert "iotrace/data/tables/reference-architecture.toml" in names
     assert any(name.startswith("iotrace/data/traces/") and name.endswith(".parquet") for name in names)
