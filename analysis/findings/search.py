@@ -83,12 +83,12 @@ def search(trace: Trace, under: Path | Sequence[Path] | None = None, with_reuse:
     ----------
     trace: of events or of counts; counts tell nothing of single calls and their order, and have rules of their own.
     under: look only at files below this folder, or these; not with counts.
-    with_reuse: work out reuse distances, too, which takes about as long as all rules.
+    with_reuse: work out reuse distances, too, beside the rules.
 
     Raises
     ------
     UsageError: the trace holds nothing below `under`, or counts and a folder is given.
-    TraceError: a part of it is damaged.
+    TraceError: a part of it is damaged. IotraceError: it takes more memory and disk than there is.
     """
     if trace.info.detail == "histogram":
         return _search_counts(trace, under)

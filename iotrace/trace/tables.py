@@ -26,7 +26,7 @@ import pandas as pd
 
 from iotrace.errors import IotraceError, TraceError, UsageError
 from iotrace.histogram import bucket_sql
-from iotrace.memory import free_bytes
+from iotrace.memory import table_bytes
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.partials import (
     NUMBERED,
@@ -60,9 +60,6 @@ _KEY_SQL: Final = {
     "job": "case when p.project is null then p.job else concat_ws('/', p.project, p.job) end",
     "user": "p.user",
 }
-_MEMORY_MOST: Final = 4_000_000_000
-"""A report of 10^8 events took 12 s longer than with 19 GB, and 5 GB in all instead of 10."""
-_MEMORY_LEAST: Final = 500_000_000
 _PER_FILE: Final = ("file", "mount")
 """Keys for which a copy's two sides belong to different rows."""
 
@@ -81,7 +78,7 @@ class Tables:
         try:
             self.connection = self._connect()
             self._execute("set temp_directory = ?", [self._temporary.name])
-            self._execute(f"set memory_limit = '{_memory_bytes() // 10**6}MB'")
+            self._execute(f"set memory_limit = '{table_bytes() // 10**6}MB'")
             self._execute("set preserve_insertion_order = false")
             self._register()
         except BaseException:
@@ -133,7 +130,7 @@ class Tables:
 
         if isinstance(error, duckdb.OutOfMemoryException) or "No space left" in str(error):
             return IotraceError(
-                f"{self.trace.folder} takes more than {bytes_text(_memory_bytes())} of memory and the room in "
+                f"{self.trace.folder} takes more than {bytes_text(table_bytes())} of memory and the room in "
                 f"{tempfile.gettempdir()}: free some of either, or name a folder with more room in TMPDIR."
             )
         for table, schema in SCHEMAS.items():
@@ -494,11 +491,6 @@ class Tables:
         ).fetchone()
         assert row is not None
         return dict(zip(("events", "bytes_read", "bytes_written", "files", "processes", "end_ns"), row, strict=True))
-
-
-def _memory_bytes() -> int:
-    """What DuckDB may hold for a trace before it spills to disk."""
-    return max(_MEMORY_LEAST, min(_MEMORY_MOST, free_bytes() // 2))
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
