@@ -82,7 +82,7 @@ of 2 cores with other work: an outlier, and two speeds."""
 
 def test_the_spread_of_real_runs_asks_for_runs_that_find_five_percent() -> None:
     random = np.random.default_rng(1)
-    level, trials, found = primary_level(1), 30, 0
+    level, trials, found = primary_level(1), 60, 0
     for _ in range(trials):
         asked = runs_needed(random.choice(MAKESPANS, 10), random.choice(MAKESPANS, 10), True, 0.05, level) or MOST_RUNS
         a, b = random.choice(MAKESPANS, asked), 1.05 * random.choice(MAKESPANS, asked)

@@ -48,7 +48,7 @@ def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(left, right, check_dtype=False)
 
 
-@pytest.mark.parametrize(("count", "seed"), [(0, 0), (1, 1), (500, 3)])
+@pytest.mark.parametrize(("count", "seed"), [(0, 0), (1, 1), (60, 2), (500, 3)])
 def test_a_scan_gives_the_tables_of_the_queries(tmp_path: Path, count: int, seed: int) -> None:
     opened = open_trace(any_trace(tmp_path, count, seed))
     with Tables(opened) as queried, ScannedTables(opened) as scanned:
