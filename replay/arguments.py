@@ -33,7 +33,7 @@ from iotrace.replay.select import (
     Reason,
     Selection,
 )
-from iotrace.replay.snapshot import attribute_name, link_target
+from iotrace.replay.snapshot import PERMISSIONS, attribute_name, link_target
 from iotrace.replay.status import SETTABLE, TAKES_OWN, at_own_position, open_flags
 from iotrace.trace.operations import BY_NAME, NUMBER_OF, OPERATIONS, OWN_POSITION, Kind
 
@@ -366,11 +366,11 @@ class Builder:
         name = OPERATIONS[number].name
         mode = _or_zero(self.tables.events.mode[event])
         if name in ("mkdir", "mkdirat"):
-            mode = (mode & 0o777) | 0o700
+            mode = (mode & PERMISSIONS) | 0o700
         elif OPENS[number]:
-            mode = (mode & 0o777) | 0o600
+            mode = (mode & PERMISSIONS) | 0o600
         elif "chmod" in name:
-            mode = (mode & 0o777) | 0o700
+            mode = (mode & PERMISSIONS) | 0o700
         elif name == "umask":
             mode &= 0o077
         elif name == "mmap":
@@ -421,7 +421,7 @@ class Builder:
         creates = (flags & 0o100 != 0) | (flags & 0o20200000 == 0o20200000)
         self._set(at, position, 0, HOW)
         self._set(at, 4, flags)
-        self._set(at, 5, np.where(creates, (_or_zero(events.mode[event]) & 0o777) | 0o600, 0))
+        self._set(at, 5, np.where(creates, (_or_zero(events.mode[event]) & PERMISSIONS) | 0o600, 0))
 
     def _lock(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         events = self.tables.events
@@ -485,9 +485,11 @@ def link_text(link: bytes, target: bytes) -> tuple[bytes, bool]:
 
     Never upwards: a link with `..` that is renamed to a place further up would lead out of the tree.
     """
-    folder, _, _ = link.rpartition(b"/")
-    if folder and target.startswith(folder + b"/"):
-        return target[len(folder) + 1 :], False
+    if not target:
+        return b".", True
+    folder, slash, _ = link.rpartition(b"/")
+    if target.startswith(folder + slash):
+        return target[len(folder + slash) :], False
     return target, True
 
 

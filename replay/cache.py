@@ -138,7 +138,7 @@ def set_cache(
             results = [(pages, wanted, _count(root + b"/" + snapshot.files[i].path), unknown)
                        for i, (pages, wanted, _, unknown) in enumerate(results)]  # fmt: skip
     except OSError as error:
-        raise StorageError(f"cannot prepare the page cache on {tree.parent.parent}: {error.strerror}.") from None
+        raise StorageError(f"cannot prepare the page cache on {tree.parent}: {error.strerror}.") from None
     report.files = len(results)
     report.pages = sum(pages for pages, _, _, _ in results)
     report.wanted = sum(wanted for _, wanted, _, _ in results)

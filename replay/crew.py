@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -167,11 +167,11 @@ class _Part:
         self.rings = shared((plan.lanes if self.rides else 0, RING_WORDS))
         self.lane_of_row = np.repeat(np.arange(plan.lanes, dtype=np.int64), np.diff(plan.lane_begin))
         with private():  # each worker changes these for itself
-            self.strings, self._texts = resolve_strings(plan, os.fsencode(clone.ground.tree))
+            self.strings, self._texts = resolve_strings(plan, os.fsencode(clone.ground.folder))
             self.map_base = np.zeros(max(1, plan.map_slots), np.int64)
             self.got = np.zeros(plan.thread_numbers + 1, np.int64)
             self.places = self.rides.place_of_slot.copy() if self.rides else None
-            self.openings = Openings(plan, clone.ground.tree, spare)
+            self.openings = Openings(plan, clone.ground.folder, spare)
             self.memory = LaneMemory(plan, 0)
         self._sockets: list[tuple[socket.socket, socket.socket] | None] = []
 
@@ -262,6 +262,9 @@ class _Part:
         plan, control = self.plan, self.control
         first, last = int(plan.worker_begin[worker]), int(plan.worker_begin[worker + 1])
         self.openings.keep(worker)
+        # where a recorded working folder is not there, relative names stay in the tree all the same
+        with suppress(NotADirectoryError):  # of a run without I/O, which has no tree
+            os.chdir(self.clone.ground.folder)
         with self._lane_memory(last - first) as memory:
             if self.rides:
                 fill_ring_tables(plan, self.rides, self.rings, memory.tables, first, self.options.fixed)
@@ -315,7 +318,7 @@ class _Part:
         ended = self.lines[words.ENDED_NS :: words.LANE_WORDS].copy()
         return Outcome(
             self.started, self.took, self.result, begin, max(1, int(ended.max()) - begin), float(self.cpu_s.sum()),
-            bool(self.control[words.STOP] == words.STOP_FULL), len(os.fsencode(self.clone.ground.tree)) + 1, ended,
+            bool(self.control[words.STOP] == words.STOP_FULL), len(os.fsencode(self.clone.ground.folder)) + 1, ended,
             self.clone.check.wrong if self.clone.check else None,
         )  # fmt: skip
 

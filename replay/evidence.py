@@ -18,7 +18,7 @@ from iotrace.trace.reader import Trace
 from iotrace.trace.texts import path_bytes
 
 _MARK: Final = re.compile(MARKER.encode() + rb":(\d+):(begin|end)\Z")
-_IN_TREE: Final = re.compile(rb"(.*/iotrace-[0-9a-f]{12}/t)(?:/|\Z)", re.DOTALL)
+_IN_TREE: Final = re.compile(rb"(.*/iotrace-[0-9a-f]{12})(?:/|\Z)", re.DOTALL)
 _MARKS: Final = one_of(("access", "faccessat", "faccessat2"))
 
 Mark: TypeAlias = tuple[int, int]

@@ -312,7 +312,7 @@ def _other_files(plan: Plan, seen: _Seen, rows: Ints, events_at: Ints) -> Any:
 def _example(plan: Plan, seen: _Seen, label: str, thread: int, row: int, event: int, expect: Ints) -> str:
     events, name = seen.tables.events, OPERATIONS[int(seen.tables.events.op[event])].name
     node = int(plan.recorded["node"][row])
-    path = plan.recorded["paths"][node].decode() if node >= 0 else "?"
+    path = (plan.recorded["paths"][node].decode() or ".") if node >= 0 else "?"
     if label == "file":
         values = (path, seen.name(int(events.path[event])).decode("utf-8", "backslashreplace"))
     elif label == "result":

@@ -55,6 +55,4 @@ def sync_file_system(folder: Path) -> float:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise StorageError(
-            f"{folder.parent.parent}: cannot write the file system out (syncfs): {error.strerror}."
-        ) from None
+        raise StorageError(f"{folder.parent}: cannot write the file system out (syncfs): {error.strerror}.") from None

@@ -1,12 +1,15 @@
 """The one folder that a replay makes: DIR/iotrace-<id>/, with a marker that says whose it is, and its removal.
 
-All that a replay creates lies in `t` under it. Only folders with our marker are ever removed, without following links
-and without crossing into another mount. A folder whose maker is dead (same host, and the process is gone or the
-machine was booted since) is named with the command that removes it, unless it was kept on purpose.
+All that a replay creates lies in it, and no deeper than need be: on network file systems each folder that an absolute
+name leads through may cost a request (ceph-fuse makes them anew at each call). Only folders with our marker are ever
+removed, without following links and without crossing into another mount. A folder whose maker is dead (same host, and
+the process is gone or the machine was booted since) is named with the command that removes it, unless it was kept on
+purpose.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -29,7 +32,7 @@ from iotrace.errors import MountHangs, StorageError
 MARKER: Final = "iotrace-replay.json"
 PREFIX: Final = "iotrace-"
 _NAME: Final = re.compile(r"iotrace-[0-9a-f]{12}")
-TREE: Final = "t"
+_MARKER_BYTES: Final = 1024
 HEARTBEAT_S: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1
 PATIENCE_S: Final = 60.0
@@ -83,7 +86,7 @@ class Ground:
 
     Attributes
     ----------
-    folder: DIR/iotrace-<id>; tree: the folder in it that the generated names lie in. owner: user and group of what is
+    folder: DIR/iotrace-<id>, which the generated names lie in. owner: user and group of what is
     made there, as the mount says them. staged_by: the host that made them; of a kept tree its first one.
     handed_on: another rank of a fleet replays on it. borrowed: another rank has made and removes it.
 
@@ -97,7 +100,6 @@ class Ground:
         self.keep = keep or reuse is not None
         self.reused = reuse is not None
         self.folder = reuse.absolute() if reuse else self.parent / f"{PREFIX}{secrets.token_hex(6)}"
-        self.tree = self.folder / TREE
         self.handed_on = self.borrowed = False
 
     def __enter__(self) -> Ground:
@@ -108,11 +110,12 @@ class Ground:
             "iotrace", platform.node(), _boot_id(), pid, _process_start(pid), now, now, self.reused, self.staged_by
         )
         try:
-            if not self.reused:
+            if self.reused:
+                self.folder.chmod(0o700)
+            else:
                 self.folder.mkdir(mode=0o700)
             self._write_marker()
-            self.tree.mkdir(mode=0o700, exist_ok=self.reused)
-            of = os.stat(self.tree)
+            of = os.stat(self.folder)
             self.owner = of.st_uid, of.st_gid
         except BaseException as error:
             if not self.reused:
@@ -147,14 +150,21 @@ class Ground:
         if self.borrowed:
             return
         self._marker.heartbeat = time.time()
-        try:
-            self._write_marker()
-        except OSError:
-            return  # a full file system must not end a replay that only wanted to say that it lives
+        # in its place: to rename in the folder under test might make its clients forget what they know of it
+        with contextlib.suppress(OSError):  # a replay that only wanted to say that it lives must not end by it
+            descriptor = os.open(self.folder / MARKER, os.O_WRONLY | os.O_NOFOLLOW)
+            try:
+                os.pwrite(descriptor, self._text(), 0)
+            finally:
+                os.close(descriptor)
+
+    def _text(self) -> bytes:
+        """The marker as JSON, always as long, for who reads it while it is written."""
+        return msgspec.json.encode(self._marker).ljust(_MARKER_BYTES)
 
     def _write_marker(self) -> None:
         temporary = self.folder / f"_{MARKER}"
-        temporary.write_bytes(msgspec.json.encode(self._marker))
+        temporary.write_bytes(self._text())
         temporary.rename(self.folder / MARKER)
 
 
@@ -344,7 +354,9 @@ def _remove_at(parent: int, name: str, gone: list[int]) -> None:
             _quietly(os.unlink, name, parent)
         return
     device = os.fstat(top).st_dev
-    stack: list[tuple[int, int, str, list[str]]] = [(top, parent, name, _entries(top))]
+    # whose it is stands there to the end, taken from the back: a removal that is killed can be taken up again
+    entries = sorted(_entries(top), key=lambda entry: entry != MARKER)
+    stack: list[tuple[int, int, str, list[str]]] = [(top, parent, name, entries)]
     while stack:
         descriptor, above, own_name, rest = stack[-1]
         if not rest:

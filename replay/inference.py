@@ -84,7 +84,7 @@ class _Inference:
         if strange:
             self._leave_out(strange)
         maker = SnapshotMaker(self.tables, self.mapping, self.selection, self.origins, self.sizes)
-        return maker.snapshot(self.present, self.folders)
+        return maker.snapshot(self.present, self.folders, self.working)
 
     def _leave_out(self, strange: dict[int, int]) -> None:
         """Answers that a name is not there, given before something outside the recording made it."""

@@ -24,7 +24,7 @@ from iotrace.replay.stage import content_number, data_bytes
 from iotrace.trace.operations import NUMBER_OF, OPERATIONS
 
 MANIFEST: Final = "iotrace-tree.msgpack"
-FORMAT: Final = 1
+FORMAT: Final = 2
 _O_TRUNC: Final = 0o1000
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -24,6 +25,14 @@ from iotrace.trace.operations import NUMBER_OF, OPERATIONS
 from iotrace.trace.texts import path_bytes
 
 Components = tuple[bytes, ...]
+
+_CHANGES_FOLDER: Final = frozenset((
+    "mkdir", "mkdirat", "symlink", "symlinkat", "link", "linkat", "rmdir", "unlink", "unlinkat",
+    "rename", "renameat", "renameat2",
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat",
+    "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
+))  # fmt: skip
+"""What makes a folder, takes its name away, or changes it itself."""
 
 
 def default_prefixes(info: TraceInfo) -> list[str]:
@@ -49,8 +58,8 @@ def outermost(prefixes: Iterable[Components]) -> list[Components]:
     return result
 
 
-def _by_first_use(prefixes: list[Components], parts: list[list[bytes]]) -> list[Components]:
-    """Prefixes in the order in which the trace's paths first lie under them, the unused ones last.
+def _by_first_use(prefixes: list[Components], parts: list[list[bytes]]) -> tuple[list[Components], int]:
+    """Prefixes in the order in which the trace's paths first lie under them, the unused ones last; how many are used.
 
     No name decides, so that the plan of an anonymous copy is the plan of its trace.
     """
@@ -65,7 +74,7 @@ def _by_first_use(prefixes: list[Components], parts: list[list[bytes]]) -> list[
             if first.get(prefix) == len(parts):
                 first[prefix] = row
                 left -= 1
-    return sorted(prefixes, key=first.__getitem__)
+    return sorted(prefixes, key=first.__getitem__), len(prefixes) - left
 
 
 @dataclass(slots=True)
@@ -140,11 +149,12 @@ def map_paths(tables: Tables, info: TraceInfo, chosen: Sequence[str]) -> Mapping
     for text in texts:
         if not text.startswith("/"):
             raise ReplayError(f"--map {text}: a prefix is an absolute path of the recording, such as /data.")
-    tree = Tree()
     parts = [components_of(text) if text.startswith("/") else [] for text in tables.path_text]
+    prefixes, used_prefixes = _by_first_use(outermost(tuple(components_of(text)) for text in texts), parts)
+    tree = Tree(flat=used_prefixes == 1 and _is_plain_folder(prefixes[0], tables, parts))
     mapping = Mapping(
         tree,
-        _by_first_use(outermost(tuple(components_of(text)) for text in texts), parts),
+        prefixes,
         np.full(len(tables.path_text), -1, np.int32),
         np.full(len(tables.file_type), -1, np.int32),
     )
@@ -166,6 +176,27 @@ def map_paths(tables: Tables, info: TraceInfo, chosen: Sequence[str]) -> Mapping
         raise ReplayError(_nothing_mapped(tables, parts, texts))
     _learn_links(mapping, tables)
     return mapping
+
+
+def _is_plain_folder(prefix: Components, tables: Tables, parts: list[list[bytes]]) -> bool:
+    """Whether a prefix has names beneath it and stays as it is: it may be the folder of a tree itself, to which nothing
+    must happen, neither rights nor a name nor an end."""
+    here = np.array([tuple(path) == prefix for path in parts] + [False])
+    if not any(len(path) > len(prefix) and tuple(path[: len(prefix)]) == prefix for path in parts):
+        return False
+    is_file = here[tables.file_path]
+    if any(kind not in ("directory", "") for kind, is_here in zip(tables.file_type, is_file, strict=True) if is_here):
+        return False
+    numbers = [number for number, operation in enumerate(OPERATIONS) if operation.name in _CHANGES_FOLDER]
+    events = tables.events
+    rows = rows_of(_operations(numbers), events.op)
+    rows = rows[events.result[rows] >= 0]
+    opens = rows_of(_operations([NUMBER_OF[name] for name in ("open", "openat", "openat2")]), events.op)
+    opened = np.zeros(tables.opens + 1, np.bool_)
+    opened[events.open[opens[here[events.path[opens]]]]] = True
+    opened[-1] = False
+    named = here[events.path[rows]] | here[events.other_path[rows]] | np.append(is_file, False)[events.file[rows]]
+    return not (named | opened[events.open[rows]]).any()
 
 
 def _used_paths(tables: Tables) -> Ints:

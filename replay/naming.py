@@ -69,9 +69,15 @@ class Tree:
     ----------
     parent: parent of each node (-1 for the root); component: its component in the trace; depth.
     names: of components; attributes: of extended attributes, without their namespace.
+
+    Parameters
+    ----------
+    flat: the first mapped prefix, the only one that the trace uses, is the tree's folder itself; else each is a folder
+    m0, m1, … in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, flat: bool = False) -> None:
+        self.flat = flat
         self.names = Names()
         self.attributes = Names()
         self.parent: list[int] = [-1]
@@ -86,7 +92,7 @@ class Tree:
 
     def add_prefix(self, number: int) -> int:
         """Node of the numbered mapped prefix."""
-        return self._add(ROOT, b"\0m%d" % number, b"m%d" % number)
+        return self._add(ROOT, b"\0m%d" % number, b"" if self.flat and number == 0 else b"m%d" % number)
 
     def child(self, parent: int, component: bytes) -> int:
         """Node of a component beneath a node; made when it is new; -1 when it would be too long to make."""
@@ -101,7 +107,7 @@ class Tree:
         known = self._children.get((parent, component))
         if known is not None:
             return known
-        path = self._paths[parent] + b"/" + name if parent else name
+        path = self._paths[parent] + b"/" + name if self._paths[parent] else name
         if len(path) > PATH_BYTES_MAX or len(name) > COMPONENT_BYTES_MAX:
             return -1
         node = len(self.parent)
@@ -121,7 +127,7 @@ class Tree:
         return node
 
     def path(self, node: int) -> bytes:
-        """Generated path of a node, relative to the tree's folder; b"" for the root."""
+        """Generated path of a node, relative to the tree's folder; b"" for the root, and for the prefix that it is."""
         return self._paths[node]
 
     def beneath(self, node: int, base: int) -> bytes | None:
@@ -136,7 +142,7 @@ class Tree:
             ancestor = self.parent[ancestor]
         if ancestor != base:
             return None
-        return self._paths[node][len(self._paths[base]) + (1 if base else 0) :]
+        return self._paths[node][len(self._paths[base]) + (1 if self._paths[base] else 0) :]
 
     def ancestors(self, node: int) -> list[int]:
         """The node itself and all folders above it, up to the root (left out)."""

@@ -37,7 +37,7 @@ class _Nowhere(Ground):
     """Where a null plan runs: no folder is made."""
 
     def __init__(self) -> None:
-        self.tree = self.parent = Path(os.devnull)
+        self.folder = self.parent = Path(os.devnull)
         self.owner = os.getuid(), os.getgid()
 
     def beat(self) -> None:

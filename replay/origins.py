@@ -61,7 +61,7 @@ class Origins:
                 for at, one in known:
                     if latest < at < row:
                         latest, source, renamed = at, one, above
-            if moved and any(self._made_between(above, latest, row) for above in chain):
+            if moved and any(self.is_made(above, latest, row) for above in chain):
                 return -1, row
             if renamed < 0:
                 return self.mapping.physical(node), row
@@ -70,6 +70,7 @@ class Origins:
                 return -1, row
         return -1, row
 
-    def _made_between(self, node: int, after: int, before: int) -> bool:
+    def is_made(self, node: int, after: int = -1, before: int = 1 << 32) -> bool:
+        """Whether the run makes what a name stands for, between two events."""
         at = bisect_left(self.makes, (node << 32) + after + 1)
         return at < len(self.makes) and int(self.makes[at]) < (node << 32) + before

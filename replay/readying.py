@@ -115,13 +115,13 @@ class Trees:
         way = family_of(mount).cold if mount else None
         beyond = partial(way.step, mount) if way and way.step and mount else None
         for work, ground in zip(self._readers, grounds, strict=True):
-            if ground.borrowed and not ground.tree.is_dir():
+            if ground.borrowed and not ground.folder.is_dir():
                 raise ReplayError(
                     f"{ground.folder}, which another rank has made on {ground.staged_by}, is not there on "
                     f"{platform.node()}: mount one file system on {ground.parent} on all nodes."
                 )
             report = set_cache(
-                work.plan.snapshot, ground.tree, self._options.cache_state, work.sights,
+                work.plan.snapshot, ground.folder, self._options.cache_state, work.sights,
                 read_files=self._read_files[id(work)], mount_type=mount.type if mount else "",
                 drop_caches=self._options.drop_caches, go_cold=beyond, step=step, stop=self._asked.event,
             )  # fmt: skip

@@ -40,6 +40,7 @@ from iotrace.replay.rows import Plan
 from iotrace.replay.stopping import Asked, stop_signals
 from iotrace.replay.telling import Tell
 from iotrace.replay.times import note_times
+from iotrace.replay.trees import OWN_NAMES
 from iotrace.replay.trial import Trial
 from iotrace.replay.witness import Witness
 from iotrace.replay.work import Work, open_traces, plan_of, work_of
@@ -232,7 +233,7 @@ def _on_mounts(
                 grounds = share.hand_on([tree.ground for tree in trees.ready(folder)])
                 if folder not in layouts:
                     on_lustre = mount is not None and mount.type == "lustre"
-                    layouts[folder] = layouts_of(grounds[0].tree) if on_lustre else []
+                    layouts[folder] = layouts_of(grounds[0].folder, OWN_NAMES) if on_lustre else []
                 notes, cached = trees.cache(folder, mount, grounds)
                 if options.remount:
                     # nobody works on it any more, and all is written out; what is in memory then is looked at again

@@ -13,6 +13,10 @@ from iotrace.replay.naming import Names
 
 ATTRIBUTE_BYTES_MAX: Final = 255
 """XATTR_NAME_MAX."""
+PERMISSIONS: Final = 0o755
+"""Others never get to write in a tree, whatever a trace says."""
+GONE: Final = b"_gone/"
+"""A folder that is never made, in which dangling links end: no generated name begins so."""
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ def attribute_name(names: Names, raw: bytes) -> bytes:
 def dangling(mapping: Mapping, link: int) -> bytes:
     """Where a link without a recorded target leads: a name inside the tree at which nothing ever stands."""
     length = mapping.link_texts.get(link, 8)
-    return b"gone/" + b"x" * max(1, min(length, 200))
+    return GONE + b"x" * max(1, min(length, 200))
 
 
 def link_target(mapping: Mapping, link: int, text: bytes) -> bytes:
@@ -74,4 +78,4 @@ def link_target(mapping: Mapping, link: int, text: bytes) -> bytes:
     node = target_node(mapping, link, text)
     if node >= 0:
         return mapping.tree.path(node)
-    return b"gone/" + b"x" * max(1, min(len(text), 200))
+    return GONE + b"x" * max(1, min(len(text), 200))

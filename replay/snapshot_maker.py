@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from iotrace.replay.columns import NONE, Ints, Tables
+from iotrace.replay.ground import MARKER
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.naming import ROOT
 from iotrace.replay.origins import Origins
 from iotrace.replay.scans import first_rows, rows_of
 from iotrace.replay.select import GETDENTS, TAKES_NAME, Reason, Selection, one_of
-from iotrace.replay.snapshot import Snapshot, StagedFile, attribute_name, dangling
+from iotrace.replay.snapshot import PERMISSIONS, Snapshot, StagedFile, attribute_name, dangling
 
 FILLERS_MAX: Final = 100_000
 """Most entries that are added to one folder so that its listing has the recorded size."""
@@ -32,16 +34,16 @@ class SnapshotMaker:
         self.tables, self.mapping, self.selection, self.origins, self.sizes = tables, mapping, selection, origins, sizes
         self.tree = mapping.tree
 
-    def snapshot(self, present: dict[int, int], folders: set[int]) -> Snapshot:
+    def snapshot(self, present: dict[int, int], folders: set[int], working: Collection[int]) -> Snapshot:
         """The tree; `present`: node → event that says that it was there (-1: implied), `folders`: nodes that are some.
 
-        Both are added to: what was there needs the folders above it.
+        Both are added to: what was there needs the folders above it. `working`: folders that processes begin in.
         """
         tables, tree, mapping = self.tables, self.tree, self.mapping
         snapshot = Snapshot(size_of_file=np.zeros(len(tables.file_type), np.int64))
         for number in range(len(mapping.prefixes)):
             prefix = tree.add_prefix(number)
-            if tree.has_children[prefix]:
+            if tree.has_children[prefix] and (prefix in working or not self.origins.is_made(prefix)):
                 present.setdefault(prefix, -1)
                 folders.add(prefix)
         # all that exists needs the folders above it
@@ -62,7 +64,8 @@ class SnapshotMaker:
                 snapshot.links.append((path, tree.path(target) if target >= 0 else dangling(mapping, node)))
             elif node in folders or (number >= 0 and tables.file_type[number] == "directory"):
                 mode = _mode(tables, number, 0o755)
-                snapshot.folders.append((path, mode | 0o700))
+                if path:  # else the tree's folder, which is there, and nobody else's business
+                    snapshot.folders.append((path, mode | 0o700))
                 if number >= 0:
                     folder_files[number] = node
             elif number >= 0 and tables.file_type[number] == "link":
@@ -123,6 +126,8 @@ class SnapshotMaker:
             if folder is None:
                 continue
             known = [len(self.tree.component[child]) for child in children.get(folder, [])]
+            if not self.tree.path(folder):
+                known.append(len(MARKER))
             rest = listed - 48 - sum((length + 19 + 1 + 7) // 8 * 8 for length in known)
             entries = int(tables.file_entries[number])
             more = entries - len(known) if entries != NONE else rest // 32
@@ -154,4 +159,4 @@ class SnapshotMaker:
 def _mode(tables: Tables, number: int, default: int) -> int:
     if number < 0 or tables.file_mode[number] == NONE:
         return default
-    return int(tables.file_mode[number]) & 0o777
+    return int(tables.file_mode[number]) & PERMISSIONS

@@ -179,7 +179,7 @@ def link_files(snapshot: Snapshot, source: Path, tree: Path, indexes: Iterable[i
             os.link(os.fsencode(source) + path, os.fsencode(tree) + path, follow_symlinks=False)
     except OSError as error:
         raise StorageError(
-            f"{tree.parent.parent}: users cannot share inputs there, for it makes no hard links ({error.strerror}): "
+            f"{tree.parent}: users cannot share inputs there, for it makes no hard links ({error.strerror}): "
             "leave --share-inputs out."
         ) from None
 
@@ -290,7 +290,7 @@ def _umask() -> int:
 
 def as_storage_error(error: OSError, tree: Path) -> StorageError:
     """The error of a file system as one line."""
-    mount = tree.parent.parent
+    mount = tree.parent
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(f"no space left on {mount} while making the tree: choose a larger mount, or map less.")
     if error.errno == errno.EOPNOTSUPP:

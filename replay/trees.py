@@ -18,8 +18,8 @@ import numpy as np
 
 from iotrace.errors import StorageError
 from iotrace.replay.columns import Ints
-from iotrace.replay.ground import PREFIX, Ground, is_free, read_marker
-from iotrace.replay.manifest import FORMAT, Changes, Manifest, changes_of, read_manifest, tree_hash
+from iotrace.replay.ground import MARKER, PREFIX, Ground, is_free, read_marker
+from iotrace.replay.manifest import FORMAT, MANIFEST, Changes, Manifest, changes_of, read_manifest, tree_hash
 from iotrace.replay.payload import Contents
 from iotrace.replay.rows import Plan
 from iotrace.replay.sight import Sights
@@ -35,6 +35,8 @@ from iotrace.replay.stage import (
 
 Step = Callable[[int], None]
 _PERMISSIONS = 0o7777
+OWN_NAMES = frozenset(before + name for name in (MARKER, MANIFEST) for before in ("", "_"))
+"""Names in the tree's folder that are not the tree's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class PreparedTree:
     @property
     def tree(self) -> Path:
         """Folder that the generated names lie in."""
-        return self.ground.tree
+        return self.ground.folder
 
     def __enter__(self) -> PreparedTree:
         return self
@@ -140,7 +142,7 @@ def prepare_tree(
                 )
             prepared.restored = restore_tree(prepared, step, stop)
         else:
-            stage(plan, ground.tree, step, stop, contents, sights, shared)
+            stage(plan, ground.folder, step, stop, contents, sights, shared)
             if stop and stop.is_set():
                 ground.keep = False  # half a tree is of no use to anyone
             else:
@@ -232,7 +234,9 @@ class _Restoring:
     def run(self) -> Restored:
         snapshot, there = self.snapshot, self.there
         fillers = {
-            path + b"/" + filler_name(i, length) for path, count, length in snapshot.fillers for i in range(count)
+            (path + b"/" if path else b"") + filler_name(i, length)
+            for path, count, length in snapshot.fillers
+            for i in range(count)
         }
         kinds = dict.fromkeys(fillers, stat.S_IFREG)
         kinds |= {path: stat.S_IFDIR for path, _ in snapshot.folders} | {
@@ -347,7 +351,7 @@ def _names_of_attributes(path: bytes) -> list[str]:
 
 
 def _walk(root: bytes) -> dict[bytes, _Entry]:
-    """All that lies beneath a folder, by path relative to it; follows no link and enters no other mount.
+    """All that lies beneath a tree's folder, by path relative to it; follows no link and enters no other mount.
 
     Raises
     ------
@@ -367,6 +371,8 @@ def _walk(root: bytes) -> dict[bytes, _Entry]:
             os.chmod(at, 0o700)  # a run may have closed it to us
             entries = list(os.scandir(at))
         for entry in entries:
+            if not folder and os.fsdecode(entry.name) in OWN_NAMES:
+                continue
             path = folder + b"/" + entry.name if folder else entry.name
             status = entry.stat(follow_symlinks=False)
             found[path] = _Entry(status.st_mode, status.st_size, status.st_mtime_ns, status.st_ino)

@@ -23,7 +23,7 @@ class Trial:
 
     def ran(self, run: Run, clones: Sequence[Clone]) -> None:
         """Note who ran on which tree."""
-        self._ran.append((run, [(clone.plan, clone.rides, clone.ground.tree) for clone in clones]))
+        self._ran.append((run, [(clone.plan, clone.rides, clone.ground.folder) for clone in clones]))
 
     def judge(self) -> None:
         """End the recording, and fill in of each run how far what the kernel saw is from the plan.

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -77,12 +77,12 @@ def layout_of_new_files(folder: str) -> str:
     return next(iter(layouts_in(_lfs_getstripe(["-d", folder]))), "")
 
 
-def layouts_of(tree: Path) -> list[str]:
+def layouts_of(tree: Path, without: Collection[str] = ()) -> list[str]:
     """Layouts of the largest files of a tree, with how many of those that were asked have it, the most frequent first.
 
-    Empty where there is no `lfs`, or where it does not answer.
+    Empty where there is no `lfs`, or where it does not answer. `without`: names that are none of its files.
     """
-    files = (os.path.join(folder, name) for folder, _, names in os.walk(tree) for name in names)
+    files = (os.path.join(folder, name) for folder, _, names in os.walk(tree) for name in names if name not in without)
     try:
         sizes = [(os.lstat(path).st_size, path) for path in islice(files, _LOOKED_AT) if not os.path.islink(path)]
         largest = [path for _, path in sorted(sizes, reverse=True)[:_ASKED]]

@@ -16,6 +16,7 @@ from iotrace.record.scope import BackendName, Detail, Scope
 if TYPE_CHECKING:
     from iotrace.record.ebpf.program import Program
     from iotrace.record.jobs import JobTraces
+    from iotrace.record.launch import Launch
     from iotrace.trace.writer import TraceWriter
 
 
@@ -30,8 +31,8 @@ class Backend(Protocol):
     name: str
     unseen: list[str]
 
-    def start(self, command: Sequence[str]) -> int:
-        """Start the command, watched from its exec on; returns the pid whose status is the command's."""
+    def start(self, launch: Launch) -> int:
+        """Let the command execute, watched from its exec on; returns the pid whose status is the command's."""
 
     def poll(self) -> bool:
         """Move what has come into the writer, without blocking for long; whether the next call should come soon."""

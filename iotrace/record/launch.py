@@ -1,7 +1,12 @@
-"""Starting a command that waits, until everything that will watch it is in place, and only then executes."""
+"""Starting a command that waits, until everything that will watch it is in place, and only then executes.
+
+It is forked before the recorder imports and loads anything: to execute a program, a process first gives back what it
+has of its parent's memory, and the command would be seen to wait for that (8 ms once Numba and Arrow are loaded).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,7 +22,7 @@ class Launch:
 
     Attributes
     ----------
-    pid: of the child, and later of the command.
+    pid: of the child, and later of the command. program: path of what it executes.
 
     Raises
     ------
@@ -26,16 +31,23 @@ class Launch:
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = list(command)
-        program = find_program(self.command[0])
+        self.program = find_program(self.command[0])
         ready, self._go = os.pipe()
         self._failed, failed = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            self._become(program, ready, failed)
+            self._become(ready, failed)
+        self._waits = True
         os.close(ready)
         os.close(failed)
 
-    def _become(self, program: str, ready: int, failed: int) -> None:
+    def __enter__(self) -> Launch:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.abandon()
+
+    def _become(self, ready: int, failed: int) -> None:
         """The child's part; never returns."""
         try:
             os.close(self._go)
@@ -43,7 +55,7 @@ class Launch:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             if os.read(ready, 1):
-                os.execve(program, self.command, os.environ)
+                os.execve(self.program, self.command, os.environ)
         except OSError as error:
             os.write(failed, str(error.errno).encode())
         finally:
@@ -54,23 +66,35 @@ class Launch:
 
         Raises
         ------
-        RecordError: the kernel refused to execute it (exit_status 126).
+        RecordError: the kernel refused to execute it (exit_status 126), or somebody has ended it meanwhile.
         """
-        os.write(self._go, b"g")
-        os.close(self._go)
-        code = os.read(self._failed, 16)
-        os.close(self._failed)
+        self._waits = False
+        try:
+            os.write(self._go, b"g")
+        except BrokenPipeError:
+            status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            by = f" by signal {-status}" if status < 0 else ""
+            raise RecordError(
+                f"{self.command[0]} was ended{by} before it began.", 128 - status if status < 0 else 126
+            ) from None
+        finally:
+            os.close(self._go)
+            code = os.read(self._failed, 16)
+            os.close(self._failed)
         if code:
             os.waitpid(self.pid, 0)
             raise RecordError(f"{self.command[0]} cannot be executed: {os.strerror(int(code))}.", 126)
 
     def abandon(self) -> None:
-        """End the child before it has executed anything."""
-        try:
+        """End the child, if it has not executed anything yet."""
+        if self._waits:
+            self._waits = False
             os.close(self._go)
-            os.waitpid(self.pid, 0)
-        except OSError:
-            pass  # it had begun, or is gone
+            os.close(self._failed)
+            # who ignores SIGCHLD has no children to wait for; a stopped one would not end by itself
+            with contextlib.suppress(ChildProcessError, ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
 
 
 def find_program(name: str) -> str:

@@ -91,13 +91,11 @@ def record(
     RecordError: the command cannot be started, what to record is not there, or no backend works here.
     TraceError, StorageError: the trace cannot be written.
     """
-    from iotrace.record.launch import find_program
+    from iotrace.record.launch import Launch
 
     scope = scope or Scope()
-    if command:
-        find_program(command[0])
-    # its process starts while the recorder does
-    with Beside(scope) as beside:
+    # the command's process first, while there is little to inherit; the one that looks starts beside the rest
+    with Launch(command) if command else contextlib.nullcontext() as launch, Beside(scope) as beside:
         loading = begin_loading(backend, scope, detail, ring_bytes)
         try:
             writer = _open_trace(command, output, backend, force, scope, max_bytes, detail)
@@ -113,9 +111,9 @@ def record(
             info.unseen = list(recorder.unseen)  # a recording that is killed says it too
             with _Signals() as signals, registered(writer.folder, recorder.name, _target(command, scope)):
                 beside.begin(None if isinstance(writer, TraceWriter) else writer.count_with)
-                if command:
+                if launch:
                     with signals.held():
-                        signals.pid = recorder.start(command)
+                        signals.pid = recorder.start(launch)
                     status = _watch(signals.pid, recorder, writer, duration_s, beside)
                 else:
                     running = cast(Attaching, recorder)

@@ -25,7 +25,7 @@ from typing import Final
 from iotrace.errors import RecordError
 from iotrace.record.label_book import LabelBook, own_facts
 from iotrace.record.label_reader import LabelReader
-from iotrace.record.launch import find_program
+from iotrace.record.launch import Launch
 from iotrace.trace.assembly.identity import Stat
 from iotrace.trace.formats.strace.fast import FastLog, TableAssembler
 from iotrace.trace.formats.strace.importing import notes, split_bytes
@@ -116,14 +116,15 @@ class StraceBackend:
             "allow ptrace (capability SYS_PTRACE; kernel.yama.ptrace_scope below 3)."
         )
 
-    def start(self, command: Sequence[str]) -> int:
-        """Start the command, traced from its exec on; returns its pid.
+    def start(self, launch: Launch) -> int:
+        """Start the command in a process that strace makes, traced from its exec on; returns its pid.
 
         Raises
         ------
-        RecordError: it cannot be started (exit_status 126 or 127), or strace cannot trace it.
+        RecordError: it cannot be executed (exit_status 126), or strace cannot trace it.
         """
-        program = find_program(command[0])
+        launch.abandon()
+        program, command = launch.program, launch.command
         handle, name = tempfile.mkstemp(prefix="_strace-", dir=self.writer.folder)
         self._fd = handle
         try:

@@ -14,6 +14,7 @@ import pytest
 from commands import Forked
 
 from iotrace.errors import RecordError, TraceError
+from iotrace.record.launch import Launch
 from iotrace.record.session import record
 from iotrace.trace.reader import Trace, open_trace
 
@@ -234,7 +235,7 @@ def test_without_the_filemap_tracepoints_faults_are_found_by_their_addresses(
     monkeypatch.chdir(tmp_path)
     with TraceWriter(tmp_path / "t.iotrace", info_of_this_machine("ebpf", [])) as writer:
         recorder = EbpfBackend(writer, program=Program(Wanted(faults_by_address=True)))
-        pid = recorder.start([sys.executable, "-S", "-c", textwrap.dedent(TOUCHES_EVERY_THIRD_PAGE)])
+        pid = recorder.start(Launch([sys.executable, "-S", "-c", textwrap.dedent(TOUCHES_EVERY_THIRD_PAGE)]))
         os.waitpid(pid, 0)
         recorder.stop()
     faults = open_trace(tmp_path / "t.iotrace").events().query("op == 'mmap.fault'")
@@ -354,7 +355,7 @@ def test_a_tiny_ring_loses_events_and_says_how_many_of_which_kind(tmp_path: Path
     writer = TraceWriter(tmp_path / "t.iotrace", info_of_this_machine("ebpf", []))
     recorder = EbpfBackend(writer, program=Program(Wanted(ring_bytes=1 << 12)))
     program = "import os; fd = os.open('/etc/passwd', 0); [os.lseek(fd, 0, 0) for _ in range(100_000)]"
-    pid = recorder.start([sys.executable, "-S", "-c", program])
+    pid = recorder.start(Launch([sys.executable, "-S", "-c", program]))
     os.waitpid(pid, 0)  # nobody polls meanwhile
     recorder.stop()
     writer.close()

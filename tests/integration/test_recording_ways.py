@@ -206,3 +206,28 @@ def test_what_statx_was_asked_for_is_recorded(tmp_path: Path, monkeypatch: pytes
     )
     asked = events[(events.op == "statx") & (events.path_text == f"{tmp_path}")]
     assert list(asked["mode"]) == [0x7FF, 0x200, 0x107FF]
+
+
+def test_a_command_begins_with_its_exec_in_a_process_that_has_inherited_nothing_large(tmp_path: Path) -> None:
+    """What the process that waits has inherited it must give back to execute the command, which is seen to wait."""
+    program = """
+        import sys
+        from iotrace.cli import main
+        from iotrace.record.launch import Launch
+        begin = Launch.__init__
+        def note(launch, command):
+            print(sorted({"numba", "numpy", "pyarrow"} & set(sys.modules)), flush=True)
+            begin(launch, command)
+        Launch.__init__ = note
+        raise SystemExit(main(["record", "--backend", "ebpf", "-o", "t.iotrace", "--", "true"]))
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (0, "[]\n"), ran.stderr
+    trace = open_trace(tmp_path / "t.iotrace")
+    (start_ns,) = trace.table("processes").to_pandas().start_ns
+    events = trace.events().sort_values("time_ns")
+    first = events[events.op == "exec"].iloc[0]
+    assert 0 <= start_ns <= first.time_ns
+    assert (events[events.op != "mmap.fault"].time_ns >= first.time_ns).all()

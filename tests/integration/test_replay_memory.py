@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from builders import TraceBuilder
 from commands import Forked
+from trees import in_trees
 
 from iotrace.errors import ReplayError, UsageError
 from iotrace.mounts.mountinfo import Mount
@@ -56,7 +57,7 @@ def fetched(folder: Path, trace: Path, memory: int | None) -> int:
     conditions = result.info.runs[0].conditions
     assert conditions is not None
     assert conditions.memory_bytes == memory
-    (file,) = (path for path in folder.glob("iotrace-*/t/m0/*") if path.stat().st_size == SIZE)
+    (file,) = (path for path in in_trees(folder) if path.stat().st_size == SIZE)
     seen = subprocess.run(["fincore", "-nbo", "RES", file], capture_output=True, text=True, check=True).stdout
     return int(seen)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from builders import TraceBuilder
 from commands import Command, Forked
+from trees import in_trees
 
 from iotrace.replay.result import Run, open_result
 from iotrace.replay.run import run_replay
@@ -228,7 +229,7 @@ def test_staged_contents_are_not_zeros_and_not_holes(tmp_path: Path) -> None:
     trace.close(trace.open("x.mrc", size=3_000_000), "x.mrc")
     folder = trace.save(tmp_path / "T.iotrace")
     run_replay(folder, tmp_path, timing="asap", keep=True)
-    (made,) = tmp_path.glob("iotrace-*/t/m0/*.mrc")
+    (made,) = tmp_path.glob("iotrace-*/*.mrc")
     assert made.stat().st_size == 3_000_000
     assert made.stat().st_blocks * 512 >= 3_000_000
     assert made.read_bytes().count(0) < 30_000
@@ -308,7 +309,7 @@ def test_a_signal_ends_a_replay_and_its_tree_goes(tmp_path: Path, number: signal
     mount.mkdir()
     process = Forked("replay", folder, "--fs", mount, "-o", tmp_path / "R.ioresult")
     deadline = time.monotonic() + 60
-    while not list(mount.glob("iotrace-*/t/m0/*")) and time.monotonic() < deadline:
+    while not in_trees(mount) and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.5)
     process.signal(number)
@@ -349,7 +350,7 @@ def test_lanes_mark_where_recorded_calls_begin_and_end(tmp_path: Path) -> None:
     lines = [
         line.split(maxsplit=1)[1]
         for line in log.read_text().splitlines()
-        if "iotrace-replay" in line or "/t/m0/" in line
+        if "iotrace-replay:" in line or "/mount/iotrace-" in line
     ]
     for thread in ("0", "1"):
         assert sum(f"iotrace-replay:{thread}:begin" in line for line in lines) == 1

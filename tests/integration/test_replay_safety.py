@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from builders import TraceBuilder
 from commands import Command, Forked
+from trees import in_trees
 
 from iotrace.errors import IotraceError, ReplayError, StorageError
 from iotrace.replay import stage as stage_module
@@ -136,6 +137,84 @@ def test_a_folder_renamed_upwards_takes_no_relative_name_out(world: Path) -> Non
     replay_of(trace, world, "/")
 
 
+def test_no_name_has_a_folder_above_it_that_the_recorded_one_had_not_but_the_trees_own(tmp_path: Path) -> None:
+    """Each folder of a name may be a request to a server: ceph-fuse asks for all of them at each call."""
+    trace = TraceBuilder()
+    trace.file("/data/job", type="directory")
+    trace.named("stat", "/data/job/a/x")
+    trace.named("stat", "/data/job")
+    plan = build_plan(open_trace(trace.save(tmp_path / "T.iotrace")))
+    depths = {text.count(b"/") + bool(text) for text, absolute in zip(
+        plan.strings.texts, plan.strings.absolute, strict=True
+    ) if absolute}  # fmt: skip
+    assert depths == {0, 2}
+    assert {path.count(b"/") for path, _ in plan.snapshot.folders} == {0}
+
+
+@pytest.mark.parametrize("does", ["removes", "renames", "makes", "opens_to_others", "is_a_file"])
+def test_a_mapped_folder_that_the_program_changes_is_not_the_folder_of_the_tree(world: Path, does: str) -> None:
+    trace = TraceBuilder(cwd="/data")
+    if does == "makes":
+        trace.missing("stat", "job")
+        trace.named("mkdir", "job", mode=0o755, seen=False)
+        trace.close(trace.open("job/x", os.O_CREAT | os.O_WRONLY, existed=False, mode=0o644), "job/x")
+    elif does == "is_a_file":
+        trace.close(trace.open("job", size=1000), "job")
+    else:
+        trace.close(trace.open("job/x", size=1000), "job/x")
+    if does == "removes":
+        trace.named("unlink", "job/x")
+        trace.named("rmdir", "job")
+        trace.missing("stat", "job")
+    elif does == "renames":
+        trace.named("rename", "job", "old", seen=False)
+        trace.missing("stat", "job/x")
+    elif does == "opens_to_others":
+        folder = trace.open("job", os.O_RDONLY | os.O_DIRECTORY, type="directory")
+        trace.on("fchmod", folder, "job", mode=0o777, file=trace.file("job"))
+        trace.close(folder, "job")
+    # what is renamed goes to a name outside the map, and is left out
+    run = replay_of(trace, world, "/data/job", *(["/data/old"] if does == "renames" else []))
+    assert run.errors == 0
+    assert run.by_op
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["there_before", "made_by_the_run"])
+@pytest.mark.parametrize("link", ["current", "deep/up"])
+@pytest.mark.parametrize("target", ["/data/job", "."])
+def test_a_link_to_the_mapped_folder_leads_to_the_tree(world: Path, link: str, target: str, made: bool) -> None:
+    trace = TraceBuilder()
+    text = "/data/job" if target.startswith("/") else os.path.relpath("/data/job", f"/data/job/{Path(link).parent}")
+    if "/" in link:
+        trace.named("stat", "deep", file=trace.file("deep", type="directory"))
+    if made:
+        trace.call("symlink", path=trace.path(link), other_path=trace.path(text))
+    trace.call("readlink", path=trace.path(link), other_path=trace.path(text), size=100, result=len(text))
+    trace.close(trace.open(f"{link}/x", size=1000, file=trace.file("x", size=1000)), "x")
+    run = replay_of(trace, world, "/data/job")
+    assert run.errors == 0
+    assert run.by_op["openat"].calls == 1
+
+
+def test_a_working_folder_that_is_not_there_takes_no_relative_name_out(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its chdir fails, and the next call by a relative name would be in the folder that the replay was started in."""
+    mine = world / "outside"
+    (mine / "0").write_text("mine")
+    monkeypatch.chdir(mine)
+    for cwd, prefix in (("/data/job", "/data/job"), ("/data/job", "/data"), ("/data/job/deep", "/data/job")):
+        trace = TraceBuilder(cwd=cwd)
+        trace.missing("stat", cwd)
+        trace.named("mkdir", cwd, mode=0o755, seen=False)
+        made = trace.open("x", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, existed=False, mode=0o644)
+        trace.write(made, "x", 0, 100)
+        trace.close(made, "x")
+        trace.named("unlink", "x")
+        shutil.rmtree(world / "T.iotrace", ignore_errors=True)
+        replay_of(trace, world, prefix)
+
+
 def test_a_path_of_5000_bytes_and_a_nul_are_left_out_or_shortened(world: Path) -> None:
     trace = TraceBuilder()
     long, deep = "x" * 5000, "d/" * 2500 + "x"
@@ -174,7 +253,7 @@ def test_devices_fifos_and_foreign_attributes_are_never_made_and_no_owner_change
     changes = {"chown", "lchown", "fchown", "fchownat"}
     assert set(result.info.runs[0].by_op) == {"stat", "chmod", "openat"} | changes
     assert result.info.runs[0].errors == 0
-    (made,) = (world / "outside" / "mount").glob("iotrace-*/t/m0/*")
+    (made,) = in_trees(world / "outside" / "mount")
     assert made.is_file()
     assert made.stat().st_mode & 0o7000 == 0
     assert (made.stat().st_uid, made.stat().st_gid) == (os.geteuid(), os.getegid())
@@ -314,7 +393,7 @@ def test_only_folders_of_dead_replays_are_found_and_removed(tmp_path: Path) -> N
             (foreign, {"host": "elsewhere"}),
             (rebooted, {"boot_id": "x"}),
         ):
-            (folder / "t").mkdir(parents=True)
+            folder.mkdir()
             (folder / MARKER).write_text(json.dumps(marker | change))
         (tmp_path / "iotrace-mine").mkdir()
         (tmp_path / "iotrace-link").symlink_to(tmp_path)

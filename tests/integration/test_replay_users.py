@@ -19,6 +19,7 @@ from commands import Forked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jobs import SIZE, job
+from trees import in_tree
 
 from iotrace.errors import ReplayError, UsageError
 from iotrace.replay import limits
@@ -39,7 +40,7 @@ def movies(monkeypatch: pytest.MonkeyPatch) -> Seen:
     found: Seen = []
 
     def note(clones: Sequence[Clone], *rest: Any) -> Any:
-        trees = [clone.ground.tree for clone in clones]
+        trees = [clone.ground.folder for clone in clones]
         statuses = [(tree, path.stat()) for tree in trees for path in sorted(tree.rglob("*.tif"))]
         found.append([(tree, status.st_ino, status.st_size) for tree, status in statuses])
         return run_clones(clones, *rest)
@@ -195,7 +196,7 @@ def test_no_shared_file_is_changed_by_any_user(calls: list[tuple[str, str]]) -> 
     changed: list[str] = []
 
     def look(clones: Sequence[Clone], *rest: Any) -> Any:
-        trees = [clone.ground.tree for clone in clones]
+        trees = [clone.ground.folder for clone in clones]
         shared.update(
             (path.stat().st_ino, state(path)) for path in files_of(trees) if path.stat().st_nlink == len(clones)
         )
@@ -216,7 +217,7 @@ def test_no_shared_file_is_changed_by_any_user(calls: list[tuple[str, str]]) -> 
 
 
 def files_of(trees: Sequence[Path]) -> list[Path]:
-    return [path for tree in trees for path in tree.rglob("*") if path.is_file()]
+    return [path for tree in trees for path in in_tree(tree) if path.is_file()]
 
 
 def state(path: Path) -> tuple[int, int, str]:
@@ -305,7 +306,7 @@ def test_ctrl_c_removes_the_trees_of_all_users(tmp_path: Path) -> None:
     fs.mkdir()
     process = Forked("replay", trace, "--fs", fs, "--users", "3", "-o", "R", cwd=tmp_path)
     deadline = time.monotonic() + 60
-    while len(list(fs.glob("iotrace-*/t"))) < 3 or len(psutil.Process(process.pid).children()) < 4:
+    while len(list(fs.glob("iotrace-*"))) < 3 or len(psutil.Process(process.pid).children()) < 4:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert len(list(fs.iterdir())) == 3

@@ -191,7 +191,7 @@ def replaying(trace: Path, fs: Path, *options: str) -> Forked:
     """A replay that sleeps for a minute between its calls; returns when its workers are there."""
     replay = Forked("replay", trace, "--fs", fs, *options, "-o", fs / "R.ioresult")
     # a pass without I/O comes first, without a tree
-    while not list(fs.glob("iotrace-*/t")) or len(forked(replay)) < 3:
+    while not list(fs.glob("iotrace-*")) or len(forked(replay)) < 3:
         assert replay.runs, replay.end().stderr
         time.sleep(0.02)
     return replay

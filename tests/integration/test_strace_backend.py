@@ -18,6 +18,7 @@ import pytest
 from strace_counts import BYTES, count
 
 from iotrace.errors import RecordError
+from iotrace.record.launch import Launch
 from iotrace.record.session import Outcome, record
 from iotrace.record.strace import StraceBackend
 from iotrace.trace.formats.strace.importing import import_strace
@@ -254,7 +255,7 @@ def test_processes_that_go_on_are_not_harmed_by_the_end_of_the_recording(
     """A call under a seccomp filter whose tracer has gone fails with ENOSYS: the backend must not leave it so."""
     writer = TraceWriter(tmp_path / "t.iotrace", TraceInfo())
     backend = StraceBackend(writer, detachable)
-    pid = backend.start(["sh", "-c", "(sleep 0.7; cat /etc/passwd > later; echo done > finished) & exit 5"])
+    pid = backend.start(Launch(["sh", "-c", "(sleep 0.7; cat /etc/passwd > later; echo done > finished) & exit 5"]))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
     backend.stop()
     writer.close()

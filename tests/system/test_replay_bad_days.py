@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from builders import TraceBuilder
+from trees import in_trees
 
 from iotrace.replay.result import open_result
 
@@ -59,7 +60,7 @@ def started(tmp_path: Path, mount: Path, *options: str) -> subprocess.Popen[str]
     command = [sys.executable, "-m", "iotrace", "replay", str(trace), "--fs", str(mount), "-o", str(tmp_path / "R")]
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 100
-    while not any(path.stat().st_size for path in mount.glob("iotrace-*/t/m0/*")):
+    while not any(path.stat().st_size for path in in_trees(mount)):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.02)

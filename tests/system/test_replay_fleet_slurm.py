@@ -96,7 +96,7 @@ def test_a_batch_job_that_is_cancelled_removes_what_all_its_ranks_have_made(
             time.sleep(0.1)
 
     def staged() -> bool:
-        return len(list((tmp_path / "mnt").glob("iotrace-*/t/**/*.tif"))) == 8
+        return len(list((tmp_path / "mnt").glob("iotrace-*/**/*.tif"))) == 8
 
     def ended() -> bool:
         left = subprocess.run(["squeue", "-h", "-j", job], env=environment, capture_output=True, text=True)

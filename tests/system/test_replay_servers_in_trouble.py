@@ -16,6 +16,7 @@ import lab
 import pytest
 from builders import TraceBuilder
 from lab.base import our_children, waited_s
+from trees import in_trees
 
 from iotrace.replay.result import Run, open_result
 from iotrace.replay.run import run_replay
@@ -55,7 +56,7 @@ def started(tmp_path: Path, mount: lab.Mount, *options: str) -> subprocess.Popen
         [*command, "-o", str(tmp_path / "R")], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
     deadline = time.monotonic() + 100
-    while not any(path.stat().st_size for path in mount.path.glob("iotrace-*/t/m0/*")):
+    while not any(path.stat().st_size for path in in_trees(mount.path)):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.05)

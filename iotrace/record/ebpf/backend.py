@@ -106,14 +106,13 @@ class EbpfBackend:
         self._consumer = int(np.frombuffer(self._consumer_map, np.uint8).ctypes.data)
         self._ring = self._producer + page
 
-    def start(self, command: Sequence[str]) -> int:
-        """Start the command, followed from its exec on; returns its pid.
+    def start(self, launch: Launch) -> int:
+        """Let the command execute, followed from its exec on; returns its pid.
 
         Raises
         ------
-        RecordError: it cannot be started (exit_status 126 or 127).
+        RecordError: it cannot be executed (exit_status 126).
         """
-        launch = Launch(command)
         try:
             self._begin()
             self._program.follow([launch.pid], p.NOT_BEGUN)
@@ -121,7 +120,6 @@ class EbpfBackend:
             self._writing.start()
             launch.go()
         except BaseException:
-            launch.abandon()
             self._program.close()
             raise
         _ask_for_priority()

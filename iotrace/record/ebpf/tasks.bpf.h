@@ -115,7 +115,11 @@ INLINE struct thread *adopt_task(struct task_struct *task, s32 call, u32 how)
 		return 0;
 	struct thread *leader = thread_of_tid(task->tgid);
 	t->process = task->pid != task->tgid && leader ? leader->process : __sync_fetch_and_add(&processes_begun, 1) + 1;
-	report_task(task, task->real_parent, t, task->start_time, task->pid != task->tgid ? 0x10f00 : 0, how);
+	/* the process of a command has waited since before the recorder was loaded: that is none of the command's time */
+	u64 start_ns = task->start_time;
+	if (call == NOT_BEGUN)
+		start_ns = bpf_ktime_get_ns();
+	report_task(task, task->real_parent, t, start_ns, task->pid != task->tgid ? 0x10f00 : 0, how);
 	return t;
 }
 
