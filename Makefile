@@ -28,7 +28,7 @@ demo: setup ## the main job: record, summarise, replay on two mounts, compare, r
 	$(BIN)/iotrace demo $(DEMO_MOUNTS)
 
 .PHONY: test
-test: setup ## unit, then integration tests (6 and 7 minutes on two slow cores)
+test: setup ## unit, then integration tests (5 minutes each on two slow cores)
 	$(BIN)/pytest -n 2 tests/unit
 	$(BIN)/pytest -n 2 --dist worksteal tests/integration
 

@@ -1,6 +1,7 @@
 """Recording what runs already: processes, control groups, single mounts, pipes and sockets, CryoSPARC's jobs."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from calendar import timegm
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from iotrace.errors import RecordError
@@ -204,6 +206,22 @@ def test_a_recorder_among_those_that_it_records_does_not_record_itself(
         busy.wait()
         if whom == "cgroup":
             _remove_group(group)
+
+
+def test_what_a_process_that_works_for_the_recorder_starts_is_not_recorded_either() -> None:
+    from iotrace.record.ebpf.backend import _works_for
+
+    with subprocess.Popen(["sh", "-c", "sleep 60 & wait"]) as works:
+        try:
+            children: list[int] = []
+            while not children:
+                children = [child.pid for child in psutil.Process(works.pid).children()]
+            assert _works_for(children[0], [works.pid])
+            assert not _works_for(children[0], [])
+            assert not _works_for(os.getpid(), [works.pid])
+        finally:
+            for pid in (*children, works.pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_the_hierarchy_of_a_version_2_group_is_0() -> None:

@@ -140,7 +140,7 @@ class EbpfBackend:
             self._begin()
             match self.scope.kind:
                 case "cgroup" if self.scope.cgroup is not None:
-                    found = [pid for pid in members(self.scope.cgroup) if pid not in apart]
+                    found = [pid for pid in members(self.scope.cgroup) if not _works_for(pid, apart)]
                 case "cryosparc":
                     found = cryosparc_workers()
                 case _:
@@ -342,6 +342,18 @@ def _warm_up(state: State) -> None:
     ring = np.zeros(16, np.int64)
     drain(state.address, ring.ctypes.data, ring.ctypes.data, ring.ctypes.data + 8, 64)
     end_pending(state.address)
+
+
+def _works_for(pid: int, apart: Sequence[int]) -> bool:
+    """Whether a process is one of these, or their child, or a child of that: what they start for a moment."""
+    for _ in range(3):
+        if pid in apart:
+            return True
+        fields = stat_fields(pid)
+        if fields is None:
+            return False
+        pid = int(fields[1])
+    return False
 
 
 def _runs(tid: int) -> bool:
