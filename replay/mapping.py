@@ -181,8 +181,9 @@ def map_paths(tables: Tables, info: TraceInfo, chosen: Sequence[str]) -> Mapping
 def _is_plain_folder(prefix: Components, tables: Tables, parts: list[list[bytes]]) -> bool:
     """Whether a prefix has names beneath it and stays as it is: it may be the folder of a tree itself, to which nothing
     must happen, neither rights nor a name nor an end."""
-    here = np.array([tuple(path) == prefix for path in parts] + [False])
-    if not any(len(path) > len(prefix) and tuple(path[: len(prefix)]) == prefix for path in parts):
+    depth = len(prefix)
+    here = np.array([len(path) == depth and tuple(path) == prefix for path in parts] + [False])
+    if not any(len(path) > depth and tuple(path[:depth]) == prefix for path in parts):
         return False
     is_file = here[tables.file_path]
     if any(kind not in ("directory", "") for kind, is_here in zip(tables.file_type, is_file, strict=True) if is_here):
