@@ -13,7 +13,7 @@ import numpy as np
 
 from iotrace.errors import UsageError
 from iotrace.profiles.classes import beneath, classes_of
-from iotrace.trace.operations import BY_NAME, OPERATIONS, Kind
+from iotrace.trace.operations import BY_NAME, CLONES, OPERATIONS, Kind
 from iotrace.trace.reader import Trace
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ STATS: Final = (
     "fchmodat", "utimensat",
 )  # fmt: skip
 RENAMES: Final = ("rename", "renameat", "renameat2")
+_BY_RANGE: Final = ("copy_file_range", *CLONES.values())
 _BY_NAME: Final = {
     "unlink": ("unlink", "unlinkat", "rmdir"), "mkdir": ("mkdir", "mkdirat"), "symlink": ("symlink", "symlinkat"),
     "stat": STATS,
@@ -104,6 +105,7 @@ def sessions_of(trace: Trace, prefixes: list[str]) -> Sessions:
     events["kind"] = code_of[names.cat.codes.to_numpy()]
     events["op"] = names
     events["duration_ns"] = events["duration_ns"].fillna(0)
+    _clones_as_copies(events)
     events["to"] = events["other_file"].map(class_of).where(events["kind"] == _NUMBER[Kind.COPY])
     _copies_as_writes(events)
     events = _faults_by_open(events)
@@ -139,6 +141,14 @@ def _offsets(events: pd.DataFrame) -> dict[int, int]:
     moved = data & (events["result"].fillna(0) > 0) & events["offset"].notna()
     buckets, counts = np.unique(bucket_of(events.loc[moved, "offset"].to_numpy("float64")), return_counts=True)
     return dict(zip(buckets.tolist(), counts.tolist(), strict=True))
+
+
+def _clones_as_copies(events: pd.DataFrame) -> None:
+    """Clones stand for copies of as many bytes, which a storage without them has to make; refused ones for nothing."""
+    clones = events["op"].isin(tuple(CLONES.values()))
+    if clones.any():
+        events.loc[clones & (events["result"] == 0), "result"] = events["size"]
+        events.loc[clones & (events["result"].fillna(-1) < 0), "kind"] = -1
 
 
 def _copies_as_writes(events: pd.DataFrame) -> None:
@@ -195,7 +205,7 @@ def _by_open(events: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
             "seeks": op == "lseek", "locked": kind == _NUMBER[Kind.LOCK], "synced": kind == _NUMBER[Kind.SYNC],
             "flags": of["flags"].fillna(0).where(op.isin(OPENS), 0), "calls": 1,
             "first_offset": of["offset"].where(writes),
-            "to": of["to"].astype("float64"), "way": (op == "copy_file_range") & copies,
+            "to": of["to"].astype("float64"), "way": op.isin(_BY_RANGE) & copies,
         }
     )  # fmt: skip
     follows = (of["open"] == of["open"].shift()) & reads

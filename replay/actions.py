@@ -11,7 +11,7 @@ import numpy.typing as npt
 from iotrace.replay.columns import CALL_OF, NONE, Ints, Numbers, Tables
 from iotrace.replay.payload import BLOCK
 from iotrace.replay.rows import Rows
-from iotrace.replay.select import COPIES, KIND, OPENS, one_of
+from iotrace.replay.select import CLONES, COPIES, KIND, OPENS, one_of
 from iotrace.replay.sight import Sights
 from iotrace.replay.snapshot import Snapshot
 from iotrace.replay.stage import data_bytes
@@ -93,6 +93,8 @@ def actions_of(
     size = np.where(zeroes, np.clip(events.size[at], 0, _WHOLE), size)
     lost |= reserves & (flags & _MOVES != 0)
 
+    clones = good & CLONES[op]
+    size = np.where(clones, np.where(events.size[at] == NONE, _WHOLE, np.clip(events.size[at], 0, _WHOLE)), size)
     copies = good & COPIES[op] & (size > 0)
     target = np.where(copies, events.other_file[at].astype(np.int64), -1)
     what[copies] = np.where(target >= 0, FORGET, NOTHING)[copies]

@@ -25,6 +25,7 @@ from iotrace.replay.scans import rows_of
 from iotrace.replay.select import (
     AT_EMPTY_PATH,
     CHDIRS,
+    CLONES,
     DUP_ONTO,
     HAS_DIRFD,
     MMAP,
@@ -35,7 +36,8 @@ from iotrace.replay.select import (
 )
 from iotrace.replay.snapshot import PERMISSIONS, attribute_name, link_target
 from iotrace.replay.status import SETTABLE, TAKES_OWN, at_own_position, open_flags
-from iotrace.trace.operations import BY_NAME, NUMBER_OF, OPERATIONS, OWN_POSITION, Kind
+from iotrace.trace.operations import BY_NAME, IOCTL, NUMBER_OF, OPERATIONS, OWN_POSITION, Kind
+from iotrace.trace.operations import CLONES as COMMANDS_OF_CLONES
 
 # how the kernel turns a value into an argument; four bits each
 CONSTANT: Final = 0
@@ -50,6 +52,7 @@ MAPPED: Final = 8
 HIGH_NUMBER: Final = 9
 VALUE: Final = 10
 """As it is, like CONSTANT, but another value in most calls."""
+RANGE: Final = 11
 
 # buffers of a lane: values of BUFFER, which may also be OWNER_AT or GROUP_AT, no buffers but in the same table
 READ_BUFFER: Final = 0
@@ -62,6 +65,7 @@ AT_FDCWD: Final = -100
 LOCK_NB: Final = 4
 WAITING_LOCKS: Final = (7, 38)
 """F_SETLKW and F_OFD_SETLKW of fcntl; less one they do not wait."""
+COMMAND_OF_CLONE: Final = {name: command for command, name in COMMANDS_OF_CLONES.items()}
 _O_DIRECT: Final = 0o40000
 _OPEN_FLAGS: Final = 0o37777777 & ~0o20000
 """All but O_ASYNC, which would send signals."""
@@ -78,6 +82,8 @@ def call_numbers(architecture: str | None = None) -> Ints:
         number = getattr(operation, column)
         if number is None and operation.calls[0] in BY_NAME:
             number = getattr(BY_NAME[operation.calls[0]], column)
+        elif operation.calls == ("ioctl",):
+            number = IOCTL[("x86_64", "aarch64").index(column)]
         numbers.append(-1 if number is None else number)
     return np.array([*numbers, -1], dtype=np.int64)
 
@@ -109,7 +115,8 @@ class Calls:
     ----------
     number: system call number, shape (n,), int64.
     arguments: shape (n, 6), int64; kinds: shape (n, 6), uint8. What LOCK, HOW and VECTOR put together stands as
-    CONSTANT at the last three, the last two positions, and the third.
+    CONSTANT at the last three, the last two positions, and the third; of a RANGE, which is the source's slot, offset,
+    length and the destination's offset at the last three.
     delta: distance within a mapping for MAPPED arguments, shape (n,), int64.
     """
 
@@ -445,6 +452,9 @@ class Builder:
 
     def _copies(self, number: int, at: Ints, event: Numbers) -> None:
         """Copies inside the kernel; where one end is not replayed, the other moves the same bytes alone."""
+        if CLONES[number]:
+            self._clones(number, at, event)
+            return
         events, kept = self.tables.events, self.open_kept
         has_source, has_target = kept[events.open[event]], kept[events.other_open[event]]
         both = has_source & has_target
@@ -478,6 +488,18 @@ class Builder:
         self._set(where, 1, WRITE_BUFFER, BUFFER)
         self._set(where, 2, np.clip(events.result[rows], 0, SIZE_MAX), VALUE)
         self._set(where, 3, _or_zero(events.other_offset[rows]), VALUE)
+
+    def _clones(self, number: int, at: Ints, event: Numbers) -> None:
+        """ioctl with FICLONE or FICLONERANGE, and never with another command."""
+        events = self.tables.events
+        self._set(at, 0, self._slot2(event), DESCRIPTOR)
+        self._set(at, 1, COMMAND_OF_CLONE[OPERATIONS[number].name])
+        if OPERATIONS[number].name == "ioctl.ficlone":
+            self._set(at, 2, self._slot(event), DESCRIPTOR)
+            return
+        self._set(at, 2, self._slot(event), RANGE)
+        for position, values in enumerate((events.offset, events.size, events.other_offset), start=3):
+            self._set(at, position, np.maximum(_or_zero(values[event]), 0))
 
 
 def link_text(link: bytes, target: bytes) -> tuple[bytes, bool]:

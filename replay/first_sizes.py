@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from iotrace.replay.columns import NONE, Ints, Tables, chunks
-from iotrace.replay.select import FAULT, KIND, Reason, Selection, one_of
+from iotrace.replay.select import CLONES, FAULT, KIND, Reason, Selection, one_of
 from iotrace.trace.operations import Kind
 
 _READS: Final = np.isin(KIND, [list(Kind).index(Kind.READ), list(Kind).index(Kind.COPY)])
@@ -25,6 +25,7 @@ def least_sizes(tables: Tables, selection: Selection) -> Ints:
         kept = selection.reason[rows] == Reason.KEPT
         for chosen, moved in (
             (_READS[part.op] & (part.result > 0), part.result), (FAULT[part.op], np.broadcast_to(1, len(part))),
+            (CLONES[part.op] & (part.result == 0) & (part.size > 0), part.size),
         ):  # fmt: skip
             at = np.flatnonzero(kept & chosen & (part.file >= 0))
             if len(at):

@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from iotrace.replay.columns import CALL_OF, Flags, Ints
 from iotrace.replay.rows import Plan
-from iotrace.replay.select import COPIES, FAULT, KIND, OPENS, one_of
+from iotrace.replay.select import CLONES, COPIES, FAULT, KIND, OPENS, one_of
 from iotrace.replay.sight import Sights
 from iotrace.replay.stage import data_bytes
 from iotrace.trace.operations import NUMBER_OF, Kind
 
 PAGE: Final = mmap.PAGESIZE
 _WHOLE: Final = 1 << 62
-_CLONES: Final = one_of(("copy_file_range",))
+_MAY_CLONE: Final = one_of(("copy_file_range",))
 """Copies for which a storage may move nothing at all: it shares the blocks (XFS, Btrfs), or its servers copy (NFS 4.2,
 SMB, CephFS); elsewhere the kernel reads and writes. Neither can be known before."""
 _WRITES: Final = np.isin(KIND, [list(Kind).index(Kind.WRITE)])
@@ -30,7 +30,9 @@ _CUTS: Final = OPENS | _RESIZES | _RESERVES
 _PUNCHES_OR_ZEROES: Final = 0x2 | 0x10
 _MOVES: Final = 0x8 | 0x20
 """FALLOC_FL_PUNCH_HOLE and _ZERO_RANGE; _COLLAPSE_RANGE and _INSERT_RANGE, which move all that lies behind."""
-_READS: Final = (np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.READ, Kind.COPY)]) & ~_CLONES) | FAULT
+_READS: Final = (
+    np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.READ, Kind.COPY)]) & ~_MAY_CLONE & ~CLONES
+) | FAULT
 
 
 @dataclass(slots=True)
@@ -78,7 +80,7 @@ def needed(plan: Plan, sights: Sights | None = None) -> Needed:
 def copied_bytes(plan: Plan) -> int:
     """Bytes that copy_file_range moves, as recorded."""
     op = plan.rows.op
-    return int(np.maximum(plan.rows.expect[plan.counted & (op >= 0) & _CLONES[op]], 0).sum())
+    return int(np.maximum(plan.rows.expect[plan.counted & (op >= 0) & _MAY_CLONE[op]], 0).sum())
 
 
 def _ranges(plan: Plan) -> tuple[Ints, Ints, Ints, Flags, Flags]:
@@ -97,7 +99,9 @@ def _ranges(plan: Plan) -> tuple[Ints, Ints, Ints, Flags, Flags]:
     if more.any():
         target, there, size, flags = recorded.at(rows[more], "other_file", "other_offset", "size", "flags")
         copies, cuts = copies[more], cuts[more]
-        parts.append((target[copies], there[copies], moved[more][copies], np.ones(int(copies.sum()), np.bool_)))
+        cloned = CLONES[op[more]] & (moved[more] == 0)
+        came = np.where(cloned, np.where(size < 0, _WHOLE, size), moved[more])[copies]
+        parts.append((target[copies], there[copies], came, np.ones(int(copies.sum()), np.bool_)))
         at = np.flatnonzero(more)[cuts]
         parts.append(_cut(op[at], file[at], offset[at], size[cuts], flags[cuts]))
     past = np.concatenate([past[to_or_from], *(np.zeros(len(part[0]), np.bool_) for part in parts[1:])])

@@ -3,7 +3,8 @@
 The kernel of a lane unpacks them (iotrace.replay.kernels.lane). What a row's own values are, and in which order, the
 kinds of its form say: one value for each argument that is not CONSTANT, BUFFER, LOCK or HOW; behind that of a VECTOR
 (the second argument) stands its count (the third), behind that of a MAPPED the distance within the mapping; a LOCK (the
-third) has start and length (the last two), its type and what a HOW holds are constants.
+third) has start and length (the last two), its type and what a HOW holds are constants; a RANGE (the third) has three
+more (the last three).
 """
 
 from __future__ import annotations
@@ -49,10 +50,15 @@ def _pack(arguments: Any, kinds: Any, delta: Any, fields: Any, begin: Any, value
             elif kind == 8:
                 values[at] = delta[i]
                 at += 1
+            elif kind == 11:
+                values[at], values[at + 1], values[at + 2] = arguments[i, 3], arguments[i, 4], arguments[i, 5]
+                at += 3
         if kinds[i, 1] == 4:
             fields[i, 5] = 0
         if kinds[i, 2] == 6:
             fields[i, 7], fields[i, 8] = 0, 0
+        elif kinds[i, 2] == 11:
+            fields[i, 6], fields[i, 7], fields[i, 8] = 0, 0, 0
         fields[i, 2] = packed
     return at
 
@@ -80,6 +86,9 @@ def unpack_values(form: Any, kinds: Any, constants: Any, begin: Any, values: Any
             elif kind == 8:
                 delta[i] = values[at]
                 at += 1
+            elif kind == 11:
+                arguments[i, 3], arguments[i, 4], arguments[i, 5] = values[at], values[at + 1], values[at + 2]
+                at += 3
     return arguments, delta
 
 

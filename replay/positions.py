@@ -6,7 +6,7 @@ import numpy as np
 
 from iotrace.replay.columns import NONE, Flags, Tables
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import COPIES, OPENS, one_of
+from iotrace.replay.select import CLONES, COPIES, OPENS, one_of
 from iotrace.replay.status import own_positions
 from iotrace.replay.sweeps import POSITION_COPY, POSITION_MOVES, POSITION_OPEN, POSITION_SEEKS, implicit_positions
 from iotrace.trace.operations import NUMBER_OF
@@ -22,9 +22,9 @@ def explicit_positions(tables: Tables) -> tuple[tuple[Flags, Flags], Flags]:
     if len(own):
         own_too = np.zeros(n, np.bool_)
         own_too[own] = True
-    if len(rows_of(COPIES, op)) == 0:
+    if len(rows_of(COPIES & ~CLONES, op)) == 0:
         return (none, none), own_too
-    copies = COPIES[op]
+    copies = (COPIES & ~CLONES)[op]
     moves = one_of(("read", "readv", "write", "writev"))[op] | own_too
     action = np.zeros(n, np.int8)
     action[moves], action[OPENS[op]] = POSITION_MOVES, POSITION_OPEN

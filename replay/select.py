@@ -21,6 +21,7 @@ from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints, Tables, chunk
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.pieces import Pieces
 from iotrace.replay.scans import first_by_descriptor, first_rows, rows_of
+from iotrace.trace.operations import CLONES as COMMANDS_OF_CLONES
 from iotrace.trace.operations import FCNTL_LOCK_COMMANDS, OPERATIONS, Kind, Replay
 
 
@@ -87,7 +88,7 @@ def _with_role(*roles: str) -> Flags:
 
 # lookup tables by operation number; the last entry is for operations not known (-1)
 HAS_PATH: Final = _with_role("path")
-HAS_FD: Final = _with_role("fd") & ~_with_role("path")
+HAS_FD: Final = _with_role("fd", "range") & ~_with_role("path")
 HAS_DIRFD: Final = _with_role("dirfd")
 RENAMES: Final = one_of(("rename", "renameat", "renameat2"))
 LINKS: Final = one_of(("link", "linkat"))
@@ -116,6 +117,8 @@ _COMMANDS: Final = (
 )  # fmt: skip
 """Operations whose commands are not all replayed, and the commands that are."""
 COPIES: Final = np.array([operation.kind is Kind.COPY for operation in OPERATIONS] + [False])
+CLONES: Final = one_of(tuple(COMMANDS_OF_CLONES.values()))
+"""Copies that move nothing, at no description's own position: their bytes are the size, their result is 0."""
 KIND: Final = np.array([list(Kind).index(operation.kind) for operation in OPERATIONS] + [-1], dtype=np.int8)
 
 
@@ -262,6 +265,8 @@ def _second_look(
         neither = copies & ~source & ~open_kept[part.other_open]
         mark(neither & (part.open < 0) & (part.other_open < 0), Reason.NO_PATH)
         mark(neither, Reason.OUTSIDE)
+        # nothing else gives a file another's blocks
+        mark(CLONES[op] & (source != open_kept[part.other_open]), Reason.ACROSS)
 
 
 def opening_rows(tables: Tables) -> Ints:

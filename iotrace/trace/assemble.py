@@ -16,7 +16,7 @@ from iotrace.trace.assembly.calls import Call, is_pseudo
 from iotrace.trace.assembly.identity import Stat, printable
 from iotrace.trace.assembly.names import UNKNOWN_FOLDER, OnNames
 from iotrace.trace.assembly.tasks import Process, Thread
-from iotrace.trace.operations import BY_NAME, OPERATIONS, Kind
+from iotrace.trace.operations import BY_NAME, CLONES, OPERATIONS, Kind
 from iotrace.trace.writer import TraceWriter
 
 __all__ = ["UNKNOWN_FOLDER", "Assembler", "Call", "Labeler", "Stat"]
@@ -116,6 +116,8 @@ class Assembler(OnNames):
         if op in own:
             return own[op]
         operation = BY_NAME[op]
+        if op in CLONES.values():
+            return self._clone
         if operation.kind is Kind.COPY:
             return self._copy
         if "path" in operation.arguments:

@@ -19,6 +19,7 @@ that nobody needs. Roles:
     stat  statx         buffer that the call fills with a struct stat / statx
     how                 address of a struct open_how (openat2)
     lock                address of a struct flock (fcntl)
+    range               address of a struct file_clone_range (ioctl): `fd`, its offset, the size, the offset in `fd2`
     text                buffer that the call fills with a link's target
 
 The call numbers are those of arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux
@@ -62,7 +63,8 @@ class Replay(StrEnum):
 
 ROLES: Final = (
     "fd", "fd2", "dirfd", "dirfd2", "path", "path2", "name", "size", "offset", "offset_at", "offset2_at",
-    "flags", "mode", "address", "iovec", "count", "buffer", "stat", "statx", "how", "lock", "text", "owner", "group",
+    "flags", "mode", "address", "iovec", "count", "buffer", "stat", "statx", "how", "lock", "range", "text", "owner",
+    "group",
 )  # fmt: skip
 
 
@@ -144,6 +146,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _row("sendfile", Kind.COPY, "fd2 fd offset_at size", 40, 71, "bytes"),
     _row("copy_file_range", Kind.COPY, "fd offset_at fd2 offset2_at size flags", 326, 285, "bytes"),
     _row("splice", Kind.COPY, "fd offset_at fd2 offset2_at size flags", 275, 76, "bytes"),
+    # the file system lets the destination have the source's blocks: nothing is moved
+    _row("ioctl.ficlone", Kind.COPY, "fd2 - fd", None, None, calls="ioctl"),
+    _row("ioctl.ficlonerange", Kind.COPY, "fd2 - range", None, None, calls="ioctl"),
     # position
     _row("lseek", _M, "fd offset flags", 8, 62, "position"),
     # looking
@@ -310,6 +315,11 @@ CALL_OF_REQUEST: Final = {
 }  # fmt: skip
 """Request → the call that does the same, with the same arguments."""
 
+IOCTL: Final = (16, 29)
+"""Number of ioctl (x86_64, aarch64), which is an operation with two of its commands only."""
+CLONES: Final = {0x40049409: "ioctl.ficlone", 0x4020940D: "ioctl.ficlonerange"}
+"""Commands of ioctl that are operations: FICLONE and FICLONERANGE (linux/fs.h)."""
+
 RING_CALLS: Final = {
     # name: (x86_64, aarch64, what it does); they carry operations and are none themselves
     "io_submit": (209, 2, "submit"),
@@ -339,7 +349,7 @@ def fcntl_operation(command: int) -> str:
 def operation_of_call(call: str, command: int = 0) -> Operation | None:
     """The row for a system call's name as strace prints it; None when the table does not hold it.
 
-    `command` tells the forms of fcntl apart.
+    `command` tells the forms of fcntl and ioctl apart.
     """
     if call in PROCESS_CALLS:
         return BY_NAME[PROCESS_CALLS[call][2]]
@@ -347,4 +357,6 @@ def operation_of_call(call: str, command: int = 0) -> Operation | None:
         return BY_NAME["exit"]
     if call == "fcntl":
         return BY_NAME[fcntl_operation(command)]
+    if call == "ioctl":
+        return BY_NAME.get(CLONES.get(command, ""))
     return BY_NAME.get(call)

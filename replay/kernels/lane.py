@@ -187,6 +187,12 @@ def run_rows(
                         at += 1
                     elif kind == 9:
                         value = high + value
+                    elif kind == 11:
+                        poke64(struct_at, slots[value])
+                        for k in range(3):
+                            poke64(struct_at + 8 * (k + 1), values[at + k])
+                        value = struct_at
+                        at += 3
                 if position == 0:
                     a0 = value
                 elif position == 1:

@@ -23,7 +23,7 @@ BYTES = {
 ON_FD = BYTES | {
     "close", "dup", "dup2", "dup3", "fcntl", "readahead", "lseek", "fstat", "fstatfs", "ftruncate", "fallocate",
     "fadvise64", "fsync", "fdatasync", "sync_file_range", "syncfs", "fchmod", "fchown", "fsetxattr", "fgetxattr",
-    "flistxattr", "fremovexattr", "flock", "fchdir",
+    "flistxattr", "fremovexattr", "flock", "fchdir", "ioctl",
 }  # fmt: skip
 ON_PATH = {
     "open", "openat", "openat2", "creat", "stat", "lstat", "newfstatat", "statx", "statfs", "access", "faccessat",
@@ -110,11 +110,15 @@ def count(log: Path) -> tuple[Counter[str], Counter[str], Counter[str]]:
             operation = (
                 "fcntl.lock" if command in LOCKS else "fcntl.dupfd" if command.startswith("F_DUPFD") else "fcntl"
             )
+        if name == "ioctl":
+            if "FICLONE" not in arguments:
+                continue
+            operation = "ioctl.ficlonerange" if "FICLONERANGE" in arguments else "ioctl.ficlone"
         if error == "EBADF":
             continue
         if name in ON_FD:
             wanted = [d for d in descriptors if d[1] not in ("AT_FDCWD",)]
-            if name in ("sendfile", "copy_file_range", "splice"):
+            if name in ("sendfile", "copy_file_range", "splice", "ioctl"):
                 if not any(is_file(d[2]) for d in wanted):
                     continue
             elif name in ("dup2", "dup3") and not error:

@@ -101,7 +101,17 @@ def test_every_call_of_the_table_is_recorded_as_strace_sees_it(tmp_path: Path, m
     )
     assert_equal_counts(events, log)
     seen = set(events.op.astype(str))
-    assert {"preadv2", "copy_file_range", "renameat2", "fcntl.lock", "getxattr", "mmap.fault", "wait", "exit"} <= seen
+    assert {
+        "preadv2",
+        "copy_file_range",
+        "ioctl.ficlonerange",
+        "renameat2",
+        "fcntl.lock",
+        "getxattr",
+        "mmap.fault",
+        "wait",
+        "exit",
+    } <= seen
 
 
 def test_a_tiff_reader_is_recorded_as_strace_sees_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from iotrace.trace.operations import (
     BY_NAME,
+    CLONES,
     FCNTL_DUP_COMMANDS,
     FCNTL_LOCK_COMMANDS,
+    IOCTL,
     NUMBER_OF,
     OPERATIONS,
     PROCESS_CALLS,
@@ -51,6 +53,7 @@ def test_call_numbers_are_unique(architecture: str) -> None:
     column = 0 if architecture == "x86_64" else 1
     numbers = [getattr(operation, architecture) for operation in OPERATIONS]
     numbers += [numbers_of_call[column] for numbers_of_call in PROCESS_CALLS.values()]
+    numbers.append(IOCTL[column])
     assert [number for number, n in Counter(numbers).items() if number is not None and n > 1] == []
 
 
@@ -74,6 +77,7 @@ def test_call_numbers_are_the_kernels(architecture: str) -> None:
     column = 0 if architecture == "x86_64" else 1
     ours = {operation.name: getattr(operation, architecture) for operation in OPERATIONS}
     ours |= {name: row[column] for name, row in PROCESS_CALLS.items()}
+    ours["ioctl"] = IOCTL[column]
     checked = 0
     for name, number in ours.items():
         kernels = numbers.get(f"__NR_{name}")
@@ -88,7 +92,7 @@ def test_call_numbers_are_the_kernels(architecture: str) -> None:
 
 def test_data_operations_return_bytes_and_have_a_size() -> None:
     for operation in OPERATIONS:
-        if operation.kind in (*BYTES_READ, *BYTES_WRITTEN) and operation.name != "readahead":
+        if operation.kind in (*BYTES_READ, *BYTES_WRITTEN) and operation.name not in ("readahead", *CLONES.values()):
             assert operation.result == "bytes"
             assert operation.argument("size") is not None or operation.argument("iovec") is not None
 
@@ -102,6 +106,14 @@ def test_the_forms_of_fcntl_are_told_apart() -> None:
     assert {fcntl_operation(command) for command in FCNTL_DUP_COMMANDS} == {"fcntl.dupfd"}
     assert fcntl_operation(3) == "fcntl"
     assert operation_of_call("fcntl", 6) is BY_NAME["fcntl.lock"]
+
+
+def test_two_commands_of_ioctl_are_operations() -> None:
+    assert {operation_of_call("ioctl", command) for command in CLONES} == {
+        BY_NAME["ioctl.ficlone"],
+        BY_NAME["ioctl.ficlonerange"],
+    }
+    assert operation_of_call("ioctl", 0x5401) is None
 
 
 def test_calls_that_begin_and_end_processes_have_one_row_each_kind() -> None:

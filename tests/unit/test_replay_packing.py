@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from iotrace.errors import ReplayError
 from iotrace.replay.access import needed_accesses, stable_order
-from iotrace.replay.arguments import BUFFER, CONSTANT, DESCRIPTOR, HOW, MAPPED, STRING, VALUE, VECTOR
+from iotrace.replay.arguments import BUFFER, CONSTANT, DESCRIPTOR, HOW, MAPPED, RANGE, STRING, VALUE, VECTOR
 from iotrace.replay.arguments import LOCK as LOCK_KIND
 from iotrace.replay.layout import CALL, THREAD_BEGINS, THREAD_ENDS, lay_out
 from iotrace.replay.numbering import Numbering
@@ -24,6 +24,7 @@ SHAPES = st.sampled_from(
         (DESCRIPTOR, VECTOR, CONSTANT, VALUE, CONSTANT, CONSTANT),
         (DESCRIPTOR, CONSTANT, LOCK_KIND, CONSTANT, CONSTANT, CONSTANT),
         (DESCRIPTOR, STRING, HOW, CONSTANT, CONSTANT, CONSTANT),
+        (DESCRIPTOR, CONSTANT, RANGE, CONSTANT, CONSTANT, CONSTANT),
         (MAPPED, VALUE, CONSTANT, CONSTANT, CONSTANT, CONSTANT),
         (VALUE, VALUE, VALUE, VALUE, VALUE, VALUE),
     ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from iotrace.errors import TraceError
 from iotrace.trace.assemble import Assembler, Call
 from iotrace.trace.formats.strace import values as values
-from iotrace.trace.formats.strace.calls import CALLS, fill
+from iotrace.trace.formats.strace.calls import CALLS, fill, is_operation
 from iotrace.trace.formats.strace.importing import import_strace, split_lines
 from iotrace.trace.formats.strace.lines import StraceLog
 from iotrace.trace.info import TraceInfo
@@ -273,6 +273,49 @@ def test_both_ends_of_a_copy_are_named(tmp_path: Path) -> None:
     assert copies.file.tolist() == [0, 0, 0, 0, pd.NA]
     assert copies.other_file.tolist() == [1, 1, 1, pd.NA, 1]
     assert copies["size"].tolist() == [100, 10, 20, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("names", "ficlone", "ficlonerange"),
+    [
+        (True, "BTRFS_IOC_CLONE or FICLONE", "BTRFS_IOC_CLONE_RANGE or FICLONERANGE"),
+        (False, "FICLONE", "FICLONERANGE"),
+        (True, "0x40049409", "0x4020940d"),
+    ],
+)
+def test_clones_are_copies_that_move_nothing_and_no_position(
+    tmp_path: Path, names: bool, ficlone: str, ficlonerange: str
+) -> None:
+    a, b = ("</w/a>", "</w/b>") if names else ("", "")
+    raw = ficlone.startswith("0x")
+    whole = "0x3" if raw else f"3{a}"
+    events, trace = imported(
+        tmp_path,
+        f'1 10.0 openat(AT_FDCWD, "a", O_RDONLY) = 3{a}',
+        f"1 10.0 fstat(3{a}, {{st_mode=S_IFREG|0644, st_size=100000, ...}}) = 0",
+        f'1 10.0 openat(AT_FDCWD, "b", O_RDWR|O_CREAT|O_TRUNC, 0666) = 4{b}',
+        f"1 10.1 ioctl(4{b}, {ficlone}, {whole}) = 0",
+        f'1 10.1 write(4{b}, "x", 1) = 1',
+        f"1 10.2 ioctl(4{b}, {ficlonerange}, {{src_fd=3{a}, src_offset=4096, src_length=8192, dest_offset=0}}) = 0",
+        f"1 10.2 ioctl(4{b}, {ficlonerange}, {{src_fd=3{a}, src_offset=4096, src_length=0, dest_offset=200000}}) = 0",
+        f"1 10.3 ioctl(4{b}, {ficlone}, {whole}) = -1 EOPNOTSUPP (Operation not supported)",
+        f"1 10.3 lseek(4{b}, 0, SEEK_END) = 295904",
+        "1 10.4 ioctl(1, TCGETS, {c_iflag=ICRNL}) = 0",
+        f"1 10.4 ioctl(4{b}, {ficlone}, {whole} <unfinished ...>",
+        "1 10.5 <... ioctl resumed>) = 0",
+    )
+    clones = events[events.op.isin(["ioctl.ficlone", "ioctl.ficlonerange"])]
+    assert clones.op.tolist() == ["ioctl.ficlone", *["ioctl.ficlonerange"] * 2, *["ioctl.ficlone"] * 2]
+    assert clones.offset.tolist() == [0, 4096, 4096, 0, 0]
+    assert clones.other_offset.tolist() == [0, 0, 200_000, 0, 0]
+    assert clones["size"].tolist() == [100_000, 8192, 95_904, 100_000, 100_000]
+    assert clones.result.tolist() == [0, 0, 0, -errno.EOPNOTSUPP, 0]
+    assert (clones.file.nunique(), clones.other_file.nunique()) == (1, 1)
+    assert clones.path_text.unique().tolist() == ["/w/a"]
+    assert events[events.op == "write"].offset.tolist() == [0]
+    assert len(events) == 10
+    assert trace.info.complete
+    assert not trace.info.lost
 
 
 def test_pipes_sockets_devices_and_pseudo_files_are_left_out(tmp_path: Path) -> None:
@@ -720,7 +763,12 @@ def test_every_call_of_the_operations_table_has_a_reading() -> None:
     from iotrace.trace.operations import OPERATIONS
 
     wanted = {call for operation in OPERATIONS for call in operation.calls if "." not in call}
-    assert wanted - CALLS == set()
+    assert wanted - CALLS == {"ioctl"}
+    assert [is_operation("ioctl", f"3, {word}, 4") for word in ("FICLONE", "FICLONERANGE", "TCGETS")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_descriptors_in_hexadecimal_are_those_in_plain_text(tmp_path: Path) -> None:

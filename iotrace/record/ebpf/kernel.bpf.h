@@ -110,9 +110,11 @@ struct io_ftrunc { s64 len; };
 #if defined(IOTRACE_X86_64)
 struct pt_regs { unsigned long r10, r9, r8, dx, si, di, ip, cs; };
 #define INSTRUCTION ip
+#define SECOND_ARGUMENT(registers) ((registers)->si)
 #elif defined(IOTRACE_AARCH64)
 struct pt_regs { u64 orig_x0; u64 regs[31]; u64 pc; };
 #define INSTRUCTION pc
+#define SECOND_ARGUMENT(registers) ((registers)->regs[1])
 #endif
 
 #pragma clang attribute pop

@@ -35,7 +35,7 @@ _TAILS: Final = {
     "enter_tails": ("enter_hold", "enter_submit"),
     "leave_tails": (
         "leave_rest", "leave_copy", "leave_open", "leave_stat", "leave_two_names", "leave_path", "leave_bare",
-        "leave_reap",
+        "leave_reap", "leave_clone",
     ),
 }  # fmt: skip
 _ITERATORS: Final = ("adopt", "find_open_files", "find_mapped_files", "begin")

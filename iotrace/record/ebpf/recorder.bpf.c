@@ -52,7 +52,7 @@ static long hold_vma(struct task_struct *task, struct vm_area_struct *vma, void 
 
 /* a table for each tracepoint: the kernel lets only programs of one kind into one table */
 enum { ENTER_HOLD, ENTER_SUBMIT, ENTER_TAILS };
-enum { LEAVE_REST, LEAVE_COPY, LEAVE_OPEN, LEAVE_STAT, LEAVE_TWO_NAMES, LEAVE_PATH, LEAVE_BARE, LEAVE_REAP, LEAVE_TAILS };
+enum { LEAVE_REST, LEAVE_COPY, LEAVE_OPEN, LEAVE_STAT, LEAVE_TWO_NAMES, LEAVE_PATH, LEAVE_BARE, LEAVE_REAP, LEAVE_CLONE, LEAVE_TAILS };
 struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, ENTER_TAILS); __type(key, u32); __type(value, u32); } enter_tails SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, LEAVE_TAILS); __type(key, u32); __type(value, u32); } leave_tails SEC(".maps");
 
@@ -75,6 +75,8 @@ int enter(u64 *ctx)
 #endif
 	if (t->call <= NOT_BEGUN && shape != ON_EXEC)
 		return 0;
+	if (shape == ON_IOCTL && (u32)SECOND_ARGUMENT(regs) != FICLONE && (u32)SECOND_ARGUMENT(regs) != FICLONERANGE)
+		return 0; /* the other commands are no operations, and cost no clock and no exit */
 	if (settings.devices[0] && shape == ON_FD) {
 		/* what is elsewhere costs no clock and no exit */
 		u64 a[8];
@@ -341,6 +343,9 @@ int leave(u64 *ctx)
 	case ON_COPY:
 		bpf_tail_call(ctx, &leave_tails, LEAVE_COPY);
 		break;
+	case ON_IOCTL:
+		bpf_tail_call(ctx, &leave_tails, LEAVE_CLONE);
+		break;
 	case ON_OPEN:
 		bpf_tail_call(ctx, &leave_tails, LEAVE_OPEN);
 		break;
@@ -477,6 +482,22 @@ INLINE s64 copy_offset(u64 address, struct file *file, s64 result)
 	return position - (result > 0 ? result : 0);
 }
 
+/* The record of a copy from one file to another; what of the two is not known has an inode of 0. */
+INLINE struct event *begin_copy(struct thread *t, u32 op, struct task_struct *task, u64 now, s64 result, struct identity *from, struct identity *to)
+{
+	struct event *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+	if (!e)
+		return 0;
+	begin_header(&e->h, t, op, task, now, result);
+	begin_extension(e);
+	e->h.at = *from;
+	e->other = *to;
+	e->h.mode = 0, e->h.count = 0;
+	return e;
+}
+
+#define NO_IDENTITY(id) __builtin_memset((id), 0, sizeof(*(id)))
+
 SEC("tp_btf/sys_exit")
 int leave_copy(u64 *ctx)
 {
@@ -492,24 +513,63 @@ int leave_copy(u64 *ctx)
 			count_written(t->process, to.device, spec->op, result);
 		goto done;
 	}
-	struct event *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+	if (!from_known)
+		NO_IDENTITY(&from);
+	if (!to_known)
+		NO_IDENTITY(&to);
+	struct event *e = begin_copy(t, spec->op, task, now, result, &from, &to);
 	if (!e) {
 		count_lost(spec->lost);
 		goto done;
 	}
-	begin_header(&e->h, t, spec->op, task, now, result);
-	begin_extension(e);
-	if (!from_known)
-		__builtin_memset(&from, 0, sizeof(from));
-	if (!to_known)
-		__builtin_memset(&to, 0, sizeof(to));
-	e->h.at = from;
-	e->other = to;
 	e->h.offset = from_known ? copy_offset(ARG(offset_at), source, result) : 0;
 	e->other_offset = to_known ? copy_offset(ARG(offset2_at), target, result) : 0;
 	e->h.size = ARG(size);
 	e->h.flags = ARG(flags);
-	e->h.mode = 0, e->h.count = 0;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+done:
+	remember(t, task, now);
+	return 0;
+}
+
+/* FICLONE and FICLONERANGE: blocks of one file that another gets too. Nothing is moved, and no position moves. */
+SEC("tp_btf/sys_exit")
+int leave_clone(u64 *ctx)
+{
+	struct identity from, to;
+	BEGIN_TAIL;
+	struct { s64 fd, offset, length, to; } range = { .fd = (s32)ARG(fd) };
+	u32 op = spec->op;
+	if ((u32)ARG(flags) == FICLONERANGE) {
+		op = spec->op_range;
+		bpf_probe_read_user(&range, sizeof(range), (void *)ARG(range));
+	}
+	struct file *source = file_of(task, (s32)range.fd);
+	int from_known = identify(source, &from), to_known = identify(file_of(task, (s32)ARG(fd2)), &to);
+	if (!from_known && !to_known)
+		return 0;
+	if (settings.tallies) {
+		tally(t->process, to_known ? to.device : from.device, op, now - t->start_ns, 0, result);
+		goto done;
+	}
+	if (from_known && !range.length) {
+		/* up to the source's end */
+		struct inode *inode = GET(source, struct file, f_inode);
+		range.length = GET(inode, struct inode, i_size) - range.offset;
+	}
+	if (!from_known)
+		NO_IDENTITY(&from);
+	if (!to_known)
+		NO_IDENTITY(&to);
+	struct event *e = begin_copy(t, op, task, now, result, &from, &to);
+	if (!e) {
+		count_lost(spec->lost);
+		goto done;
+	}
+	e->h.offset = range.offset;
+	e->other_offset = range.to;
+	e->h.size = range.length < 0 ? 0 : range.length;
+	e->h.flags = 0;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 done:
 	remember(t, task, now);

@@ -14,11 +14,13 @@
 #define MAP_ANONYMOUS 0x20
 #define F_SETFD 2
 #define F_SETFL 4
+#define FICLONE 0x40049409
+#define FICLONERANGE 0x4020940d
 #define PF_EXITING 0x4
 #define PF_KTHREAD 0x00200000
 #define EBUSY 16
 
-enum shape { NONE, ON_FD, ON_CLOSE, ON_COPY, ON_PATH, ON_OPEN, ON_STAT, ON_TWO_NAMES, ON_MEMORY, ON_MAP, ON_FORK, ON_EXEC, ON_WAIT, ON_FCNTL, ON_BARE, ON_SUBMIT, ON_REAP, ON_ENTER_RING };
+enum shape { NONE, ON_FD, ON_CLOSE, ON_COPY, ON_PATH, ON_OPEN, ON_STAT, ON_TWO_NAMES, ON_MEMORY, ON_MAP, ON_FORK, ON_EXEC, ON_WAIT, ON_FCNTL, ON_BARE, ON_SUBMIT, ON_REAP, ON_ENTER_RING, ON_IOCTL };
 /* What a call needs beyond its roles: dup2 closes another file; the second name of rename and link starts from the working
  * folder too; chdir's name starts from the working folder that it leaves; linkat may name what a descriptor is. */
 enum quirk { DUP_CLOSES = 1, SECOND_HAS_BASE, LEAVES_FOLDER, NAMES_A_FILE };
@@ -29,7 +31,7 @@ struct spec {
 	u8 op, shape, fd, fd2, dirfd, dirfd2, path, path2;
 	u8 size, offset, offset_at, offset2_at, flags, mode, address, iovec;
 	u8 count, stat, statx, how, lock, text, positional, op_dup;
-	u8 op_lock, lost, quirk, renames, moves, brief, unused[2];
+	u8 op_lock, lost, quirk, renames, moves, brief, range, op_range;
 };
 const volatile struct spec specs[512] SEC(".rodata.specs");
 

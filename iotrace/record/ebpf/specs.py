@@ -16,6 +16,7 @@ import numpy.typing as npt
 from iotrace.trace.operations import (
     AIO_OPCODES,
     BY_NAME,
+    IOCTL,
     NUMBER_OF,
     OPERATIONS,
     PROCESS_CALLS,
@@ -28,7 +29,7 @@ from iotrace.trace.operations import (
 CALLS: Final = 512
 SHAPES: Final = (
     "none", "fd", "close", "copy", "path", "open", "stat", "two_names", "memory", "map", "fork", "exec", "wait",
-    "fcntl", "bare", "submit", "reap", "enter_ring",
+    "fcntl", "bare", "submit", "reap", "enter_ring", "ioctl",
 )  # fmt: skip
 _ROLE_FIELDS: Final = (
     "fd", "fd2", "dirfd", "dirfd2", "path", "path2", "size", "offset", "offset_at", "offset2_at", "flags", "mode",
@@ -38,7 +39,7 @@ SPEC: Final = np.dtype(
     [("op", "u1"), ("shape", "u1")]
     + [(name, "u1") for name in _ROLE_FIELDS]
     + [(name, "u1") for name in ("positional", "op_dup", "op_lock", "lost", "quirk", "renames", "moves", "brief")]
-    + [("unused", "u1", (2,))]
+    + [("range", "u1"), ("op_range", "u1")]
 )
 LATER: Final = np.dtype([("op", "u1"), ("form", "u1"), ("lost", "u1"), ("moves", "u1")])
 FORMS: Final = (
@@ -152,6 +153,10 @@ def spec_table(machine: str) -> npt.NDArray[np.void]:
             spec["dirfd"], spec["path"] = 1, 2
         elif name == "clone":
             spec["flags"] = 1
+    ioctl = table[IOCTL[0] if machine == "x86_64" else IOCTL[1]]
+    _fill(ioctl, BY_NAME["ioctl.ficlone"])
+    ioctl["op_range"] = NUMBER_OF["ioctl.ficlonerange"]
+    ioctl["shape"], ioctl["flags"], ioctl["range"] = SHAPES.index("ioctl"), 2, 3
     for x86_64, aarch64, shape in RING_CALLS.values():
         table[x86_64 if machine == "x86_64" else aarch64]["shape"] = SHAPES.index(shape)
     return table

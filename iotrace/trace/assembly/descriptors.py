@@ -189,6 +189,31 @@ class OnDescriptors(Family):
             if moves:
                 call.offset2 = target.file.length if _appends(target) else target.position
             self._written(target, call.offset2, call.result, moves)
+        self._emit_copy(thread, call, source, target)
+
+    def _clone(self, thread: Thread, call: Call) -> None:
+        """FICLONE and FICLONERANGE: nothing is moved, and the positions of both stay where they are."""
+        source = self._description(thread, call.fd, call.fd_name)
+        target = self._description(thread, call.fd2, call.fd2_name)
+        if source is None and target is None:
+            return
+        if not call.size:
+            # up to the source's end
+            length = source.file.length if source is not None else None
+            call.size = max(0, length - call.offset) if length is not None and call.offset is not None else None
+        if target is not None and call.result == 0:
+            end = _sum(call.offset2, call.size) if call.offset2 is not None and call.size is not None else None
+            if end is None:
+                target.file.change(None)
+            else:
+                target.file.grow(end)
+        if source is None:
+            call.offset = None
+        if target is None:
+            call.offset2 = None
+        self._emit_copy(thread, call, source, target)
+
+    def _emit_copy(self, thread: Thread, call: Call, source: Description | None, target: Description | None) -> None:
         self._emit(
             thread, call,
             source.path if source else None, source.file.number if source else None, source.number if source else None,

@@ -22,7 +22,7 @@ def _bits(operation: Operation) -> int:
     )  # fmt: skip
     truths = {
         TAKES_OFFSET: bool(roles & {"offset", "lock"}) or data or copies,
-        TAKES_SIZE: bool(roles & {"iovec", "lock"}) or ("size" in roles and "how" not in roles),
+        TAKES_SIZE: bool(roles & {"iovec", "lock"}) or ("size" in roles and "how" not in roles) or copies,
         TAKES_FLAGS: bool(roles & {"flags", "how"}) or operation.name == "fork",
         TAKES_MODE: bool(roles & {"mode", "how", "lock"}),
         TAKES_ADDRESS: "address" in roles,

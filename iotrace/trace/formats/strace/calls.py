@@ -11,11 +11,14 @@ from typing import Final
 
 from iotrace.trace.assembly.calls import Call
 from iotrace.trace.formats.strace import values as v
-from iotrace.trace.operations import BY_NAME, PROCESS_CALLS, Operation, fcntl_operation
+from iotrace.trace.operations import BY_NAME, CLONES, PROCESS_CALLS, Operation, fcntl_operation
 
 _CLONE_FLAGS: Final = re.compile(r"\bflags=([^,}]+)")
 _EXIT_SIGNAL: Final = re.compile(r"\bexit_signal=(\w+)")
 _SI_PID: Final = re.compile(r"\bsi_pid=(\d+)")
+_COMMAND: Final = re.compile(
+    r"(?:0x[0-9a-f]+|-?\d+)(?:<(?:->|[^<>]|<[^<>]*>)*+>)?(?:\(deleted\))?, (0x[0-9a-f]+|\w+(?: or \w+)*)"
+)
 _FORK, _VFORK = 17, 0x4111
 """Clone flags that fork() and vfork() stand for: SIGCHLD; CLONE_VM, CLONE_VFORK, SIGCHLD."""
 
@@ -189,6 +192,22 @@ def fill(call: Call, name: str, text: str) -> None:
         call.stat = None
 
 
+def is_operation(name: str, text: str) -> bool:
+    """Whether a call is one that fill() knows; `text`: its arguments, or their beginning."""
+    return name in CALLS or (name == "ioctl" and _command(text) in CLONES)
+
+
+def _command(text: str) -> int:
+    """The command of an ioctl, of which strace may name several that have its number; -1 for one not known here."""
+    match = _COMMAND.match(text)
+    if match is None:
+        return -1
+    for word in match[1].split(" or "):
+        if word in v.CONSTANTS:
+            return v.CONSTANTS[word]
+    return int(match[1], 16) if match[1].startswith("0x") else -1
+
+
 def fork_flags(call: Call, name: str, text: str) -> None:
     """Take the clone flags of a fork; its text may be cut where it began."""
     call.op = "fork"
@@ -212,6 +231,19 @@ def _fcntl(call: Call, name: str, text: str) -> None:
             _set_lock(call, parts[2])
         elif call.op == "fcntl" and not parts[2].startswith(("{", "[")):
             call.size = v.flags(parts[2])
+
+
+def _ioctl(call: Call, name: str, text: str) -> None:
+    """`ioctl(4, BTRFS_IOC_CLONE or FICLONE, 3) = 0`; FICLONERANGE has `{src_fd=3, src_offset=0, …}` in the end."""
+    call.op, parts = CLONES[_command(text)], v.arguments(text)
+    _set_fd2(call, parts[0])
+    if call.op == "ioctl.ficlone":
+        _set_fd(call, parts[2])
+        call.offset = call.offset2 = 0
+        return
+    found = v.fields(parts[2])
+    call.fd, call.fd_name = v.descriptor(parts[2].partition("src_fd=")[2])
+    call.offset, call.size, call.offset2 = (v.number(found[f]) for f in ("src_offset", "src_length", "dest_offset"))
 
 
 def _exec(call: Call, name: str, text: str) -> None:
@@ -268,6 +300,7 @@ _SPECIAL: Final[dict[str, Callable[[Call, str, str], None]]] = {
     "execve": _exec, "execveat": _exec, "wait4": _wait, "waitid": _wait, "waitpid": _wait, "exit": _exit,
     "exit_group": _exit,
     "mremap": _mremap, "_llseek": _llseek, "fcntl": _fcntl, "fcntl64": _fcntl, "close_range": _close_range,
+    "ioctl": _ioctl,
 }  # fmt: skip
-CALLS: Final = frozenset(_EXTRACTIONS) | frozenset(_SPECIAL)
-"""Names of the calls that fill() knows."""
+CALLS: Final = (frozenset(_EXTRACTIONS) | frozenset(_SPECIAL)) - {"ioctl"}
+"""Names of the calls that fill() knows, whatever their arguments."""

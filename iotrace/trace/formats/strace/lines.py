@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from iotrace.trace.assemble import Assembler, Call
 from iotrace.trace.formats.strace import values as v
-from iotrace.trace.formats.strace.calls import CALLS, fill, fork_flags, is_fork, operation_of
+from iotrace.trace.formats.strace.calls import fill, fork_flags, is_fork, is_operation, operation_of
 from iotrace.trace.operations import OPERATIONS
 
 _HEAD = (
@@ -139,7 +139,7 @@ class StraceLog:
             return self._other_line(line, pid)
         in_brackets, plain, clock, name, text, result, shown, deleted, here, error, duration = match.groups()
         tid, at = self._who_when(in_brackets or plain, clock, pid)
-        if name not in CALLS:
+        if not is_operation(name, text):
             if name in BESIDE:
                 self._beside(tid, at, name, text, result)
             elif name.startswith("syscall_"):
@@ -238,7 +238,7 @@ class StraceLog:
             return False
         text, result, shown, deleted, here, error, duration = match.groups()
         text = _UNFINISHED.sub("", _UNFINISHED.sub("", waiting[2]) + text)
-        if name not in CALLS:
+        if not is_operation(name, text):
             if name in BESIDE:
                 self._beside(tid, at, name, text, result)
             elif name.startswith("syscall_"):
@@ -266,7 +266,7 @@ class StraceLog:
 
     def _cut_short(self, tid: int, begun: int, name: str, text: str) -> None:
         """A call whose end will not be seen."""
-        if name in CALLS:
+        if is_operation(name, text):
             self._call(tid, begun, name, _UNFINISHED.sub("", text).rstrip(", "), None, None, None, partial=True)
 
     def _who_when(self, who: str | None, clock: str | None, pid: int | None) -> tuple[int, int]:
@@ -324,7 +324,7 @@ class StraceLog:
         except (ValueError, IndexError, KeyError):
             # of a call that was cut short what could be read is taken
             if not partial or not call.op:
-                self._lose(name)
+                self._lose(call.op or name)
                 return False
         call.size, call.old_size, call.address = _bounded(call.size), _bounded(call.old_size), _bounded(call.address)
         call.offset, call.offset2 = _bounded(call.offset), _bounded(call.offset2)

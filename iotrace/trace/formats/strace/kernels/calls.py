@@ -19,6 +19,13 @@ from iotrace.trace.schema import NULL
 
 
 @inner
+def _is_clone(h: int, begin: int, close: int) -> bool:
+    """Whether arguments of ioctl may be those of FICLONE or FICLONERANGE."""
+    raw = count_of(h, begin, close, w.CLONE_RAW, 10) + count_of(h, begin, close, w.RANGE_RAW, 10)
+    return raw + count_of(h, begin, close, w.CLONE, 7) > 0
+
+
+@inner
 def take_call(h: int, c: int, name: int, name_length: int, begin: int, close: int, end: int, at: int) -> bool:
     """A whole call: its name, its arguments from `begin` to `close`, and what stands behind `)` up to `end`."""
     op = symbol_of(h, name, name_length, w.SYMBOL_CALL)
@@ -33,6 +40,8 @@ def take_call(h: int, c: int, name: int, name_length: int, begin: int, close: in
             return False
         accept(h, c)
         return True
+    if op == o.IOCTL and _is_clone(h, begin, close):
+        return False
     if op in (o.IOCTL, o.RECVMSG):
         if get(c, k.C_RESULT) == NULL or get(c, k.C_RESULT) >= 0:
             if op == o.RECVMSG and count_of(h, begin, close, w.CMSG, 9) > 0:

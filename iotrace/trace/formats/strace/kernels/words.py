@@ -8,13 +8,13 @@ TEXTS: Final = (
     b"/(unknown)", b"<unfinished ...>", b" resumed>", b"/dev/shm", b"/dev/hugepages/", b"/memfd:", b"/anon_hugepage",
     b"/dmabuf:", b"/SYSV", b" (deleted)", b"/dev/", b" entries */", b"--- ", b" ---", b"<... ",
     b"[pid ", b"makedev(", b"st_", b"stx_", b"AT_FDCWD", b"FIO", b"0x545", b"cmsg_type", b"d_ino=", b"iov_len=",
-    b"<char ", b"<block ", b"syscall_",
+    b"<char ", b"<block ", b"syscall_", b"FICLONE", b"0x40049409", b"0x4020940d",
 )  # fmt: skip
 TEXT_ROOM: Final = 32
 (
     UNKNOWN, UNFINISHED, RESUMED, SHM, HUGE, MEMFD, ANON, DMABUF, SYSV, DELETED, DEV,
     ENTRIES, DASHES, DASHES_END, DOTS, PID, MAKEDEV, ST, STX, FDCWD,
-    FIO, FIO_RAW, CMSG, D_INO, IOV, CHAR, BLOCK, NUMBERED,
+    FIO, FIO_RAW, CMSG, D_INO, IOV, CHAR, BLOCK, NUMBERED, CLONE, CLONE_RAW, RANGE_RAW,
 ) = range(0, TEXT_ROOM * len(TEXTS), TEXT_ROOM)  # fmt: skip
 CONSTANTS_AT: Final = TEXT_ROOM * len(TEXTS)
 """Where in WORDS the table of symbols begins: SYMBOL_SLOTS of (kind, value, length, text)."""
