@@ -26,7 +26,7 @@ from iotrace.record.ebpf.state import Ints
 from iotrace.trace.info import INFO_NAME, TraceInfo
 from iotrace.trace.private import create_folder
 from iotrace.trace.schema import NULL, SUFFIX
-from iotrace.trace.writer import LEAST_MAX_BYTES, TraceWriter
+from iotrace.trace.writer import LEAST_MAX_BYTES, TraceWriter, check_bound, lacking_bytes
 
 _PATH_COLUMNS: Final = [d.COLUMN[name] for name in ("path", "other_path")]
 _FILE_COLUMNS: Final = [d.COLUMN[name] for name in ("file", "other_file")]
@@ -36,6 +36,11 @@ _GRACE_S: Final = 10.0
 CHAPTER_ROWS: Final = 300_000
 _SHARE: Final = 2
 """One job's trace may take this fraction of the folder's bound."""
+_CURRENT_SHARE: Final = 4
+"""The chapters that are being written, which cannot be dropped, take this fraction of it together at most."""
+_SLACK_SHARE: Final = 8
+_SLACK_BYTES: Final = 32 << 20
+"""What may come from one look at the folder's size to the next; the smaller of the two."""
 
 
 class _Job:
@@ -77,10 +82,12 @@ class JobTraces:
 
     Raises
     ------
+    UsageError: max_bytes is less than 16 MiB.
     TraceError: the folder cannot be made, or is a trace.
     """
 
     def __init__(self, folder: str | Path, info: TraceInfo, max_bytes: int | None = None) -> None:
+        check_bound(max_bytes)
         self.folder, self.info, self._max_bytes = Path(folder), info, max_bytes
         if (self.folder / INFO_NAME).exists():
             raise TraceError(f"{folder} is a trace: name a folder that the jobs' traces are to be put into.")
@@ -95,7 +102,7 @@ class JobTraces:
         self._job_of: dict[int, tuple[str, str]] = {}
         self._rows: dict[str, dict[int, dict[str, Any]]] = {"paths": {}, "files": {}, "processes": {}}
         self._side_rows = 0
-        self._sizes: dict[Path, int] = {}
+        self._ended: dict[Path, tuple[float, int]] = {}
         self._counters: JobCounters | None = None
 
     def count_with(self, counters: JobCounters) -> None:
@@ -104,8 +111,11 @@ class JobTraces:
 
     @property
     def wants_chapter(self) -> bool:
-        """Whether there is much to forget, or a trace has grown."""
-        return self._side_rows > CHAPTER_ROWS or any(job.writer.wants_chapter for job in self._jobs.values())
+        """Whether there is much to forget, or a trace or all together have grown."""
+        if self._side_rows > CHAPTER_ROWS or any(job.writer.wants_chapter for job in self._jobs.values()):
+            return True
+        current = sum(job.writer.chapter_bytes for job in self._jobs.values())
+        return self._max_bytes is not None and current >= self._max_bytes // _CURRENT_SHARE
 
     def prepare(self) -> None:
         """Nothing that can be made ready without a job."""
@@ -138,6 +148,7 @@ class JobTraces:
         if len(owners):
             self.unlabelled += int(np.array([owner is None for owner in owners])[place].sum())
         rows[:, :count] = NULL
+        self._bound()
 
     def _give(self, job: _Job, events: npt.NDArray[np.int64]) -> None:
         count = events.shape[1]
@@ -225,6 +236,7 @@ class JobTraces:
             elif now - job.ended > _GRACE_S:
                 self._close(key, job)
                 del self._jobs[key]
+                self._bound(look=True)
         kept = living | self._of_jobs()
         gone = [number for number in self._rows["processes"] if number not in kept]
         for number in gone:
@@ -242,14 +254,14 @@ class JobTraces:
                 key: value for key, value in job.writer.info.recorder.items() if key not in self.info.recorder
             }
             job.writer.flush()
-        self._bound()
+        self._bound(look=True)
 
     def close(self, complete: bool = True) -> None:
         """Close all traces; those of jobs that go on say so by what their processes lack."""
         for key, job in self._jobs.items():
             self._close(key, job, complete)
         self._jobs = {}
-        self._bound()
+        self._bound(look=True, more=False)
 
     def _close(self, key: tuple[str, str], job: _Job, complete: bool = True) -> None:
         info = job.writer.info
@@ -263,20 +275,43 @@ class JobTraces:
         job.writer.close(complete)
         self.finished += 1
 
-    def _bound(self) -> None:
+    def _look(self) -> None:
+        """Find the traces of the folder that nobody writes any more: when each was written last, and its size."""
+        open_ = {job.writer.folder for job in self._jobs.values()}
+        there = [path for path in self.folder.glob(f"*{SUFFIX}") if path not in open_ and (path / INFO_NAME).is_file()]
+        before, self._ended = self._ended, {}
+        for path in there:
+            if path in before:
+                self._ended[path] = before[path]
+                continue
+            size = sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
+            self._ended[path] = path.stat().st_mtime, size
+
+    def _bound(self, look: bool = False, more: bool = True) -> None:
+        """Keep all traces together within their bound, and something free on their file system.
+
+        `look`: traces may have come or gone; `more`: rows are still to come.
+        """
         if self._max_bytes is None:
             return
-        open_ = {job.writer.folder: job.writer.disk_bytes for job in self._jobs.values()}
-        ended = [path for path in self.folder.glob(f"*{SUFFIX}") if path not in open_ and (path / INFO_NAME).is_file()]
-        for path in ended:
-            if path not in self._sizes:
-                self._sizes[path] = sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
-        total = sum(open_.values()) + sum(self._sizes[path] for path in ended)
-        for path in sorted(ended, key=lambda path: path.stat().st_mtime):
-            if total <= self._max_bytes:
+        if look:
+            self._look()
+        writers = [job.writer for job in self._jobs.values()]
+        slack = min(_SLACK_BYTES, self._max_bytes // _SLACK_SHARE) if more else 0
+        total = sum(writer.disk_bytes for writer in writers) + sum(size for _, size in self._ended.values())
+        excess = max(total + slack - self._max_bytes, lacking_bytes(self.folder) + slack)
+        for path in sorted(self._ended, key=lambda path: self._ended[path][0]) if excess > 0 else ():
+            if excess <= 0:
                 return
             shutil.rmtree(path, ignore_errors=True)
-            total -= self._sizes.pop(path)
+            excess -= self._ended.pop(path)[1]
+        # of the jobs that run the largest first: they have the longest history
+        for writer in sorted(writers, key=lambda writer: -writer.disk_bytes):
+            if excess <= 0:
+                return
+            before = writer.disk_bytes
+            writer.drop_oldest(excess)
+            excess -= before - writer.disk_bytes
 
 
 class JobsBackend(EbpfBackend):

@@ -73,11 +73,7 @@ class TraceWriter:
         keep_free: int | None = None,
         chapter_rows: int = 2_000_000,
     ) -> None:
-        if max_bytes is not None and max_bytes < LEAST_MAX_BYTES:
-            raise UsageError(
-                f"a trace of at most {bytes_text(max_bytes)} is too small to hold anything: allow "
-                f"{bytes_text(LEAST_MAX_BYTES)} or more."
-            )
+        check_bound(max_bytes)
         self.folder = Path(folder)
         self.info = info
         self._max_bytes = max_bytes
@@ -132,13 +128,21 @@ class TraceWriter:
         """Whether it is time for begin_chapter(): an eighth of max_bytes, or chapter_rows, have come since the last."""
         if self._side_rows >= self._chapter_rows:
             return True
-        size = self._chapters.current_bytes + self._open_bytes()
-        return self._max_bytes is not None and size >= self._max_bytes // CHAPTERS
+        return self._max_bytes is not None and self.chapter_bytes >= self._max_bytes // CHAPTERS
 
     @property
     def disk_bytes(self) -> int:
         """Bytes of all files of the trace, trace.json apart."""
         return self._chapters.bytes + self._open_bytes()
+
+    @property
+    def chapter_bytes(self) -> int:
+        """Bytes of the chapter that is being written, which cannot be dropped."""
+        return self._chapters.current_bytes + self._open_bytes()
+
+    def drop_oldest(self, excess: int) -> None:
+        """Drop chapters, the oldest first and never the one that is being written, until so many bytes are gone."""
+        self._guard(lambda: self._drop(min(excess, self._chapters.bytes - self._chapters.current_bytes)))
 
     def append(self, table: str, batch: pa.RecordBatch) -> None:
         """Add rows to a table; the batch must have the table's schema."""
@@ -265,12 +269,7 @@ class TraceWriter:
         write_info(self.folder, self.info)
 
     def _lacking(self) -> int:
-        """Bytes that the file system lacks."""
-        status = os.statvfs(self.folder)
-        keep = self._keep_free
-        if keep is None:
-            keep = min(_KEEP_FREE, int(_KEEP_FREE_SHARE * status.f_blocks * status.f_frsize))
-        return keep - status.f_bavail * status.f_frsize
+        return lacking_bytes(self.folder, self._keep_free)
 
     def _bound(self, coming: int = 0) -> None:
         """Before so many bytes come onto the disk: drop what is too much; stop where that may not be or does not help.
@@ -319,3 +318,30 @@ class TraceWriter:
                     f"no space left for the trace {self.folder}: make room, or write it elsewhere."
                 ) from None
             raise StorageError(f"cannot write the trace {self.folder}: {error.strerror or error}.") from None
+
+
+def check_bound(max_bytes: int | None) -> None:
+    """Refuse to keep a trace within too few bytes.
+
+    Raises
+    ------
+    UsageError: max_bytes is less than 16 MiB.
+    """
+    if max_bytes is not None and max_bytes < LEAST_MAX_BYTES:
+        raise UsageError(
+            f"a trace of at most {bytes_text(max_bytes)} is too small to hold anything: allow "
+            f"{bytes_text(LEAST_MAX_BYTES)} or more."
+        )
+
+
+def lacking_bytes(folder: Path, keep_free: int | None = None) -> int:
+    """Bytes that a folder's file system lacks, below 0 where it has more free than is to stay so.
+
+    Parameters
+    ----------
+    keep_free: bytes that are to stay free; None: a twentieth of the file system, 1 GiB at most.
+    """
+    status = os.statvfs(folder)
+    if keep_free is None:
+        keep_free = min(_KEEP_FREE, int(_KEEP_FREE_SHARE * status.f_blocks * status.f_frsize))
+    return keep_free - status.f_bavail * status.f_frsize

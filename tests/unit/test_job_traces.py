@@ -1,0 +1,95 @@
+"""A folder of traces, one for each job, that may only be so large, however many jobs run at once."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from iotrace.errors import UsageError
+from iotrace.record.jobs import JobTraces
+from iotrace.trace.info import TraceInfo, read_info
+from iotrace.trace.reader import open_trace
+from iotrace.trace.schema import EVENT_COLUMNS, NULL
+from iotrace.trace.writer import LEAST_MAX_BYTES
+
+COLUMN = {column.name: number for number, column in enumerate(EVENT_COLUMNS)}
+MAX = LEAST_MAX_BYTES
+
+
+def noise(rows: int, first_ns: int, process: int, path: int = 0) -> npt.NDArray[np.int64]:
+    """A matrix of events that compress badly, about 20 bytes each."""
+    random = np.random.default_rng(first_ns)
+    made = np.full((len(EVENT_COLUMNS), rows), NULL, np.int64)
+    for name in ("thread", "op"):
+        made[COLUMN[name]] = 0
+    made[COLUMN["path"]] = path
+    made[COLUMN["process"]] = process
+    made[COLUMN["time_ns"]] = first_ns + np.arange(rows)
+    made[COLUMN["offset"]] = random.integers(0, 2**62, rows)
+    made[COLUMN["size"]] = random.integers(0, 2**62, rows)
+    return made
+
+
+def names(jobs: int) -> list[dict[str, object]]:
+    return [{"process": job, "pid": job + 10, "start_ns": 0, "project": "P1", "job": f"J{job}"} for job in range(jobs)]
+
+
+def disk_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("jobs", [1, 3, 12])
+def test_the_traces_of_jobs_that_run_at_once_stay_within_the_bound_together(jobs: int, tmp_path: Path) -> None:
+    folder, rows, steps = tmp_path / "traces", 20_000, 180
+    traces = JobTraces(folder, TraceInfo(), MAX)
+    traces.append_rows("processes", names(jobs))
+    path = most = 0
+    traces.append_rows("paths", [{"path": path, "text": "/a", "raw": b"a"}])
+    for step in range(steps):
+        if traces.wants_chapter:
+            traces.begin_chapter()
+            path += 1
+            traces.append_rows("paths", [{"path": path, "text": "/a", "raw": b"a"}])
+        traces.append_matrix(noise(rows, step * rows, step % jobs, path), rows)
+        if step % 3 == 0:
+            traces.flush()
+        most = max(most, disk_bytes(folder))
+    traces.close()
+    most = max(most, disk_bytes(folder))
+    assert MAX // 3 < most <= MAX
+    infos = [read_info(trace) for trace in folder.iterdir()]
+    assert len(infos) == jobs
+    assert sum(info.events + info.dropped.events for info in infos) == rows * steps
+    assert sum(info.dropped.events for info in infos) > 0
+    for trace in folder.iterdir():
+        events = open_trace(trace).events()
+        assert len(events) == read_info(trace).events > 0
+        assert set(events.path_text) == {"/a"}
+
+
+def test_the_oldest_traces_of_ended_jobs_go_before_anything_of_those_that_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iotrace.record.jobs._GRACE_S", 0.0)
+    folder, rows = tmp_path / "traces", 20_000
+    traces = JobTraces(folder, TraceInfo(), MAX)
+    traces.append_rows("processes", names(5))
+    traces.append_rows("paths", [{"path": 0, "text": "/a", "raw": b"a"}])
+    for job in range(5):
+        for step in range(10):
+            traces.append_matrix(noise(rows, step * rows, job), rows)
+        if job < 4:
+            for _ in range(3):
+                traces.note_living(set(range(job + 1, 5)))
+        traces.flush()
+    left = {read_info(trace).filters["whom"]: read_info(trace).dropped.events for trace in folder.iterdir()}
+    assert 0 < len(left) < 5
+    assert left == {f"CryoSPARC job P1/J{job}": 0 for job in range(5 - len(left), 5)}
+    traces.close()
+
+
+def test_too_small_a_bound_is_refused_for_jobs_too(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="too small"):
+        JobTraces(tmp_path / "traces", TraceInfo(), MAX - 1)
+    assert not (tmp_path / "traces").exists()
