@@ -7,6 +7,7 @@ process has ended. When the folder grows beyond its bound, the oldest traces of 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from iotrace.record.beside_jobs import JobCounters
 from iotrace.record.ebpf.backend import EbpfBackend
 from iotrace.record.ebpf.kernels import layout as d
 from iotrace.record.ebpf.state import Ints
+from iotrace.record.together import Together, remove_together
 from iotrace.trace.info import INFO_NAME, TraceInfo
 from iotrace.trace.private import create_folder
 from iotrace.trace.schema import NULL, SUFFIX
@@ -96,6 +98,7 @@ class JobTraces:
                 create_folder(self.folder)
             except OSError as error:
                 raise TraceError(f"cannot make the folder {folder}: {error.strerror}.") from None
+        remove_together(self.folder)  # of a recorder that was killed
         self.finished = 0
         self.unlabelled = 0
         self._jobs: dict[tuple[str, str], _Job] = {}
@@ -254,6 +257,9 @@ class JobTraces:
                 key: value for key, value in job.writer.info.recorder.items() if key not in self.info.recorder
             }
             job.writer.flush()
+        with contextlib.suppress(OSError):  # where nothing can be written, a trace's own writer says so
+            now = {"flushed_ns": time.monotonic_ns()}
+            Together(dict(self.info.lost), self._max_bytes, dict(self.info.recorder) | now).write(self.folder)
         self._bound(look=True)
 
     def close(self, complete: bool = True) -> None:
@@ -262,6 +268,7 @@ class JobTraces:
             self._close(key, job, complete)
         self._jobs = {}
         self._bound(look=True, more=False)
+        remove_together(self.folder)
 
     def _close(self, key: tuple[str, str], job: _Job, complete: bool = True) -> None:
         info = job.writer.info

@@ -15,6 +15,7 @@ from typing import Any
 
 from iotrace.errors import TraceError
 from iotrace.record.registry import Running, running, stat_fields
+from iotrace.record.together import read_together
 from iotrace.terminal import printable
 from iotrace.trace.info import INFO_NAME, TraceInfo, read_info
 from iotrace.units import binary_text, bytes_text, count_text, significant
@@ -37,14 +38,17 @@ def show(json: bool = False) -> str:
 
 def figures(entry: Running) -> dict[str, Any]:
     """One recording's figures: sizes in bytes, times in seconds, rates of the time between the last two flushes."""
-    infos = list(_infos(Path(entry.folder)))
+    infos, together = list(_infos(Path(entry.folder))), read_together(Path(entry.folder))
     lost: dict[str, int] = {}
     for info in infos:
         for kind, count in info.lost.items():
             lost[kind] = lost.get(kind, 0) + count
-    flushed = [info.recorder["flushed_ns"] for info in infos if "flushed_ns" in info.recorder]
-    limits = [info.recorder["memory_limit_bytes"] for info in infos if "memory_limit_bytes" in info.recorder]
+    notes = [info.recorder for info in infos]
     bounds = [info.max_bytes for info in infos if info.max_bytes is not None]
+    if together is not None:
+        lost, notes, bounds = together.lost, [together.recorder], [together.max_bytes] if together.max_bytes else []
+    flushed = [note["flushed_ns"] for note in notes if "flushed_ns" in note]
+    limits = [note["memory_limit_bytes"] for note in notes if "memory_limit_bytes" in note]
     return {
         "pid": entry.pid,
         "backend": entry.backend,

@@ -1,5 +1,6 @@
 """A folder of traces, one for each job, that may only be so large, however many jobs run at once."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 
 from iotrace.errors import UsageError
 from iotrace.record.jobs import JobTraces
+from iotrace.record.registry import registered
+from iotrace.record.status import show
+from iotrace.record.together import Together, read_together
 from iotrace.trace.info import TraceInfo, read_info
 from iotrace.trace.reader import open_trace
 from iotrace.trace.schema import EVENT_COLUMNS, NULL
@@ -93,3 +97,33 @@ def test_too_small_a_bound_is_refused_for_jobs_too(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="too small"):
         JobTraces(tmp_path / "traces", TraceInfo(), MAX - 1)
     assert not (tmp_path / "traces").exists()
+
+
+def test_the_status_of_many_traces_counts_a_loss_once_and_tells_their_common_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
+    folder = tmp_path / "traces"
+    traces = JobTraces(folder, TraceInfo(), 4 * MAX)
+    with registered(folder, "ebpf", "CryoSPARC jobs of this node"):
+        traces.append_rows("processes", names(3))
+        traces.append_rows("paths", [{"path": 0, "text": "/a", "raw": b"a"}])
+        for job in range(3):
+            traces.append_matrix(noise(100, 100 * job, job), 100)
+        traces.info.lost = {"read": 7, "map": 1}
+        traces.info.recorder = {"memory_limit_bytes": 10**9}
+        traces.flush()
+        (row,) = json.loads(show(json=True))["recordings"]
+        assert [read_info(trace).lost for trace in folder.glob("*.iotrace")] == [{"read": 7, "map": 1}] * 3
+        assert (row["traces"], row["events"], row["lost"]) == (3, 300, {"read": 7, "map": 1})
+        assert (row["max_bytes"], row["memory_limit_bytes"]) == (4 * MAX, 10**9)
+        assert 0 <= row["flushed_s_ago"] < 60
+        traces.close()
+    assert sorted(path.suffix for path in folder.iterdir()) == [".iotrace"] * 3
+
+
+def test_what_a_killed_recorder_said_of_its_traces_is_not_the_next_ones(tmp_path: Path) -> None:
+    Together({"read": 1}, None, {}).write(tmp_path)
+    assert read_together(tmp_path) == Together({"read": 1}, None, {})
+    JobTraces(tmp_path, TraceInfo())
+    assert read_together(tmp_path) is None
