@@ -142,7 +142,11 @@ class TraceWriter:
 
     def drop_oldest(self, excess: int) -> None:
         """Drop chapters, the oldest first and never the one that is being written, until so many bytes are gone."""
-        self._guard(lambda: self._drop(min(excess, self._chapters.bytes - self._chapters.current_bytes)))
+
+        def work() -> None:
+            self._drop(min(excess, self._chapters.bytes - self._chapters.current_bytes))
+
+        self._guard(work)
 
     def append(self, table: str, batch: pa.RecordBatch) -> None:
         """Add rows to a table; the batch must have the table's schema."""
@@ -281,12 +285,9 @@ class TraceWriter:
         most = self._max_bytes
         if most is not None:
             slack = min(_SLACK, most // CHAPTERS)
-            lacking = self._lacking()
-            excess = self.disk_bytes + coming + slack - most
-            if lacking > 0:
-                excess = max(excess, lacking + coming)
-            if excess > 0:
-                self._drop(excess)
+            # whoever drops hands all rows to the kernel, and the tails grow: then there is more to drop
+            while (excess := self._excess(coming + slack, coming)) > 0 and self._drop(excess):
+                pass
         if self._closing:
             # what ends a trace may come from the slack, and from what is kept free
             return
@@ -301,13 +302,21 @@ class TraceWriter:
                 "elsewhere."
             )
 
-    def _drop(self, excess: int) -> None:
+    def _excess(self, more: int, coming: int) -> int:
+        """By how much the trace would be too large if `more` came, or the file system lacks room for what is coming."""
+        lacking = self._lacking()
+        excess = self.disk_bytes + more - (self._max_bytes or 0)
+        return max(excess, lacking + coming) if lacking > 0 else excess
+
+    def _drop(self, excess: int) -> bool:
+        """Drop the oldest; whether anything went."""
         before = self._chapters.dropped.events
         gone = self._chapters.drop(excess)
         if gone:
             self.info.events -= self._chapters.dropped.events - before
             self._keep()
             remove(self.folder, gone)
+        return bool(gone)
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:

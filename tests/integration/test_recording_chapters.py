@@ -9,6 +9,7 @@ import pytest
 from iotrace.record.ebpf import backend
 from iotrace.record.session import record
 from iotrace.trace.reader import open_trace
+from iotrace.trace.writer import TraceWriter
 
 pytestmark = pytest.mark.bpf
 
@@ -68,3 +69,17 @@ def test_what_stays_in_use_keeps_its_name_through_the_chapters(tmp_path: Path, m
     numbers = files.set_index("file").path_text
     assert {numbers[file] for file in writes.file} == {f"{here}/kept"}
     assert len(trace.processes()) == 301
+
+
+def test_chapters_go_on_where_the_writer_wants_the_next_one_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "_FLUSH_SECONDS", 0.2)
+    monkeypatch.setattr(TraceWriter, "wants_chapter", True)
+    program = "import os, time\nfor i in range(12): os.stat('/'); time.sleep(0.25)"
+    record([sys.executable, "-S", "-c", program], tmp_path / "t.iotrace", backend="ebpf")
+    trace = open_trace(tmp_path / "t.iotrace")
+    assert trace.info.complete
+    # the first one and those of three seconds, of which each takes some looks at what has come
+    assert len(trace.info.chapters) > 4
+    assert (trace.events().path_text == "/").sum() == 12

@@ -1,5 +1,6 @@
 """What a recording says of programs that go about their files in unusual ways."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from iotrace.errors import IotraceError
+from iotrace.record.scope import BackendName
 from iotrace.record.session import record
 from iotrace.trace.operations import OWN_POSITION
 from iotrace.trace.reader import Trace, open_trace
@@ -168,3 +170,32 @@ def test_a_trace_that_cannot_be_made_is_the_recorders_own_failure(tmp_path: Path
     with pytest.raises(IotraceError, match="cannot make the trace") as caught:
         record(["true"], tmp_path / "nowhere" / "t.iotrace", backend="ebpf")
     assert caught.value.exit_status == 125
+
+
+@pytest.mark.parametrize("backend", ["ebpf", "strace"])
+def test_a_name_that_has_its_folder_for_its_root_lies_beneath_it(
+    backend: BackendName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "jail" / "etc").mkdir(parents=True)
+    (tmp_path / "jail" / "etc" / "passwd").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    program = """
+        import ctypes, os, struct
+        openat2 = lambda fd, name, resolve: ctypes.CDLL(None).syscall(
+            437, fd, name, struct.pack("QQQ", os.O_RDONLY, 0, resolve), 24)
+        jail = os.open("jail", os.O_RDONLY)
+        assert os.read(openat2(jail, b"/etc/passwd", 0x10), 9) == b"x"
+        assert openat2(jail, b"/", 0x10) > 0
+        assert openat2(jail, b"/none", 0x10) == -1
+        assert openat2(-100, b"/jail/etc", 0x10) > 0
+        assert os.read(openat2(jail, b"/etc/passwd", 0), 9) != b"x"
+    """
+    outcome = record([sys.executable, "-S", "-c", textwrap.dedent(program)], tmp_path / "t.iotrace", backend=backend)
+    assert outcome.exit_status == 0
+    events = open_trace(tmp_path / "t.iotrace").events()
+    opens = events[events.op == "openat2"]
+    inside = f"{tmp_path}/jail"
+    assert opens.path_text.tolist() == [
+        f"{inside}/etc/passwd", inside, f"{inside}/none", f"{inside}/etc", "/etc/passwd",
+    ]  # fmt: skip
+    assert opens.result.tolist() == [0, 0, -errno.ENOENT, 0, 0]

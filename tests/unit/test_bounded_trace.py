@@ -440,3 +440,21 @@ def test_parts_of_a_dropped_chapter_that_a_crash_left_are_skipped(tmp_path: Path
     )
     assert check(folder)[0] == read_info(folder).events
     assert isinstance(pq.read_table(folder / "events"), pa.Table), "and who reads part-* can read them"
+
+
+def test_rows_that_wait_while_the_oldest_goes_are_no_names_that_alone_exceed_the_bound(tmp_path: Path) -> None:
+    folder, rows = tmp_path / "t.iotrace", 18_000
+    with TraceWriter(folder, TraceInfo(), max_bytes=MAX) as writer:
+        path = 0
+        writer.append_rows("paths", [name_row(path)])
+        for step in range(160):
+            if writer.wants_chapter:
+                writer.begin_chapter()
+                path += 1
+                writer.append_rows("paths", [name_row(path)])
+            # flushed at times, which makes chapters small, at times not: then many rows wait until a group is full
+            writer.append_matrix(noise(rows, step * rows, path), rows)
+            if step % 23 < 13:
+                writer.flush()
+            assert disk_bytes(folder) <= MAX
+    assert check(folder) == (read_info(folder).events, read_info(folder).dropped.events)

@@ -275,6 +275,19 @@ def test_both_ends_of_a_copy_are_named(tmp_path: Path) -> None:
     assert copies["size"].tolist() == [100, 10, 20, 30, 30]
 
 
+def test_a_name_that_has_its_folder_for_its_root_lies_beneath_it(tmp_path: Path) -> None:
+    how = "{flags=O_RDONLY, resolve=RESOLVE_NO_MAGICLINKS|RESOLVE_IN_ROOT}"
+    events, _ = imported(
+        tmp_path,
+        '1 10.0 openat(AT_FDCWD, "jail", O_RDONLY|O_DIRECTORY) = 3</w/jail>',
+        f'1 10.1 openat2(3</w/jail>, "/etc/a", {how}, 24) = 4</w/jail/etc/a>',
+        f'1 10.2 openat2(3</w/jail>, "/", {how}, 24) = 5</w/jail>',
+        f'1 10.3 openat2(AT_FDCWD, "/b", {how}, 24) = -1 ENOENT (No such file or directory)',
+        '1 10.4 openat2(3</w/jail>, "/c", {flags=O_RDONLY, resolve=RESOLVE_CACHED}, 24) = 6</c>',
+    )
+    assert events.path_text.tolist()[1:] == ["/w/jail/etc/a", "/w/jail", "/w/b", "/c"]
+
+
 @pytest.mark.parametrize(
     ("names", "ficlone", "ficlonerange"),
     [

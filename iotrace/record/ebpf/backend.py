@@ -76,12 +76,13 @@ class EbpfBackend:
             self._free.put(np.full((len(d.COLUMN), _CHUNK_ROWS), NULL, np.int64))
         self._rows = self._free.get()
         self._state = State(self._rows, [os.fsencode(point) for point in self.scope.mounts], self.scope.all_files)
-        self._full: queue.SimpleQueue[tuple[Ints, int, Snapshot, Callable[[], None] | None, bool] | None] = (
+        self._full: queue.SimpleQueue[tuple[Ints, int, Snapshot, Callable[[], None] | None, bool, int] | None] = (
             queue.SimpleQueue()
         )
         self._failure: BaseException | None = None
         self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
-        self._chapter, self._chapter_wanted, self._chapter_begun = 0, False, False
+        self._chapter = self._chapter_of_rows = self._chapter_written = 0
+        self._chapter_wanted = False
         self._flush_s = _FLUSH_SECONDS
         self._rest_s = _COMMAND_REST_SECONDS if self.scope.kind == "command" else _REST_SECONDS
         self._shipped = self._flushed = self._drained = 0.0
@@ -210,11 +211,9 @@ class EbpfBackend:
     def _begin_chapter_if_due(self) -> None:
         """Begin a chapter when the tables, or the trace, have grown."""
         large = self._state.memory_bytes + self._tables.names.memory_bytes > _TABLES_BYTES // 2
-        if large or (self._chapter_wanted and not self._chapter_begun):
-            self._chapter_begun = True
+        # one that the writer has not come to yet is what it wants
+        if large or (self._chapter_wanted and self._chapter == self._chapter_written):
             self._begin_chapter()
-        elif not self._chapter_wanted:
-            self._chapter_begun = False
 
     def _drain(self, producer: int = 0) -> int:
         """Returns how many records there were."""
@@ -245,7 +244,7 @@ class EbpfBackend:
         count = self._state.count(d.ROWS)
         snapshot = Snapshot(self._state, self._snapshot)
         self._snapshot = snapshot
-        self._full.put((self._rows, count, snapshot, self._extra(), last))
+        self._full.put((self._rows, count, snapshot, self._extra(), last, self._chapter_of_rows))
         self._shipped = time.monotonic()
         while True:
             try:
@@ -259,14 +258,13 @@ class EbpfBackend:
     def _write(self) -> None:
         try:
             _ask_for_priority()
-            first_path = 0
             while (item := self._full.get()) is not None:
-                rows, count, snapshot, context, last = item
-                if snapshot.first_path != first_path:
-                    first_path = snapshot.first_path
+                rows, count, snapshot, context, last, chapter = item
+                if chapter != self._chapter_written:
                     self._before_chapter()
                     self.writer.begin_chapter()
                     self._chapter_wanted = False
+                    self._chapter_written = chapter
                 self._tables.add(snapshot, rows, count)
                 if context is not None:
                     context()
@@ -277,8 +275,7 @@ class EbpfBackend:
                     self.writer.info.recorder = self._cost() | self._kept()
                     self.writer.flush()
                     self._flushed = time.monotonic()
-                if self.writer.wants_chapter:
-                    self._chapter_wanted = True
+                self._chapter_wanted = self.writer.wants_chapter
             self._tables.finish()
         except BaseException as error:
             self._failure = error
@@ -334,6 +331,7 @@ class EbpfBackend:
         self._drain(int(until.ctypes.data))
         self._ship()
         self._state.forget()
+        self._chapter_of_rows = self._chapter
         self._ship()
 
 

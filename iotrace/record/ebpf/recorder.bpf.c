@@ -648,6 +648,17 @@ int leave_open(u64 *ctx)
 		struct { u64 flags, mode, resolve; } how = {};
 		bpf_probe_read_user(&how, sizeof(how), (void *)ARG(how));
 		e->h.flags = how.flags, e->h.mode = how.mode;
+		if (how.resolve & RESOLVE_IN_ROOT && length1 > 1 && s->text[0] == '/') {
+			/* the folder is the name's root: from there the name is a relative one */
+			find_base(task, t, (s32)ARG(dirfd), &e->base);
+			long n = length1 > 2 ? bpf_probe_read_user_str(s->text, PATH_MAX, (void *)ARG(path) + 1) : 0;
+			if (n > 1)
+				length1 = (u32)n & (2 * PATH_MAX - 1);
+			else
+				s->text[0] = '.', s->text[1] = 0, length1 = 2;
+			if (length1 > PATH_MAX)
+				length1 = PATH_MAX;
+		}
 	}
 	if (result >= 0) {
 		struct file *file = file_of(task, (s32)result);

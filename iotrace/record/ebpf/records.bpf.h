@@ -14,6 +14,7 @@
 #define MAP_ANONYMOUS 0x20
 #define F_SETFD 2
 #define F_SETFL 4
+#define RESOLVE_IN_ROOT 0x10
 #define FICLONE 0x40049409
 #define FICLONERANGE 0x4020940d
 #define PF_EXITING 0x4

@@ -19,6 +19,7 @@ _SI_PID: Final = re.compile(r"\bsi_pid=(\d+)")
 _COMMAND: Final = re.compile(
     r"(?:0x[0-9a-f]+|-?\d+)(?:<(?:->|[^<>]|<[^<>]*>)*+>)?(?:\(deleted\))?, (0x[0-9a-f]+|\w+(?: or \w+)*)"
 )
+_RESOLVE_IN_ROOT: Final = 0x10
 _FORK, _VFORK = 17, 0x4111
 """Clone flags that fork() and vfork() stand for: SIGCHLD; CLONE_VM, CLONE_VFORK, SIGCHLD."""
 
@@ -107,6 +108,10 @@ def _set_how(call: Call, text: str) -> None:
     found = v.fields(text)
     call.flags = v.flags(found["flags"]) if "flags" in found else None
     call.mode = v.flags(found["mode"]) if "mode" in found else None
+    resolve = v.flags(found["resolve"]) if "resolve" in found else None
+    if (resolve or 0) & _RESOLVE_IN_ROOT and call.path is not None and call.path.startswith(b"/"):
+        # the folder is the name's root: from there the name is a relative one
+        call.path = call.path.lstrip(b"/") or b"."
 
 
 def _set_lock(call: Call, text: str) -> None:

@@ -78,6 +78,8 @@ def _constants() -> dict[str, int]:
         "STATX_BASIC_STATS": 0x7FF, "STATX_BTIME": 0x800, "STATX_ALL": 0xFFF, "STATX_MNT_ID": 0x1000,
         "STATX_DIOALIGN": 0x2000,
         "S_ISUID": 0o4000, "S_ISGID": 0o2000, "S_ISVTX": 0o1000, "NULL": 0,
+        "RESOLVE_NO_XDEV": 1, "RESOLVE_NO_MAGICLINKS": 2, "RESOLVE_NO_SYMLINKS": 4, "RESOLVE_BENEATH": 8,
+        "RESOLVE_IN_ROOT": 0x10, "RESOLVE_CACHED": 0x20,
         "FIOCLEX": 0x5451, "FIONCLEX": 0x5450, "FICLONE": 0x40049409, "FICLONERANGE": 0x4020940D,
     }  # fmt: skip
     return known
