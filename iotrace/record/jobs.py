@@ -35,7 +35,10 @@ _FILE_COLUMNS: Final = [d.COLUMN[name] for name in ("file", "other_file")]
 _PROCESS: Final = d.COLUMN["process"]
 _GRACE_S: Final = 10.0
 """A job whose processes have all ended may start another one within this time."""
-CHAPTER_ROWS: Final = 300_000
+CHAPTER_ROWS: Final = 60_000
+"""Names and files that are kept for the events to come: 0.8 kB each."""
+_WAITING_BYTES: Final = 40 << 20
+"""Rows that wait in the writers of all jobs together."""
 _SHARE: Final = 2
 """One job's trace may take this fraction of the folder's bound."""
 _CURRENT_SHARE: Final = 4
@@ -151,6 +154,11 @@ class JobTraces:
         if len(owners):
             self.unlabelled += int(np.array([owner is None for owner in owners])[place].sum())
         rows[:, :count] = NULL
+        waiting = {key: job.writer.waiting_bytes for key, job in self._jobs.items()}
+        while sum(waiting.values()) > _WAITING_BYTES:
+            key = max(waiting, key=lambda key: waiting[key])
+            del waiting[key]
+            self._jobs[key].writer.lighten()
         self._bound()
 
     def _give(self, job: _Job, events: npt.NDArray[np.int64]) -> None:

@@ -47,9 +47,8 @@ class Together(msgspec.Struct):
 
 def read_together(folder: Path) -> Together | None:
     """What a recorder wrote into this folder; None where none did."""
-    with contextlib.suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
-        with (folder / _NAME).open("rb") as file:
-            return msgspec.json.decode(file.read(_LARGEST), type=Together)
+    with contextlib.suppress(OSError, msgspec.DecodeError), (folder / _NAME).open("rb") as file:
+        return msgspec.json.decode(file.read(_LARGEST), type=Together)
     return None
 
 

@@ -34,6 +34,7 @@ GROUP_ROWS: Final = 1 << 17
 """Events of a row group; fewer wait as record batches."""
 SIDE_BYTES: Final = 16 << 20
 """What may wait of each small table."""
+_WORTH_A_PART: Final = 1 << 20
 
 PartEnded = Callable[[str, int, int, int], None]
 """Called with table, number, rows and bytes of a part that now stands under its name."""
@@ -115,6 +116,12 @@ class Table(Protocol):
     def untailed_bytes(self) -> int:
         """Memory of the rows that keep() would write."""
 
+    def waiting_bytes(self) -> int:
+        """Memory of all rows that wait."""
+
+    def lighten(self) -> None:
+        """Let no rows wait in memory."""
+
 
 class SideTable:
     """Paths, files or processes: rows wait as record batches until they are a part."""
@@ -173,6 +180,15 @@ class SideTable:
     def untailed_bytes(self) -> int:
         """Memory of the rows that keep() would write."""
         return int(sum(batch.nbytes for batch in self._waiting[self._in_tail :]))
+
+    def waiting_bytes(self) -> int:
+        """Memory of all rows that wait."""
+        return self._bytes
+
+    def lighten(self) -> None:
+        """Let no rows wait in memory."""
+        if self._bytes >= _WORTH_A_PART:
+            self.end_part()
 
 
 class EventTable:
@@ -333,3 +349,11 @@ class EventTable:
     def untailed_bytes(self) -> int:
         """Memory of the rows that keep() would write."""
         return int(sum(batch.nbytes for batch in self._waiting[self._in_tail :]))
+
+    def waiting_bytes(self) -> int:
+        """Memory of all rows that wait."""
+        return int(sum(batch.nbytes for batch in self._waiting))
+
+    def lighten(self) -> None:
+        """Let no rows wait in memory."""
+        self._group_waiting()

@@ -140,6 +140,20 @@ class TraceWriter:
         """Bytes of the chapter that is being written, which cannot be dropped."""
         return self._chapters.current_bytes + self._open_bytes()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory of the rows that wait to become a row group or a part."""
+        return sum(table.waiting_bytes() for table in self._tables.values())
+
+    def lighten(self) -> None:
+        """Let no rows wait, at the price of smaller row groups and parts."""
+
+        def work() -> None:
+            for table in self._in_order():
+                table.lighten()
+
+        self._guard(work)
+
     def drop_oldest(self, excess: int) -> None:
         """Drop chapters, the oldest first and never the one that is being written, until so many bytes are gone."""
 

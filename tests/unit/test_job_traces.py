@@ -62,11 +62,11 @@ def test_the_traces_of_jobs_that_run_at_once_stay_within_the_bound_together(jobs
     traces.close()
     most = max(most, disk_bytes(folder))
     assert MAX // 3 < most <= MAX
-    infos = [read_info(trace) for trace in folder.iterdir()]
+    infos = [read_info(trace) for trace in folder.glob("*.iotrace")]
     assert len(infos) == jobs
     assert sum(info.events + info.dropped.events for info in infos) == rows * steps
     assert sum(info.dropped.events for info in infos) > 0
-    for trace in folder.iterdir():
+    for trace in folder.glob("*.iotrace"):
         events = open_trace(trace).events()
         assert len(events) == read_info(trace).events > 0
         assert set(events.path_text) == {"/a"}
@@ -87,7 +87,7 @@ def test_the_oldest_traces_of_ended_jobs_go_before_anything_of_those_that_run(
             for _ in range(3):
                 traces.note_living(set(range(job + 1, 5)))
         traces.flush()
-    left = {read_info(trace).filters["whom"]: read_info(trace).dropped.events for trace in folder.iterdir()}
+    left = {read_info(trace).filters["whom"]: read_info(trace).dropped.events for trace in folder.glob("*.iotrace")}
     assert 0 < len(left) < 5
     assert left == {f"CryoSPARC job P1/J{job}": 0 for job in range(5 - len(left), 5)}
     traces.close()
@@ -127,3 +127,21 @@ def test_what_a_killed_recorder_said_of_its_traces_is_not_the_next_ones(tmp_path
     assert read_together(tmp_path) == Together({"read": 1}, None, {})
     JobTraces(tmp_path, TraceInfo())
     assert read_together(tmp_path) is None
+
+
+def test_the_rows_of_many_jobs_that_wait_in_memory_are_bounded_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iotrace.record.jobs._WAITING_BYTES", 8 << 20)
+    traces, rows = JobTraces(tmp_path / "traces", TraceInfo()), 4_000
+    traces.append_rows("processes", names(30))
+    traces.append_rows("paths", [{"path": 0, "text": "/a", "raw": b"a"}])
+    most = 0
+    for step in range(120):
+        traces.append_matrix(noise(rows, step * rows, step % 30), rows)
+        most = max(most, sum(job.writer.waiting_bytes for job in traces._jobs.values()))
+        if step % 10 == 0:
+            traces.flush()
+    traces.close()
+    assert 4 << 20 < most <= 8 << 20
+    assert sum(len(open_trace(trace).events()) for trace in (tmp_path / "traces").iterdir()) == rows * 120
