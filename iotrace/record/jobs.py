@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from iotrace.errors import TraceError
 from iotrace.record.beside import write_down
@@ -37,8 +38,10 @@ _GRACE_S: Final = 10.0
 """A job whose processes have all ended may start another one within this time."""
 CHAPTER_ROWS: Final = 60_000
 """Names and files that are kept for the events to come: 0.8 kB each."""
-_WAITING_BYTES: Final = 40 << 20
+_WAITING_BYTES: Final = 16 << 20
 """Rows that wait in the writers of all jobs together."""
+_NAMES_BYTES: Final = 48 << 20
+"""What the names take that are kept here, of which the recorder's own tables hold so much less."""
 _SHARE: Final = 2
 """One job's trace may take this fraction of the folder's bound."""
 _CURRENT_SHARE: Final = 4
@@ -160,6 +163,8 @@ class JobTraces:
             del waiting[key]
             self._jobs[key].writer.lighten()
         self._bound()
+        # what many small row groups took and gave back; it would stay with Arrow
+        pa.default_memory_pool().release_unused()
 
     def _give(self, job: _Job, events: npt.NDArray[np.int64]) -> None:
         count = events.shape[1]
@@ -333,6 +338,11 @@ class JobsBackend(EbpfBackend):
     """The recorder that knows when a job has ended."""
 
     writer: JobTraces
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._tables_bytes -= _NAMES_BYTES
+        self._waiting_bytes += _NAMES_BYTES
 
     def _extra(self) -> Callable[[], None] | None:
         infos: Ints = self._state.table(d.THREAD_INFO)[: self._state.count(d.THREAD_ROWS)]

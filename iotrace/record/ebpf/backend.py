@@ -83,6 +83,7 @@ class EbpfBackend:
         self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
         self._chapter = self._chapter_of_rows = self._chapter_written = 0
         self._chapter_wanted = False
+        self._tables_bytes, self._waiting_bytes = _TABLES_BYTES, _WAITING_BYTES
         self._flush_s = _FLUSH_SECONDS
         self._rest_s = _COMMAND_REST_SECONDS if self.scope.kind == "command" else _REST_SECONDS
         self._shipped = self._flushed = self._drained = 0.0
@@ -210,7 +211,7 @@ class EbpfBackend:
 
     def _begin_chapter_if_due(self) -> None:
         """Begin a chapter when the tables, or the trace, have grown."""
-        large = self._state.memory_bytes + self._tables.names.memory_bytes > _TABLES_BYTES // 2
+        large = self._state.memory_bytes + self._tables.names.memory_bytes > self._tables_bytes // 2
         # one that the writer has not come to yet is what it wants
         if large or (self._chapter_wanted and self._chapter == self._chapter_written):
             self._begin_chapter()
@@ -320,7 +321,7 @@ class EbpfBackend:
     def memory_limit_bytes(self) -> int:
         """What the recorder's memory does not exceed: ring (mapped twice), rows, tables, what waits to be written."""
         rows = _CHUNKS * len(d.COLUMN) * _CHUNK_ROWS * 8
-        return _BASE_BYTES + 2 * self._ring_bytes + rows + _TABLES_BYTES + _WAITING_BYTES
+        return _BASE_BYTES + 2 * self._ring_bytes + rows + self._tables_bytes + self._waiting_bytes
 
     def _begin_chapter(self) -> None:
         """Forget what is no longer in use: memory stays bounded, and the oldest part of the trace can be dropped."""
