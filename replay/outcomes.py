@@ -8,26 +8,27 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.arguments import VECTOR, link_text
+from iotrace.replay.arguments import VECTOR
+from iotrace.replay.call_names import link_text
 from iotrace.replay.columns import NONE, Flags, Ids, Ints, Tables
 from iotrace.replay.mapping import Mapping
-from iotrace.replay.rows import EXACT, LINK, STATUS
-from iotrace.replay.scans import rows_of
-from iotrace.replay.select import (
+from iotrace.replay.operation_sets import (
     COPIES,
     FAULT,
     GETDENTS,
     HAS_FD,
-    KIND,
     MMAP,
     OPENS,
     SYMLINKS,
-    Reason,
-    Selection,
+    of_kind,
     one_of,
+    that,
 )
+from iotrace.replay.rows import EXACT, LINK, STATUS
+from iotrace.replay.scans import rows_of
+from iotrace.replay.select import Reason, Selection
 from iotrace.replay.snapshot import Snapshot, link_target
-from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind
+from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Change, Kind
 
 _LOOSE: Final = GETDENTS | one_of(("listxattr", "llistxattr", "flistxattr", "mmap.fault"))
 _EXACT: Final = (
@@ -35,13 +36,13 @@ _EXACT: Final = (
 )  # fmt: skip
 _READLINKS: Final = one_of(("readlink", "readlinkat"))
 _SETXATTRS: Final = one_of(("setxattr", "lsetxattr", "fsetxattr"))
-_IS_WRITE: Final = np.isin(KIND, [list(Kind).index(Kind.WRITE)])
+_IS_WRITE: Final = of_kind(Kind.WRITE)
 _WRITES: Final = _IS_WRITE | COPIES
 _TAKES_BUFFER: Final = (
     np.array([bool({"buffer", "text"} & set(operation.arguments)) for operation in OPERATIONS] + [False]) | COPIES
 )  # fmt: skip
 _FALLOCATE: Final = one_of(("fallocate",))
-_CREATES: Final = one_of(("mkdir", "mkdirat", "creat", "link", "linkat", "symlink", "symlinkat"))
+_CREATES: Final = that(Change.MAKES)
 
 
 @dataclass(slots=True)
