@@ -9,7 +9,7 @@ from typing import Final
 
 from iotrace.errors import UsageError
 from iotrace.profiles.expressions import Unclear, names_in, value_of
-from iotrace.profiles.model import DataSet, Number, Profile, common_numbers
+from iotrace.profiles.model import NUMBER_MAX, DataSet, Number, Profile, common_numbers
 
 _WHOLE: Final = ("GPUs", "threads", "px")
 """Units of which there is no work without one, as there is none without a movie or a particle."""
@@ -69,8 +69,8 @@ def given_numbers(words: Sequence[str]) -> dict[str, float]:
             value = float(text)
         except ValueError:
             raise UsageError(f"--set {word}: write it as NAME=NUMBER, such as movies=500.") from None
-        if not 0 <= value < 1e18:
-            raise UsageError(f"--set {word}: a number from 0 to 1e18.")
+        if not 0 <= value < NUMBER_MAX:
+            raise UsageError(f"--set {word}: a number from 0 to {NUMBER_MAX:g}.")
         found[name] = value
     return found
 
@@ -95,7 +95,8 @@ def numbers_of(
     Parameters
     ----------
     given: the user's (--set).
-    scale: counts (numbers with `scales`) are multiplied by this and rounded up; sizes never are.
+    scale: counts (numbers with `scales`) are multiplied by this and rounded up; sizes never are. A count that is a sum
+    follows from those that it is made of, and shrinks where somebody sets it.
 
     Raises
     ------
@@ -141,4 +142,6 @@ def _work_out(name: str, known: dict[str, Number], values: dict[str, float], sca
             value = float(number.value)
     except Unclear as error:
         raise UsageError(f"number {name}: {error}.") from None
-    values[name] = float(max(1, math.ceil(value * scale))) if number.scales and value > 0 else value
+    # a sum is of numbers that have shrunk already
+    shrinks = number.scales and value > 0 and not isinstance(number.value, str)
+    values[name] = float(max(1, math.ceil(value * scale))) if shrinks else value

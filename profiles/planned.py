@@ -10,11 +10,12 @@ from iotrace.profiles.model import Profile, Workload
 from iotrace.profiles.numbers import Numbers
 from iotrace.profiles.placement import FILLS, FULL, WITHOUT
 from iotrace.profiles.scales import largest_scale
-from iotrace.profiles.unshrunk import unshrunk
+from iotrace.profiles.unshrunk import unshrunk, unshrunk_text
 from iotrace.terminal import Cell, Column, console, paragraph, printable, show, table
-from iotrace.units import bytes_text, count_text, duration_text, significant
+from iotrace.units import bytes_text, count_text, duration_text
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
 
     from rich.console import Console
@@ -26,6 +27,8 @@ _PHASE_COLUMNS: Final = (
     Column("written"), Column("think time"),
 )  # fmt: skip
 _CACHE_TEXT: Final = {WITHOUT: "", FILLS: " (fills a cache)", FULL: " (cache is full)"}
+_SUMS: Final = ("made_files", "bytes_read", "bytes_written", "bytes_mapped", "local_read", "local_written")
+"""What of a workload's jobs is summed."""
 _JOB_COLUMNS: Final = (
     Column("step", align="left", stretch=True), Column("jobs"), Column("files"), Column("needs"), Column("reads"),
     Column("writes"), Column("data calls"), Column("metadata"), Column("think time"),
@@ -106,24 +109,18 @@ def say_plan(recipe: Profile, at: Callable[[float], Totals], scale: float, json:
         for phase in totals.phases
     ]  # fmt: skip
     show(out, table(_PHASE_COLUMNS, rows, out.width))
-    classes = ", ".join(f"{count_text(count)} {kind}" for kind, count in totals.by_class.most_common())
-    paragraph(out, f"Calls: {classes}; at most {totals.workers} threads at a time.")
+    paragraph(out, f"Calls: {_classes_text(totals.by_class)}; at most {totals.workers} threads at a time.")
     _say_unshrunk(out, left, scale)
     _say_room(out, totals.events, lambda scale: at(scale).events, scale)
 
 
 def _say_unshrunk(out: Console, found: dict[str, dict[str, float]], scale: float) -> None:
-    if not found:
-        return
-    steps = [
-        f"{step} ({', '.join(f'{measure} × {significant(times, 2)}' for measure, times in measures.items())})"
-        for step, measures in found.items()
-    ]  # fmt: skip
-    paragraph(
-        out,
-        f"--scale {scale:g} shrinks counts, never sizes. More than that part is left (× so many times more) of: "
-        f"{', '.join(steps)}.",
-    )
+    if text := unshrunk_text(found, scale):
+        paragraph(out, text)
+
+
+def _classes_text(by_class: Counter[str]) -> str:
+    return ", ".join(f"{count_text(count)} {kind}" for kind, count in by_class.most_common())
 
 
 def _mapped_text(mapped: int) -> str:
@@ -138,7 +135,10 @@ def say_workload(workload: Workload, given: dict[str, float], scale: float, numb
     left = unshrunk(needs_of(workload, given).steps, needs.steps, scale) if scale < 1 else {}
     if json:
         jobs = [{"step": one.step, "jobs": one.jobs, "cache": one.cache} | as_dict(one.totals) for one in needs.jobs]
-        whole = {"workload": workload.name, "lanes": needs.lanes, "users": needs.users, "jobs": jobs}
+        whole = {"workload": workload.name, "dataset": workload.dataset, "lanes": needs.lanes, "users": needs.users}
+        whole |= {"needed_files": needs.there_files, "needed_bytes": needs.there_bytes, "threads": needs.threads}
+        whole |= {name: needs.summed(name) for name in _SUMS} | {"by_class": dict(needs.by_class)}
+        whole |= {"most_jobs": needs.most_jobs, "jobs": jobs}
         print(json_module.dumps(whole | _room(needs.events) | {"unshrunk": left}))
         return
     out = console()
@@ -160,15 +160,21 @@ def say_workload(workload: Workload, given: dict[str, float], scale: float, numb
             ]
         )  # fmt: skip
     show(out, table(_JOB_COLUMNS, rows, max(out.width, 100)))
-    paragraph(out, f"At most {needs.threads} threads at a time, {needs.most_jobs} jobs.")
-    mapped = sum(one.totals.bytes_mapped * one.jobs for one in needs.jobs)
-    if mapped:
-        paragraph(out, f"Beside what is read, {bytes_text(mapped)} come through memory maps (page faults, no calls).")
+    sums = {name: needs.summed(name) for name in _SUMS}
+    paragraph(
+        out,
+        f"All of them: {count_text(needs.there_files)} files of {bytes_text(needs.there_bytes)} must be there before; "
+        f"they make {count_text(sums['made_files'])}, read {bytes_text(sums['bytes_read'])} and write "
+        f"{bytes_text(sums['bytes_written'])}{_mapped_text(sums['bytes_mapped'])}.",
+    )
+    paragraph(
+        out,
+        f"Calls: {_classes_text(needs.by_class)}; at most {needs.threads} threads at a time, {needs.most_jobs} "
+        f"job{'s' * (needs.most_jobs != 1)}.",
+    )
     if needs.cached_lanes:
         lanes = f"{needs.cached_lanes} of {needs.lanes} lanes have" if needs.lanes > 1 else "The lane has"
-        read, written = (
-            sum(getattr(one.totals, name) * one.jobs for one in needs.jobs) for name in ("local_read", "local_written")
-        )
+        read, written = sums["local_read"], sums["local_written"]
         room = f", each with room for {needs.cache_users} of the users (who used it longest ago makes room)"
         paragraph(
             out,
