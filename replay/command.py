@@ -67,7 +67,7 @@ def replay(
     check: Annotated[bool, Parameter(negative=())] = False,
     memory: str | None = None,
     scale: float | None = None,
-    dataset: str = "empiar-10288",
+    dataset: str | None = None,
     set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -186,7 +186,8 @@ def replay(
     scale
         Of a profile or workload: multiply counts (movies, particles, …) by this; sizes of files and of calls stay.
     dataset
-        Of a profile: the data set whose numbers are taken.
+        Of a profile or workload: the data set whose numbers are taken, or the path of a .toml; by default empiar-10288,
+        and of a workload its own.
     set
         Of a profile or workload: another value for a number, as in users=20; may be given again.
     force
@@ -208,6 +209,7 @@ def replay(
     limit = parse_bytes(max_bytes) if max_bytes is not None else None
     bound = parse_bytes(memory) if memory is not None else None
     target = output or _default_output(traces[0])
+    from iotrace.profiles.made import MadeTrace
     from iotrace.replay.fleet import joined
     from iotrace.replay.folders import folders_of
     from iotrace.replay.ground import leftovers
@@ -238,6 +240,9 @@ def replay(
                     tell.notice(
                         f"{left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
                     )
+            for source in sources():
+                if isinstance(source, MadeTrace) and (text := source.not_shrunk()):
+                    tell.advise(text)
             return run_replay(
                 sources(), folders, prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
                 repeat=repeat, max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct,
