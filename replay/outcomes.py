@@ -140,8 +140,8 @@ class Sizes:
             size[vectors] = piece.arguments[vectors, 1] >> 4
         copies, writes = COPIES[op], _WRITES[op]
         takes_buffer, copying = _TAKES_BUFFER[op], np.flatnonzero(copies)
-        # a copy whose source is not replayed writes what it brought, one without a target adds nothing; the kernel moves
-        # the others
+        # a copy whose source is not replayed writes what it brought, one without a target adds nothing; the others
+        # are the kernel's
         takes_buffer[copying] = ~open_kept[events.open[piece.event[copying]]]
         writes[copying] = open_kept[events.other_open[piece.event[copying]]]
         takes = np.flatnonzero(takes_buffer)
