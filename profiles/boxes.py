@@ -146,11 +146,15 @@ class Boxes:
 
     def _drawn(self, turns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Numbers of the boxes that come so many turns after the phase's first one, counted through all stacks."""
-        passes, place = np.divmod(turns, self.among)
         there = self.stacks.count * self.a_stack
+        first, last = int(turns.min()) // self.among, int(turns.max()) // self.among
+        if first == last:
+            place, passes = turns - first * self.among, np.full(1, first)
+        else:
+            passes, place = np.divmod(turns, self.among)
         found = shuffled(place, self.among, self.key + passes)
         # whatever job reads so many of them reads the same ones
-        return found if self.among == there else shuffled(found, there, np.zeros_like(found))
+        return found if self.among == there else shuffled(found, there, np.zeros(1, np.int64))
 
     def _picked(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
         """Numbers of the boxes of one item, counted through all stacks."""

@@ -40,7 +40,7 @@ class Numbers:
         try:
             return value_of(text, self.values)
         except Unclear as error:
-            raise UsageError(f"{key}: {error}.") from None
+            raise UsageError(f"{key}: {error}." if key else f"{error}.") from None
 
     def count(self, text: str, key: str = "") -> int:
         """A sum as a whole number of things, at least 0, rounded up.
@@ -88,13 +88,17 @@ def checked_seed(seed: int) -> int:
 
 
 def numbers_of(
-    profile: Profile | None, dataset: DataSet, given: Mapping[str, float] | None = None, scale: float = 1.0
+    profile: Profile | None,
+    dataset: DataSet,
+    given: Mapping[str, float] | None = None,
+    scale: float = 1.0,
+    by: str = "--set ",
 ) -> Numbers:
     """All numbers; later ones replace earlier ones of the same name.
 
     Parameters
     ----------
-    given: the user's (--set).
+    given: the user's (--set), or, as `by` says for messages, a workload's.
     scale: counts (numbers with `scales`) are multiplied by this and rounded up; sizes never are. A count that is a sum
     follows from those that it is made of, and shrinks where somebody sets it.
 
@@ -114,10 +118,10 @@ def numbers_of(
         where |= dict.fromkeys(numbers, name)
     for name, value in (given or {}).items():
         if name not in known:
-            raise UsageError(f"--set {name}: there is no such number here; known are {', '.join(sorted(known))}.")
+            raise UsageError(f"{by}{name}: there is no such number here; known are {', '.join(sorted(known))}.")
         before = known[name]
         if value < 1 and (before.scales or before.unit in _WHOLE):
-            raise UsageError(f"--set {name}={value:g}: how many {before.unit or 'there are'}, at least 1.")
+            raise UsageError(f"{by}{name}={value:g}: how many {before.unit or 'there are'}, at least 1.")
         known[name] = Number(value, "given with --set", before.unit, False, before.scales)
         where[name] = "--set"
     values: dict[str, float] = {}

@@ -22,32 +22,35 @@ def shuffled(numbers: npt.NDArray[np.int64], count: int, keys: npt.NDArray[np.in
 
     Parameters
     ----------
-    numbers: from 0 to count - 1, any shape; keys: of the same shape, one for all numbers of an order.
+    numbers: from 0 to count - 1, any shape; keys: of the same shape, or a single one, shape (1,).
 
     Returns
     -------
-    Of the same shape: for one key no two numbers give the same, and all lie below `count`.
+    Of the shape of numbers: for one key no two numbers give the same, and all lie below `count`.
     """
     bits = max(2, (count - 1).bit_length())
     mask, fold = np.uint64((1 << bits) - 1), np.uint64((bits + 1) // 2)
     found = numbers.astype(np.uint64).ravel()
     seeds = _mixed(keys.astype(np.uint64).ravel())
-    found = _round_about(found, seeds, mask, fold)
+    _go_round(found, seeds, mask, fold)
     outside = np.flatnonzero(found >= count)
     while len(outside):
-        found[outside] = _round_about(found[outside], seeds[outside], mask, fold)
-        outside = outside[found[outside] >= count]
-    order: npt.NDArray[np.int64] = found.astype(np.int64).reshape(numbers.shape)
-    return order
+        some = found[outside]
+        _go_round(some, seeds if len(seeds) == 1 else seeds[outside], mask, fold)
+        found[outside] = some
+        outside = outside[some >= count]
+    return found.view(np.int64).reshape(numbers.shape)
 
 
-def _round_about(numbers: Any, seeds: Any, mask: np.uint64, fold: np.uint64) -> Any:
+def _go_round(numbers: Any, seeds: Any, mask: np.uint64, fold: np.uint64) -> None:
+    """Change numbers in place."""
     for turn in range(_ROUNDS):
         # other bits of the seed in each round
         key = seeds >> np.uint64(7 * turn)
-        numbers = (numbers * (key | np.uint64(1)) + (key >> np.uint64(17))) & mask
+        numbers *= key | np.uint64(1)
+        numbers += key >> np.uint64(17)
+        numbers &= mask
         numbers ^= numbers >> fold
-    return numbers
 
 
 def _mixed(keys: Any) -> Any:

@@ -50,12 +50,10 @@ def steps_of(
         profile = load(Profile, step.profile if step else name)
         variants = cached_variants(profile, fill)
         profile, *cached = variants or (profile,)
-        base = numbers_of(profile, dataset, None, scale)
+        of_step = step.set if step else {}
+        base = numbers_of(profile, dataset, of_step, scale, f"{workload.name}: steps.{name}.set.")
         known |= set(base.known)
-        for key in step.set if step else ():
-            if key not in base.known:
-                raise UsageError(f"{workload.name}: steps.{name}.set.{key}: {profile.name} has no such number.")
-        chosen = (dict(step.set) if step else {}) | {key: value for key, value in rest.items() if key in base.known}
+        chosen = of_step | {key: value for key, value in rest.items() if key in base.known}
         numbers = numbers_of(profile, dataset, chosen, scale)
         after = list(step.after) if step else []
         steps.append(Step(name, profile, numbers, after, (cached[0], cached[1]) if cached else None))
