@@ -85,7 +85,7 @@ def test_a_recipe_that_does_nothing_or_twice_the_same_is_refused(old: str, new: 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('profile = "import-movies"', 'profile = "import-movies"\nset = { bx = 3 }', "w: steps.import.set.bx: there is no"),
+        ('profile = "import-movies"', 'profile = "import-movies"\nset = { bx = 3 }', "import.set.bx: there is no"),
         ('profile = "import-movies"', 'profile = "import-movies"\nset = { movies = 0.2 }', "set.movies=0.2: how many"),
         ('[steps.import]\nprofile = "import-movies"', "[steps]", "x.toml: steps: at least one"),
         ("[numbers]", '[numbers]\narrival_seconds = { value = 1e17, source = "s" }', "the last user comes after"),
