@@ -26,7 +26,8 @@ _PHASE_COLUMNS: Final = (
     Column("phase", align="left", stretch=True), Column("items"), Column("threads"), Column("calls"), Column("read"),
     Column("written"), Column("think time"),
 )  # fmt: skip
-_CACHE_TEXT: Final = {WITHOUT: "", FILLS: " (fills a cache)", FULL: " (cache is full)"}
+_CACHE_TEXT: Final = {WITHOUT: "", FILLS: " (fills cache)", FULL: " (cache full)"}
+_WIDE: Final = 100
 _SUMS: Final = ("made_files", "bytes_read", "bytes_written", "bytes_mapped", "local_read", "local_written")
 """What of a workload's jobs is summed."""
 _JOB_COLUMNS: Final = (
@@ -109,7 +110,7 @@ def say_plan(recipe: Profile, at: Callable[[float], Totals], scale: float, json:
         for phase in totals.phases
     ]  # fmt: skip
     show(out, table(_PHASE_COLUMNS, rows, out.width))
-    paragraph(out, f"Calls: {_classes_text(totals.by_class)}; at most {totals.workers} threads at a time.")
+    paragraph(out, f"Calls: {_classes_text(totals.by_class)}; at most {_many(totals.workers, 'thread')} at a time.")
     _say_unshrunk(out, left, scale)
     _say_room(out, totals.events, lambda scale: at(scale).events, scale)
 
@@ -117,6 +118,10 @@ def say_plan(recipe: Profile, at: Callable[[float], Totals], scale: float, json:
 def _say_unshrunk(out: Console, found: dict[str, dict[str, float]], scale: float) -> None:
     if text := unshrunk_text(found, scale):
         paragraph(out, text)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count_text(count)} {what}{'s' * (count != 1)}"
 
 
 def _classes_text(by_class: Counter[str]) -> str:
@@ -144,7 +149,10 @@ def say_workload(workload: Workload, given: dict[str, float], scale: float, numb
     out = console()
     show(out, printable(f"{workload.title} ({workload.name})"))
     paragraph(out, printable(" ".join(workload.about.split())))
-    show(out, f"{needs.users} users, {needs.lanes} lanes; {count_text(needs.total_jobs)} jobs, by arithmetic:")
+    show(
+        out,
+        f"{_many(needs.users, 'user')}, {_many(needs.lanes, 'lane')}; {_many(needs.total_jobs, 'job')}, by arithmetic:",
+    )
     rows: list[list[str | Cell]] = []
     for one in needs.jobs:
         totals, jobs_ = one.totals, one.jobs
@@ -159,7 +167,10 @@ def say_workload(workload: Workload, given: dict[str, float], scale: float, numb
                 duration_text(totals.think_s * 1e9),
             ]
         )  # fmt: skip
-    show(out, table(_JOB_COLUMNS, rows, max(out.width, 100)))
+    # a narrow terminal has no room for files and bytes that must be there: their sums stand below
+    wide = out.width >= _WIDE
+    shown = [row if wide else row[:2] + row[4:] for row in rows]
+    show(out, table(_JOB_COLUMNS if wide else _JOB_COLUMNS[:2] + _JOB_COLUMNS[4:], shown, out.width))
     sums = {name: needs.summed(name) for name in _SUMS}
     paragraph(
         out,
@@ -169,8 +180,8 @@ def say_workload(workload: Workload, given: dict[str, float], scale: float, numb
     )
     paragraph(
         out,
-        f"Calls: {_classes_text(needs.by_class)}; at most {needs.threads} threads at a time, {needs.most_jobs} "
-        f"job{'s' * (needs.most_jobs != 1)}.",
+        f"Calls: {_classes_text(needs.by_class)}; at most {_many(needs.threads, 'thread')} at a time, "
+        f"{_many(needs.most_jobs, 'job')}.",
     )
     if needs.cached_lanes:
         lanes = f"{needs.cached_lanes} of {needs.lanes} lanes have" if needs.lanes > 1 else "The lane has"

@@ -101,6 +101,18 @@ def test_a_plan_of_a_workload_says_its_sums(capsys: pytest.CaptureFixture[str]) 
     assert "movies: 2,756: EMPIAR-10288; the reference architecture's test configuration" in said
 
 
+def test_a_plan_fits_into_a_terminal_of_eighty_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in names_of(Workload):
+        profile("plan", name)
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 80
+    assert any(line.startswith("class-2d (fills cache)") for line in lines)
+    assert "1 user, 1 lane; 12 jobs, by arithmetic:" in lines
+
+
 def test_fewer_movies_have_fewer_micrographs_and_more_micrographs_than_movies_are_refused() -> None:
     workload = load(Workload, "single-user")
     extract = next(one.totals for one in needs_of(workload, {"movies": 100}).jobs if one.step == "extract")
