@@ -85,6 +85,12 @@ def profile(
         return _list(json)
     if name is None:
         raise UsageError(f"{action} which recipe? `iotrace profile list` names them.")
+    if map and action != "fit":
+        raise UsageError(f"--map goes with fit: {action} has no recording.")
+    if action == "fit" and (set or dataset or scale != 1 or seed != 1):
+        raise UsageError(
+            "--set, --dataset, --scale and --seed are for what is made from a recipe: fit makes the recipe."
+        )
     if action == "fit":
         return _fit(Path(name), map or [], output, force, json)
     given = given_numbers(set or [])
@@ -226,17 +232,35 @@ def _show(recipe: Profile, numbers: Numbers, json: bool) -> None:
     for phase in recipe.phases:
         show(out, "")
         items = numbers.count(phase.items)
-        show(out, printable(f"Phase “{phase.name}”: {count_text(items)} × ({phase.items}), threads: {phase.workers}"))
+        follows = f", each when its file of {phase.follows} is there" if phase.follows else ""
+        show(
+            out,
+            printable(
+                f"Phase “{phase.name}”: {count_text(items)} × ({phase.items}), threads: {phase.workers}{follows}"
+            ),
+        )
         for action in phase.actions:
             words = [action.do, action.way] if action.way else [action.do]
             words += [action.file, f"to {action.to}" if action.to else ""]
             details = {
                 field: getattr(action, field)
-                for field in ("bytes", "chunk", "reads", "box", "among", "stacks", "header", "seconds", "busy", "times")
+                for field in (
+                    "bytes",
+                    "chunk",
+                    "reads",
+                    "box",
+                    "among",
+                    "stacks",
+                    "header",
+                    "seconds",
+                    "busy",
+                    "times",
+                    "seeks",
+                )
                 if getattr(action, field)
                 and (field != "busy" or action.do == "think")
-                and (field != "times" or action.times != "1")
-            }
+                and (field, getattr(action, field)) not in (("times", "1"), ("seeks", "0"))
+            } | ({"fsync": "at the end"} if action.sync else {})
             words.append(", ".join(f"{field} {text}" for field, text in details.items()))
             show(out, printable("  " + " ".join(filter(None, words))))
     show(out, "")

@@ -82,6 +82,8 @@ def test_a_workload_is_replayed_by_its_name_with_a_row_for_each_lane_and_step(tm
     [
         (("profile", "show", "clas-2d"), "there is no profile 'clas-2d': choose"),
         (("profile", "show"), "show which recipe?"),
+        (("profile", "plan", "class-2d", "--map", "/data"), "--map goes with fit"),
+        (("profile", "fit", "T.iotrace", "--scale", "0.1"), "--scale and --seed are for what is made from a recipe"),
         (("profile", "plan", "class-2d", "--set", "box"), "--set box: write it as NAME=NUMBER"),
         (("profile", "plan", "class-2d", "--dataset", "x"), "there is no dataset 'x': choose"),
         (("profile", "synthesise", "class-2d", "--scale", "-1"), "--scale -1"),
@@ -108,6 +110,7 @@ def test_profiles_are_listed_shown_and_worked_out(tmp_path: Path, iotrace: Comma
     shown = json.loads(iotrace("profile", "show", "class-2d", "--json", cwd=tmp_path).stdout)
     assert shown["numbers"]["particles"]["worked_out"] == 1735240
     assert all(number["source"] for number in shown["numbers"].values())
+    assert ", each when its file of movies is there" in iotrace("profile", "show", "live", cwd=tmp_path).stdout
     text = iotrace("profile", "show", "class-2d", cwd=tmp_path).stdout
     words = " ".join(text.split())
     for number in shown["numbers"].values():
