@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import Parameter
 
 from iotrace.errors import UsageError
-from iotrace.profiles.model import DATASET, DataSet, Profile, Workload, is_workload, load, names_of, workload_on
+from iotrace.profiles.model import (
+    DATASET,
+    SUMS,
+    DataSet,
+    Profile,
+    Workload,
+    is_workload,
+    load,
+    names_of,
+    workload_on,
+)  # fmt: skip
 from iotrace.profiles.numbers import Numbers, given_numbers, numbers_of
 from iotrace.profiles.planned import say_numbers, say_plan, say_workload
 from iotrace.terminal import Cell, Column, console, paragraph, printable, show, table
@@ -233,30 +243,14 @@ def _show(recipe: Profile, numbers: Numbers, json: bool) -> None:
         show(out, "")
         items = numbers.count(phase.items)
         follows = f", each when its file of {phase.follows} is there" if phase.follows else ""
-        show(
-            out,
-            printable(
-                f"Phase “{phase.name}”: {count_text(items)} × ({phase.items}), threads: {phase.workers}{follows}"
-            ),
-        )
+        threads = f"threads: {phase.workers}{follows}"
+        show(out, printable(f"Phase “{phase.name}”: {count_text(items)} × ({phase.items}), {threads}"))
         for action in phase.actions:
             words = [action.do, action.way] if action.way else [action.do]
             words += [action.file, f"to {action.to}" if action.to else ""]
             details = {
                 field: getattr(action, field)
-                for field in (
-                    "bytes",
-                    "chunk",
-                    "reads",
-                    "box",
-                    "among",
-                    "stacks",
-                    "header",
-                    "seconds",
-                    "busy",
-                    "times",
-                    "seeks",
-                )
+                for field in SUMS
                 if getattr(action, field)
                 and (field != "busy" or action.do == "think")
                 and (field, getattr(action, field)) not in (("times", "1"), ("seeks", "0"))
