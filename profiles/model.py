@@ -20,6 +20,7 @@ import msgspec
 
 from iotrace.errors import UsageError
 from iotrace.profiles.expressions import Unclear, names_in
+from iotrace.profiles.keys import told
 
 Do = Literal[
     "read", "write", "append", "copy", "stat", "list", "symlink", "mkdir", "unlink", "think", "boxes",
@@ -287,8 +288,7 @@ def read(kind: type[Recipe], text: str, where: str) -> Recipe:
     try:
         recipe = msgspec.toml.decode(text, type=kind)
     except msgspec.ValidationError as error:
-        reason, _, at = str(error).partition(" - at `$")
-        key = at.rstrip("`").lstrip(".").replace("[...]", "[*]")
+        key, reason = told(error, text, {"numbers": Number, "files": Files, "steps": Step})
         raise UsageError(f"{where}: {f'{key}: ' if key else ''}{reason}.") from None
     except msgspec.DecodeError as error:
         raise UsageError(f"{where} is no TOML: {error}.") from None

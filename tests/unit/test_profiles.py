@@ -103,7 +103,7 @@ actions = [{ do = "read", file = "f", chunk = "n" }]
     ("old", "new", "said"),
     [
         ('source = "somewhere"', 'source = " "', "x.toml: numbers.n.source: every number needs one"),
-        ('value = 3, source = "somewhere"', "value = 3", r"x.toml: numbers\[\*\]: .*`source`"),
+        ('value = 3, source = "somewhere"', "value = 3", "x.toml: numbers.n: .*`source`"),
         ('items = "n"', 'items = "7 * n"', r"x.toml: phases\[0\].items: 7 in '7 \* n': give that number a name"),
         ('file = "f"', 'file = "g"', r"phases\[0\].actions\[0\].file: there is no class of files 'g'"),
         (', chunk = "n"', "", r"actions\[0\].chunk: reading 'whole' needs it"),
