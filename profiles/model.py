@@ -327,6 +327,8 @@ def _faults(recipe: Profile | DataSet | Workload) -> Iterator[tuple[str, str]]:
 def _profile_faults(profile: Profile) -> Iterator[tuple[str, str]]:
     if not profile.job_types:
         yield "job_types", "at least one"
+    if not profile.phases:
+        yield "phases", "at least one"
     yield from _sum_faults("gpus", profile.gpus)
     for name, files in profile.files.items():
         for field in ("count", "size", "entries"):

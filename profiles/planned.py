@@ -125,7 +125,7 @@ def _many(count: int, what: str) -> str:
 
 
 def _classes_text(by_class: Counter[str]) -> str:
-    return ", ".join(f"{count_text(count)} {kind}" for kind, count in by_class.most_common())
+    return ", ".join(f"{count_text(count)} {kind}" for kind, count in by_class.most_common()) or "none"
 
 
 def _mapped_text(mapped: int) -> str:

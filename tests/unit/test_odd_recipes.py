@@ -114,6 +114,11 @@ def test_what_is_wrong_is_told_with_its_name(old: str, new: str, said: str) -> N
     assert said in refused(Profile, PROFILE.replace(old, new, 1))
 
 
+def test_a_recipe_without_phases_is_refused() -> None:
+    text = PROFILE[: PROFILE.index("[numbers]")] + "phases = []\n" + PROFILE[PROFILE.index("[numbers]") :]
+    assert "x.toml: phases: at least one" in refused(Profile, text[: text.index("[[phases]]")])
+
+
 def test_a_workload_is_one_however_its_steps_are_written(tmp_path: Path) -> None:
     texts = {
         "table": WORKLOAD, "spaces": WORKLOAD.replace("[steps.import]", "[ steps . import ]"),
