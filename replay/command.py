@@ -209,7 +209,6 @@ def replay(
     limit = parse_bytes(max_bytes) if max_bytes is not None else None
     bound = parse_bytes(memory) if memory is not None else None
     target = output or _default_output(traces[0])
-    from iotrace.profiles.made import MadeTrace
     from iotrace.replay.fleet import joined
     from iotrace.replay.folders import folders_of
     from iotrace.replay.ground import leftovers
@@ -218,7 +217,7 @@ def replay(
     from iotrace.replay.run import run_replay
     from iotrace.replay.show import differences_of, print_result
     from iotrace.replay.stopping import aside
-    from iotrace.replay.synthetic import traces_of
+    from iotrace.replay.synthetic import not_shrunk, traces_of
 
     check_timeout(timeout)
     folders = folders_of(fs or [])
@@ -240,9 +239,8 @@ def replay(
                     tell.notice(
                         f"{left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
                     )
-            for source in sources():
-                if isinstance(source, MadeTrace) and (text := source.not_shrunk()):
-                    tell.advise(text)
+            for text in not_shrunk(sources()):
+                tell.advise(text)
             return run_replay(
                 sources(), folders, prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
                 repeat=repeat, max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from iotrace.errors import TraceError, UsageError
@@ -47,3 +47,13 @@ def traces_of(
 
     traces = {name: made(name) for name in dict.fromkeys(recipes)}
     return [traces.get(name, name) for name in names]
+
+
+def not_shrunk(sources: Sequence[Path | Trace]) -> Iterator[str]:
+    """A sentence for each recipe of which --scale has left more than that part."""
+    for source in sources:
+        if not isinstance(source, Path):
+            from iotrace.profiles.made import MadeTrace
+
+            if isinstance(source, MadeTrace) and (text := source.not_shrunk()):
+                yield text
