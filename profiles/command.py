@@ -153,6 +153,10 @@ def _fit(folder: Path, prefixes: list[str], output: Path | None, force: bool, js
     target = output or Path(f"{folder.name.removesuffix('.iotrace')}.toml")
     if target.exists() and not force:
         raise UsageError(f"{target} exists already: choose another name with -o, or --force to replace it.")
+    jobs = {one for one in trace.table("processes").column("job").to_pylist() if one}
+    if len(jobs) > 1:
+        text = f"Note: {folder} holds {len(jobs)} jobs. A profile is of one: fit recordings of each by itself."
+        show(console(stderr=True), printable(text))
     recorded = sessions_of(trace, prefixes)
     fitted, text = fit(trace, prefixes, target.stem, recorded)
     try:
