@@ -85,7 +85,7 @@ class RowBuilder:
                 begin = begin.astype(np.int64)
             piece = self._piece(layout.event[rows], layout.part[rows])
             expectations.set(piece)
-            sizes.add(piece, self.tables)
+            sizes.add(piece, self.tables, places.open_kept)
             if self.rounded:
                 known = piece.event >= 0
                 piece.check[known & self.rounded.loose[piece.event]] = STATUS
