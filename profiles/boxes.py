@@ -14,6 +14,7 @@ from iotrace.errors import UsageError
 from iotrace.profiles.layout import Class, Layout
 from iotrace.profiles.model import Phase, Profile
 from iotrace.profiles.numbers import Numbers
+from iotrace.profiles.shuffling import shuffled
 from iotrace.profiles.templates import CALLS_MAX, COLUMNS, GAP_NS, Template
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.schema import NULL
@@ -33,6 +34,8 @@ class Boxes:
     stacks: the class of files; a_stack: boxes in each.
     by_position: lseek and read instead of pread64; before: time (busy, idle; ns) before an item's first box.
     visits: how many stacks an item reads from; 0: wherever its boxes fall.
+    among: so many of the boxes of all stacks are read, spread over them: each once, in a random order, before any is
+    read again; key: of that order.
     """
 
     position: int
@@ -44,6 +47,8 @@ class Boxes:
     by_position: bool
     before: tuple[int, int]
     visits: int = 0
+    among: int = 0
+    key: int = 0
 
     @property
     def opens_max(self) -> int:
@@ -53,10 +58,16 @@ class Boxes:
     @property
     def opens_mean(self) -> float:
         """Stacks that an item opens on average."""
-        count = self.stacks.count
+        count, reads = self.stacks.count, min(self.reads, self.among)
+        others = count * self.a_stack - self.a_stack
         if self.visits or count == 1:
             return float(self.opens_max)
-        return count * -float(np.expm1(self.reads * np.log1p(-1 / count)))
+        if reads > others:
+            return float(count)
+        # none of so many boxes, of which no two are the same, is of a stack: the hypergeometric distribution
+        most, least = max(self.a_stack, reads), min(self.a_stack, reads)
+        missed = np.log1p(-most / (others + self.a_stack - np.arange(least))).sum()
+        return count * -float(np.expm1(missed))
 
     @property
     def rows_max(self) -> int:
@@ -83,7 +94,7 @@ class Boxes:
             # as many items as there are stacks take each once, in a scattered order
             stack = np.repeat(items * _scatter(self.stacks.count) % self.stacks.count, self.reads).reshape(place.shape)
         else:
-            picked = np.sort(random.integers(0, self.stacks.count * self.a_stack, (count, self.reads)), axis=1)
+            picked = np.sort(self._drawn(items[:, None] * self.reads + np.arange(self.reads)), axis=1)
             stack, place = picked // self.a_stack, picked % self.a_stack
         begins = np.ones(stack.shape, np.bool_)
         np.not_equal(stack[:, 1:], stack[:, :-1], out=begins[:, 1:])
@@ -132,6 +143,18 @@ class Boxes:
         offset[at], size[at] = where, self.box
         rows["result"][at] = rows["moved"][at] = self.box
         return rows
+
+    def _drawn(self, turns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Numbers of the boxes that come so many turns after the phase's first one, counted through all stacks."""
+        there = self.stacks.count * self.a_stack
+        first, last = int(turns.min()) // self.among, int(turns.max()) // self.among
+        if first == last:
+            place, passes = turns - first * self.among, np.full(1, first)
+        else:
+            passes, place = np.divmod(turns, self.among)
+        found = shuffled(place, self.among, self.key + passes)
+        # whatever job reads so many of them reads the same ones
+        return found if self.among == there else shuffled(found, there, np.zeros(1, np.int64))
 
     def _picked(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
         """Numbers of the boxes of one item, counted through all stacks."""
@@ -211,7 +234,9 @@ def boxes_of(
     if reads > CALLS_MAX:
         raise UsageError(f"{at}: reads: {reads} boxes for one item; at most {CALLS_MAX}.")
     visits = min(numbers.count(action.stacks, f"{at}: stacks"), reads, stacks.count) if action.stacks else 0
+    there = stacks.count * a_stack
+    among = min(there, max(1, numbers.count(action.among, f"{at}: among"))) if action.among else there
     return Boxes(
-        template.boxes_at, reads, box,
-        header, stacks, a_stack, action.way == "read", template.before_boxes, visits,
+        template.boxes_at, reads, box, header, stacks, a_stack, action.way == "read", template.before_boxes, visits,
+        among,
     )  # fmt: skip

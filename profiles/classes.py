@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def classes_of(mine: pd.DataFrame, prefixes: list[str]) -> tuple[dict[int, int],
         class_of.update(dict.fromkeys(members, number))
         of = mine.loc[members]
         sizes = of["size"].dropna()
-        name = text if len(members) > 1 else below[members[0]][1]
+        name = _common([below[file][1] for file in members], text) if len(members) > 1 else below[members[0]][1]
         classes.append(
             {
                 "path": os.path.join(roots[root], name) or ".", "count": len(members),
@@ -67,6 +68,27 @@ def classes_of(mine: pd.DataFrame, prefixes: list[str]) -> tuple[dict[int, int],
             }
         )  # fmt: skip
     return class_of, classes
+
+
+def _common(names: list[str], pattern: str) -> str:
+    """The pattern of some names, with those digits that all of them have in the same place: a job's folder is one."""
+    folder, file = os.path.split(pattern)
+    folders, files = zip(*map(os.path.split, names), strict=True)
+    kept = _with_digits(folder, folders)
+    # names of a loose class differ in more than digits
+    alike = all(_DIGITS.sub("#", one) == file for one in files)
+    return os.path.join(kept, _with_digits(file, files) if alike else file)
+
+
+def _with_digits(pattern: str, names: Sequence[str]) -> str:
+    """What stands for digits in a pattern becomes them where all names have the same."""
+    columns = list(zip(*map(_DIGITS.findall, names), strict=True))
+    shared = [column[0] if len(set(column)) == 1 else "#" for column in columns]
+    parts = pattern.split("#")
+    # a name may hold a # of its own
+    if len(parts) != len(shared) + 1:
+        return pattern
+    return "".join(part + digits for part, digits in zip(parts, [*shared, ""], strict=True))
 
 
 def _below(texts: list[str], prefixes: list[str]) -> list[tuple[str, str]]:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import Parameter
 
 from iotrace.errors import UsageError
-from iotrace.profiles.model import DataSet, Profile, Workload, is_workload, load, names_of
+from iotrace.profiles.model import (
+    DATASET,
+    SUMS,
+    DataSet,
+    Profile,
+    Workload,
+    is_workload,
+    load,
+    names_of,
+    workload_on,
+)  # fmt: skip
 from iotrace.profiles.numbers import Numbers, given_numbers, numbers_of
 from iotrace.profiles.planned import say_numbers, say_plan, say_workload
 from iotrace.terminal import Cell, Column, console, paragraph, printable, show, table
@@ -32,7 +42,7 @@ def profile(
     name: str | None = None,
     /,
     *,
-    dataset: str = "empiar-10288",
+    dataset: str | None = None,
     set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     scale: float = 1.0,
     seed: int = 1,
@@ -48,6 +58,7 @@ def profile(
     ```
     iotrace profile list
     iotrace profile show patch-motion-correction
+    iotrace profile show empiar-10288
     iotrace profile plan reference-architecture
     iotrace profile synthesise class-2d --scale 0.001 -o class-2d.iotrace
     iotrace profile fit T.iotrace -o mine.toml
@@ -56,12 +67,14 @@ def profile(
     Parameters
     ----------
     action
-        list: all recipes. show: one, with its numbers and their sources. plan: what a recipe or a workload asks for, by
-        arithmetic. synthesise: make a trace. fit: make a recipe from a recording, and say how well it stands for it.
+        list: all recipes. show: one (or a data set), with its numbers and their sources. plan: what a recipe or a
+        workload asks for, by arithmetic. synthesise: make a trace. fit: make a recipe from a recording, and say how
+        well it stands for it.
     name
         A recipe that `iotrace profile list` names, or the path of a .toml; for fit the folder of a trace.
     dataset
-        The data set whose numbers are taken, or the path of a .toml.
+        The data set whose numbers are taken, or the path of a .toml; by default empiar-10288, and of a workload its
+        own.
     set
         Another value for a number, as in movies=500; may be given again.
     scale
@@ -82,34 +95,40 @@ def profile(
         return _list(json)
     if name is None:
         raise UsageError(f"{action} which recipe? `iotrace profile list` names them.")
+    if map and action != "fit":
+        raise UsageError(f"--map goes with fit: {action} has no recording.")
+    if action == "fit" and (set or dataset or scale != 1 or seed != 1):
+        raise UsageError(
+            "--set, --dataset, --scale and --seed are for what is made from a recipe: fit makes the recipe."
+        )
     if action == "fit":
         return _fit(Path(name), map or [], output, force, json)
     given = given_numbers(set or [])
     if is_workload(name):
-        workload = load(Workload, name)
+        workload = workload_on(load(Workload, name), dataset)
         if action != "synthesise":
             return say_workload(workload, given, scale, action == "show", json)
         from iotrace.profiles.workload import compose
 
         target = output or Path(f"{workload.name}.iotrace")
         return _say_made(compose(workload, target, given=given, scale=scale, seed=seed, force=force), target, json)
-    recipe = load(Profile, name)
-    numbers = numbers_of(recipe, load(DataSet, dataset), given, scale)
+    if action == "show" and name in names_of(DataSet):
+        return _show_dataset(load(DataSet, name), json)
+    recipe, chosen = load(Profile, name), load(DataSet, dataset or DATASET)
+    numbers = numbers_of(recipe, chosen, given, scale)
     if action == "show":
         return _show(recipe, numbers, json)
     if action == "plan":
         from iotrace.profiles.totals import totals_of
 
         def at(scale: float) -> Totals:
-            return totals_of(recipe, numbers_of(recipe, load(DataSet, dataset), given, scale))
+            return totals_of(recipe, numbers_of(recipe, chosen, given, scale))
 
         return say_plan(recipe, at, scale, json)
     from iotrace.profiles.synthesise import synthesise
 
     target = output or Path(f"{recipe.name}.iotrace")
-    info = synthesise(
-        recipe, load(DataSet, dataset), target, given=given, scale=scale, seed=seed, force=force
-    )  # fmt: skip
+    info = synthesise(recipe, chosen, target, given=given, scale=scale, seed=seed, force=force)
     return _say_made(info, target, json)
 
 
@@ -134,6 +153,10 @@ def _fit(folder: Path, prefixes: list[str], output: Path | None, force: bool, js
     target = output or Path(f"{folder.name.removesuffix('.iotrace')}.toml")
     if target.exists() and not force:
         raise UsageError(f"{target} exists already: choose another name with -o, or --force to replace it.")
+    jobs = {one for one in trace.table("processes").column("job").to_pylist() if one}
+    if len(jobs) > 1:
+        text = f"Note: {folder} holds {len(jobs)} jobs. A profile is of one: fit recordings of each by itself."
+        show(console(stderr=True), printable(text))
     recorded = sessions_of(trace, prefixes)
     fitted, text = fit(trace, prefixes, target.stem, recorded)
     try:
@@ -169,7 +192,8 @@ def _fit(folder: Path, prefixes: list[str], output: Path | None, force: bool, js
 
 def _list(json: bool) -> None:
     found: dict[str, list[dict[str, str]]] = {}
-    for kind, title in ((Profile, "steps"), (DataSet, "data sets"), (Workload, "workloads")):
+    kinds: tuple[tuple[Any, str], ...] = (Profile, "steps"), (DataSet, "data sets"), (Workload, "workloads")
+    for kind, title in kinds:
         recipes: list[Any] = [load(kind, name) for name in names_of(kind)]
         if kind is Profile:
             recipes.sort(key=lambda one: (one.step or 99, one.name))
@@ -182,6 +206,20 @@ def _list(json: bool) -> None:
         show(out, f"{title.capitalize()}:")
         for row in rows:
             show(out, f"  {row['name']:26}{row['title']}")
+
+
+def _show_dataset(dataset: DataSet, json: bool) -> None:
+    if json:
+        import msgspec
+
+        print(json_module.dumps(msgspec.to_builtins(dataset)))
+        return
+    out = console()
+    show(out, printable(f"{dataset.title} ({dataset.name})"))
+    paragraph(out, printable(" ".join(dataset.about.split())))
+    show(out, "")
+    whole = numbers_of(None, dataset)
+    say_numbers(Numbers(whole.values, dataset.numbers, whole.where), out)
 
 
 def _show(recipe: Profile, numbers: Numbers, json: bool) -> None:
@@ -208,17 +246,19 @@ def _show(recipe: Profile, numbers: Numbers, json: bool) -> None:
     for phase in recipe.phases:
         show(out, "")
         items = numbers.count(phase.items)
-        show(out, printable(f"Phase “{phase.name}”: {count_text(items)} × ({phase.items}), threads: {phase.workers}"))
+        follows = f", each when its file of {phase.follows} is there" if phase.follows else ""
+        threads = f"threads: {phase.workers}{follows}"
+        show(out, printable(f"Phase “{phase.name}”: {count_text(items)} × ({phase.items}), {threads}"))
         for action in phase.actions:
             words = [action.do, action.way] if action.way else [action.do]
             words += [action.file, f"to {action.to}" if action.to else ""]
             details = {
                 field: getattr(action, field)
-                for field in ("bytes", "chunk", "reads", "box", "stacks", "header", "seconds", "busy", "times")
+                for field in SUMS
                 if getattr(action, field)
                 and (field != "busy" or action.do == "think")
-                and (field != "times" or action.times != "1")
-            }
+                and (field, getattr(action, field)) not in (("times", "1"), ("seeks", "0"))
+            } | ({"fsync": "at the end"} if action.sync else {})
             words.append(", ".join(f"{field} {text}" for field, text in details.items()))
             show(out, printable("  " + " ".join(filter(None, words))))
     show(out, "")

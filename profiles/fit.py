@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _BOXES_MIN: Final = 3
-"""Fewer reads out of order than that are no random access."""
+"""Fewer reads out of order in an opening than that are no random access, unless …"""
+_HEADER_AND_BOX, _VISITS_MIN, _FAR = 1.5, 8, 0.3
+"""… so many reads are those of a header and a box in so many openings, over such a share of the files' size."""
 _HEADER_BYTES: Final = 1024
 _WHOLE: Final = 0.9
 """A file is read whole when at least so much of it is."""
@@ -153,7 +155,16 @@ class _Writer:
     def _holds_boxes(self, group: Group) -> bool:
         """Whether the files of a class are large enough for random reads of boxes behind a header."""
         box = float(group.rows["read"].mean()) / group.pieces
-        return group.pieces >= _BOXES_MIN and self._size(group.kind) >= _HEADER_BYTES + 2 * box
+        many = group.pieces >= _BOXES_MIN or self._far_apart(group)
+        return many and self._size(group.kind) >= _HEADER_BYTES + 2 * box
+
+    def _far_apart(self, group: Group) -> bool:
+        """Whether openings read their begin and then a box or two, which lie all over the files."""
+        rows = group.rows
+        if group.count < _VISITS_MIN or group.pieces < _HEADER_AND_BOX or float(rows["first_offset_read"].max()) > 0:
+            return False
+        low, high = rows["last_offset_read"].quantile([0.1, 0.9])
+        return float(high - low) >= _FAR * self._size(group.kind)
 
     def _size(self, kind: int) -> float:
         """Bytes that a file of a class holds: at the start, or in the end where it is made."""
@@ -219,12 +230,19 @@ class _Writer:
 
     def _boxes(self, label: str, group: Group) -> list[str]:
         """How many boxes each opening reads, and how large they are."""
-        box = max(1.0, float(group.rows["read"].mean()) / group.pieces)
-        # one of an opening's reads is of the header, as large as the others: C programs read in pieces of a buffer
-        count, source = max(1, round(group.pieces) - 1), f"reads of one opening in {self.name}"
+        moved, pieces = float(group.rows["read"].mean()), group.pieces
+        count, source = max(1, round(pieces) - 1), f"reads of one opening in {self.name}"
         reads = self.number(f"{label}_reads", count, "reads", source)
+        if pieces < _BOXES_MIN:
+            head = max(1.0, float(group.rows["first_read"].mean()))
+            source = f"mean bytes of an opening's first read, of its begin, in {self.name}"
+            header = self.number(f"{label}_header", head, "bytes", source)
+            box = max(1.0, (moved - head) / count)
+        else:
+            # one of an opening's reads is of the header, as large as the others: C programs read in pieces of a buffer
+            header, box = f"{label}_box", max(1.0, moved / pieces)
         size = self.number(f"{label}_box", box, "bytes", f"mean bytes of a read in {self.name}")
-        return [f'reads = "{reads}"', f'box = "{size}"', f'header = "{size}"', 'stacks = "1"']
+        return [f'reads = "{reads}"', f'box = "{size}"', f'header = "{header}"', 'stacks = "1"']
 
 
 def _made(found: Sessions) -> dict[int, float]:

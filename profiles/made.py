@@ -16,6 +16,7 @@ import pyarrow as pa
 from iotrace.memory import free_bytes
 from iotrace.profiles.layout import Layout, file_batches, path_batches
 from iotrace.profiles.scales import largest_scale
+from iotrace.profiles.unshrunk import Jobs, unshrunk, unshrunk_text
 from iotrace.trace.info import TraceInfo
 from iotrace.trace.reader import Trace
 from iotrace.trace.schema import SCHEMAS
@@ -56,16 +57,17 @@ class MadeTrace(Trace):
     ----------
     name: of the folder that it would lie in, for people; info: what trace.json would say.
     make: begins a making; each gives the same. count: how many events there are at a scale, by arithmetic.
-    scale: of this one.
+    scale: of this one; steps: what each step does at a scale, for what does not shrink with it.
     """
 
     may_map_less = False
 
     def __init__(
-        self, name: str, info: TraceInfo, make: Callable[[], Making], count: Callable[[float], int], scale: float
+        self, name: str, info: TraceInfo, make: Callable[[], Making], count: Callable[[float], int], scale: float,
+        steps: Callable[[float], Jobs] = lambda scale: (),
     ) -> None:  # fmt: skip
         self.folder, self.info = Path(name), info
-        self._make, self._count, self._scale = make, count, scale
+        self._make, self._count, self._scale, self._steps = make, count, scale, steps
         self._layout: Layout | None = None
         self._expected = -1
         self._processes: list[dict[str, Any]] | None = None
@@ -86,6 +88,12 @@ class MadeTrace(Trace):
         if self._expected < 0:
             self._expected = self._count(self._scale)
         return self._expected
+
+    def not_shrunk(self) -> str:
+        """A sentence on what --scale has not shrunk; none at full size, or where all has."""
+        if self._scale >= 1:
+            return ""
+        return unshrunk_text(unshrunk(self._steps(1.0), self._steps(self._scale), self._scale), self._scale)
 
     def how_to_shorten(self, events: int) -> str:
         """The scale at which no more than so many events are made."""
@@ -132,7 +140,10 @@ class MadeTrace(Trace):
         Raises
         ------
         TraceError, StorageError: it cannot be written.
+        UsageError: it would last too long.
         """
+        # also refuses what lasts longer than times can tell
+        self.event_count()
         made, info = self._make(), msgspec.structs.replace(self.info, events=0, complete=False)
         with TraceWriter(folder, info, force) as writer:
             for table, rows in _NAMES.items():

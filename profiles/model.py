@@ -7,17 +7,20 @@ source.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from posixpath import normpath
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from iotrace.errors import UsageError
 from iotrace.profiles.expressions import Unclear, names_in
+from iotrace.profiles.keys import told
 
 Do = Literal[
     "read", "write", "append", "copy", "stat", "list", "symlink", "mkdir", "unlink", "think", "boxes",
@@ -28,7 +31,7 @@ HOW: Final = {
     "copy": ("sendfile", "copy_file_range"), "boxes": ("read", "pread"),
 }  # fmt: skip
 """Ways of doing what can be done in several, the first by default."""
-SUMS: Final = ("chunk", "bytes", "header", "reads", "box", "stacks", "seconds", "busy", "times", "seeks")
+SUMS: Final = ("chunk", "bytes", "header", "reads", "box", "stacks", "among", "seconds", "busy", "times", "seeks")
 
 
 class Number(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -39,7 +42,7 @@ class Number(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     value: a number, or a sum of other names.
     unit: for people: bytes, s, movies, …
     source: where it comes from; inferred: the source does not say it, it follows or is guessed from what it says.
-    scales: --scale shrinks it (counts of things, never sizes of operations).
+    scales: --scale shrinks it (counts of things, never sizes of operations), a sum by what it is made of.
     """
 
     value: float | int | str
@@ -79,7 +82,8 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     header: bytes that are read before a file is mapped (read mmap, by default none).
     boxes: `reads` pieces of `box` bytes at random places of random files, behind a header of `header` bytes that is
     read again each time a file is opened; `stacks`: from how many of the files (1: each in turn), by default wherever
-    the boxes fall.
+    the boxes fall; `among`: how many of the boxes of all files take part, each once before any comes again, by default
+    all.
     seconds: time until the next call, of which the share `busy` is CPU time.
     times: how often it is done for each item, one time after another; seeks: calls of lseek that move nothing, behind
     each opening; sync: fsync before the close.
@@ -95,6 +99,7 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     reads: str = ""
     box: str = ""
     stacks: str = ""
+    among: str = ""
     seconds: str = ""
     busy: str = "1"
     times: str = "1"
@@ -189,6 +194,9 @@ class Workload(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 Recipe = TypeVar("Recipe", Profile, DataSet, Workload)
 _FOLDERS: Final[dict[type[Any], str]] = {Profile: "cryosparc", DataSet: "datasets", Workload: "workloads"}
+DATASET: Final = "empiar-10288"
+"""The data set of a profile, if nobody names another."""
+NUMBER_MAX: Final = 1e18
 COMMON: Final = "common.toml"
 """Numbers that all profiles may use, such as the sizes of file formats."""
 
@@ -235,15 +243,32 @@ def _names(kind: type[Recipe]) -> frozenset[str]:
     return frozenset(names_of(kind))
 
 
+def workload_on(workload: Workload, dataset: str | None) -> Workload:
+    """A workload whose users have another data set; its own for None.
+
+    Raises
+    ------
+    UsageError: there is no such data set.
+    """
+    if dataset is None:
+        return workload
+    load(DataSet, dataset)
+    return msgspec.structs.replace(workload, dataset=dataset)
+
+
 def is_workload(name: str | Path) -> bool:
     """Whether a shipped name or a .toml is a workload; what is wrong in a file is told when it is loaded."""
     if str(name) in names_of(Workload):
         return True
     path = Path(name)
     try:
-        return path.suffix == ".toml" and "\n[steps" in path.read_text(errors="replace")
+        text = path.read_text(errors="replace") if path.suffix == ".toml" else ""
     except OSError:
         return False
+    try:
+        return "steps" in tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return "\n[steps" in text
 
 
 @cache
@@ -263,11 +288,12 @@ def read(kind: type[Recipe], text: str, where: str) -> Recipe:
     try:
         recipe = msgspec.toml.decode(text, type=kind)
     except msgspec.ValidationError as error:
-        reason, _, at = str(error).partition(" - at `$")
-        key = at.rstrip("`").lstrip(".").replace("[...]", "[*]")
+        key, reason = told(error, text, {"numbers": Number, "files": Files, "steps": Step})
         raise UsageError(f"{where}: {f'{key}: ' if key else ''}{reason}.") from None
     except msgspec.DecodeError as error:
         raise UsageError(f"{where} is no TOML: {error}.") from None
+    except (RecursionError, OverflowError):
+        raise UsageError(f"{where} is no recipe: something in it is too deep or too large.") from None
     for key, reason in _faults(recipe):
         raise UsageError(f"{where}: {key}: {reason}.")
     return recipe
@@ -282,10 +308,17 @@ def _faults(recipe: Profile | DataSet | Workload) -> Iterator[tuple[str, str]]:
             yield f"numbers.{name}.source", "every number needs one"
         if isinstance(number.value, str):
             yield from _sum_faults(f"numbers.{name}.value", number.value)
+        elif not 0 <= number.value < NUMBER_MAX:
+            yield f"numbers.{name}.value", f"a number from 0 to {NUMBER_MAX:g}"
     if isinstance(recipe, Profile):
         yield from _profile_faults(recipe)
     if isinstance(recipe, Workload):
+        if not recipe.steps:
+            yield "steps", "at least one"
         for name, step in recipe.steps.items():
+            for key, value in step.set.items():
+                if not 0 <= value < NUMBER_MAX:
+                    yield f"steps.{name}.set.{key}", f"a number from 0 to {NUMBER_MAX:g}"
             for before in step.after:
                 if before not in recipe.steps:
                     yield f"steps.{name}.after", f"there is no step {before!r}"
@@ -294,14 +327,23 @@ def _faults(recipe: Profile | DataSet | Workload) -> Iterator[tuple[str, str]]:
 def _profile_faults(profile: Profile) -> Iterator[tuple[str, str]]:
     if not profile.job_types:
         yield "job_types", "at least one"
+    if not profile.phases:
+        yield "phases", "at least one"
     yield from _sum_faults("gpus", profile.gpus)
     for name, files in profile.files.items():
         for field in ("count", "size", "entries"):
             yield from _sum_faults(f"files.{name}.{field}", getattr(files, field))
         if files.path in ("", ".") or files.path.startswith("/") or ".." in files.path.split("/"):
             yield f"files.{name}.path", "a path below the project's folder"
+    owners: dict[tuple[str, str], str] = {}
+    for name, files in profile.files.items():
+        other = owners.setdefault((files.place, normpath(files.path)), name)
+        if other != name:
+            yield f"files.{name}.path", f"files.{other} has the same: a file is of one class"
     for number, phase in enumerate(profile.phases):
         at = f"phases[{number}]"
+        if not phase.actions:
+            yield f"{at}.actions", "at least one"
         yield from _sum_faults(f"{at}.items", phase.items)
         yield from _sum_faults(f"{at}.workers", phase.workers)
         if phase.follows and phase.follows not in profile.files:
@@ -326,6 +368,8 @@ def _action_faults(at: str, action: Action, profile: Profile) -> Iterator[tuple[
         wanted = "bytes" if action.way == "header" else "chunk"
         if not getattr(action, wanted):
             yield f"{at}.{wanted}", f"reading {action.way!r} needs it"
+    if action.among and action.stacks:
+        yield f"{at}.among", "boxes of so many stacks an item are drawn from these: leave out 'among' or 'stacks'"
     if action.how and action.how not in HOW.get(action.do, ()):
         yield (
             f"{at}.how",

@@ -19,7 +19,12 @@ def _pattern(path: str, count: int) -> str:
     path = "/".join(part for part in path.split("/") if part not in ("", ".", "..")) or "folder"
     if count == 1:
         return path.replace("#", "0").replace("{", "_").replace("}", "_")
-    head, _, tail = path.replace("{", "_").replace("}", "_").rpartition("#")
+    path = path.replace("{", "_").replace("}", "_")
+    if "#" not in path:
+        # one name, made anew several times
+        stem, extension = os.path.splitext(path)
+        path = f"{stem}_#{extension}"
+    head, _, tail = path.rpartition("#")
     return f"{head.replace('#', '0')}{{n}}{tail}"
 
 

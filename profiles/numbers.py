@@ -9,7 +9,7 @@ from typing import Final
 
 from iotrace.errors import UsageError
 from iotrace.profiles.expressions import Unclear, names_in, value_of
-from iotrace.profiles.model import DataSet, Number, Profile, common_numbers
+from iotrace.profiles.model import NUMBER_MAX, DataSet, Number, Profile, common_numbers
 
 _WHOLE: Final = ("GPUs", "threads", "px")
 """Units of which there is no work without one, as there is none without a movie or a particle."""
@@ -40,7 +40,7 @@ class Numbers:
         try:
             return value_of(text, self.values)
         except Unclear as error:
-            raise UsageError(f"{key}: {error}.") from None
+            raise UsageError(f"{key}: {error}." if key else f"{error}.") from None
 
     def count(self, text: str, key: str = "") -> int:
         """A sum as a whole number of things, at least 0, rounded up.
@@ -69,8 +69,8 @@ def given_numbers(words: Sequence[str]) -> dict[str, float]:
             value = float(text)
         except ValueError:
             raise UsageError(f"--set {word}: write it as NAME=NUMBER, such as movies=500.") from None
-        if not 0 <= value < 1e18:
-            raise UsageError(f"--set {word}: a number from 0 to 1e18.")
+        if not 0 <= value < NUMBER_MAX:
+            raise UsageError(f"--set {word}: a number from 0 to {NUMBER_MAX:g}.")
         found[name] = value
     return found
 
@@ -88,14 +88,19 @@ def checked_seed(seed: int) -> int:
 
 
 def numbers_of(
-    profile: Profile | None, dataset: DataSet, given: Mapping[str, float] | None = None, scale: float = 1.0
+    profile: Profile | None,
+    dataset: DataSet,
+    given: Mapping[str, float] | None = None,
+    scale: float = 1.0,
+    by: str = "--set ",
 ) -> Numbers:
     """All numbers; later ones replace earlier ones of the same name.
 
     Parameters
     ----------
-    given: the user's (--set).
-    scale: counts (numbers with `scales`) are multiplied by this and rounded up; sizes never are.
+    given: the user's (--set), or, as `by` says for messages, a workload's.
+    scale: counts (numbers with `scales`) are multiplied by this and rounded up; sizes never are. A count that is a sum
+    follows from those that it is made of, and shrinks where somebody sets it.
 
     Raises
     ------
@@ -113,10 +118,10 @@ def numbers_of(
         where |= dict.fromkeys(numbers, name)
     for name, value in (given or {}).items():
         if name not in known:
-            raise UsageError(f"--set {name}: there is no such number here; known are {', '.join(sorted(known))}.")
+            raise UsageError(f"{by}{name}: there is no such number here; known are {', '.join(sorted(known))}.")
         before = known[name]
         if value < 1 and (before.scales or before.unit in _WHOLE):
-            raise UsageError(f"--set {name}={value:g}: how many {before.unit or 'there are'}, at least 1.")
+            raise UsageError(f"{by}{name}={value:g}: how many {before.unit or 'there are'}, at least 1.")
         known[name] = Number(value, "given with --set", before.unit, False, before.scales)
         where[name] = "--set"
     values: dict[str, float] = {}
@@ -141,4 +146,6 @@ def _work_out(name: str, known: dict[str, Number], values: dict[str, float], sca
             value = float(number.value)
     except Unclear as error:
         raise UsageError(f"number {name}: {error}.") from None
-    values[name] = float(max(1, math.ceil(value * scale))) if number.scales and value > 0 else value
+    # a sum is of numbers that have shrunk already
+    shrinks = number.scales and value > 0 and not isinstance(number.value, str)
+    values[name] = float(max(1, math.ceil(value * scale))) if shrinks else value

@@ -10,11 +10,12 @@ from iotrace.profiles.model import Profile, Workload
 from iotrace.profiles.numbers import Numbers
 from iotrace.profiles.placement import FILLS, FULL, WITHOUT
 from iotrace.profiles.scales import largest_scale
-from iotrace.profiles.unshrunk import unshrunk
+from iotrace.profiles.unshrunk import unshrunk, unshrunk_text
 from iotrace.terminal import Cell, Column, console, paragraph, printable, show, table
-from iotrace.units import bytes_text, count_text, duration_text, significant
+from iotrace.units import bytes_text, count_text, duration_text
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
 
     from rich.console import Console
@@ -25,7 +26,10 @@ _PHASE_COLUMNS: Final = (
     Column("phase", align="left", stretch=True), Column("items"), Column("threads"), Column("calls"), Column("read"),
     Column("written"), Column("think time"),
 )  # fmt: skip
-_CACHE_TEXT: Final = {WITHOUT: "", FILLS: " (fills a cache)", FULL: " (cache is full)"}
+_CACHE_TEXT: Final = {WITHOUT: "", FILLS: " (fills cache)", FULL: " (cache full)"}
+_WIDE: Final = 100
+_SUMS: Final = ("made_files", "bytes_read", "bytes_written", "bytes_mapped", "local_read", "local_written")
+"""What of a workload's jobs is summed."""
 _JOB_COLUMNS: Final = (
     Column("step", align="left", stretch=True), Column("jobs"), Column("files"), Column("needs"), Column("reads"),
     Column("writes"), Column("data calls"), Column("metadata"), Column("think time"),
@@ -106,24 +110,22 @@ def say_plan(recipe: Profile, at: Callable[[float], Totals], scale: float, json:
         for phase in totals.phases
     ]  # fmt: skip
     show(out, table(_PHASE_COLUMNS, rows, out.width))
-    classes = ", ".join(f"{count_text(count)} {kind}" for kind, count in totals.by_class.most_common())
-    paragraph(out, f"Calls: {classes}; at most {totals.workers} threads at a time.")
+    paragraph(out, f"Calls: {_classes_text(totals.by_class)}; at most {_many(totals.workers, 'thread')} at a time.")
     _say_unshrunk(out, left, scale)
     _say_room(out, totals.events, lambda scale: at(scale).events, scale)
 
 
 def _say_unshrunk(out: Console, found: dict[str, dict[str, float]], scale: float) -> None:
-    if not found:
-        return
-    steps = [
-        f"{step} ({', '.join(f'{measure} × {significant(times, 2)}' for measure, times in measures.items())})"
-        for step, measures in found.items()
-    ]  # fmt: skip
-    paragraph(
-        out,
-        f"--scale {scale:g} shrinks counts, never sizes. More than that part is left (× so many times more) of: "
-        f"{', '.join(steps)}.",
-    )
+    if text := unshrunk_text(found, scale):
+        paragraph(out, text)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count_text(count)} {what}{'s' * (count != 1)}"
+
+
+def _classes_text(by_class: Counter[str]) -> str:
+    return ", ".join(f"{count_text(count)} {kind}" for kind, count in by_class.most_common()) or "none"
 
 
 def _mapped_text(mapped: int) -> str:
@@ -138,13 +140,19 @@ def say_workload(workload: Workload, given: dict[str, float], scale: float, numb
     left = unshrunk(needs_of(workload, given).steps, needs.steps, scale) if scale < 1 else {}
     if json:
         jobs = [{"step": one.step, "jobs": one.jobs, "cache": one.cache} | as_dict(one.totals) for one in needs.jobs]
-        whole = {"workload": workload.name, "lanes": needs.lanes, "users": needs.users, "jobs": jobs}
+        whole = {"workload": workload.name, "dataset": workload.dataset, "lanes": needs.lanes, "users": needs.users}
+        whole |= {"needed_files": needs.there_files, "needed_bytes": needs.there_bytes, "threads": needs.threads}
+        whole |= {name: needs.summed(name) for name in _SUMS} | {"by_class": dict(needs.by_class)}
+        whole |= {"most_jobs": needs.most_jobs, "jobs": jobs}
         print(json_module.dumps(whole | _room(needs.events) | {"unshrunk": left}))
         return
     out = console()
     show(out, printable(f"{workload.title} ({workload.name})"))
     paragraph(out, printable(" ".join(workload.about.split())))
-    show(out, f"{needs.users} users, {needs.lanes} lanes; {count_text(needs.total_jobs)} jobs, by arithmetic:")
+    show(
+        out,
+        f"{_many(needs.users, 'user')}, {_many(needs.lanes, 'lane')}; {_many(needs.total_jobs, 'job')}, by arithmetic:",
+    )
     rows: list[list[str | Cell]] = []
     for one in needs.jobs:
         totals, jobs_ = one.totals, one.jobs
@@ -159,16 +167,25 @@ def say_workload(workload: Workload, given: dict[str, float], scale: float, numb
                 duration_text(totals.think_s * 1e9),
             ]
         )  # fmt: skip
-    show(out, table(_JOB_COLUMNS, rows, max(out.width, 100)))
-    paragraph(out, f"At most {needs.threads} threads at a time, {needs.most_jobs} jobs.")
-    mapped = sum(one.totals.bytes_mapped * one.jobs for one in needs.jobs)
-    if mapped:
-        paragraph(out, f"Beside what is read, {bytes_text(mapped)} come through memory maps (page faults, no calls).")
+    # a narrow terminal has no room for files and bytes that must be there: their sums stand below
+    wide = out.width >= _WIDE
+    shown = [row if wide else row[:2] + row[4:] for row in rows]
+    show(out, table(_JOB_COLUMNS if wide else _JOB_COLUMNS[:2] + _JOB_COLUMNS[4:], shown, out.width))
+    sums = {name: needs.summed(name) for name in _SUMS}
+    paragraph(
+        out,
+        f"All of them: {count_text(needs.there_files)} files of {bytes_text(needs.there_bytes)} must be there before; "
+        f"they make {count_text(sums['made_files'])}, read {bytes_text(sums['bytes_read'])} and write "
+        f"{bytes_text(sums['bytes_written'])}{_mapped_text(sums['bytes_mapped'])}.",
+    )
+    paragraph(
+        out,
+        f"Calls: {_classes_text(needs.by_class)}; at most {_many(needs.threads, 'thread')} at a time, "
+        f"{_many(needs.most_jobs, 'job')}.",
+    )
     if needs.cached_lanes:
         lanes = f"{needs.cached_lanes} of {needs.lanes} lanes have" if needs.lanes > 1 else "The lane has"
-        read, written = (
-            sum(getattr(one.totals, name) * one.jobs for one in needs.jobs) for name in ("local_read", "local_written")
-        )
+        read, written = sums["local_read"], sums["local_written"]
         room = f", each with room for {needs.cache_users} of the users (who used it longest ago makes room)"
         paragraph(
             out,

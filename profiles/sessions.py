@@ -50,7 +50,8 @@ class Sessions:
     ----------
     rows: a row for each session or call by name: do and how, class, file, thread, begin, end (ns), calls, time_ns
     inside them, off_ns, read and written bytes (a copy does both), pieces (reads or writes), reach (bytes from the
-    begin of the file to the end of what was written), to (class that was copied to), synced, ended (a
+    begin of the file to the end of what was written), first_offset_read, last_offset_read and first_read (where the
+    first and the last read began, and bytes of the first), to (class that was copied to), synced, ended (a
     read got less than it asked for: the file had no more).
     classes: path pattern, count, size (mean, of those that existed), exists, folder, entries, by number of the class.
     calls: of the program on these files, in all; begin_ns, end_ns: when the threads that made them began and ended.
@@ -199,6 +200,8 @@ def _by_open(events: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
             "off_ns": of["off_cpu_ns"].fillna(0), "reads": reads, "writes": writes, "copies": copies,
             "read": moved.where(reads | copies, 0), "written": moved.where(writes | into, 0),
             "reach": (at + moved).where(writes | into, 0),
+            "first_offset_read": of["offset"].where(reads), "last_offset_read": of["offset"].where(reads),
+            "first_read": moved.where(reads),
             "listed": op.isin(["getdents", "getdents64"]), "mapped": op == "mmap", "faults": op == "mmap.fault",
             "moves": moved > 0,
             "ended": reads & (of["result"] < of["size"]),
@@ -214,7 +217,8 @@ def _by_open(events: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
     first, most, total = "first", "max", "sum"
     how = {
         "class": first, "file": first, "thread": first, "begin": "min", "end": most, "flags": most, "to": first,
-        "way": most, "first_offset": first, "reach": most,
+        "way": most, "first_offset": first, "reach": most, "first_offset_read": first, "last_offset_read": "last",
+        "first_read": first,
     }  # fmt: skip
     how |= {name: total for name in marks.columns if name not in how and name != "open"}
     rows = marks.groupby("open", sort=False).agg(how)
@@ -237,7 +241,8 @@ def _told(rows: pd.DataFrame, mine: pd.DataFrame, renamed: set[int]) -> pd.DataF
     copied = (get["copies"] > 0) & rows["to"].notna().to_numpy()
     listed, mapped = rows["listed"].to_numpy() > 0, (rows["mapped"] > 0).to_numpy() & (rows["faults"] > 0).to_numpy()
     writes, reads = get["writes"] > 0, get["reads"] > 0
-    sought = get["seeks"] > get["reads"] / 2
+    # of a header and a box only the box is sought
+    sought = (get["seeks"] > get["reads"] / 2) | ((get["reads"] == 2) & (get["seeks"] == 1))
     locked = (rows["locked"] > 0).to_numpy()
     cases = [
         (listed, "list", ""), (writes & appended.to_numpy() & locked, "append", "locked"),

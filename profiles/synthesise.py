@@ -7,7 +7,7 @@ sorted within each round by their ends, as a recorder writes them.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,7 @@ from iotrace.profiles.made import MadeTrace
 from iotrace.profiles.model import DataSet, Phase, Profile
 from iotrace.profiles.numbers import Numbers, checked_seed, numbers_of
 from iotrace.profiles.templates import BYTES_PER_S, CALL_NS, COLUMNS, Template, template_of
-from iotrace.profiles.totals import totals_of
+from iotrace.profiles.totals import Totals, totals_of
 from iotrace.trace.info import Mount, TraceInfo, info_of_this_machine
 from iotrace.trace.matrix import batch_of_columns
 from iotrace.trace.operations import NUMBER_OF
@@ -129,6 +129,8 @@ class Synthesis:
             clock += 2 * CALL_NS * workers
         template = template_of(self.profile, phase, self.numbers, at)
         boxes = boxes_of(self.profile, phase, template, self.numbers, self.layout, at)
+        if boxes is not None:
+            boxes = replace(boxes, key=int(random.integers(1 << 62)))
         opens = template.opens + (boxes.opens_max if boxes else 0)
         each = max(1, len(template) + (boxes.rows_max if boxes else 0))
         first_open = self._counters.opens
@@ -290,12 +292,17 @@ def synthesised(
     UsageError: the recipes lack a number, or make no sense together.
     """
     numbers = numbers_of(profile, dataset, given, scale)
+
+    def at(scale: float) -> Totals:
+        return totals_of(profile, numbers_of(profile, dataset, given, scale))
+
     return MadeTrace(
         f"{profile.name}.iotrace",
         info_of(["iotrace", "profile", "synthesise", profile.name, "--dataset", dataset.name]),
         lambda: Synthesis(profile, numbers, seed),
-        lambda scale: totals_of(profile, numbers_of(profile, dataset, given, scale)).events,
+        lambda scale: at(scale).events,
         scale,
+        lambda scale: [(profile.name, 1, at(scale))],
     )
 
 

@@ -115,7 +115,7 @@ def template_of(profile: Profile, phase: Phase, numbers: Numbers, where: str) ->
 
     Raises
     ------
-    UsageError: a number is missing; `where` says in which recipe and phase.
+    UsageError: a number is missing, or it only thinks; `where` says in which recipe and phase.
     """
     order = {name: place for place, name in enumerate(profile.files)}
     result = Template()
@@ -140,6 +140,8 @@ def template_of(profile: Profile, phase: Phase, numbers: Numbers, where: str) ->
     elif len(result):
         result.rows["busy"][0] += result.busy
         result.rows["idle"][0] += result.idle
+    elif result.busy or result.idle:
+        raise UsageError(f"{where}: nothing but think time: put it into a phase that does something.")
     return result
 
 

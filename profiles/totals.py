@@ -170,7 +170,7 @@ def totals_of(profile: Profile, numbers: Numbers) -> Totals:
         if boxes is not None:
             stacks = layout.classes.index(boxes.stacks)
             gaps += _add_boxes(one, boxes, items, local[stacks])
-            touched[stacks] += one.scattered * boxes.box
+            touched[stacks] += min(one.scattered, boxes.among) * boxes.box
         # what a job makes itself has no size beforehand: each of its bytes is new
         sizes = [files.count * files.size for files in layout.classes]
         one.bytes_touched = sum(

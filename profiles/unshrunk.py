@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from iotrace.units import significant
+
 if TYPE_CHECKING:
     from iotrace.profiles.totals import Totals
 
@@ -34,6 +36,20 @@ def unshrunk(whole: Jobs, scaled: Jobs, scale: float) -> dict[str, dict[str, flo
             if most and value > TIMES * most:
                 found.setdefault(step, {})[measure] = value / most
     return found
+
+
+def unshrunk_text(found: Mapping[str, Mapping[str, float]], scale: float) -> str:
+    """A sentence for people; none where all has shrunk."""
+    if not found:
+        return ""
+    steps = [
+        f"{step} ({', '.join(f'{measure} × {significant(times, 2)}' for measure, times in measures.items())})"
+        for step, measures in found.items()
+    ]  # fmt: skip
+    return (
+        f"--scale {scale:g} shrinks counts, never sizes. More than that part is left (× so many times more) of: "
+        f"{', '.join(steps)}."
+    )
 
 
 def _by_step(jobs: Jobs) -> Mapping[str, dict[str, float]]:

@@ -71,7 +71,7 @@ class Composition:
         self.users, self.lanes, self.sessions = crowd.users, crowd.lanes, crowd.live
         if self.users * len(steps) + self.sessions > JOBS_MAX:
             raise UsageError(f"{workload.name}: more than {JOBS_MAX} jobs; choose fewer users.")
-        arrival_ns = int(numbers.of("arrival_seconds") * 1e9)
+        arrival_ns = int(crowd.arrival_s * 1e9)
         self.scopes, self._cached_lanes = crowd.microscopes, crowd.cached_lanes
         self._disks = [Disk(crowd.kept) for _ in range(crowd.cached_lanes)]
         self._counters = Counters(threads=self.lanes + self.sessions + self.scopes)
@@ -308,6 +308,7 @@ def composed(
     return MadeTrace(
         f"{workload.name}.iotrace", info, lambda: Composition(workload, given, scale, seed),
         lambda scale: needs_of(workload, given, scale).events, scale,
+        lambda scale: needs_of(workload, given, scale).steps,
     )  # fmt: skip
 
 

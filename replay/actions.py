@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from iotrace.replay.columns import CALL_OF, NONE, Ints, Numbers, Tables
+from iotrace.replay.operation_sets import CLONES, COPIES, OPENS, of_kind, one_of
 from iotrace.replay.payload import BLOCK
 from iotrace.replay.rows import Rows
-from iotrace.replay.select import CLONES, COPIES, KIND, OPENS, one_of
 from iotrace.replay.sight import Sights
 from iotrace.replay.snapshot import Snapshot
 from iotrace.replay.stage import data_bytes
@@ -35,10 +35,9 @@ UNCHECKED: Final = 6
 _WHOLE: Final = 1 << 50
 _O_TRUNC: Final = 0o1000
 _PUNCH_OR_ZERO, _MOVES = 0x2 | 0x10, 0x8 | 0x20
-_KINDS: Final = list(Kind)
 _BYTES: Final = np.array([operation.result == "bytes" for operation in OPERATIONS] + [False])
-_READS: Final = (_KINDS.index(Kind.READ) == KIND) & _BYTES
-_WRITES: Final = (_KINDS.index(Kind.WRITE) == KIND) & _BYTES
+_READS: Final = of_kind(Kind.READ) & _BYTES
+_WRITES: Final = of_kind(Kind.WRITE) & _BYTES
 
 
 @dataclass(slots=True)

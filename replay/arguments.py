@@ -8,33 +8,21 @@ system call to the operations table needs nothing here unless its arguments have
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from iotrace.replay.call_names import Names
 from iotrace.replay.columns import NONE, SIZE_MAX, Flags, Ids, Ints, Numbers, Tables
 from iotrace.replay.descriptors import DEVNULL_SLOT, Descriptors
 from iotrace.replay.kernels.words import GROUP_AT, OWNER_AT
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
-from iotrace.replay.naming import ROOT
-from iotrace.replay.numbering import Numbering
-from iotrace.replay.scans import rows_of
-from iotrace.replay.select import (
-    AT_EMPTY_PATH,
-    CHDIRS,
-    CLONES,
-    DUP_ONTO,
-    HAS_DIRFD,
-    MMAP,
-    OPENS,
-    SYMLINKS,
-    Reason,
-    Selection,
-)
-from iotrace.replay.snapshot import PERMISSIONS, attribute_name, link_target
+from iotrace.replay.operation_sets import CLONES, HAS_DIRFD, MMAP, OPENS, SYMLINKS
+from iotrace.replay.select import AT_EMPTY_PATH, Selection
+from iotrace.replay.snapshot import PERMISSIONS
 from iotrace.replay.status import SETTABLE, TAKES_OWN, at_own_position, open_flags
 from iotrace.trace.operations import BY_NAME, IOCTL, NUMBER_OF, OPERATIONS, OWN_POSITION, Kind
 from iotrace.trace.operations import CLONES as COMMANDS_OF_CLONES
@@ -89,25 +77,6 @@ def call_numbers(architecture: str | None = None) -> Ints:
 
 
 @dataclass(slots=True)
-class Strings:
-    """Distinct names that calls use: bytes, and whether the tree's own folder goes before them."""
-
-    texts: list[bytes] = field(default_factory=list)
-    absolute: list[bool] = field(default_factory=list)
-    _numbers: dict[tuple[bytes, bool], int] = field(default_factory=dict)
-
-    def number(self, text: bytes, absolute: bool = False) -> int:
-        """Number of a string, the same for equal ones."""
-        key = (text, absolute)
-        known = self._numbers.get(key)
-        if known is None:
-            known = self._numbers[key] = len(self.texts)
-            self.texts.append(text)
-            self.absolute.append(absolute)
-        return known
-
-
-@dataclass(slots=True)
 class Calls:
     """Calls of a plan, one row each.
 
@@ -126,64 +95,6 @@ class Calls:
     delta: Ints
 
 
-class WorkingFolders:
-    """Working folder of each process.
-
-    Attributes
-    ----------
-    start: node at the process's start, shape (processes,), int32, -1 where names must be absolute.
-    """
-
-    def __init__(self, tables: Tables, mapping: Mapping, selection: Selection) -> None:
-        self._process = tables.events.process
-        self.start = np.array(
-            [mapping.locate(_split(text)) if text.startswith("/") else -1 for text in tables.process_cwd] or [-1],
-            np.int32,
-        )
-        self._moved: Ids | None = None
-        moves = rows_of(CHDIRS, tables.events.op)
-        moves = moves[tables.events.result[moves] >= 0]
-        if len(moves):
-            self._moved = self._follow(tables, selection, moves)
-
-    def at(self, event: Numbers) -> Ids:
-        """Node of the working folder at each event."""
-        if self._moved is not None:
-            return self._moved[event]
-        return np.append(self.start, np.int32(-1))[self._process[event]]
-
-    def _follow(self, tables: Tables, selection: Selection, moves: Ints) -> Ids:
-        events = tables.events
-        folder = np.append(self.start, np.int32(-1))[events.process]
-        moving = np.zeros(len(self.start) + 1, np.bool_)
-        moving[events.process[moves]] = True
-        is_move = np.zeros(len(events), np.bool_)
-        is_move[moves] = True
-        of_moving = np.flatnonzero(moving[events.process])
-        of_moving = of_moving[np.lexsort((events.time_ns[of_moving], events.process[of_moving]))]
-        process = events.process[of_moving]
-        for rows in np.split(of_moving, np.flatnonzero(process[1:] != process[:-1]) + 1):
-            if (events.thread[rows] != events.thread[rows[0]]).any():
-                folder[rows] = -1  # threads of one process share their folder, those of a replay do not
-                continue
-            changed = np.flatnonzero(is_move[rows])
-            there = np.where(
-                selection.node[rows[changed]] >= 0,
-                selection.node[rows[changed]],
-                np.append(selection.open_node, np.int32(-1))[events.open[rows[changed]]],
-            )
-            there = np.where(selection.reason[rows[changed]] == Reason.KEPT, there, -1)
-            since = np.searchsorted(changed, np.arange(len(rows)), side="left") - 1
-            folder[rows] = np.where(since >= 0, there[np.maximum(since, 0)], folder[rows])
-        return folder.astype(np.int32)
-
-
-def _split(text: str) -> list[bytes]:
-    from iotrace.replay.columns import components_of
-
-    return components_of(text)
-
-
 class Builder:
     """Builds the calls for the events that a plan replays, some at a time.
 
@@ -198,25 +109,11 @@ class Builder:
     ) -> None:  # fmt: skip
         self.tables, self.mapping, self.selection, self.descriptors = tables, mapping, selection, descriptors
         self.explicit, self.memory = explicit, memory
-        self.strings = Strings()
-        self.folders = WorkingFolders(tables, mapping, selection)
+        self.names = Names(tables, mapping, selection)
         self.numbers = call_numbers()
         self.base = np.append(descriptors.base, -1)
         self.open_flags = np.append(open_flags(tables), 0)
         self.open_kept = np.append(selection.open_kept, False)
-        self.open_node = np.append(selection.open_node, np.int32(-1))
-        self.path_node = np.append(mapping.node, np.int32(-1))
-        # of each path: 1 absolute; 4 a slash at the end
-        self.forms = np.array(
-            [
-                (1 if raw.startswith(b"/") else 0) + (4 if raw.endswith(b"/") and raw.strip(b"/") else 0)
-                for raw in tables.path_raw
-            ]
-            + [1],
-            dtype=np.int64,
-        )
-        self.named = Numbering(3)
-        self.names = np.zeros(0, np.int64)
 
     def build(self, rows: Numbers) -> Calls:
         """Calls of some events, shape (n,)."""
@@ -281,8 +178,8 @@ class Builder:
         if HAS_DIRFD[number]:
             opens = events.other_open[event] if OPENS[number] else events.open[event]
         named = ~self.selection.unnamed[event]
-        values = np.full(len(at), self.strings.number(b""), np.int64)
-        values[named] = self._names(
+        values = np.full(len(at), self.names.strings.number(b""), np.int64)
+        values[named] = self.names.of_nodes(
             event[named], self.selection.node[event[named]], events.path[event[named]], opens[named]
         )
         null = ~named & np.isin(OPERATIONS[number].name, ("utimensat", "futimesat"))
@@ -292,45 +189,16 @@ class Builder:
     def _path2(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         events = self.tables.events
         if SYMLINKS[number]:
-            nodes, targets = self.selection.node[event].tolist(), events.other_path[event].tolist()
-            values = [self._link(node, target) for node, target in zip(nodes, targets, strict=True)]
+            values = self.names.of_links(self.selection.node[event], events.other_path[event])
         else:
             opens = np.full(len(at), -1, np.int32)
             if "dirfd2" in OPERATIONS[number].arguments:
                 opens = events.other_open[event]
-            values = self._names(event, self.selection.node2[event], events.other_path[event], opens).tolist()
+            values = self.names.of_nodes(event, self.selection.node2[event], events.other_path[event], opens).tolist()
         self._set(at, position, values, STRING)
 
-    def _link(self, node: int, target: int) -> int:
-        text = self.tables.path_raw[target] if target >= 0 else b""
-        return self.strings.number(*link_text(self.mapping.tree.path(node), link_target(self.mapping, node, text)))
-
-    def _names(self, event: Numbers, nodes: Ids, paths: Ids, opens: Ids) -> Ints:
-        """Numbers of the strings under which the calls name their nodes."""
-        form = self.forms[paths]
-        mapped_name = (self.path_node[paths] == nodes) | (opens >= 0)
-        base = np.where(opens >= 0, self.open_node[opens], self.folders.at(event))
-        base = np.where((opens >= 0) & ~self.open_kept[opens], -1, base)
-        base = np.where((form & 3 == 1) | ~mapped_name, -1, base)
-        known = self.named.count
-        found = self.named.numbers(np.stack([nodes, base, form], axis=1).astype(np.int64))
-        if self.named.count > known:
-            tree, numbers = self.mapping.tree, []
-            for node, above, shape in self.named.known(known).tolist():
-                slash = b"/" if shape & 4 else b""
-                inside = tree.beneath(node, above) if above > ROOT else None
-                if inside is not None:
-                    numbers.append(self.strings.number(inside + slash))
-                else:
-                    numbers.append(self.strings.number(tree.path(node) + slash, True))
-            self.names = np.append(self.names, np.array(numbers, np.int64))
-        return self.names[found]
-
     def _name(self, number: int, at: Ints, event: Numbers, position: int) -> None:
-        paths = self.tables.events.other_path[event]
-        names, raw = self.mapping.tree.attributes, self.tables.path_raw
-        known = {path: self.strings.number(attribute_name(names, raw[path])) for path in np.unique(paths).tolist()}
-        self._set(at, position, [known[path] for path in paths.tolist()], STRING)
+        self._set(at, position, self.names.of_attributes(self.tables.events.other_path[event]), STRING)
 
     def _size(self, number: int, at: Ints, event: Numbers, position: int) -> None:
         name = OPERATIONS[number].name
@@ -502,21 +370,5 @@ class Builder:
             self._set(at, position, np.maximum(_or_zero(values[event]), 0))
 
 
-def link_text(link: bytes, target: bytes) -> tuple[bytes, bool]:
-    """Text of a link between two paths of the tree: downwards, or absolute (True: the tree's folder goes before it).
-
-    Never upwards: a link with `..` that is renamed to a place further up would lead out of the tree.
-    """
-    if not target:
-        return b".", True
-    folder, slash, _ = link.rpartition(b"/")
-    if target.startswith(folder + slash):
-        return target[len(folder + slash) :], False
-    return target, True
-
-
 def _or_zero(values: Ints) -> Ints:
     return np.where(values == NONE, 0, values)
-
-
-__all__ = ["DUP_ONTO", "Builder", "Calls", "Strings", "call_numbers", "link_text"]

@@ -19,12 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from iotrace.errors import StorageError, UsageError
 from iotrace.mounts.counters.pagecache import cached_pages
+from iotrace.replay.operation_sets import MMAP, of_kind
 from iotrace.replay.rows import Plan
-from iotrace.replay.select import KIND, MMAP
 from iotrace.replay.sight import Sights
 from iotrace.replay.snapshot import Snapshot
 from iotrace.trace.operations import Kind
@@ -38,7 +36,7 @@ REMOTE: Final = ("nfs", "ceph", "lustre", "wekafs", "gpfs", "beegfs", "cifs", "s
 """Beginnings of the types of file systems with caches of their own on other machines or in other processes."""
 
 
-READS: Final = np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.READ, Kind.COPY)]) | MMAP
+READS: Final = of_kind(Kind.READ, Kind.COPY) | MMAP
 """Operations after which pages of their file are in the page cache."""
 
 

@@ -67,7 +67,7 @@ def replay(
     check: Annotated[bool, Parameter(negative=())] = False,
     memory: str | None = None,
     scale: float | None = None,
-    dataset: str = "empiar-10288",
+    dataset: str | None = None,
     set: Annotated[list[str] | None, Parameter(**_MANY)] = None,
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -186,7 +186,8 @@ def replay(
     scale
         Of a profile or workload: multiply counts (movies, particles, …) by this; sizes of files and of calls stay.
     dataset
-        Of a profile: the data set whose numbers are taken.
+        Of a profile or workload: the data set whose numbers are taken, or the path of a .toml; by default empiar-10288,
+        and of a workload its own.
     set
         Of a profile or workload: another value for a number, as in users=20; may be given again.
     force
@@ -216,7 +217,7 @@ def replay(
     from iotrace.replay.run import run_replay
     from iotrace.replay.show import differences_of, print_result
     from iotrace.replay.stopping import aside
-    from iotrace.replay.synthetic import traces_of
+    from iotrace.replay.synthetic import not_shrunk, traces_of
 
     check_timeout(timeout)
     folders = folders_of(fs or [])
@@ -238,6 +239,8 @@ def replay(
                     tell.notice(
                         f"{left} was left by a replay that was killed; `iotrace replay --clean {folder}` removes it."
                     )
+            for text in not_shrunk(sources()):
+                tell.advise(text)
             return run_replay(
                 sources(), folders, prefixes=map or [], engine=engine, timing=timing, speed=speed, order=order,
                 repeat=repeat, max_bytes=limit, keep=keep, depth=depth, batch=batch, fixed=fixed, direct=direct,

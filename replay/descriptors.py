@@ -17,8 +17,9 @@ import numpy as np
 
 from iotrace.replay.columns import Flags, Ids, Ints, Tables
 from iotrace.replay.holdings import Holdings, hold
+from iotrace.replay.operation_sets import CLOSES, DUP_ONTO, DUPS, OPENS
 from iotrace.replay.scans import last_uses, rows_of
-from iotrace.replay.select import CLOSES, DUP_ONTO, DUPS, OPENS, Reason, Selection
+from iotrace.replay.select import Reason, Selection
 
 DEVNULL_SLOT = 0
 """Slot of a descriptor of /dev/null: the sink of copies whose destination is not replayed."""

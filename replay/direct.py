@@ -23,7 +23,8 @@ import numpy as np
 
 from iotrace.errors import StorageError
 from iotrace.replay.columns import NONE, SIZE_MAX, Flags, Tables
-from iotrace.replay.select import COPIES, OPENS, Selection, one_of
+from iotrace.replay.operation_sets import COPIES, OPENS, one_of
+from iotrace.replay.select import Selection
 from iotrace.replay.status import F_SETFL, TAKES_OFFSET, Status, open_flags
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.units import bytes_text

@@ -12,8 +12,8 @@ import numpy as np
 
 from iotrace.errors import TraceError
 from iotrace.replay.columns import Ints, load_tables
+from iotrace.replay.operation_sets import one_of
 from iotrace.replay.rows import MARKER
-from iotrace.replay.select import one_of
 from iotrace.trace.reader import Trace
 from iotrace.trace.texts import path_bytes
 

@@ -23,10 +23,10 @@ from iotrace.replay.columns import NONE, Ints, Tables
 from iotrace.replay.evidence import Evidence
 from iotrace.replay.issued import Issued
 from iotrace.replay.measure import expected
+from iotrace.replay.operation_sets import FAULT, GETDENTS, ORDERS, one_of
 from iotrace.replay.recorded import FOR_RIDES
 from iotrace.replay.rides import Rides
 from iotrace.replay.rows import BEGIN, END, LINK, ORDER, STATUS, TOUCH, Plan
-from iotrace.replay.select import FAULT, GETDENTS, ORDERS, one_of
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.reader import Trace
 

@@ -7,11 +7,12 @@ from typing import Final
 import numpy as np
 
 from iotrace.replay.columns import NONE, Ints, Tables, chunks
-from iotrace.replay.select import CLONES, FAULT, KIND, Reason, Selection, one_of
-from iotrace.trace.operations import Kind
+from iotrace.replay.operation_sets import CLONES, FAULT, of_kind, that
+from iotrace.replay.select import Reason, Selection
+from iotrace.trace.operations import Change, Kind
 
-_READS: Final = np.isin(KIND, [list(Kind).index(Kind.READ), list(Kind).index(Kind.COPY)])
-_CHANGES_SIZE: Final = (list(Kind).index(Kind.WRITE) == KIND) | one_of(("ftruncate", "truncate", "fallocate"))
+_READS: Final = of_kind(Kind.READ, Kind.COPY)
+_CHANGES_SIZE: Final = of_kind(Kind.WRITE) | that(Change.RESIZES)
 
 
 def least_sizes(tables: Tables, selection: Selection) -> Ints:

@@ -11,22 +11,14 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
-
 from iotrace.errors import StorageError
+from iotrace.replay.operation_sets import of_kind, that
 from iotrace.replay.rows import Plan
-from iotrace.replay.select import KIND, LINKS, RENAMES, SETS_XATTRS, SYMLINKS, one_of
-from iotrace.trace.operations import Kind
+from iotrace.trace.operations import Change, Kind
 
-SETS_ATTRIBUTES = (
-    one_of(("chmod", "fchmod", "fchmodat", "fchmodat2", "utimensat", "utimes", "futimesat", "utime")) | SETS_XATTRS
-)
+SETS_ATTRIBUTES = that(Change.ATTRIBUTES, Change.TIMES)
 """Operations that change what an inode says of a file."""
-_CHANGES = (
-    one_of(("mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "creat", "truncate", "ftruncate", "fallocate"))
-    | SETS_ATTRIBUTES | RENAMES | LINKS | SYMLINKS
-)  # fmt: skip
-_MOVES = np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.WRITE, Kind.COPY)])
+_CHANGES = that(*(change for change in Change if change)) | of_kind(Kind.WRITE, Kind.COPY)
 
 
 def changes_storage(plan: Plan) -> bool:
@@ -34,7 +26,7 @@ def changes_storage(plan: Plan) -> bool:
     if plan.growth_bytes or plan.growth_entries:
         return True
     succeeded = plan.counted & (plan.rows.expect >= 0)
-    return bool(((_CHANGES | _MOVES)[plan.rows.op] & succeeded).any())
+    return bool((_CHANGES[plan.rows.op] & succeeded).any())
 
 
 def sync_file_system(folder: Path) -> float:

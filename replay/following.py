@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from iotrace.replay.select import LINKS, OPENS, RENAMES, one_of
+from iotrace.replay.operation_sets import LINKS, OPENS, RENAMES, one_of
 
 _NEVER: Final = one_of(
     ("lstat", "readlink", "readlinkat", "unlink", "unlinkat", "rmdir", "symlink", "symlinkat", "lchown", "lsetxattr",

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from iotrace.mounts.family import notes_of
 from iotrace.mounts.mountinfo import Mount
-from iotrace.replay.crew import Outcome
+from iotrace.replay.clones import Outcome
 from iotrace.replay.figures import Counted, Guard, NullFigures, RankTotals
 from iotrace.replay.fleet import Clock, Fleet
 from iotrace.replay.fleet_counters import RankCounters, summed

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from iotrace.replay.columns import Flags, Ids, Ints, Tables
+from iotrace.replay.operation_sets import OPENS, one_of
 from iotrace.replay.scans import note_owners, processes_of, rows_of, rows_that_use
-from iotrace.replay.select import OPENS, Reason, Selection, one_of
+from iotrace.replay.select import Reason, Selection
 
 _FORK: Final = one_of(("fork",))
 

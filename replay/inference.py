@@ -16,9 +16,10 @@ from iotrace.replay.first_sizes import least_sizes
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.name_uses import ABSENT, MAKES, MAYBE_MAKES, PRESENT, SILENT, NameUses, lies_at
 from iotrace.replay.naming import ROOT
+from iotrace.replay.operation_sets import CHDIRS, GETDENTS, HAS_PATH, OPENS, one_of
 from iotrace.replay.origins import Origins
 from iotrace.replay.pieces import Pieces
-from iotrace.replay.select import CHDIRS, GETDENTS, HAS_PATH, OPENS, Reason, Selection, one_of
+from iotrace.replay.select import Reason, Selection
 from iotrace.replay.snapshot import Snapshot
 from iotrace.replay.snapshot_maker import SnapshotMaker
 from iotrace.trace.operations import NUMBER_OF

@@ -41,7 +41,7 @@ def lateness(
 
     Parameters
     ----------
-    started, took, result: of each row, as iotrace.replay.crew.Outcome has them; start_ns: start of the run.
+    started, took, result: of each row, as iotrace.replay.clones.Outcome has them; start_ns: start of the run.
     """
     if timing == "asap":
         return None

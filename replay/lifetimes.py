@@ -17,7 +17,7 @@ from iotrace import histogram
 from iotrace.replay.columns import Ids, Ints, Tables, chunks
 from iotrace.replay.figures import OpenTimes, Spread
 from iotrace.replay.layout import CALL
-from iotrace.replay.select import CLOSES, OPENS
+from iotrace.replay.operation_sets import CLOSES, OPENS
 
 if TYPE_CHECKING:
     from iotrace.replay.measure import Ran

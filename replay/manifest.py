@@ -15,9 +15,9 @@ import numpy as np
 
 from iotrace.replay.columns import CALL_OF, Ints
 from iotrace.replay.named import CUTS_BY_NAME
+from iotrace.replay.operation_sets import DUPS, OPENS, RENAMES, SETS_XATTRS
 from iotrace.replay.payload import Payload
 from iotrace.replay.rows import CLOSE, OPEN, Plan
-from iotrace.replay.select import DUPS, OPENS, RENAMES, SETS_XATTRS
 from iotrace.replay.sight import Sights
 from iotrace.replay.snapshot import Snapshot
 from iotrace.replay.stage import content_number, data_bytes

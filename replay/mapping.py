@@ -16,23 +16,22 @@ import numpy as np
 
 from iotrace.errors import ReplayError
 from iotrace.mounts.mountinfo import Mount, is_system_mount
-from iotrace.replay.columns import NONE, Flags, Ids, Ints, Tables, chunks, components_of
+from iotrace.replay.columns import NONE, Ids, Ints, Tables, chunks, components_of
 from iotrace.replay.naming import ROOT, Tree
+from iotrace.replay.operation_sets import LINKS, OPENS, RENAMES, SYMLINKS, one_of, that
 from iotrace.replay.scans import first_pairs, first_rows, rows_of
 from iotrace.trace.info import Mount as RecordedMount
 from iotrace.trace.info import TraceInfo
-from iotrace.trace.operations import NUMBER_OF, OPERATIONS
+from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Change
 from iotrace.trace.texts import path_bytes
 
 Components = tuple[bytes, ...]
 
-_CHANGES_FOLDER: Final = frozenset((
-    "mkdir", "mkdirat", "symlink", "symlinkat", "link", "linkat", "rmdir", "unlink", "unlinkat",
-    "rename", "renameat", "renameat2",
-    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat",
-    "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
-))  # fmt: skip
-"""What makes a folder, takes its name away, or changes it itself."""
+_CHANGES_FOLDER: Final = that(Change.MAKES, Change.REMOVES, Change.RENAMES, Change.ATTRIBUTES)
+"""What makes a folder, takes its name away, or changes it itself; its times change with each name in it anyway."""
+_READLINKS: Final = one_of(("readlink", "readlinkat"))
+_NAMES_MADE: Final = ((SYMLINKS, "path"), (LINKS, "other_path"), (RENAMES, "other_path"))
+"""Operations that make names other than files and folders, and the column of the name made."""
 
 
 def default_prefixes(info: TraceInfo) -> list[str]:
@@ -188,11 +187,10 @@ def _is_plain_folder(prefix: Components, tables: Tables, parts: list[list[bytes]
     is_file = here[tables.file_path]
     if any(kind not in ("directory", "") for kind, is_here in zip(tables.file_type, is_file, strict=True) if is_here):
         return False
-    numbers = [number for number, operation in enumerate(OPERATIONS) if operation.name in _CHANGES_FOLDER]
     events = tables.events
-    rows = rows_of(_operations(numbers), events.op)
+    rows = rows_of(_CHANGES_FOLDER, events.op)
     rows = rows[events.result[rows] >= 0]
-    opens = rows_of(_operations([NUMBER_OF[name] for name in ("open", "openat", "openat2")]), events.op)
+    opens = rows_of(OPENS, events.op)
     opened = np.zeros(tables.opens + 1, np.bool_)
     opened[events.open[opens[here[events.path[opens]]]]] = True
     opened[-1] = False
@@ -229,13 +227,6 @@ def _first_pairs(one: Ids, other: Ids, rows: Ints) -> Ints:
     return np.column_stack([left[first], right[first], rows[first]])
 
 
-def _operations(numbers: Sequence[int]) -> Flags:
-    """A table of operations, as iotrace.replay.scans wants it."""
-    table = np.zeros(len(OPERATIONS) + 1, np.bool_)
-    table[list(numbers)] = True
-    return table
-
-
 def _learn_outside_links(mapping: Mapping, tables: Tables, parts: list[list[bytes]]) -> bool:
     """Paths outside the map that lead inside through a link (/home/me/link/x is /data/x)."""
     for path, number, _ in _named_pairs(tables).tolist():
@@ -258,11 +249,9 @@ def _learn_links(mapping: Mapping, tables: Tables) -> None:
     tree, events = mapping.tree, tables.events
     far = len(events)
     made: dict[int, int] = {}
-    for form, column in (("symlink", "path"), ("link", "other_path"), ("rename", "other_path")):
-        names = (form, form + "at", form + "at2")
-        numbers = [NUMBER_OF[name] for name in names if name in NUMBER_OF]
+    for makes, column in _NAMES_MADE:
         paths = getattr(events, column)
-        rows = rows_of(_operations(numbers), events.op)
+        rows = rows_of(makes, events.op)
         rows = rows[(events.result[rows] >= 0) & (paths[rows] >= 0)]
         nodes, first = np.unique(mapping.node[paths[rows]], return_index=True)
         for node, row in zip(nodes.tolist(), rows[first].tolist(), strict=True):
@@ -272,7 +261,7 @@ def _learn_links(mapping: Mapping, tables: Tables) -> None:
         node = int(mapping.canonical[number])
         if kind == "link" and node > ROOT and tables.file_target[number] and seen[number] < made.get(node, far):
             _add_link(mapping, node, path_bytes(tables.file_target[number]))
-    reads = rows_of(_operations([NUMBER_OF["readlink"], NUMBER_OF["readlinkat"]]), events.op)
+    reads = rows_of(_READLINKS, events.op)
     reads = reads[(events.result[reads] > 0) & (events.path[reads] >= 0) & (events.other_path[reads] >= 0)]
     for path, target, row in _first_pairs(events.path, events.other_path, reads).tolist():
         if (node := int(mapping.node[path])) > ROOT and row < made.get(node, far):

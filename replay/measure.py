@@ -13,9 +13,9 @@ from iotrace import histogram
 from iotrace.replay.columns import Flags, Ids, Ints
 from iotrace.replay.figures import JobTotals, StepTotals, UserTotals
 from iotrace.replay.kernels import words
+from iotrace.replay.operation_sets import KIND
 from iotrace.replay.result import HISTOGRAMS, INTERVALS, ClassTotals, ErrorCount, OpTotals, Run
 from iotrace.replay.rows import LINK, STATUS, Plan
-from iotrace.replay.select import KIND
 from iotrace.replay.stalls import stalls_of
 from iotrace.trace.operations import OPERATIONS, Kind
 
@@ -29,7 +29,7 @@ _DATA_OUT: Final = (Kind.WRITE, Kind.COPY)
 class Ran(Protocol):
     """What a run left: started and took (ns), result and wrong blocks read (None: not looked at) of each row.
 
-    See iotrace.replay.crew.Outcome.
+    See iotrace.replay.clones.Outcome.
     """
 
     started: Any

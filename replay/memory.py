@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 
 from iotrace.replay.columns import SIZE_MAX, Ids, Ints, Numbers, Tables
+from iotrace.replay.operation_sets import FAULT, MEMORY, MMAP, one_of
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import FAULT, MEMORY, MMAP, Reason, Selection, one_of
+from iotrace.replay.select import Reason, Selection
 from iotrace.replay.sweeps import MAP_FORGETS, MAP_MAPS, MAP_UNMAPS, MAP_USES, resolve_mappings
 from iotrace.trace.operations import NUMBER_OF
 

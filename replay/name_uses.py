@@ -16,9 +16,10 @@ from iotrace.replay.columns import Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.following import follows
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.naming import ROOT, Tree
+from iotrace.replay.operation_sets import HAS_PATH, OPENS, RENAMES, SYMLINKS, one_of
 from iotrace.replay.pieces import Pieces
 from iotrace.replay.scans import note_uses
-from iotrace.replay.select import HAS_PATH, OPENS, RENAMES, SYMLINKS, Reason, Selection, one_of
+from iotrace.replay.select import Reason, Selection
 from iotrace.trace.operations import NUMBER_OF
 
 # what one use of a name says about it

@@ -16,12 +16,23 @@ from iotrace.compiling import compiled
 from iotrace.replay.columns import Ids, Ints, Tables, chunks
 from iotrace.replay.following import follows
 from iotrace.replay.mapping import Mapping, target_node
+from iotrace.replay.operation_sets import (
+    HAS_PATH,
+    LINKS,
+    OPENS,
+    RENAMES,
+    SYMLINKS,
+    TAKES_NAME,
+    one_of,
+    that,
+)
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import HAS_PATH, LINKS, OPENS, RENAMES, SYMLINKS, TAKES_NAME, Reason, Selection, one_of
+from iotrace.replay.select import Reason, Selection
+from iotrace.trace.operations import Change
 
 CUTS_BY_NAME: Final = one_of(("truncate",))
 XATTRS: Final = TAKES_NAME | one_of(("listxattr", "llistxattr", "flistxattr"))
-_REMOVALS: Final = one_of(("unlink", "unlinkat", "rmdir"))
+_REMOVALS: Final = that(Change.REMOVES)
 _WANTED: Final = CUTS_BY_NAME | (XATTRS & HAS_PATH)
 
 _NOTHING, _ASKS, _SHOWS, _MAKES, _REMOVES, _RENAMES, _EXCHANGES, _LINKS, _POINTS = range(9)

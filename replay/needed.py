@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from iotrace.replay.columns import CALL_OF, Flags, Ints
+from iotrace.replay.operation_sets import CLONES, COPIES, FAULT, OPENS, of_kind, one_of
 from iotrace.replay.rows import Plan
-from iotrace.replay.select import CLONES, COPIES, FAULT, KIND, OPENS, one_of
 from iotrace.replay.sight import Sights
 from iotrace.replay.stage import data_bytes
 from iotrace.trace.operations import NUMBER_OF, Kind
@@ -23,16 +23,14 @@ _WHOLE: Final = 1 << 62
 _MAY_CLONE: Final = one_of(("copy_file_range",))
 """Copies for which a storage may move nothing at all: it shares the blocks (XFS, Btrfs), or its servers copy (NFS 4.2,
 SMB, CephFS); elsewhere the kernel reads and writes. Neither can be known before."""
-_WRITES: Final = np.isin(KIND, [list(Kind).index(Kind.WRITE)])
+_WRITES: Final = of_kind(Kind.WRITE)
 _RESIZES: Final = one_of(("truncate", "ftruncate"))
 _RESERVES: Final = one_of(("fallocate",))
 _CUTS: Final = OPENS | _RESIZES | _RESERVES
 _PUNCHES_OR_ZEROES: Final = 0x2 | 0x10
 _MOVES: Final = 0x8 | 0x20
 """FALLOC_FL_PUNCH_HOLE and _ZERO_RANGE; _COLLAPSE_RANGE and _INSERT_RANGE, which move all that lies behind."""
-_READS: Final = (
-    np.isin(KIND, [list(Kind).index(kind) for kind in (Kind.READ, Kind.COPY)]) & ~_MAY_CLONE & ~CLONES
-) | FAULT
+_READS: Final = (of_kind(Kind.READ, Kind.COPY) & ~(_MAY_CLONE | CLONES)) | FAULT
 
 
 @dataclass(slots=True)

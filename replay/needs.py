@@ -9,9 +9,10 @@ from iotrace.replay.columns import NONE, Flags, Tables, chunks
 from iotrace.replay.holdings import Holdings
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
+from iotrace.replay.operation_sets import ORDERS
 from iotrace.replay.rows import MARKER, Threads
 from iotrace.replay.schedule import Lanes
-from iotrace.replay.select import ORDERS, Reason, Selection
+from iotrace.replay.select import Reason, Selection
 
 
 def apart_of(held: Holdings, lanes: Lanes) -> Flags:
@@ -32,9 +33,9 @@ def threads_of(
     ----------
     builder: whose texts get the names that threads need; close: as of closes_at_ends(); taken: as of Passed.
     """
-    events, count, strings = tables.events, tables.threads, builder.strings
+    events, count, strings = tables.events, tables.threads, builder.names.strings
     process = held.process_of
-    nodes = np.append(builder.folders.start, np.int32(-1))[process]
+    nodes = np.append(builder.names.folders.start, np.int32(-1))[process]
     root = strings.number(b"", True)
     tree = mapping.tree
     sets = np.zeros(count, np.bool_)

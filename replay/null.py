@@ -19,8 +19,9 @@ import numpy as np
 from iotrace.compiling import compiled
 from iotrace.replay.arguments import LOCK as LOCK_ARGUMENT
 from iotrace.replay.arguments import MAPPED
+from iotrace.replay.clones import Clone, Outcome
 from iotrace.replay.columns import Ints
-from iotrace.replay.crew import Clone, Outcome, Start, at_once, run_clones
+from iotrace.replay.crew import Start, at_once, run_clones
 from iotrace.replay.figures import NullFigures
 from iotrace.replay.ground import Ground
 from iotrace.replay.kernels import words

@@ -25,10 +25,7 @@ from iotrace.replay.columns import Events, Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
 from iotrace.replay.named import XATTRS
-from iotrace.replay.pieces import Pieces
-from iotrace.replay.ranges import ranged_accesses, touches_of
-from iotrace.replay.scans import rows_of
-from iotrace.replay.select import (
+from iotrace.replay.operation_sets import (
     CLOSES,
     COPIES,
     DUPS,
@@ -36,29 +33,30 @@ from iotrace.replay.select import (
     GETDENTS,
     HAS_FD,
     KIND,
-    LINKS,
     MEMORY,
     MMAP,
     OPENS,
     RENAMES,
     SETS_XATTRS,
-    SYMLINKS,
-    Reason,
-    Selection,
+    of_kind,
     one_of,
-)  # fmt: skip
+    that,
+)
+from iotrace.replay.pieces import Pieces
+from iotrace.replay.ranges import ranged_accesses, touches_of
+from iotrace.replay.scans import rows_of
+from iotrace.replay.select import Reason, Selection  # fmt: skip
 from iotrace.replay.status import Status
 from iotrace.replay.sweeps import find_edges
-from iotrace.trace.operations import NUMBER_OF, Kind
+from iotrace.trace.operations import NUMBER_OF, Change, Kind
 
 _CREATE_FLAGS: Final = 0o100
-_REMOVES: Final = one_of(("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "creat")) | RENAMES | LINKS | SYMLINKS
+_CHANGES_NAMES: Final = that(Change.MAKES, Change.REMOVES, Change.RENAMES)
 _RESIZES: Final = one_of(("truncate", "ftruncate", "creat"))
 _MOVES_POSITION: Final = one_of(("read", "readv", "write", "writev", "lseek"))
 _SYNCS: Final = one_of(("fsync", "fdatasync", "sync_file_range"))
 _LOCK_NB: Final = 4
 _MAY_WAIT: Final = one_of(("wait", "fcntl.lock", "flock", "lseek"))
-_KINDS: Final = list(Kind)
 
 
 @dataclass(slots=True)
@@ -190,11 +188,11 @@ def _folders_that_change(tables: Tables, mapping: Mapping, selection: Selection,
     """
     events, tree = tables.events, mapping.tree
     begin = np.zeros(len(tree) + 2, np.int64)
-    rows = rows_of(_REMOVES | OPENS, events.op)
+    rows = rows_of(_CHANGES_NAMES | OPENS, events.op)
     result = events.result[rows]
     changes = (result >= 0) | (result == -errno.ENOTEMPTY) | (RENAMES[events.op[rows]] & (result == -errno.EEXIST))
     rows = rows[(selection.reason[rows] == Reason.KEPT) & changes]
-    opens = OPENS[events.op[rows]] & ~_REMOVES[events.op[rows]]
+    opens = OPENS[events.op[rows]] & ~_CHANGES_NAMES[events.op[rows]]
     creates = (events.result[rows] >= 0) & (np.maximum(events.flags[rows], 0) & _CREATE_FLAGS != 0)
     rows = rows[~opens | creates]
     hot = np.zeros(len(tree) + 1, np.bool_)
@@ -219,18 +217,17 @@ def _folders_that_change(tables: Tables, mapping: Mapping, selection: Selection,
 
 def _bits() -> npt.NDArray[np.int32]:
     """What an operation does to which resources, for sweeps.accesses."""
-    kind = KIND
-    writes = np.isin(kind, [_KINDS.index(Kind.WRITE)]) | one_of(("fallocate",))
-    reads = np.isin(kind, [_KINDS.index(Kind.READ)]) | COPIES | FAULT | _SYNCS
+    writes = of_kind(Kind.WRITE) | one_of(("fallocate",))
+    reads = of_kind(Kind.READ) | COPIES | FAULT | _SYNCS
     uses = (HAS_FD | OPENS | DUPS | MMAP) & ~MEMORY
-    bits = np.zeros(len(kind), np.int32)
+    bits = np.zeros(len(KIND), np.int32)
     for table, bit in (
         (reads & ~writes, access.READS_DATA), (writes, access.WRITES_DATA), (COPIES, access.COPIES_DATA),
-        (_RESIZES, access.RESIZES), (OPENS, access.OPENS), (_REMOVES, access.CHANGES_NAME),
+        (_RESIZES, access.RESIZES), (OPENS, access.OPENS), (_CHANGES_NAMES, access.CHANGES_NAME),
         (one_of(("lseek",)), access.SEEKS), (uses, access.USES_OPEN),
         ((OPENS | CLOSES | DUPS) | _MOVES_POSITION | GETDENTS, access.CHANGES_OPEN), (MEMORY, access.NO_FOLDER),
         (COPIES | DUPS, access.CHANGES_OTHER), (MMAP | one_of(("munmap",)), access.ENDS_MAPPING),
-        (np.isin(kind, [_KINDS.index(Kind.LOCK)]), access.LOCKS), (RENAMES, access.RENAMES),
+        (of_kind(Kind.LOCK), access.LOCKS), (RENAMES, access.RENAMES),
         (CLOSES, access.CLOSES), (XATTRS & ~SETS_XATTRS, access.READS_XATTRS), (SETS_XATTRS, access.SETS_XATTRS),
     ):  # fmt: skip
         bits[table] |= bit

@@ -8,8 +8,9 @@ from iotrace.replay.columns import Ints, Tables
 from iotrace.replay.mapping import Mapping, target_node
 from iotrace.replay.name_uses import carried, lies_at
 from iotrace.replay.naming import ROOT
+from iotrace.replay.operation_sets import RENAMES, SYMLINKS
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import RENAMES, SYMLINKS, Reason, Selection
+from iotrace.replay.select import Reason, Selection
 
 
 class Origins:

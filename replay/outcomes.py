@@ -8,26 +8,27 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.arguments import VECTOR, link_text
+from iotrace.replay.arguments import VECTOR
+from iotrace.replay.call_names import link_text
 from iotrace.replay.columns import NONE, Flags, Ids, Ints, Tables
 from iotrace.replay.mapping import Mapping
-from iotrace.replay.rows import EXACT, LINK, STATUS
-from iotrace.replay.scans import rows_of
-from iotrace.replay.select import (
+from iotrace.replay.operation_sets import (
     COPIES,
     FAULT,
     GETDENTS,
     HAS_FD,
-    KIND,
     MMAP,
     OPENS,
     SYMLINKS,
-    Reason,
-    Selection,
+    of_kind,
     one_of,
+    that,
 )
+from iotrace.replay.rows import EXACT, LINK, STATUS
+from iotrace.replay.scans import rows_of
+from iotrace.replay.select import Reason, Selection
 from iotrace.replay.snapshot import Snapshot, link_target
-from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Kind
+from iotrace.trace.operations import NUMBER_OF, OPERATIONS, Change, Kind
 
 _LOOSE: Final = GETDENTS | one_of(("listxattr", "llistxattr", "flistxattr", "mmap.fault"))
 _EXACT: Final = (
@@ -35,13 +36,13 @@ _EXACT: Final = (
 )  # fmt: skip
 _READLINKS: Final = one_of(("readlink", "readlinkat"))
 _SETXATTRS: Final = one_of(("setxattr", "lsetxattr", "fsetxattr"))
-_IS_WRITE: Final = np.isin(KIND, [list(Kind).index(Kind.WRITE)])
+_IS_WRITE: Final = of_kind(Kind.WRITE)
 _WRITES: Final = _IS_WRITE | COPIES
 _TAKES_BUFFER: Final = (
     np.array([bool({"buffer", "text"} & set(operation.arguments)) for operation in OPERATIONS] + [False]) | COPIES
 )  # fmt: skip
 _FALLOCATE: Final = one_of(("fallocate",))
-_CREATES: Final = one_of(("mkdir", "mkdirat", "creat", "link", "linkat", "symlink", "symlinkat"))
+_CREATES: Final = that(Change.MAKES)
 
 
 @dataclass(slots=True)
@@ -131,16 +132,20 @@ class Sizes:
     growth_bytes: int = 0
     growth_entries: int = 0
 
-    def add(self, piece: Piece, tables: Tables) -> None:
-        """Take in some rows."""
+    def add(self, piece: Piece, tables: Tables, open_kept: Flags) -> None:
+        """Take in some rows; open_kept: which openings are replayed, and one False behind them."""
         events, op = tables.events, piece.op
         size = np.zeros(len(op), np.int64)
         vectors = piece.kinds[:, 1] == VECTOR
         if vectors.any():
             size[vectors] = piece.arguments[vectors, 1] >> 4
-        # a copy whose source is not replayed writes what it brought
         copies, writes = COPIES[op], _WRITES[op]
-        takes = np.flatnonzero(_TAKES_BUFFER[op])
+        takes_buffer, copying = _TAKES_BUFFER[op], np.flatnonzero(copies)
+        # a copy whose source is not replayed writes what it brought, one without a target adds nothing; the others
+        # are the kernel's
+        takes_buffer[copying] = ~open_kept[events.open[piece.event[copying]]]
+        writes[copying] = open_kept[events.other_open[piece.event[copying]]]
+        takes = np.flatnonzero(takes_buffer)
         asked = np.where(piece.event[takes] >= 0, events.size[piece.event[takes]], 0)
         asked = np.where(copies[takes], piece.expect[takes], asked)
         size[takes] = np.maximum(size[takes], np.maximum(asked, 0))
@@ -168,7 +173,7 @@ class Places:
         self._open_node = np.append(selection.open_node, np.int32(-1))
         self._path_node = np.append(mapping.node, np.int32(-1))
         self._canonical = np.append(mapping.canonical, np.int32(-1))
-        self._open_kept = np.append(selection.open_kept, False)
+        self.open_kept = np.append(selection.open_kept, False)
 
     def nodes(self, piece: Piece) -> Ids:
         """Node of each row, int32, -1 for none."""
@@ -189,6 +194,6 @@ class Places:
         events = self._tables.events
         copies = np.flatnonzero(COPIES[piece.op])
         event = piece.event[copies]
-        whole = self._open_kept[events.open[event]] & self._open_kept[events.other_open[event]]
+        whole = self.open_kept[events.open[event]] & self.open_kept[events.other_open[event]]
         lacking: Ints = copies[~whole]
         return lacking

@@ -24,6 +24,7 @@ from iotrace.replay.mapping import map_paths
 from iotrace.replay.memory import resolve_memory
 from iotrace.replay.named import name_files
 from iotrace.replay.needs import apart_of, threads_of
+from iotrace.replay.operation_sets import FAULT, ORDERS, UMASK
 from iotrace.replay.owned import closes_at_ends, inherited_of, pass_on
 from iotrace.replay.positions import explicit_positions
 from iotrace.replay.room import check_rows, folder_for
@@ -31,7 +32,7 @@ from iotrace.replay.row_builder import RowBuilder
 from iotrace.replay.rows import Plan, plan_hash
 from iotrace.replay.scans import rows_of
 from iotrace.replay.schedule import Lanes, assign_lanes, set_gaps, set_waits
-from iotrace.replay.select import FAULT, ORDERS, REASON_TEXT, UMASK, Reason, Selection, select
+from iotrace.replay.select import REASON_TEXT, Reason, Selection, select
 from iotrace.trace.reader import Trace
 
 
@@ -121,7 +122,7 @@ def _plan(
         rows=rows,
         lane_begin=lane_begin,
         threads=needs,
-        strings=builder.calls.strings,
+        strings=builder.calls.names.strings,
         snapshot=snapshot,
         inherited=inherited,
         worker_begin=lanes.worker_begin,

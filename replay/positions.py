@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from iotrace.replay.columns import NONE, Flags, Tables
+from iotrace.replay.operation_sets import CLONES, COPIES, OPENS, one_of
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import CLONES, COPIES, OPENS, one_of
 from iotrace.replay.status import own_positions
 from iotrace.replay.sweeps import POSITION_COPY, POSITION_MOVES, POSITION_OPEN, POSITION_SEEKS, implicit_positions
 from iotrace.trace.operations import NUMBER_OF

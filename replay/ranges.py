@@ -21,8 +21,8 @@ from iotrace.compiling import compiled
 from iotrace.replay import access
 from iotrace.replay.access import EXCLUDES, READS, WRITES
 from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints
+from iotrace.replay.operation_sets import FAULT, one_of
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import FAULT, one_of
 from iotrace.replay.status import TAKES_OFFSET, at_own_position
 
 READ: Final = 0

@@ -34,9 +34,9 @@ from iotrace.replay.arguments import (
 )
 from iotrace.replay.columns import NONE, Flags, Ints
 from iotrace.replay.kernels import ring as kernel
+from iotrace.replay.operation_sets import COPIES, OPENS, of_kind, one_of
 from iotrace.replay.recorded import FOR_RIDES
 from iotrace.replay.rows import CLOSE, PLAIN, Plan
-from iotrace.replay.select import COPIES, KIND, OPENS, one_of
 from iotrace.replay.status import at_own_position
 from iotrace.trace.operations import NUMBER_OF, OWN_POSITION, Kind
 
@@ -108,11 +108,10 @@ def rides_of(plan: Plan, *, all_rows: bool, depth: int = 1, batch: int = 1, fixe
     op, result, size = rows.op, recorded["result"], np.maximum(recorded["size"], 0)
     call = recorded["call"]
     opcode = np.zeros(len(rows), np.uint8)
-    kind = KIND[op]
-    reads, writes = kind == list(Kind).index(Kind.READ), kind == list(Kind).index(Kind.WRITE)
+    reads, writes = of_kind(Kind.READ)[op], of_kind(Kind.WRITE)[op]
     opcode[rides & reads], opcode[rides & writes] = kernel.READ, kernel.WRITE
     opcode[rides & reads & _VECTORED[call]], opcode[rides & writes & _VECTORED[call]] = kernel.READV, kernel.WRITEV
-    syncs = rides & (kind == list(Kind).index(Kind.SYNC))
+    syncs = rides & of_kind(Kind.SYNC)[op]
     opcode[syncs] = kernel.FSYNC
     flags = recorded["open_flags"]
     action = np.zeros(len(rows), np.int8)

@@ -14,6 +14,7 @@ from iotrace.replay.direct import Rounded
 from iotrace.replay.layout import CALL, EXTRA_CLOSE, EXTRA_DUP, THREAD_BEGINS, Layout
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
+from iotrace.replay.operation_sets import CLOSES, DUPS, FAULT, MMAP, OPENS, ORDERS, one_of
 from iotrace.replay.outcomes import Expectations, Piece, Places, Sizes
 from iotrace.replay.packing import VALUES_MAX, Packer
 from iotrace.replay.pieces import Pieces
@@ -34,7 +35,7 @@ from iotrace.replay.rows import (
     Forms,
     Rows,
 )
-from iotrace.replay.select import CLOSES, DUPS, FAULT, MMAP, OPENS, ORDERS, Selection, one_of
+from iotrace.replay.select import Selection
 from iotrace.replay.snapshot import Snapshot
 from iotrace.trace.operations import NUMBER_OF
 from iotrace.trace.reader import Trace
@@ -84,7 +85,7 @@ class RowBuilder:
                 begin = begin.astype(np.int64)
             piece = self._piece(layout.event[rows], layout.part[rows])
             expectations.set(piece)
-            sizes.add(piece, self.tables)
+            sizes.add(piece, self.tables, places.open_kept)
             if self.rounded:
                 known = piece.event >= 0
                 piece.check[known & self.rounded.loose[piece.event]] = STATUS

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from iotrace.replay.arguments import CONSTANT, VALUE, Strings
+from iotrace.replay.arguments import CONSTANT, VALUE
+from iotrace.replay.call_names import Strings
 from iotrace.replay.columns import Flags, Ids, Ints
 from iotrace.replay.lifetimes import Lifetimes
 from iotrace.replay.packing import unpack_values

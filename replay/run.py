@@ -18,9 +18,10 @@ from iotrace.mounts.space import space_of
 from iotrace.mounts.stripes import layouts_of
 from iotrace.replay.bounding import bounded
 from iotrace.replay.checking import verified
+from iotrace.replay.clones import Clone, Outcome
 from iotrace.replay.conditions import advice_before, advice_on_plan, conditions_of
 from iotrace.replay.counting import Counting, conclude
-from iotrace.replay.crew import Clone, Outcome, at_once, run_clones
+from iotrace.replay.crew import at_once, run_clones
 from iotrace.replay.direct import alignment_of
 from iotrace.replay.filed import filed
 from iotrace.replay.fleet import Fleet

@@ -17,10 +17,11 @@ from iotrace.replay.holdings import Holdings
 from iotrace.replay.layout import CALL, Layout, gaps_of
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.memory import Mappings
+from iotrace.replay.operation_sets import one_of
 from iotrace.replay.order import Spans, edges_by_file, edges_of_forks, edges_of_waits, spans_of
 from iotrace.replay.rows import LANES_MAX, Rows
 from iotrace.replay.scans import lives_of, rows_of
-from iotrace.replay.select import Reason, Selection, one_of
+from iotrace.replay.select import Reason, Selection
 from iotrace.replay.sweeps import reduce_edges
 from iotrace.trace.operations import NUMBER_OF
 

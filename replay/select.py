@@ -19,10 +19,30 @@ import numpy.typing as npt
 
 from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints, Tables, chunks
 from iotrace.replay.mapping import Mapping
+from iotrace.replay.operation_sets import (
+    CLONES,
+    CLOSES,
+    COPIES,
+    DUP_ONTO,
+    FAULT,
+    HAS_DIRFD,
+    HAS_FD,
+    HAS_PATH,
+    LINKS,
+    MEMORY,
+    MMAP,
+    NEVER,
+    OPENS,
+    ORDERS,
+    RENAMES,
+    TAKES_NAME,
+    of_kind,
+    one_of,
+    with_role,
+)
 from iotrace.replay.pieces import Pieces
 from iotrace.replay.scans import first_by_descriptor, first_rows, rows_of
-from iotrace.trace.operations import CLONES as COMMANDS_OF_CLONES
-from iotrace.trace.operations import FCNTL_LOCK_COMMANDS, OPERATIONS, Kind, Replay
+from iotrace.trace.operations import FCNTL_LOCK_COMMANDS, Kind
 
 
 class Reason(IntEnum):
@@ -77,49 +97,15 @@ ADVICE: Final = (0, 1, 2, 3, 4, 8, 14, 15, 16, 17, 20, 21, 22, 23, 25)
 AT_EMPTY_PATH: Final = 0x1000
 
 
-def one_of(names: tuple[str, ...]) -> Flags:
-    """By an operation's number, whether it is one of these; the last entry is for operations not known (-1)."""
-    return np.array([operation.name in names for operation in OPERATIONS] + [False])
-
-
-def _with_role(*roles: str) -> Flags:
-    return np.array([any(r in operation.arguments for r in roles) for operation in OPERATIONS] + [False])
-
-
-# lookup tables by operation number; the last entry is for operations not known (-1)
-HAS_PATH: Final = _with_role("path")
-HAS_FD: Final = _with_role("fd", "range") & ~_with_role("path")
-HAS_DIRFD: Final = _with_role("dirfd")
-RENAMES: Final = one_of(("rename", "renameat", "renameat2"))
-LINKS: Final = one_of(("link", "linkat"))
-SYMLINKS: Final = one_of(("symlink", "symlinkat"))
-OPENS: Final = one_of(("open", "openat", "openat2", "creat"))
-DUPS: Final = one_of(("dup", "dup2", "dup3", "fcntl.dupfd"))
-DUP_ONTO: Final = one_of(("dup2", "dup3"))
-CLOSES: Final = one_of(("close",))
-CHDIRS: Final = one_of(("chdir", "fchdir"))
-GETDENTS: Final = one_of(("getdents", "getdents64"))
-MEMORY: Final = one_of(("munmap", "msync", "madvise", "mmap.fault"))
-MMAP: Final = one_of(("mmap",))
-FAULT: Final = one_of(("mmap.fault",))
-TAKES_NAME: Final = _with_role("name")
-SETS_XATTRS: Final = TAKES_NAME & ~one_of(("getxattr", "lgetxattr", "fgetxattr"))
-ORDERS: Final = np.array([operation.replay is Replay.ORDER for operation in OPERATIONS] + [False])
-NEVER: Final = np.array([operation.replay is Replay.NEVER for operation in OPERATIONS] + [False])
-UMASK: Final = one_of(("umask",))
 _CLOSE_RANGE: Final = one_of(("close_range",))
 _FLOCK: Final = one_of(("flock",))
-_DIRFD2: Final = _with_role("dirfd2")
+_DIRFD2: Final = with_role("dirfd2")
 _MAY_BE_NULL: Final = one_of(("utimensat", "futimesat"))
 _COMMANDS: Final = (
     (one_of(("fcntl",)), FCNTL_COMMANDS), (one_of(("fcntl.lock",)), FCNTL_LOCK_COMMANDS),
     (one_of(("madvise",)), ADVICE),
 )  # fmt: skip
 """Operations whose commands are not all replayed, and the commands that are."""
-COPIES: Final = np.array([operation.kind is Kind.COPY for operation in OPERATIONS] + [False])
-CLONES: Final = one_of(tuple(COMMANDS_OF_CLONES.values()))
-"""Copies that move nothing, at no description's own position: their bytes are the size, their result is 0."""
-KIND: Final = np.array([list(Kind).index(operation.kind) for operation in OPERATIONS] + [-1], dtype=np.int8)
 
 
 @dataclass(slots=True)
@@ -238,7 +224,7 @@ class _FirstLook:
 
         flocks = _FLOCK[number]
         mark_at(np.isin(code, (errno.EACCES, errno.EPERM, errno.EROFS)), Reason.PERMISSION)
-        mark_at((KIND[number] == list(Kind).index(Kind.LOCK)) & ~flocks, Reason.OTHER_LOCK)
+        mark_at(of_kind(Kind.LOCK)[number] & ~flocks, Reason.OTHER_LOCK)
         allowed = np.isin(code, PROGRAM_ERRORS) & ~((code == errno.EAGAIN) & ~flocks)
         mark_at(~allowed | CLOSES[number] | DUP_ONTO[number], Reason.MACHINE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections import Counter
 from collections.abc import Sequence
 from statistics import median
@@ -233,25 +234,40 @@ def _spread(spread: Spread, short: bool = False) -> str:
 
 
 def job_rows(run: Run) -> list[list[str | Cell]]:
-    """A row for each lane (label slurm_job) and step: how many jobs, and how long they took."""
-    groups: dict[tuple[str, str], list[JobTotals]] = {}
-    for job in sorted(run.jobs, key=lambda one: one.slurm_job):
-        groups.setdefault((job.slurm_job, job.step), []).append(job)
+    """A row for each lane (label slurm_job) and step: how many jobs, and how long they took.
+
+    Where a lane runs several steps, another one before them: from the first job's start to the last one's end.
+    """
+    lanes: dict[str, dict[str, list[JobTotals]]] = {}
+    for job in sorted(run.jobs, key=lambda one: _in_order(one.slurm_job)):
+        lanes.setdefault(job.slurm_job, {}).setdefault(job.step, []).append(job)
     rows: list[list[str | Cell]] = []
-    lane = ""
-    for (name, step), jobs in groups.items():
-        times = sorted(job.end_s - job.start_s for job in jobs)
-        errors = sum(job.errors for job in jobs)
-        moved = sum(job.bytes_read + job.bytes_written for job in jobs)
-        rows.append(
-            [
-                printable(name) if name != lane else "", printable(step or "(no step)"), str(len(jobs)),
-                _seconds(median(times)), _seconds(times[-1]), _seconds(sum(job.io_s for job in jobs)),
-                Cell(count_text(errors), "bold red" if errors else "dim"), _seconds(sum(times)), bytes_text(moved),
-            ]
-        )  # fmt: skip
-        lane = name
+    for name, steps in lanes.items():
+        whole = [job for jobs in steps.values() for job in jobs]
+        if name and len(steps) > 1:
+            took = max(job.end_s for job in whole) - min(job.start_s for job in whole)
+            rows.append([printable(name), "all together", *_job_figures(whole, [took])])
+            name = ""
+        for step, jobs in steps.items():
+            times = sorted(job.end_s - job.start_s for job in jobs)
+            rows.append([printable(name), printable(step or "(no step)"), *_job_figures(jobs, times)])
+            name = ""
     return rows
+
+
+def _in_order(name: str) -> list[str]:
+    """Lane 10 comes behind lane 9."""
+    return [part.rjust(20, "0") if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def _job_figures(jobs: Sequence[JobTotals], times: Sequence[float]) -> list[str | Cell]:
+    """What a row says of some jobs; times: that they took, sorted."""
+    errors = sum(job.errors for job in jobs)
+    moved = sum(job.bytes_read + job.bytes_written for job in jobs)
+    return [
+        str(len(jobs)), _seconds(median(times)), _seconds(times[-1]), _seconds(sum(job.io_s for job in jobs)),
+        Cell(count_text(errors), "bold red" if errors else "dim"), _seconds(sum(times)), bytes_text(moved),
+    ]  # fmt: skip
 
 
 def step_rows(run: Run) -> list[list[str | Cell]]:

@@ -12,9 +12,10 @@ from iotrace.replay.columns import NONE, Ints, Tables
 from iotrace.replay.ground import MARKER
 from iotrace.replay.mapping import Mapping
 from iotrace.replay.naming import ROOT
+from iotrace.replay.operation_sets import GETDENTS, TAKES_NAME, one_of
 from iotrace.replay.origins import Origins
 from iotrace.replay.scans import first_rows, rows_of
-from iotrace.replay.select import GETDENTS, TAKES_NAME, Reason, Selection, one_of
+from iotrace.replay.select import Reason, Selection
 from iotrace.replay.snapshot import PERMISSIONS, Snapshot, StagedFile, attribute_name, dangling
 
 FILLERS_MAX: Final = 100_000

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from iotrace.errors import StorageError
-from iotrace.replay.arguments import link_text
+from iotrace.replay.call_names import link_text
 from iotrace.replay.kernels import staging as kernel
 from iotrace.replay.payload import Contents, Payload
 from iotrace.replay.rows import Plan

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from iotrace.replay.columns import NONE, Events, Flags, Ids, Ints, Numbers, Tables
+from iotrace.replay.operation_sets import one_of
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import one_of, opening_rows
+from iotrace.replay.select import opening_rows
 from iotrace.trace.operations import OWN_POSITION
 
 SETTABLE: Final = 0o2000 | 0o4000 | 0o40000 | 0o1000000

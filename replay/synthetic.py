@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from iotrace.errors import TraceError, UsageError
-from iotrace.profiles.model import DataSet, Profile, Workload, is_workload, load, names_of
+from iotrace.profiles.model import DATASET, DataSet, Profile, Workload, is_workload, load, names_of, workload_on
 from iotrace.profiles.numbers import given_numbers
 from iotrace.trace.reader import Trace
 
 
 def traces_of(
-    names: Sequence[Path], dataset: str, given: Sequence[str], scale: float | None, seed: int
+    names: Sequence[Path], dataset: str | None, given: Sequence[str], scale: float | None, seed: int
 ) -> list[Path | Trace]:
     """Folders of recordings, and traces of recipes; a recipe that is named twice is one trace.
 
@@ -24,8 +24,10 @@ def traces_of(
     recipes = [name for name in names if not name.exists() and (str(name) in known or name.suffix == ".toml")]
     recipes += [name for name in names if name.is_file() and name.suffix == ".toml"]
     if not recipes:
-        if scale is not None or given:
-            raise UsageError("--scale and --set are for profiles and workloads: `iotrace profile list` names them.")
+        if scale is not None or given or dataset is not None:
+            raise UsageError(
+                "--scale, --set and --dataset are for profiles and workloads: `iotrace profile list` names them."
+            )
         for name in names:
             if not name.exists() and len(name.parts) == 1 and not name.suffix:
                 raise TraceError(f"{name}: there is no such trace, and no profile or workload of that name.")
@@ -38,8 +40,20 @@ def traces_of(
 
     def made(name: Path) -> Trace:
         if is_workload(name):
-            return composed(load(Workload, name), given=numbers, scale=factor, seed=seed)
-        return synthesised(load(Profile, name), load(DataSet, dataset), given=numbers, scale=factor, seed=seed)
+            workload = workload_on(load(Workload, name), dataset)
+            return composed(workload, given=numbers, scale=factor, seed=seed)
+        chosen = load(DataSet, dataset or DATASET)
+        return synthesised(load(Profile, name), chosen, given=numbers, scale=factor, seed=seed)
 
     traces = {name: made(name) for name in dict.fromkeys(recipes)}
     return [traces.get(name, name) for name in names]
+
+
+def not_shrunk(sources: Sequence[Path | Trace]) -> Iterator[str]:
+    """A sentence for each recipe of which --scale has left more than that part."""
+    for source in sources:
+        if not isinstance(source, Path):
+            from iotrace.profiles.made import MadeTrace
+
+            if isinstance(source, MadeTrace) and (text := source.not_shrunk()):
+                yield text

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from iotrace.replay.crew import Outcome
+from iotrace.replay.clones import Outcome
 from iotrace.replay.figures import NullFigures
 from iotrace.replay.issue import Lateness, issue_error, lateness
 from iotrace.replay.lifetimes import open_times

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from iotrace.replay.crew import Clone
+from iotrace.replay.clones import Clone
 from iotrace.replay.evidence import Evidence
 from iotrace.replay.fidelity import compare_recording, of_all
 from iotrace.replay.result import Run

@@ -26,7 +26,7 @@ _AHEAD: Final = 1024
 
 
 class Watched(Protocol):
-    """One user of a run: see iotrace.replay.crew."""
+    """One user of a run: see iotrace.replay.clones."""
 
     plan: Plan
     started: Any

@@ -118,7 +118,7 @@ def demand_of(workload: Workload, node: Node, given: Mapping[str, float] | None 
         names + [step.name for step in extra], np.ascontiguousarray(phase[:, : r.PHASE_FIELDS]),
         phase[:, -2], phase[:, -1], np.array(first),
         np.array(step_of), cached, np.array([[one in step.after for one in names] for step in steps], np.bool_),
-        np.array(beside, np.int64), totals, crowd, numbers.of("arrival_seconds"), numbers, gpus, stack_bytes, kept, raw,
+        np.array(beside, np.int64), totals, crowd, crowd.arrival_s, numbers, gpus, stack_bytes, kept, raw,
         sum(one.bytes_written for one in totals[: len(steps)]),
         movies + sum(one.made_files for one in totals[: len(steps)]),
         _raw_of(live)[0] + totals[len(steps)].bytes_written if crowd.live else 0,

@@ -61,6 +61,18 @@ class Replay(StrEnum):
     """left out for safety or because it has no effect on storage; its time counts as think time"""
 
 
+class Change(StrEnum):
+    """What an operation does to names and inodes, where its kind does not tell."""
+
+    NOTHING = ""
+    MAKES = "makes a name"
+    REMOVES = "removes a name"
+    RENAMES = "renames"
+    RESIZES = "changes size or allocation"
+    ATTRIBUTES = "sets owner, permissions or an extended attribute"
+    TIMES = "sets times"
+
+
 ROLES: Final = (
     "fd", "fd2", "dirfd", "dirfd2", "path", "path2", "name", "size", "offset", "offset_at", "offset2_at",
     "flags", "mode", "address", "iovec", "count", "buffer", "stat", "statx", "how", "lock", "range", "text", "owner",
@@ -80,6 +92,7 @@ class Operation:
     replay: how a replay treats it.
     x86_64, aarch64: call number, None where the architecture lacks the call.
     result: "bytes", "fd" (a new descriptor), "address", "position", "pid" or "status" (0).
+    change: what it does to a name or an inode; an open may make a file too, as its flags say.
     calls: the system calls that this row stands for, where that is not `name` alone.
     """
 
@@ -91,6 +104,7 @@ class Operation:
     aarch64: int | None
     result: str = "status"
     calls: tuple[str, ...] = ()
+    change: Change = Change.NOTHING
 
     def argument(self, role: str) -> int | None:
         """Position (0 to 5) of the argument with this role; None when the call has none."""
@@ -106,12 +120,13 @@ def _row(
     result: str = "status",
     replay: Replay = Replay.CALL,
     calls: str = "",
+    change: Change = Change.NOTHING,
 ) -> Operation:
     roles = tuple(arguments.split())
     unknown = set(roles) - set(ROLES) - {"-"}
     if unknown:
         raise ValueError(f"{name}: unknown roles {unknown}")
-    return Operation(name, kind, roles, replay, x86_64, aarch64, result, tuple(calls.split()) or (name,))
+    return Operation(name, kind, roles, replay, x86_64, aarch64, result, tuple(calls.split()) or (name,), change)
 
 
 _M, _R, _W = Kind.METADATA, Kind.READ, Kind.WRITE
@@ -121,7 +136,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _row("open", _M, "path flags mode", 2, None, "fd"),
     _row("openat", _M, "dirfd path flags mode", 257, 56, "fd"),
     _row("openat2", _M, "dirfd path how size", 437, 437, "fd"),
-    _row("creat", _M, "path mode", 85, None, "fd"),
+    _row("creat", _M, "path mode", 85, None, "fd", change=Change.MAKES),
     _row("close", _M, "fd", 3, 57),
     _row("close_range", _M, "- - flags", 436, 436),
     _row("dup", _M, "fd", 32, 23, "fd"),
@@ -167,22 +182,22 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _row("readlink", _M, "path text size", 89, None, "bytes"),
     _row("readlinkat", _M, "dirfd path text size", 267, 78, "bytes"),
     # names
-    _row("mkdir", _M, "path mode", 83, None),
-    _row("mkdirat", _M, "dirfd path mode", 258, 34),
-    _row("rmdir", _M, "path", 84, None),
-    _row("unlink", _M, "path", 87, None),
-    _row("unlinkat", _M, "dirfd path flags", 263, 35),
-    _row("rename", _M, "path path2", 82, None),
-    _row("renameat", _M, "dirfd path dirfd2 path2", 264, 38),
-    _row("renameat2", _M, "dirfd path dirfd2 path2 flags", 316, 276),
-    _row("link", _M, "path path2", 86, None),
-    _row("linkat", _M, "dirfd path dirfd2 path2 flags", 265, 37),
-    _row("symlink", _M, "path2 path", 88, None),
-    _row("symlinkat", _M, "path2 dirfd path", 266, 36),
+    _row("mkdir", _M, "path mode", 83, None, change=Change.MAKES),
+    _row("mkdirat", _M, "dirfd path mode", 258, 34, change=Change.MAKES),
+    _row("rmdir", _M, "path", 84, None, change=Change.REMOVES),
+    _row("unlink", _M, "path", 87, None, change=Change.REMOVES),
+    _row("unlinkat", _M, "dirfd path flags", 263, 35, change=Change.REMOVES),
+    _row("rename", _M, "path path2", 82, None, change=Change.RENAMES),
+    _row("renameat", _M, "dirfd path dirfd2 path2", 264, 38, change=Change.RENAMES),
+    _row("renameat2", _M, "dirfd path dirfd2 path2 flags", 316, 276, change=Change.RENAMES),
+    _row("link", _M, "path path2", 86, None, change=Change.MAKES),
+    _row("linkat", _M, "dirfd path dirfd2 path2 flags", 265, 37, change=Change.MAKES),
+    _row("symlink", _M, "path2 path", 88, None, change=Change.MAKES),
+    _row("symlinkat", _M, "path2 dirfd path", 266, 36, change=Change.MAKES),
     # size and allocation
-    _row("truncate", _M, "path size", 76, 45),
-    _row("ftruncate", _M, "fd size", 77, 46),
-    _row("fallocate", _M, "fd flags offset size", 285, 47),
+    _row("truncate", _M, "path size", 76, 45, change=Change.RESIZES),
+    _row("ftruncate", _M, "fd size", 77, 46, change=Change.RESIZES),
+    _row("fallocate", _M, "fd flags offset size", 285, 47, change=Change.RESIZES),
     _row("fadvise64", _M, "fd offset size flags", 221, 223),
     # reaching the disk
     _row("fsync", Kind.SYNC, "fd", 74, 82),
@@ -191,30 +206,30 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _row("syncfs", Kind.SYNC, "fd", 306, 267),
     _row("sync", Kind.SYNC, "", 162, 81, replay=Replay.NEVER),
     # attributes; owners are never replayed
-    _row("chmod", _M, "path mode", 90, None),
-    _row("fchmod", _M, "fd mode", 91, 52),
-    _row("fchmodat", _M, "dirfd path mode", 268, 53),
-    _row("fchmodat2", _M, "dirfd path mode flags", 452, 452),
-    _row("chown", _M, "path owner group", 92, None),
-    _row("lchown", _M, "path owner group", 94, None),
-    _row("fchown", _M, "fd owner group", 93, 55),
-    _row("fchownat", _M, "dirfd path owner group flags", 260, 54),
-    _row("utime", _M, "path -", 132, None),
-    _row("utimes", _M, "path -", 235, None),
-    _row("futimesat", _M, "dirfd path -", 261, None),
-    _row("utimensat", _M, "dirfd path - flags", 280, 88),
-    _row("setxattr", _M, "path name buffer size flags", 188, 5),
-    _row("lsetxattr", _M, "path name buffer size flags", 189, 6),
-    _row("fsetxattr", _M, "fd name buffer size flags", 190, 7),
+    _row("chmod", _M, "path mode", 90, None, change=Change.ATTRIBUTES),
+    _row("fchmod", _M, "fd mode", 91, 52, change=Change.ATTRIBUTES),
+    _row("fchmodat", _M, "dirfd path mode", 268, 53, change=Change.ATTRIBUTES),
+    _row("fchmodat2", _M, "dirfd path mode flags", 452, 452, change=Change.ATTRIBUTES),
+    _row("chown", _M, "path owner group", 92, None, change=Change.ATTRIBUTES),
+    _row("lchown", _M, "path owner group", 94, None, change=Change.ATTRIBUTES),
+    _row("fchown", _M, "fd owner group", 93, 55, change=Change.ATTRIBUTES),
+    _row("fchownat", _M, "dirfd path owner group flags", 260, 54, change=Change.ATTRIBUTES),
+    _row("utime", _M, "path -", 132, None, change=Change.TIMES),
+    _row("utimes", _M, "path -", 235, None, change=Change.TIMES),
+    _row("futimesat", _M, "dirfd path -", 261, None, change=Change.TIMES),
+    _row("utimensat", _M, "dirfd path - flags", 280, 88, change=Change.TIMES),
+    _row("setxattr", _M, "path name buffer size flags", 188, 5, change=Change.ATTRIBUTES),
+    _row("lsetxattr", _M, "path name buffer size flags", 189, 6, change=Change.ATTRIBUTES),
+    _row("fsetxattr", _M, "fd name buffer size flags", 190, 7, change=Change.ATTRIBUTES),
     _row("getxattr", _M, "path name buffer size", 191, 8, "bytes"),
     _row("lgetxattr", _M, "path name buffer size", 192, 9, "bytes"),
     _row("fgetxattr", _M, "fd name buffer size", 193, 10, "bytes"),
     _row("listxattr", _M, "path buffer size", 194, 11, "bytes"),
     _row("llistxattr", _M, "path buffer size", 195, 12, "bytes"),
     _row("flistxattr", _M, "fd buffer size", 196, 13, "bytes"),
-    _row("removexattr", _M, "path name", 197, 14),
-    _row("lremovexattr", _M, "path name", 198, 15),
-    _row("fremovexattr", _M, "fd name", 199, 16),
+    _row("removexattr", _M, "path name", 197, 14, change=Change.ATTRIBUTES),
+    _row("lremovexattr", _M, "path name", 198, 15, change=Change.ATTRIBUTES),
+    _row("fremovexattr", _M, "fd name", 199, 16, change=Change.ATTRIBUTES),
     # locks
     _row("fcntl.lock", Kind.LOCK, "fd flags lock", None, None, calls="fcntl"),
     _row("flock", Kind.LOCK, "fd flags", 73, 32),

@@ -21,7 +21,8 @@ from bench_replay import save_trace, spread
 
 from iotrace import __version__
 from iotrace.replay import run as running
-from iotrace.replay.crew import Clone, Outcome, run_clones
+from iotrace.replay.clones import Clone, Outcome
+from iotrace.replay.crew import run_clones
 from iotrace.replay.options import Options
 from iotrace.replay.plan import build_plan
 from iotrace.replay.rows import Plan

@@ -24,7 +24,8 @@ from trees import in_tree
 from iotrace.errors import ReplayError, UsageError
 from iotrace.replay import limits
 from iotrace.replay import run as running
-from iotrace.replay.crew import Clone, Start, run_clones
+from iotrace.replay.clones import Clone
+from iotrace.replay.crew import Start, run_clones
 from iotrace.replay.inputs import shared_files
 from iotrace.replay.plan import build_plan
 from iotrace.replay.run import run_replay

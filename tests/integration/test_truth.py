@@ -59,11 +59,8 @@ def table(events: pd.DataFrame) -> tuple[Counter[str], Counter[str], Counter[str
     return calls, failures, moved
 
 
-def assert_equal_counts(events: pd.DataFrame, log: Path, raced: frozenset[str] = frozenset()) -> None:
-    """`raced`: operations whose order strace may see otherwise than the kernel did: one more or less is right."""
+def assert_equal_counts(events: pd.DataFrame, log: Path) -> None:
     ours, theirs = table(events), count(log)
-    for operation in raced:
-        assert abs(ours[0].pop(operation, 0) - theirs[0].pop(operation, 0)) <= 1
     for what, mine, reference in zip(("calls", "failures", "bytes"), ours, theirs, strict=True):
         assert {k: v for k, v in mine.items() if v and k not in UNSEEN_BY_STRACE} == +reference, what
 
@@ -141,8 +138,7 @@ def test_a_relion_step_is_recorded_as_strace_sees_it(tmp_path: Path, monkeypatch
     (work / "MotionCorr" / "job002").mkdir(parents=True)
     subprocess.run(["sh", "-c", f"mkdir -p Import/job001; {IMPORT}"], cwd=work, check=True, stdout=subprocess.DEVNULL)
     events, log, _ = recorded_under_strace(MOTION_CORRECTION.split(), tmp_path, monkeypatch)
-    # what one thread unmaps another may have mapped anew before strace saw the end of the first call
-    assert_equal_counts(events, log, frozenset({"munmap"}))
+    assert_equal_counts(events, log)
     movies = events[events.path_text.str.contains("Movies/movie_", na=False)]
     assert (movies.op == "mmap").sum() >= 2 * 4
     assert (movies.op == "mmap.fault").any()

@@ -64,7 +64,11 @@ def test_a_workload_is_replayed_by_its_name_with_a_row_for_each_lane_and_step(tm
     sizes = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value:g}")]
     words = ["replay", "reference-architecture", "--fs", "fs", "--scale", "0.0003", "--timing", "asap", *sizes]
     done = iotrace(*words, "--set", "users=2", "--set", "lanes=2", "-o", "R.ioresult", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    said = " ".join(done.stderr.split())
+    assert said.startswith("Note: --scale 0.0003 shrinks counts, never sizes. More than that part is left")
+    assert "post (" in said
+    assert done.stdout.count("all together") == 2
     assert "lane 2" in done.stdout
     assert "live" in done.stdout
     result = json.loads((tmp_path / "R.ioresult" / "result.json").read_text())
@@ -78,11 +82,15 @@ def test_a_workload_is_replayed_by_its_name_with_a_row_for_each_lane_and_step(tm
     [
         (("profile", "show", "clas-2d"), "there is no profile 'clas-2d': choose"),
         (("profile", "show"), "show which recipe?"),
+        (("profile", "plan", "class-2d", "--map", "/data"), "--map goes with fit"),
+        (("profile", "fit", "T.iotrace", "--scale", "0.1"), "--scale and --seed are for what is made from a recipe"),
         (("profile", "plan", "class-2d", "--set", "box"), "--set box: write it as NAME=NUMBER"),
         (("profile", "plan", "class-2d", "--dataset", "x"), "there is no dataset 'x': choose"),
         (("profile", "synthesise", "class-2d", "--scale", "-1"), "--scale -1"),
         (("replay", "clas-2d", "--fs", "."), "no profile or workload of that name"),
         (("replay", "T.iotrace", "--fs", ".", "--scale", "0.1"), "are for profiles and workloads"),
+        (("replay", "T.iotrace", "--fs", ".", "--dataset", "own"), "are for profiles and workloads"),
+        (("replay", "single-user", "--fs", ".", "--dataset", "x"), "there is no dataset 'x': choose"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(
@@ -102,6 +110,7 @@ def test_profiles_are_listed_shown_and_worked_out(tmp_path: Path, iotrace: Comma
     shown = json.loads(iotrace("profile", "show", "class-2d", "--json", cwd=tmp_path).stdout)
     assert shown["numbers"]["particles"]["worked_out"] == 1735240
     assert all(number["source"] for number in shown["numbers"].values())
+    assert ", each when its file of movies is there" in iotrace("profile", "show", "live", cwd=tmp_path).stdout
     text = iotrace("profile", "show", "class-2d", cwd=tmp_path).stdout
     words = " ".join(text.split())
     for number in shown["numbers"].values():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from iotrace.mounts.mountinfo import Mount
-from iotrace.replay.crew import Outcome
+from iotrace.replay.clones import Outcome
 from iotrace.replay.figures import Guard
 from iotrace.replay.fleet_guard import RankGuard, together
 from iotrace.replay.gathering import _mounted_otherwise, _said_elsewhere, _shift

@@ -490,7 +490,7 @@ def test_the_knee_is_no_lane_that_has_a_cache_where_others_have_none(catalogue: 
         knees.append(knee_of(case, 34))
     # one user has a cache where most lanes have one, of many users not all: that is not the storage's doing
     users = [knee.users for knee in knees]
-    assert 0.7 < min(users) / users[0] < 1 < max(users) / users[0] < 1.2
+    assert 0.7 < min(users) / users[0] <= 1 < max(users) / users[0] < 1.5
     for knee in knees:
         within = [hours <= most for _, hours, _, most in knee.curve]
         assert within == sorted(within, reverse=True)
@@ -642,7 +642,7 @@ def test_an_answer_in_json_says_that_it_is_modelled(capsys: pytest.CaptureFixtur
         ({"set": ["movies=0.5"]}, "--set movies=0.5: how many movies, at least 1"),
         ({"set": ["box=0"]}, "--set box=0: how many px, at least 1"),
         ({"set": ["exposures_an_hour=0"]}, "^--set exposures_an_hour=0: with it number seconds_a_movie"),
-        ({"set": ["lanes=5", "stacks=0"], "datasets": 3.0}, "^--set stacks=0: with it number stack_particles"),
+        ({"set": ["lanes=5", "stacks=0"], "datasets": 3.0}, "^--set stacks=0: how many stacks, at least 1"),
         ({"storages": Path("nowhere.toml")}, "--storages nowhere.toml"),
     ],
 )

@@ -122,7 +122,7 @@ def test_what_is_copied_into_a_file_counts_as_read_and_as_written() -> None:
 
 def test_half_of_the_bytes_of_random_reads_move_in_boxes() -> None:
     assert usual_size(facts("class-2d"), Kind.READ) == facts("class-2d").value("particle_bytes")
-    assert usual_size(facts("ssd-cache"), Kind.WRITE) == facts("ssd-cache").value("sendfile_chunk")
+    assert usual_size(facts("ssd-cache"), Kind.WRITE) == facts("ssd-cache").value("stack_bytes")
 
 
 def test_a_recording_is_measured_as_its_events_say() -> None:

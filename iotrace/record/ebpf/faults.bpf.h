@@ -3,6 +3,7 @@
  * the page was not there, reads it (fault); the software event for major faults fires at the end. */
 #pragma once
 #include "tally.bpf.h"
+#include "mappings.bpf.h"
 
 /* The record of a fault, for its place to be filled in and submitted; none where the ring has no room. */
 INLINE struct header *begin_fault(struct thread *t, struct task_struct *task, u32 kind)
@@ -50,23 +51,15 @@ int fault(u64 *ctx) { return on_fault((void *)ctx[0], ctx[1], ctx[1], FAULT); }
 SEC("tp_btf/mm_filemap_map_pages")
 int fault_around(u64 *ctx) { return on_fault((void *)ctx[0], ctx[1], ctx[2], FAULT_AROUND); }
 
-struct mapped { struct identity id; u64 address, page; };
-
-static long find_mapped(struct task_struct *task, struct vm_area_struct *vma, void *found)
-{
-	struct mapped *mapped = found;
-	if (identify(vma->vm_file, &mapped->id))
-		mapped->page = ((mapped->address - vma->vm_start) >> 12) + vma->vm_pgoff;
-	else
-		mapped->id.inode = 0;
-	return 0;
-}
-
 /* Where the kernel has no filemap tracepoints (before 6.10): the address says which mapping, and so which file and page. */
 INLINE int on_fault_at(struct task_struct *task, struct thread *t, u64 address, u32 major)
 {
 	struct mapped mapped = { .address = address };
-	if (t->call <= NOT_BEGUN || bpf_find_vma(task, address, find_mapped, &mapped, 0) || !mapped.id.inode)
+	if (t->call <= NOT_BEGUN)
+		return 0;
+	if (!find_mapping(task, &mapped))
+		count_lost(settings.fault_lost);
+	if (!mapped.id.inode)
 		return 0;
 	if (settings.tallies) {
 		tally(t->process, mapped.id.device, settings.fault_op, ~0ULL, 0, 0);

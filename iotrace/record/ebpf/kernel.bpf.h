@@ -20,7 +20,7 @@ enum {
 	BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_PROG_ARRAY = 3, BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9, BPF_MAP_TYPE_STACK = 23, BPF_MAP_TYPE_RINGBUF = 27,
 };
-enum { BPF_ANY = 0, BPF_RB_NO_WAKEUP = 1 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_RB_NO_WAKEUP = 1 };
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
@@ -65,7 +65,13 @@ struct file { u32 f_mode; s64 f_pos; u32 f_flags; struct path f_path; struct ino
 struct fdtable { u32 max_fds; struct file **fd; unsigned long *close_on_exec; };
 struct files_struct { struct fdtable *fdt; };
 struct fs_struct { int umask; struct path pwd; };
-struct mm_struct { unsigned long arg_start, arg_end; struct file *exe_file; };
+/* a process's mappings: a maple tree since 6.1, whose nodes are of two forms, before a red-black tree */
+struct maple_tree { void *ma_root; };
+struct maple_range_64 { unsigned long pivot[15]; void *slot[16]; };
+struct maple_arange_64 { unsigned long pivot[9]; void *slot[10]; };
+struct rb_node { struct rb_node *rb_left, *rb_right; };
+struct rb_root { struct rb_node *rb_node; };
+struct mm_struct { unsigned long arg_start, arg_end; struct file *exe_file; struct maple_tree mm_mt; struct rb_root mm_rb; };
 struct sched_entity { u64 exec_start; u64 sum_exec_runtime; };
 struct kernfs_node { u64 id; };
 struct cgroup_subsys_state { struct cgroup *cgroup; struct cgroup_subsys_state *parent; };
@@ -84,7 +90,7 @@ struct task_struct {
 	struct sched_entity se;
 	char comm[16];
 };
-struct vm_area_struct { unsigned long vm_start, vm_pgoff; struct file *vm_file; };
+struct vm_area_struct { unsigned long vm_start, vm_end, vm_pgoff; struct file *vm_file; struct mm_struct *vm_mm; struct rb_node vm_rb; };
 struct linux_binprm { const char *filename; };
 struct bpf_iter__task { struct task_struct *task; };
 struct bpf_iter__task_file { struct task_struct *task; u32 fd; struct file *file; };

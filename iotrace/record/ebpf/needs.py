@@ -44,13 +44,13 @@ class Feature:
         return f"Linux {self.since[0]}.{self.since[1]}"
 
 
-_MAPPINGS: Final = "munmap, msync and madvise of mapped files"
+_LINKER: Final = "the path of the dynamic linker where its pages are faulted in"
 _LOOPS: Final = "operations of io_submit beyond 32 at once, and paths beyond 100 folders"
 _URING: Final = "io_uring operations"
 _FAULTS: Final = "duration of page faults, and pages mapped around them"
 FEATURES: Final = (
-    Feature("bpf_task_pt_regs", "helper", (5, 15), 175, _MAPPINGS),
-    Feature("bpf_find_vma", "helper", (5, 17), 180, _MAPPINGS),
+    Feature("bpf_task_pt_regs", "helper", (5, 15), 175, _LINKER),
+    Feature("bpf_find_vma", "helper", (5, 17), 180, _LINKER),
     Feature("bpf_loop", "helper", (5, 17), 181, _LOOPS),
     Feature("bpf_rdonly_cast", "kfunc", (6, 2)),
     Feature("io_uring_submit_req", "tracepoint", (6, 3), 0, _URING),
@@ -87,9 +87,6 @@ def unseen(found: Collection[str]) -> list[str]:
     for feature in FEATURES:
         if feature.name not in found and feature.lacking:
             needed.setdefault(feature.lacking, []).append(feature)
-    if not set(FIND_VMA) <= set(found) and not set(FAULTS) <= set(found):
-        # the software events give an address, which takes bpf_find_vma to be made a file of
-        needed["page faults on mapped files"] = needed.pop(_FAULTS)
     return [
         f"{what}: needs " + ", ".join(f"{feature.name} ({feature.version})" for feature in features)
         for what, features in needed.items()

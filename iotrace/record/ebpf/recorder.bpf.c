@@ -39,17 +39,6 @@ __attribute__((noinline)) s64 vector_bytes(u64 address, u64 count)
 #include "later.bpf.h"
 #include "faults.bpf.h"
 
-/* where files are mapped, for the moments when the kernel does not let us look (another thread changes its mappings) */
-struct place { u64 space, address, process; };
-struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1 << 14); __type(key, struct place); __type(value, struct identity); } mappings SEC(".maps");
-
-static long hold_vma(struct task_struct *task, struct vm_area_struct *vma, void *held)
-{
-	if (!identify(vma->vm_file, held))
-		((struct identity *)held)->inode = 0;
-	return 0;
-}
-
 /* a table for each tracepoint: the kernel lets only programs of one kind into one table */
 enum { ENTER_HOLD, ENTER_SUBMIT, ENTER_TAILS };
 enum { LEAVE_REST, LEAVE_COPY, LEAVE_OPEN, LEAVE_STAT, LEAVE_TWO_NAMES, LEAVE_PATH, LEAVE_BARE, LEAVE_REAP, LEAVE_CLONE, LEAVE_TAILS };
@@ -121,16 +110,12 @@ int enter_hold(u64 *ctx)
 		return 0;
 	}
 	u64 a[8];
-	struct identity held = {};
 	load_arguments((void *)ctx[0], a);
-	if (!settings.find_vma || bpf_find_vma(task, ARG(address), hold_vma, &held, 0) == -EBUSY) {
-		struct place place = { .space = (u64)task->mm, .address = ARG(address), .process = task->tgid };
-		struct identity *mapped = bpf_map_lookup_elem(&mappings, &place);
-		if (mapped)
-			held = *mapped;
-	}
-	t->held_valid = held.inode != 0;
-	t->held = held;
+	struct mapped mapped = { .address = ARG(address) };
+	if (!find_mapping(task, &mapped))
+		count_lost(spec->lost);
+	t->held_valid = mapped.id.inode != 0;
+	t->held = mapped.id;
 	return 0;
 }
 
@@ -395,10 +380,6 @@ int leave_rest(u64 *ctx)
 		if (!t->held_valid)
 			return 0;
 		id = t->held;
-		if (spec->op == settings.munmap_op && result == 0) {
-			struct place place = { .space = (u64)task->mm, .address = ARG(address), .process = task->tgid };
-			bpf_map_delete_elem(&mappings, &place);
-		}
 	} else {
 		if (shape == ON_MAP && ((s32)ARG(fd) < 0 || ARG(flags) & MAP_ANONYMOUS))
 			return 0;
@@ -446,10 +427,6 @@ int leave_rest(u64 *ctx)
 	h->mode = ARG(mode);
 	h->count = ARG(count);
 	h->address = shape == ON_MAP ? (u64)result : ARG(address);
-	if (shape == ON_MAP && (result >= 0 || result < -4096)) {
-		struct place place = { .space = (u64)task->mm, .address = (u64)result, .process = task->tgid };
-		bpf_map_update_elem(&mappings, &place, &id, BPF_ANY);
-	}
 	if (shape == ON_FCNTL && op == spec->op_lock) {
 		/* struct flock: type, whence, start, length */
 		struct { u16 type, whence; u32 pad; s64 start, length; } lock = {};

@@ -48,7 +48,7 @@ const volatile struct settings {
 	u64 cgroup;
 	u32 devices[DEVICES]; /* only files on these; none: all */
 	u32 all_files, find_vma, loops, whom, tallies, hierarchy, self;
-	u32 exit_op, exit_lost, fault_lost, faults_by_address, munmap_op, fault_op;
+	u32 exit_op, exit_lost, fault_lost, faults_by_address, fault_op;
 } settings SEC(".rodata.settings");
 
 struct identity { u64 file, inode; u32 device, generation; };

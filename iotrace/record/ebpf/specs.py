@@ -56,10 +56,9 @@ SETTINGS: Final = np.dtype(
         for name in (
             "all_files", "find_vma", "loops", "whom", "tallies", "hierarchy", "self", "exit_op",
             "exit_lost", "fault_lost",
-            "faults_by_address", "munmap_op", "fault_op",
+            "faults_by_address", "fault_op",
         )
     ]
-    + [("unused", "<u4")]
 )  # fmt: skip
 LOST_SLOTS: Final = tuple(Kind)
 """Kind of operation of each of the BPF program's first counters of lost records."""
@@ -218,8 +217,7 @@ def settings(
         "exit_op": NUMBER_OF["exit"],
         "exit_lost": LOST_SLOTS.index(Kind.PROCESS),
         "fault_lost": LOST_SLOTS.index(Kind.MAP),
-        "faults_by_address": faults_by_address and find_vma,
-        "munmap_op": NUMBER_OF["munmap"],
+        "faults_by_address": faults_by_address,
         "fault_op": NUMBER_OF["mmap.fault"],
     }.items():
         value[name] = found

@@ -14,6 +14,8 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, THREADS); __type(
 struct { __uint(type, BPF_MAP_TYPE_STACK); __uint(max_entries, THREADS); __uint(value_size, 4); } free_slots SEC(".maps");
 /* processes to adopt with all that descend from them; 2: has not begun, waits to execute the command */
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4096); __type(key, u32); __type(value, u32); } wanted SEC(".maps");
+/* threads that are being adopted: two processors may come upon the same one */
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1024); __type(key, u32); __type(value, u32); } adopting SEC(".maps");
 
 u32 slots_used;
 u32 processes_begun;
@@ -108,9 +110,14 @@ INLINE void report_task(struct task_struct *task, struct task_struct *parent, st
 #define ADOPTED 1
 #define NEEDS_A_LOOK 2 /* its open files and other threads are to be looked for */
 
+/* 0 when it is followed already, or another processor adopts it. */
 INLINE struct thread *adopt_task(struct task_struct *task, s32 call, u32 how)
 {
-	struct thread *t = follow(task, call);
+	u32 tid = task->pid;
+	if (bpf_map_update_elem(&adopting, &tid, &how, BPF_NOEXIST))
+		return 0;
+	struct thread *t = thread_of_tid(tid) ? 0 : follow(task, call);
+	bpf_map_delete_elem(&adopting, &tid);
 	if (!t)
 		return 0;
 	struct thread *leader = thread_of_tid(task->tgid);
@@ -197,6 +204,22 @@ INLINE int is_own(struct task_struct *task)
 	return 0;
 }
 
+/* Adopts a member of the control group that forks before it was come upon: its child has a parent in the trace. Its process's
+ * first thread comes before it, since that one numbers the process. */
+INLINE struct thread *adopt_forking(struct task_struct *parent)
+{
+	if (!is_in_cgroup(parent->cgroups->dfl_cgrp))
+		return 0;
+	struct task_struct *first = parent->group_leader;
+	if (first->pid != parent->pid && !(first->flags & PF_EXITING) && !thread_of(first))
+		adopt_task(first, IDLE, ADOPTED | NEEDS_A_LOOK);
+	struct thread *t = adopt_task(parent, IDLE, ADOPTED | NEEDS_A_LOOK);
+	if (!t)
+		return thread_of(parent);
+	report_descriptors(parent);
+	return t;
+}
+
 /* A new thread or process inherits the mark before it runs. */
 SEC("tp_btf/sched_process_fork")
 int fork(u64 *ctx)
@@ -204,7 +227,13 @@ int fork(u64 *ctx)
 	struct task_struct *parent = (void *)ctx[0], *child = (void *)ctx[1];
 	struct thread *above = thread_of(parent);
 	if (!above) {
-		if (settings.whom == CGROUP && is_in_cgroup(child->cgroups->dfl_cgrp) && !is_own(parent) && adopt_task(child, IDLE, ADOPTED | NEEDS_A_LOOK))
+		if (settings.whom != CGROUP || !is_in_cgroup(child->cgroups->dfl_cgrp) || is_own(parent))
+			return 0;
+		above = adopt_forking(parent);
+	}
+	if (!above) {
+		/* made right into the group from outside */
+		if (adopt_task(child, IDLE, ADOPTED | NEEDS_A_LOOK))
 			report_descriptors(child);
 		return 0;
 	}

@@ -10,14 +10,14 @@ import numpy as np
 
 from iotrace.record.ebpf.kernels import layout as d
 from iotrace.record.ebpf.state import Ints
-from iotrace.trace.operations import OPERATIONS, Kind
+from iotrace.trace.operations import OPERATIONS, Change, Kind
 from iotrace.trace.schema import NULL
 
-_MAKES: Final = (
-    "creat", "mkdir", "mkdirat", "symlink", "symlinkat", "link", "linkat", "rename", "renameat", "renameat2",
-)  # fmt: skip
 _WRITES: Final = np.array(
-    [o.kind is Kind.WRITE or o.name in _MAKES or o.name.startswith("truncate") for o in OPERATIONS]
+    [
+        o.kind is Kind.WRITE or o.change in (Change.MAKES, Change.RENAMES) or o.name.startswith("truncate")
+        for o in OPERATIONS
+    ]
 )
 _OPENS: Final = np.array([o.result == "fd" and "path" in o.arguments for o in OPERATIONS])
 _WRITES_OTHER: Final = np.array([o.kind is Kind.COPY or o.name.startswith(("rename", "link")) for o in OPERATIONS])

@@ -331,34 +331,40 @@ class OnDescriptors(Family):
     def _mmap(self, thread: Thread, call: Call) -> None:
         start, length = call.result, self._pages(call.size)
         succeeded = start is not None and start >= 0
+        since = call.time_ns + (call.duration_ns or 0)
         description = self._description(thread, call.fd, call.fd_name)
         if description is None:
             if succeeded and start is not None:
-                thread.memory.cut(start, length)
+                thread.memory.replace(start, length, since)
             return
         call.address = start if succeeded else None
         if succeeded and start is not None and length:
             thread.memory.add(
-                Region(start, start + length, description.file, description.path, description.number, call.offset or 0)
-            )
+                Region(
+                    start, start + length, description.file, description.path, description.number, call.offset or 0,
+                    since,
+                )
+            )  # fmt: skip
         self._emit(thread, call, description.path, description.file.number, description.number)
 
     def _memory(self, thread: Thread, call: Call) -> None:
         length = self._pages(call.old_size if call.op == "mremap" else call.size)
         if call.address is None:
             return
-        hit = thread.memory.find(call.address, length)
+        if call.op == "munmap" and call.result == 0:
+            hit = thread.memory.unmap(call.address, length, call.time_ns)
+        else:
+            hit = thread.memory.find(call.address, length)
         if not hit:
             return
         region = hit[0]
-        if call.op == "munmap" and call.result == 0:
-            thread.memory.cut(call.address, length)
-        elif call.op == "mremap" and call.result is not None and call.result >= 0:
+        if call.op == "mremap" and call.result is not None and call.result >= 0:
             thread.memory.cut(call.address, length)
             offset = region.offset + max(0, call.address - region.start)
             new = Region(
-                call.result, call.result + self._pages(call.size), region.file, region.path, region.open, offset
-            )
+                call.result, call.result + self._pages(call.size), region.file, region.path, region.open, offset,
+                call.time_ns + (call.duration_ns or 0),
+            )  # fmt: skip
             if new.end > new.start:
                 thread.memory.add(new)
         self._emit(thread, call, region.path, region.file.number, region.open)

@@ -7,6 +7,7 @@ open(2), dup(2), clone(2), execve(2), mmap(2).
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -89,7 +90,8 @@ class Folder:
 
 @dataclass(slots=True, frozen=True)
 class Region:
-    """A mapped part of a file: addresses [start, end), beginning at `offset` of the file."""
+    """A mapped part of a file: addresses [start, end), beginning at `offset` of the file; `since`: end of the call that
+    mapped it, ns."""
 
     start: int
     end: int
@@ -97,14 +99,26 @@ class Region:
     path: int | None
     open: int
     offset: int
+    since: int = 0
+
+
+REPLACED: Final = 256
+"""Mappings to remember after they were replaced: more threads than these do not unmap at one time."""
 
 
 @dataclass(slots=True, eq=False)
 class Memory:
-    """File mappings of an address space, without overlap, in order of address."""
+    """File mappings of an address space, without overlap, in order of address.
+
+    Attributes
+    ----------
+    replaced: mappings in whose place others came lately, and when these were made. A thread may be given addresses that
+    another is just unmapping, before the log tells the end of that call.
+    """
 
     starts: list[int] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
+    replaced: deque[tuple[Region, int]] = field(default_factory=lambda: deque(maxlen=REPLACED))
 
     def copy(self) -> Memory:
         return Memory(list(self.starts), list(self.regions))
@@ -134,19 +148,41 @@ class Memory:
         kept = []
         if hit[0].start < start:
             r = hit[0]
-            kept.append(Region(r.start, start, r.file, r.path, r.open, r.offset))
+            kept.append(Region(r.start, start, r.file, r.path, r.open, r.offset, r.since))
         if hit[-1].end > end:
             r = hit[-1]
-            kept.append(Region(end, r.end, r.file, r.path, r.open, r.offset + end - r.start))
+            kept.append(Region(end, r.end, r.file, r.path, r.open, r.offset + end - r.start, r.since))
         self.regions[first:last] = kept
         self.starts[first:last] = [r.start for r in kept]
         return hit
+
+    def replace(self, start: int, length: int, at: int) -> None:
+        """Make room for what was mapped at that time (ns)."""
+        self.replaced += ((one, at) for one in self.cut(start, length))
+
+    def unmap(self, start: int, length: int, begun: int) -> list[Region]:
+        """Unmap a range by a call that began at that time (ns); returns the mappings that it hit, as they were.
+
+        What was mapped later is not what it unmapped, which is among what was replaced.
+        """
+        hit = self.find(start, length)
+        if all(one.since <= begun for one in hit) and (hit or not self.replaced):
+            return self.cut(start, length)
+        old = [one for one in hit if one.since <= begun]
+        for one in old:
+            first = max(start, one.start)
+            self.cut(first, min(start + length, one.end) - first)
+        for one, at in self.replaced:
+            if at > begun and one.start < start + length and start < one.end:
+                self.replaced.remove((one, at))
+                return [one, *old]
+        return old
 
     def add(self, region: Region) -> None:
         if region.end >= 1 << 63:
             # no address of a program's
             return
-        self.cut(region.start, region.end - region.start)
+        self.replace(region.start, region.end - region.start, region.since)
         at = bisect_left(self.starts, region.start)
         self.starts.insert(at, region.start)
         self.regions.insert(at, region)

@@ -4,12 +4,13 @@ iotrace.trace.assembly.tasks has them.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
 
-from iotrace.trace.assembly.tasks import Description, Descriptors, Folder, Memory, Process, Region, Thread
+from iotrace.trace.assembly.tasks import REPLACED, Description, Descriptors, Folder, Memory, Process, Region, Thread
 from iotrace.trace.formats.strace.files import TableFile
 from iotrace.trace.formats.strace.kernels import layout as k
 from iotrace.trace.formats.strace.kernels.descriptors import release
@@ -229,6 +230,7 @@ class TableMemory(Memory):
     def __init__(self, state: State, room: int = _FIRST_REGIONS) -> None:
         self.state, self.row = state, state.take(k.MEMORY_TABLE)
         self.words = np.zeros((room, k.REGION_FIELDS), np.int64)
+        self.replaced = deque(maxlen=REPLACED)
         self._write(0)
 
     def __del__(self) -> None:
@@ -237,22 +239,24 @@ class TableMemory(Memory):
     def _write(self, count: int) -> None:
         rows, at = self.state.tables[k.MEMORY_TABLE], k.MEMORY_FIELDS * self.row
         rows[at], rows[at + k.M_COUNT], rows[at + k.M_ROOM] = self.words.ctypes.data, count, len(self.words)
+        rows[at + k.M_REPLACED] = max((at for _, at in self.replaced), default=NULL)
 
     def _plain(self) -> Memory:
         """The same as Python objects."""
         count = self.state.tables[k.MEMORY_TABLE][k.MEMORY_FIELDS * self.row + k.M_COUNT]
         regions = [
-            Region(start, end, TableFile(self.state, file), path, opened, offset)
-            for start, end, file, path, opened, offset in self.words[:count].tolist()
+            Region(start, end, TableFile(self.state, file), path, opened, offset, since)
+            for start, end, file, path, opened, offset, since in self.words[:count].tolist()
         ]
-        return Memory([region.start for region in regions], regions)
+        return Memory([region.start for region in regions], regions, self.replaced)
 
     def _take(self, plain: Memory) -> None:
         regions = plain.regions
         if len(regions) + 8 > len(self.words):
             self.words = np.zeros((2 * len(regions) + 8, k.REGION_FIELDS), np.int64)
         for number, r in enumerate(regions):
-            self.words[number] = [wrapped(v) for v in (r.start, r.end, r.file.number, r.path, r.open, r.offset)]
+            values = (r.start, r.end, r.file.number, r.path, r.open, r.offset, r.since)
+            self.words[number] = [wrapped(value) for value in values]
         self._write(len(regions))
 
     def copy(self) -> TableMemory:
@@ -267,6 +271,17 @@ class TableMemory(Memory):
     def cut(self, start: int, length: int) -> list[Region]:
         plain = self._plain()
         hit = plain.cut(start, length)
+        self._take(plain)
+        return hit
+
+    def replace(self, start: int, length: int, at: int) -> None:
+        plain = self._plain()
+        plain.replace(start, length, at)
+        self._take(plain)
+
+    def unmap(self, start: int, length: int, begun: int) -> list[Region]:
+        plain = self._plain()
+        hit = plain.unmap(start, length, begun)
         self._take(plain)
         return hit
 

@@ -32,11 +32,11 @@ def _first_region(h: int, c: int, start: int, end: int) -> int:
 
 
 @inner
-def _cut(h: int, c: int, start: int, end: int, spare: int) -> bool:
-    """Unmap a range; False when the table lacks the room for what is left and `spare` more."""
+def _cut(h: int, c: int, start: int, end: int) -> bool:
+    """Unmap a range; False when the table lacks the room for what is left."""
     memory = get(h, k.MEMORY_TABLE) + 8 * k.MEMORY_FIELDS * get(get(c, k.C_THREAD), k.T_MEMORY)
     regions, count = get(memory, k.M_ADDRESS), get(memory, k.M_COUNT)
-    if count + 1 + spare > get(memory, k.M_ROOM):
+    if count + 1 > get(memory, k.M_ROOM):
         return False
     first = _first_region(h, c, start, end)
     if first < 0:
@@ -48,6 +48,7 @@ def _cut(h: int, c: int, start: int, end: int, spare: int) -> bool:
     tail = regions + 8 * k.REGION_FIELDS * (last - 1)
     right = get(tail, k.R_END) > end
     t_end, t_file, t_path, t_open = get(tail, k.R_END), get(tail, k.R_FILE), get(tail, k.R_PATH), get(tail, k.R_OPEN)
+    t_since = get(tail, k.R_SINCE)
     t_offset = get(tail, k.R_OFFSET) + end - get(tail, k.R_START)
     if left:
         put(regions, k.REGION_FIELDS * first + k.R_END, start)
@@ -61,6 +62,7 @@ def _cut(h: int, c: int, start: int, end: int, spare: int) -> bool:
         put(piece, k.R_PATH, t_path)
         put(piece, k.R_OPEN, t_open)
         put(piece, k.R_OFFSET, t_offset)
+        put(piece, k.R_SINCE, t_since)
     put(memory, k.M_COUNT, count - (last - kept) + (1 if right else 0))
     return True
 
@@ -93,8 +95,11 @@ def on_mmap(h: int, c: int) -> bool:
         return False
     length = _pages(h, size)
     unmapped = row < 0
-    if start >= 0 and (unmapped or length > 0) and not _cut(h, c, start, start + length, 0 if unmapped else 1):
-        return False
+    if start >= 0 and length > 0:
+        memory = get(h, k.MEMORY_TABLE) + 8 * k.MEMORY_FIELDS * get(get(c, k.C_THREAD), k.T_MEMORY)
+        # Python keeps what is replaced
+        if get(memory, k.M_COUNT) + 2 > get(memory, k.M_ROOM) or _first_region(h, c, start, start + length) >= 0:
+            return False
     accept_call(h, c)
     if unmapped:
         return True
@@ -114,9 +119,25 @@ def on_mmap(h: int, c: int) -> bool:
         put(region, k.R_PATH, get(info, k.O_PATH))
         put(region, k.R_OPEN, get(info, k.O_NUMBER))
         put(region, k.R_OFFSET, 0 if get(c, k.C_OFFSET) == NULL else get(c, k.C_OFFSET))
+        duration = get(c, k.C_DURATION)
+        put(region, k.R_SINCE, get(c, k.C_TIME) + (0 if duration == NULL else duration))
         put(memory, k.M_COUNT, count + 1)
     emit_open(h, c, row)
     return True
+
+
+@inner
+def _is_taken(h: int, c: int, found: int, end: int) -> bool:
+    """Whether what a call unmaps may have been replaced since it began: which mapping that was, Python knows."""
+    memory = get(h, k.MEMORY_TABLE) + 8 * k.MEMORY_FIELDS * get(get(c, k.C_THREAD), k.T_MEMORY)
+    if found < 0:
+        return get(memory, k.M_REPLACED) > get(c, k.C_TIME)
+    regions, count = get(memory, k.M_ADDRESS), get(memory, k.M_COUNT)
+    while found < count and get(regions, k.REGION_FIELDS * found + k.R_START) < end:
+        if get(regions, k.REGION_FIELDS * found + k.R_SINCE) > get(c, k.C_TIME):
+            return True
+        found += 1
+    return False
 
 
 @inner
@@ -130,12 +151,15 @@ def on_memory(h: int, c: int) -> bool:
     if end == start:
         return False
     found = _first_region(h, c, start, end)
+    unmaps = get(c, k.C_OP) == _OP_MUNMAP and get(c, k.C_RESULT) == 0
+    if unmaps and _is_taken(h, c, found, end):
+        return False
     path = file = opened = -1
     if found >= 0:
         memory = get(h, k.MEMORY_TABLE) + 8 * k.MEMORY_FIELDS * get(get(c, k.C_THREAD), k.T_MEMORY)
         region = get(memory, k.M_ADDRESS) + 8 * k.REGION_FIELDS * found
         path, file, opened = get(region, k.R_PATH), get(region, k.R_FILE), get(region, k.R_OPEN)
-        if get(c, k.C_OP) == _OP_MUNMAP and get(c, k.C_RESULT) == 0 and not _cut(h, c, start, end, 0):
+        if unmaps and not _cut(h, c, start, end):
             return False
     accept_call(h, c)
     if found >= 0:
