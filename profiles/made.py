@@ -18,12 +18,15 @@ from iotrace.profiles.layout import Layout, file_batches, path_batches
 from iotrace.profiles.scales import largest_scale
 from iotrace.profiles.unshrunk import Jobs, unshrunk, unshrunk_text
 from iotrace.trace.info import TraceInfo
+from iotrace.trace.pipeline import BesideWriter
 from iotrace.trace.reader import Trace
 from iotrace.trace.schema import SCHEMAS
 from iotrace.trace.writer import TraceWriter
 
 KEPT_SHARE: Final = 1 / 8
 """Of the free memory, for packed events."""
+_WAITING: Final = 1
+"""Batches that wait to be written: each has half a million events."""
 _NAMES: Final = {"paths": path_batches, "files": file_batches}
 
 
@@ -149,8 +152,9 @@ class MadeTrace(Trace):
             for table, rows in _NAMES.items():
                 for batch in rows(made.layout):
                     writer.append(table, batch)
-            for batch in made.batches():
-                writer.append("events", batch)
+            with BesideWriter(writer, _WAITING) as beside:
+                for batch in made.batches():
+                    beside.append("events", batch)
             writer.append_rows("processes", made.processes())
             info.duration_ns = made.end_ns
         return info

@@ -210,12 +210,16 @@ class Synthesis:
         return self._batch([rows])
 
     def _batch(self, parts: list[dict[str, Any]]) -> pa.RecordBatch:
-        columns = {name: np.concatenate([rows[name] for rows in parts]) for name in parts[0]}
-        order = np.argsort(columns["time"] + columns["took"], kind="stable")
+        columns = parts[0] if len(parts) == 1 else {
+            name: np.concatenate([rows[name] for rows in parts]) for name in parts[0]
+        }  # fmt: skip
+        ends = columns["time"] + columns["took"]
+        # calls of one worker end one after another
+        order: Any = slice(None) if (ends[1:] >= ends[:-1]).all() else np.argsort(ends, kind="stable")
         if self._held is not None and "step" in columns:
             columns = self._held.clip({name: column[order] for name, column in columns.items()})
-            order = np.arange(len(columns["op"]))
-        n = len(order)
+            order = slice(None)
+        n = len(columns["op"])
         self.events += n
         faults = columns["op"] == NUMBER_OF["mmap.fault"]
         names = {

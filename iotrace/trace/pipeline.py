@@ -24,14 +24,18 @@ _WAITING: Final = 16
 class BesideWriter:
     """Takes batches for a TraceWriter; a context manager, at whose end all of them have been handed over.
 
+    Parameters
+    ----------
+    waiting: batches that may wait; the caller is held up by the next.
+
     Raises
     ------
     StorageError: from any method and at the end, what the writer raised.
     """
 
-    def __init__(self, writer: TraceWriter) -> None:
+    def __init__(self, writer: TraceWriter, waiting: int = _WAITING) -> None:
         self._writer = writer
-        self._queue: queue.Queue[tuple[str, pa.RecordBatch] | None] = queue.Queue(_WAITING)
+        self._queue: queue.Queue[tuple[str, pa.RecordBatch] | None] = queue.Queue(waiting)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="trace writer", daemon=True)
 
