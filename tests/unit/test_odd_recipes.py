@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recipes import GOOD
 
 from iotrace.errors import UsageError
 from iotrace.profiles.model import DataSet, Profile, Workload, is_workload, load, read
@@ -14,20 +15,6 @@ from iotrace.profiles.numbers import numbers_of
 from iotrace.profiles.synthesise import synthesise
 from iotrace.profiles.totals import totals_of
 
-PROFILE = """
-name = "x"
-title = "X"
-about = "A step."
-job_types = ["x"]
-[numbers]
-n = { value = 3, source = "somewhere" }
-[files]
-f = { path = "J1/{n}.mrc", count = "n", size = "n", exists = true }
-[[phases]]
-name = "p"
-items = "n"
-actions = [{ do = "read", file = "f", chunk = "n" }]
-"""
 WORKLOAD = """
 name = "w"
 title = "W"
@@ -60,7 +47,7 @@ def refused(kind: type[Any], text: str) -> str:
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e18", "1" + "0" * 400])
 def test_a_number_that_counts_nothing_is_refused_with_its_key(value: str) -> None:
     for more in ("", ", scales = true"):
-        said = refused(Profile, PROFILE.replace("value = 3", f"value = {value}{more}"))
+        said = refused(Profile, GOOD.replace("value = 3", f"value = {value}{more}"))
         assert said.startswith("x.toml: numbers.n.value: a number from 0 to 1e+18")
     said = refused(Workload, f"{WORKLOAD}set = {{ movies = {value} }}\n")
     assert said.startswith(("x.toml: steps.import.set.movies: a number from 0", "x.toml: steps.import.set[*]: Number"))
@@ -79,7 +66,7 @@ def test_a_number_that_counts_nothing_is_refused_with_its_key(value: str) -> Non
     ],
 )  # fmt: skip
 def test_a_recipe_that_does_nothing_or_twice_the_same_is_refused(old: str, new: str, said: str) -> None:
-    assert said in refused(Profile, PROFILE.replace(old, new, 1))
+    assert said in refused(Profile, GOOD.replace(old, new, 1))
 
 
 @pytest.mark.parametrize(
@@ -111,11 +98,11 @@ def test_a_workload_that_makes_no_sense_is_refused(old: str, new: str, said: str
     ],
 )
 def test_what_is_wrong_is_told_with_its_name(old: str, new: str, said: str) -> None:
-    assert said in refused(Profile, PROFILE.replace(old, new, 1))
+    assert said in refused(Profile, GOOD.replace(old, new, 1))
 
 
 def test_a_recipe_without_phases_is_refused() -> None:
-    text = PROFILE[: PROFILE.index("[numbers]")] + "phases = []\n" + PROFILE[PROFILE.index("[numbers]") :]
+    text = GOOD[: GOOD.index("[numbers]")] + "phases = []\n" + GOOD[GOOD.index("[numbers]") :]
     assert "x.toml: phases: at least one" in refused(Profile, text[: text.index("[[phases]]")])
 
 
@@ -127,7 +114,7 @@ def test_a_workload_is_one_however_its_steps_are_written(tmp_path: Path) -> None
     for name, text in texts.items():
         (tmp_path / f"{name}.toml").write_text(text)
         assert is_workload(tmp_path / f"{name}.toml"), name
-    (tmp_path / "p.toml").write_text(PROFILE)
+    (tmp_path / "p.toml").write_text(GOOD)
     assert not is_workload(tmp_path / "p.toml")
 
 

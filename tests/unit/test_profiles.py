@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recipes import GOOD
 
 from iotrace.errors import UsageError
 from iotrace.profiles import model
@@ -82,21 +83,6 @@ def test_a_sum_without_a_value_is_refused_and_takes_no_time(text: str) -> None:
 
 
 # recipes
-
-GOOD = """
-name = "x"
-title = "X"
-about = "A step."
-job_types = ["x"]
-[numbers]
-n = { value = 3, source = "somewhere" }
-[files]
-f = { path = "J1/{n}.mrc", count = "n", size = "n", exists = true }
-[[phases]]
-name = "p"
-items = "n"
-actions = [{ do = "read", file = "f", chunk = "n" }]
-"""
 
 
 @pytest.mark.parametrize(
