@@ -252,13 +252,17 @@ def _show(recipe: Profile, numbers: Numbers, json: bool) -> None:
         for action in phase.actions:
             words = [action.do, action.way] if action.way else [action.do]
             words += [action.file, f"to {action.to}" if action.to else ""]
-            details = {
-                field: getattr(action, field)
-                for field in SUMS
-                if getattr(action, field)
-                and (field != "busy" or action.do == "think")
-                and (field, getattr(action, field)) not in (("times", "1"), ("seeks", "0"))
-            } | ({"fsync": "at the end"} if action.sync else {})
+            details = (
+                {
+                    field: getattr(action, field)
+                    for field in SUMS
+                    if getattr(action, field)
+                    and (field != "busy" or action.do == "think")
+                    and (field, getattr(action, field)) not in (("times", "1"), ("seeks", "0"))
+                }
+                | ({"fsync": "at the end"} if action.sync else {})
+                | ({} if action.fstat else {"fstat": "none"})
+            )
             words.append(", ".join(f"{field} {text}" for field, text in details.items()))
             show(out, printable("  " + " ".join(filter(None, words))))
     show(out, "")

@@ -187,6 +187,8 @@ class _Writer:
         parts += self._boxes(label, group) if group.do == "boxes" else self._bytes(label, group)
         if group.do == "write" and float(group.rows["synced"].mean()) > 0.5:
             parts.append("sync = true")
+        if group.do in ("read", "copy") and group.how != "header" and float(group.rows["asked"].mean()) < 0.5:
+            parts.append("fstat = false")
         seeks = round(float(group.rows["seeks"].mean()))
         if seeks and group.do in ("read", "write", "append"):
             source = f"lseek calls of an opening in {self.name}"

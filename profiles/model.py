@@ -86,7 +86,8 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     all.
     seconds: time until the next call, of which the share `busy` is CPU time.
     times: how often it is done for each item, one time after another; seeks: calls of lseek that move nothing, behind
-    each opening; sync: fsync before the close.
+    each opening; fstat: who reads a file (but for a header alone), maps or copies it asks for its length first.
+    sync: fsync before the close.
     """
 
     do: Do
@@ -104,6 +105,7 @@ class Action(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     busy: str = "1"
     times: str = "1"
     seeks: str = "0"
+    fstat: bool = True
     sync: bool = False
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 
 from iotrace.errors import UsageError
 from iotrace.profiles.classes import beneath, classes_of
-from iotrace.trace.operations import BY_NAME, CLONES, OPERATIONS, Kind
+from iotrace.trace.operations import BY_NAME, CLONES, OPERATIONS, Change, Kind
 from iotrace.trace.reader import Trace
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ STATS: Final = (
     "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat", "chmod",
     "fchmodat", "utimensat",
 )  # fmt: skip
-RENAMES: Final = ("rename", "renameat", "renameat2")
+RENAMES: Final = tuple(one.name for one in OPERATIONS if one.change is Change.RENAMES)
 _BY_RANGE: Final = ("copy_file_range", *CLONES.values())
 _BY_NAME: Final = {
-    "unlink": ("unlink", "unlinkat", "rmdir"), "mkdir": ("mkdir", "mkdirat"), "symlink": ("symlink", "symlinkat"),
+    "unlink": tuple(one.name for one in OPERATIONS if one.change is Change.REMOVES),
+    "mkdir": ("mkdir", "mkdirat"), "symlink": ("symlink", "symlinkat"),
     "stat": STATS,
 }  # fmt: skip
 _HEADER_BYTES: Final = 65_536
@@ -205,7 +206,8 @@ def _by_open(events: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
             "listed": op.isin(["getdents", "getdents64"]), "mapped": op == "mmap", "faults": op == "mmap.fault",
             "moves": moved > 0,
             "ended": reads & (of["result"] < of["size"]),
-            "seeks": op == "lseek", "locked": kind == _NUMBER[Kind.LOCK], "synced": kind == _NUMBER[Kind.SYNC],
+            "seeks": op == "lseek", "asked": op == "fstat",
+            "locked": kind == _NUMBER[Kind.LOCK], "synced": kind == _NUMBER[Kind.SYNC],
             "flags": of["flags"].fillna(0).where(op.isin(OPENS), 0), "calls": 1,
             "first_offset": of["offset"].where(writes),
             "to": of["to"].astype("float64"), "way": op.isin(_BY_RANGE) & copies,
@@ -291,7 +293,7 @@ def _by_name(events: pd.DataFrame) -> pd.DataFrame:
             "class": of["class"].astype("int64"), "file": of["file"].astype("int64"),
             "thread": of["thread"].astype("int64"), "begin": of["time_ns"], "end": of["time_ns"] + of["duration_ns"],
             "time_ns": of["duration_ns"], "off_ns": of["off_cpu_ns"].fillna(0), "calls": 1, "read": 0.0,
-            "written": 0.0, "reach": 0.0, "pieces": 0, "seeks": 0, "do": of["op"].map(do_of).astype(str), "how": "",
-            "to": np.nan, "synced": False, "ended": False,
+            "written": 0.0, "reach": 0.0, "pieces": 0, "seeks": 0, "asked": 0, "how": "",
+            "do": of["op"].map(do_of).astype(str), "to": np.nan, "synced": False, "ended": False,
         }
     ).reset_index(drop=True)  # fmt: skip

@@ -167,6 +167,11 @@ def _seek(result: Template, action: Action, numbers: Numbers, at: str, on: dict[
         result.call("lseek", offset=0, flags=os.SEEK_CUR, result=0, **on)
 
 
+def _ask(result: Template, action: Action, on: dict[str, int]) -> None:
+    if action.fstat:
+        result.call("fstat", **on)
+
+
 def _read(result: Template, action: Action, profile: Profile, numbers: Numbers, order: Order, at: str) -> None:
     file, slot = order[action.file], result.open()
     size = whole = numbers.count(profile.files[action.file].size, f"{at}.file")
@@ -181,13 +186,13 @@ def _read(result: Template, action: Action, profile: Profile, numbers: Numbers, 
     if action.way == "header":
         result.call("read", offset=0, size=asked, result=size, moved=size, **on)
     elif action.way == "mmap":
-        result.call("fstat", **on)
+        _ask(result, action, on)
         if action.header:
             asked = numbers.count(action.header, f"{at}.header")
             result.call("read", offset=0, size=asked, result=min(asked, size), moved=min(asked, size), **on)
         _map(result, size, max(1, numbers.count(action.chunk, f"{at}.chunk")), on)
     else:
-        result.call("fstat", **on)
+        _ask(result, action, on)
         op = "sendfile" if action.way == "sendfile" else "read"
         chunk = max(1, numbers.count(action.chunk, f"{at}.chunk"))
         for offset, part in _pieces(result, size, chunk):
@@ -251,7 +256,7 @@ def _copy(result: Template, action: Action, profile: Profile, numbers: Numbers, 
     size = numbers.count(profile.files[action.file].size, f"{at}.file")
     chunk = max(1, numbers.count(action.chunk, f"{at}.chunk"))
     result.call("openat", flags=os.O_RDONLY | _O, mode=0, **source)
-    result.call("fstat", **source)
+    _ask(result, action, source)
     result.call("openat", file=to, slot=target, flags=os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O, mode=0o644)
     for offset, part in _pieces(result, size, chunk):
         result.call(

@@ -45,7 +45,7 @@ from iotrace.replay.operation_sets import (
 from iotrace.replay.pieces import Pieces
 from iotrace.replay.ranges import ranged_accesses, touches_of
 from iotrace.replay.scans import rows_of
-from iotrace.replay.select import Reason, Selection  # fmt: skip
+from iotrace.replay.select import Reason, Selection
 from iotrace.replay.status import Status
 from iotrace.replay.sweeps import find_edges
 from iotrace.trace.operations import NUMBER_OF, Change, Kind

@@ -585,6 +585,14 @@ def test_what_is_done_several_times_steps_through_the_files() -> None:
     assert again["file"].value_counts().tolist() == [2] * 18
 
 
+@pytest.mark.parametrize("how", ["whole", "sendfile", "mmap"])
+def test_who_reads_a_file_asks_for_its_length_unless_the_recipe_says_no(how: str) -> None:
+    action = f'{{ do = "read", file = "stacks", how = "{how}", chunk = "box" MORE }}'
+    asks, knows = made(action.replace("MORE", "")), made(action.replace("MORE", ", fstat = false"))
+    assert (asks["op"] == "fstat").sum() == 6
+    assert knows["op"].tolist() == asks[asks["op"] != "fstat"]["op"].tolist()
+
+
 @settings(max_examples=20)
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 40), st.sampled_from(["read", "pread"]))
 def test_an_item_that_reads_boxes_from_one_stack_opens_one_and_reads_its_header_first(
