@@ -27,9 +27,9 @@ CQ_HEAD_AT, CQ_TAIL_AT, CQ_MASK, CQES_AT = 14, 15, 16, 17
 SQ_MAP, SQ_MAP_BYTES, CQ_MAP, CQ_MAP_BYTES, SQES_BYTES = 18, 19, 20, 21, 22
 BUFFERS_AT, BUFFERS_BYTES, FREE_AT, FREE_BYTES = 23, 24, 25, 26
 # words of a running ring
-PENDING, IN_FLIGHT, FREE, FAILURE, CLOCK = 27, 28, 29, 30, 31
-"""Requests filled and not yet submitted; filled and not yet completed; buffers free; errno that ended the ring; time
-(ns) of the last completion."""
+PENDING, IN_FLIGHT, FREE, FAILURE, LUCK = 27, 28, 29, 30, 31
+"""Requests filled and not yet submitted; filled and not yet completed; buffers free; errno that ended the ring; how
+often of late a completion came while it was looked for (above 0: look before the next sleep)."""
 PARAMS_AT: Final = 32
 """Offset, in words, of a struct io_uring_params, used as scratch later."""
 RING_WORDS: Final = 64
@@ -145,6 +145,7 @@ def open_ring(ring: int) -> Any:
     poke64(ring + 8 * PENDING, 0)
     poke64(ring + 8 * IN_FLIGHT, 0)
     poke64(ring + 8 * FAILURE, 0)
+    poke64(ring + 8 * LUCK, 1)
     failure = _register(ring)
     if failure < 0:
         close_ring(ring)
@@ -238,9 +239,8 @@ def enter(ring: int, least: int) -> Any:
 
     -EINTR, -EAGAIN and -EBUSY are reasons to come again, after the completions were collected.
     """
-    flags = peek(ring + 8 * ENTER_FLAGS)
-    if least > 0:
-        flags |= _GETEVENTS
+    # a ring that defers its work to its thread shows completions only when asked for events
+    flags = peek(ring + 8 * ENTER_FLAGS) | _GETEVENTS
     pending = peek(ring + 8 * PENDING)
     result = system_call(_ENTER, peek(ring + 8 * ENTER_FD), pending, least, flags, 0, 0)
     if result >= 0:
