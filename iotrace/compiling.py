@@ -11,24 +11,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 import numba
 
 F = TypeVar("F", bound=Callable[..., object])
 
-COMPILING: Final = "Compiling, once after the installation, for about half a minute …"
+_COMPILING: Final = "Compiling, once after the installation, for about half a minute …"
+_COMPILING_ANEW: Final = (
+    "Compiling for about half a minute, each time anew: neither the installation nor this user's ~/.cache can be "
+    "written. NUMBA_CACHE_DIR=FOLDER keeps what is compiled …"
+)
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any], error_model: Literal["python", "numpy"] = "python") -> Any:
     """A kernel without the GIL, cached beside its source or, where that is read-only, in the user's cache folder.
 
-    Untyped: a kernel takes NumPy's integers as well as Python's.
+    Untyped: a kernel takes NumPy's integers as well as Python's. `error_model` is Numba's: with "numpy" a division does
+    not look for zero.
     """
+    options = {"nogil": True, "error_model": error_model}
     try:
-        kernel = numba.njit(cache=True, nogil=True)(function)
+        kernel = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder to cache in: compiled anew in each process
-        return numba.njit(nogil=True)(function)
+        return numba.njit(**options)(function)
     # there is no public way to tell Numba of further files; without these attributes a test fails
     index = kernel._cache._cache_file
     index._source_stamp = (index._source_stamp, *stamps(Path(function.__code__.co_filename)))
@@ -47,8 +53,20 @@ def inner(function: F) -> F:
 
 def is_compiled(kernel: Any) -> bool:
     """Whether a kernel's machine code is on disk; if not, its first call takes long."""
-    store = getattr(kernel, "_cache", None)
-    return bool(getattr(kernel, "signatures", ())) or bool(store is not None and store._cache_file._load_index())
+    file = _cache_file(kernel)
+    return bool(getattr(kernel, "signatures", ())) or bool(file is not None and file._load_index())
+
+
+def compiling_text(kernel: Any) -> str:
+    """What to tell before the first call of a kernel, empty where its machine code is there."""
+    if is_compiled(kernel):
+        return ""
+    return _COMPILING_ANEW if _cache_file(kernel) is None else _COMPILING
+
+
+def _cache_file(kernel: Any) -> Any:
+    """Numba's index of a kernel's machine code; None where no folder can keep any."""
+    return getattr(getattr(kernel, "_cache", None), "_cache_file", None)
 
 
 @cache

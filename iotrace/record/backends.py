@@ -132,11 +132,11 @@ def make_backend(
             f"{reason} Recording with strace instead, which sees no page faults and slows the command: up to 40 times "
             "where it does little but I/O."
         )
-    from iotrace.compiling import COMPILING, is_compiled
+    from iotrace.compiling import compiling_text
     from iotrace.trace.formats.strace.kernels.lines import feed
 
-    if not is_compiled(feed):
-        warn(COMPILING)
+    if text := compiling_text(feed):
+        warn(text)
     return StraceBackend(writer, detachable=detachable)
 
 
@@ -145,13 +145,13 @@ def _ebpf_backend(
 ) -> Backend:
     if loading.done():
         loading.result()  # a machine without eBPF need not wait for the drain
-    from iotrace.compiling import COMPILING, is_compiled
+    from iotrace.compiling import compiling_text
     from iotrace.record.ebpf.kernels.drain import drain
     from iotrace.trace.writer import TraceWriter
 
-    if not is_compiled(drain):
+    if text := compiling_text(drain):
         loading.result()
-        warn(COMPILING)
+        warn(text)
 
     if detail == "histogram":
         from iotrace.record.ebpf.tallies import TallyBackend

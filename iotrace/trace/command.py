@@ -79,12 +79,12 @@ def import_trace(
 
 
 def _from_strace(file: Sequence[Path], folder: Path, force: bool, cwd: Path | None) -> TraceInfo:
-    from iotrace.compiling import COMPILING, is_compiled
+    from iotrace.compiling import compiling_text
     from iotrace.trace.formats.strace.importing import import_strace
     from iotrace.trace.formats.strace.kernels.lines import feed
 
-    if not is_compiled(feed):
-        print(COMPILING, file=sys.stderr)
+    if text := compiling_text(feed):
+        print(text, file=sys.stderr)
     return import_strace(file, folder, force, str(cwd.absolute()) if cwd is not None else None)
 
 

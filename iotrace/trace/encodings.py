@@ -2,8 +2,7 @@
 
 They take int64 columns (a value that stands for null, or values and validity apart) and fill byte buffers of the
 caller's; nothing is allocated on the way. Layouts are those of the Parquet format's Encodings.md: the RLE and
-bit-packing hybrid, DELTA_BINARY_PACKED (blocks of 128 in 4 miniblocks) and BYTE_STREAM_SPLIT. The kernels, and all
-that they use, stand in this one file because Numba's cache does not notice a change in another one.
+bit-packing hybrid, DELTA_BINARY_PACKED (blocks of 128 in 4 miniblocks) and BYTE_STREAM_SPLIT.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
-from numba import njit
+
+from iotrace.compiling import compiled
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _BLOCK: Final = 128
@@ -25,7 +25,7 @@ _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _kernel(function: _F) -> _F:
-    return cast(_F, njit(nogil=True, cache=True, error_model="numpy")(function))
+    return cast(_F, compiled(function, error_model="numpy"))
 
 
 @_kernel

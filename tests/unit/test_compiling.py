@@ -6,8 +6,9 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from iotrace.compiling import stamps
+from iotrace.compiling import compiled, compiling_text, stamps
 
 FOLDER = Path(__file__).resolve().parents[2]
 KERNELS = {"compiled", "entry", "inner"}
@@ -40,6 +41,15 @@ def test_a_kernel_is_compiled_once_and_again_when_a_file_that_it_calls_has_chang
     assert run(tmp_path) == "20 1"
     (kernels / "helper.py").write_text(HELPER.format(22))
     assert run(tmp_path) == "230 0"
+
+
+def test_where_machine_code_cannot_be_kept_a_line_says_so_until_the_kernel_is_there() -> None:
+    names: dict[str, Any] = {}
+    exec("def of_no_file(x):\n    return x + 1\n", names)  # Numba keeps nothing of what has no file
+    kernel = compiled(names["of_no_file"])
+    assert "NUMBA_CACHE_DIR" in compiling_text(kernel)
+    assert kernel(1) == 2
+    assert compiling_text(kernel) == ""
 
 
 def file_of(module: str) -> Path | None:

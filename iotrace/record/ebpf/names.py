@@ -9,11 +9,11 @@ from __future__ import annotations
 import posixpath
 from typing import Any, Final
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from iotrace.compiling import compiled
 from iotrace.record.ebpf.kernels import layout as d
 from iotrace.trace.schema import SCHEMAS
 
@@ -30,7 +30,7 @@ def path_text(raw: bytes) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in text)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _compose(
     paths: Ints, begin: int, blob: Bytes, blob_begin: int, texts: Bytes, ends: Ints, raws: Bytes, raw_ends: Ints,
     in_job: Bytes, first: int, count: int,
