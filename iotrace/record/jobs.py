@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from iotrace.record.together import Together, remove_together
 from iotrace.trace.info import INFO_NAME, TraceInfo
 from iotrace.trace.private import create_folder
 from iotrace.trace.schema import NULL, SUFFIX
-from iotrace.trace.writer import LEAST_MAX_BYTES, TraceWriter, check_bound, lacking_bytes
+from iotrace.trace.writer import LEAST_MAX_BYTES, TraceWriter, check_bound, lacking_bytes, prepare_encoder
 
 _PATH_COLUMNS: Final = [d.COLUMN[name] for name in ("path", "other_path")]
 _FILE_COLUMNS: Final = [d.COLUMN[name] for name in ("file", "other_file")]
@@ -127,7 +127,8 @@ class JobTraces:
         return self._max_bytes is not None and current >= self._max_bytes // _CURRENT_SHARE
 
     def prepare(self) -> None:
-        """Nothing that can be made ready without a job."""
+        """Load what a trace's writer needs: it would take its time when the first jobs run."""
+        prepare_encoder()
 
     def append(self, table: str, batch: Any) -> None:
         """Keep rows until an event refers to them."""
@@ -148,14 +149,11 @@ class JobTraces:
 
     def append_matrix(self, rows: npt.NDArray[np.int64], count: int) -> None:
         """Divide the events among the jobs, and fill their place with NULL."""
-        process = rows[_PROCESS, :count]
-        numbers, place = np.unique(process, return_inverse=True)
-        owners = [self._job_of.get(int(number)) for number in numbers]
-        for key in dict.fromkeys(owner for owner in owners if owner is not None):
-            mine = np.array([owner == key for owner in owners])[place]
-            self._give(self._jobs[key], np.ascontiguousarray(rows[:, :count][:, mine]))
-        if len(owners):
-            self.unlabelled += int(np.array([owner is None for owner in owners])[place].sum())
+        for key, events in self._divided(rows[:, :count]):
+            if key is None:
+                self.unlabelled += events.shape[1]
+            else:
+                self._give(self._jobs[key], events)
         rows[:, :count] = NULL
         waiting = {key: job.writer.waiting_bytes for key, job in self._jobs.items()}
         while sum(waiting.values()) > _WAITING_BYTES:
@@ -166,12 +164,29 @@ class JobTraces:
         # what many small row groups took and gave back; it would stay with Arrow
         pa.default_memory_pool().release_unused()
 
+    def _divided(self, events: npt.NDArray[np.int64]) -> Iterator[tuple[tuple[str, str] | None, npt.NDArray[np.int64]]]:
+        """The events of each job, in their order; of None those that no job has."""
+        process = events[_PROCESS]
+        numbers = _distinct(process)
+        owners = [self._job_of.get(int(number)) for number in numbers]
+        keys = list(dict.fromkeys(owners))
+        if len(keys) == 1:
+            yield keys[0], events
+            return
+        # small numbers, which a sort by radix takes
+        owner_of = np.array([keys.index(owner) for owner in owners], np.uint16)
+        owner = owner_of[np.searchsorted(numbers, process)]
+        events = np.take(events, np.argsort(owner, kind="stable"), axis=1)
+        ends = np.cumsum(np.bincount(owner, minlength=len(keys))).tolist()
+        for key, begin, end in zip(keys, [0, *ends], ends, strict=False):
+            yield key, events[:, begin:end]
+
     def _give(self, job: _Job, events: npt.NDArray[np.int64]) -> None:
         count = events.shape[1]
         self.info.events += count
-        wanted_files = {int(n) for n in np.unique(events[_FILE_COLUMNS]) if n != NULL} - job.files
+        wanted_files = _numbers(events, _FILE_COLUMNS) - job.files
         files = [self._rows["files"][n] for n in sorted(wanted_files) if n in self._rows["files"]]
-        wanted_paths = {int(n) for n in np.unique(events[_PATH_COLUMNS]) if n != NULL}
+        wanted_paths = _numbers(events, _PATH_COLUMNS)
         wanted_paths = (wanted_paths | {row["path"] for row in files if row["path"] is not None}) - job.paths
         paths = [self._rows["paths"][n] for n in sorted(wanted_paths) if n in self._rows["paths"]]
         job.files |= wanted_files
@@ -332,6 +347,16 @@ class JobTraces:
             before = writer.disk_bytes
             writer.drop_oldest(excess)
             excess -= before - writer.disk_bytes
+
+
+def _distinct(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Sorted distinct values of a column, in which the same one often stands several times in a row."""
+    return np.unique(values[np.flatnonzero(np.diff(values, append=values[-1:] ^ 1))])
+
+
+def _numbers(events: npt.NDArray[np.int64], columns: list[int]) -> set[int]:
+    """The numbers that stand in some columns."""
+    return {number for column in columns for number in _distinct(events[column]).tolist() if number != NULL}
 
 
 class JobsBackend(EbpfBackend):

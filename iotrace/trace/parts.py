@@ -206,7 +206,7 @@ class EventTable:
         self.part = self.rows = 0
         self._encoder: Any = None
         self._waiting: list[pa.RecordBatch] = []
-        self._waiting_rows = self._in_tail = 0
+        self._waiting_rows = self._waiting_bytes = self._in_tail = 0
         self._file: IO[bytes] | None = None
         self._groups: list[bytes] = []
         self._footed = 0
@@ -219,6 +219,7 @@ class EventTable:
         """Add rows."""
         self._waiting.append(batch)
         self._waiting_rows += batch.num_rows
+        self._waiting_bytes += batch.nbytes
         self.rows += batch.num_rows
         self._grown()
 
@@ -239,10 +240,6 @@ class EventTable:
         elif self._waiting_rows >= GROUP_ROWS:
             self._group_waiting()
 
-    def prepare(self) -> None:
-        """Load and compile the encoder."""
-        self._encode().prepare()
-
     def _encode(self) -> Any:
         if self._encoder is None:
             # Numba takes its time to load: not for a trace without events
@@ -255,7 +252,7 @@ class EventTable:
         if self._waiting:
             self._write(self._encode().batch(pa.concat_batches(self._waiting)))
             # what the tail holds of them holds until the next footer
-            self._waiting, self._waiting_rows, self._in_tail = [], 0, 0
+            self._waiting, self._waiting_rows, self._waiting_bytes, self._in_tail = [], 0, 0, 0
 
     def _write(self, group: Any) -> None:
         from iotrace.trace.parquet import MAGIC, place
@@ -325,7 +322,7 @@ class EventTable:
             self._tail.remove()
         number, rows = self.part, self.rows
         self.part += 1
-        self._waiting, self._waiting_rows, self._in_tail = [], 0, 0
+        self._waiting, self._waiting_rows, self._waiting_bytes, self._in_tail = [], 0, 0, 0
         self.rows = self._grouped_rows = self._offset = self._footed = self._foot_bytes = 0
         self._file, self._tail, self._groups = None, None, []
         self._ended("events", number, rows, size)
@@ -352,7 +349,7 @@ class EventTable:
 
     def waiting_bytes(self) -> int:
         """Memory of all rows that wait."""
-        return int(sum(batch.nbytes for batch in self._waiting))
+        return self._waiting_bytes
 
     def lighten(self) -> None:
         """Let no rows wait in memory."""

@@ -187,11 +187,7 @@ class TraceWriter:
 
     def prepare(self) -> None:
         """Load and compile what append_matrix() needs, so that the first events do not wait for it."""
-        from iotrace.trace.encodings import reorder
-
-        times = np.zeros(1, np.int64)
-        reorder(times, 1, 0)
-        self._events.prepare()
+        prepare_encoder()
 
     def append_matrix(self, rows: npt.NDArray[np.int64], count: int) -> None:
         """Add the first `count` events of a recorder's matrix, and fill their place with NULL for its next use.
@@ -341,6 +337,15 @@ class TraceWriter:
                     f"no space left for the trace {self.folder}: make room, or write it elsewhere."
                 ) from None
             raise StorageError(f"cannot write the trace {self.folder}: {error.strerror or error}.") from None
+
+
+def prepare_encoder() -> None:
+    """Load and compile what any writer's append_matrix() needs."""
+    from iotrace.trace.encodings import reorder
+    from iotrace.trace.parquet import EventEncoder
+
+    reorder(np.zeros(1, np.int64), 1, 0)
+    EventEncoder().prepare()
 
 
 def check_bound(max_bytes: int | None) -> None:

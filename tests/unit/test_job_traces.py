@@ -1,11 +1,14 @@
 """A folder of traces, one for each job, that may only be so large, however many jobs run at once."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iotrace.errors import UsageError
 from iotrace.record.jobs import JobTraces
@@ -41,6 +44,37 @@ def names(jobs: int) -> list[dict[str, object]]:
 
 def disk_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@given(
+    owners=st.lists(st.sampled_from([0, 1, 2, 3, 7]), max_size=60).map(sorted)
+    | st.lists(st.integers(0, 8), max_size=60),
+    chunk=st.integers(1, 60),
+)
+def test_each_event_goes_to_the_job_of_its_process_in_order_and_none_to_two(owners: list[int], chunk: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        traces = JobTraces(Path(name) / "traces", TraceInfo())
+        # processes 0 and 7 work for one job, 8 for none
+        jobs = {process: f"J{process % 7}" for process in range(8)}
+        traces.append_rows("processes", [row | {"job": jobs[int(str(row["process"]))]} for row in names(8)])
+        traces.append_rows("paths", [{"path": process, "text": f"/{process}", "raw": b"/"} for process in range(9)])
+        for begin in range(0, len(owners), chunk):
+            mine = np.array(owners[begin : begin + chunk])
+            rows = noise(len(mine) + 3, begin, 0)
+            rows[COLUMN["process"], : len(mine)] = rows[COLUMN["path"], : len(mine)] = mine
+            rows[:, len(mine) :] = NULL
+            traces.append_matrix(rows, len(mine))
+            assert (rows == NULL).all()
+        traces.close()
+        assert traces.unlabelled == owners.count(8)
+        assert traces.info.events == len(owners) - owners.count(8)
+        for folder in (Path(name) / "traces").glob("*.iotrace"):
+            trace = open_trace(folder)
+            events = trace.events()
+            job = folder.name.split("-")[1]
+            expected = [(time, process) for time, process in enumerate(owners) if jobs.get(process) == job]
+            assert list(zip(events.time_ns, events.process, strict=True)) == expected
+            assert set(events.path_text) == {f"/{process}" for _, process in expected}
 
 
 @pytest.mark.parametrize("jobs", [1, 3, 12])

@@ -6,7 +6,6 @@ batches of full chunks and writes them. Both ask for priority, so that a busy ma
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import queue
@@ -24,6 +23,7 @@ from iotrace.record.ebpf import program as p
 from iotrace.record.ebpf.kernels import layout as d
 from iotrace.record.ebpf.kernels.drain import drain, load_position
 from iotrace.record.ebpf.kernels.requests import end_pending
+from iotrace.record.ebpf.priority import go_as_before, go_first
 from iotrace.record.ebpf.state import Ints, State
 from iotrace.record.ebpf.tables import SideTables, Snapshot
 from iotrace.record.ebpf.writing import Writer
@@ -42,7 +42,6 @@ _WAITING_BYTES: Final = 90 << 20
 _BASE_BYTES: Final = 210 << 20
 """Python, NumPy, Numba, Arrow."""
 _FLUSH_SECONDS: Final = 2.0
-_PRIORITY: Final = -20
 _REST_SECONDS: Final = 0.3
 _COMMAND_REST_SECONDS: Final = 1.0
 _REST_SHARE: Final = 4
@@ -124,7 +123,7 @@ class EbpfBackend:
         except BaseException:
             self._program.close()
             raise
-        _ask_for_priority()
+        go_first()
         return launch.pid
 
     def attach(self, apart: Sequence[int] = ()) -> int:
@@ -156,7 +155,7 @@ class EbpfBackend:
         except BaseException:
             self._program.close()
             raise
-        _ask_for_priority()
+        go_first()
         return len(found)
 
     def _begin(self) -> None:
@@ -258,7 +257,7 @@ class EbpfBackend:
 
     def _write(self) -> None:
         try:
-            _ask_for_priority()
+            go_first()
             while (item := self._full.get()) is not None:
                 rows, count, snapshot, context, last, chapter = item
                 if chapter != self._chapter_written:
@@ -296,7 +295,7 @@ class EbpfBackend:
                 raise self._failure
             self.writer.info.lost = self._program.lost()
         finally:
-            _ask_for_priority(self._niceness)
+            go_as_before(self._niceness)
             self._consumer_map.close()
             self._data_map.close()
             self._program.close()
@@ -358,9 +357,3 @@ def _works_for(pid: int, apart: Sequence[int]) -> bool:
 def _runs(tid: int) -> bool:
     fields = stat_fields(tid)
     return fields is not None and fields[0] not in ("Z", "X")
-
-
-def _ask_for_priority(priority: int = _PRIORITY) -> None:
-    # without CAP_SYS_NICE a busy machine may make the ring overflow; what is lost is counted
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, priority)
