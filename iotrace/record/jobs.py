@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ import pyarrow as pa
 from iotrace.errors import TraceError
 from iotrace.record.beside import write_down
 from iotrace.record.beside_jobs import JobCounters
+from iotrace.record.division import divide, numbers_in
 from iotrace.record.ebpf.backend import EbpfBackend
 from iotrace.record.ebpf.kernels import layout as d
 from iotrace.record.ebpf.state import Ints
@@ -33,7 +34,6 @@ from iotrace.trace.writer import LEAST_MAX_BYTES, TraceWriter, check_bound, lack
 
 _PATH_COLUMNS: Final = [d.COLUMN[name] for name in ("path", "other_path")]
 _FILE_COLUMNS: Final = [d.COLUMN[name] for name in ("file", "other_file")]
-_PROCESS: Final = d.COLUMN["process"]
 _GRACE_S: Final = 10.0
 """A job whose processes have all ended may start another one within this time."""
 CHAPTER_ROWS: Final = 60_000
@@ -149,7 +149,7 @@ class JobTraces:
 
     def append_matrix(self, rows: npt.NDArray[np.int64], count: int) -> None:
         """Divide the events among the jobs, and fill their place with NULL."""
-        for key, events in self._divided(rows[:, :count]):
+        for key, events in divide(rows[:, :count], self._job_of):
             if key is None:
                 self.unlabelled += events.shape[1]
             else:
@@ -164,29 +164,12 @@ class JobTraces:
         # what many small row groups took and gave back; it would stay with Arrow
         pa.default_memory_pool().release_unused()
 
-    def _divided(self, events: npt.NDArray[np.int64]) -> Iterator[tuple[tuple[str, str] | None, npt.NDArray[np.int64]]]:
-        """The events of each job, in their order; of None those that no job has."""
-        process = events[_PROCESS]
-        numbers = _distinct(process)
-        owners = [self._job_of.get(int(number)) for number in numbers]
-        keys = list(dict.fromkeys(owners))
-        if len(keys) == 1:
-            yield keys[0], events
-            return
-        # small numbers, which a sort by radix takes
-        owner_of = np.array([keys.index(owner) for owner in owners], np.uint16)
-        owner = owner_of[np.searchsorted(numbers, process)]
-        events = np.take(events, np.argsort(owner, kind="stable"), axis=1)
-        ends = np.cumsum(np.bincount(owner, minlength=len(keys))).tolist()
-        for key, begin, end in zip(keys, [0, *ends], ends, strict=False):
-            yield key, events[:, begin:end]
-
     def _give(self, job: _Job, events: npt.NDArray[np.int64]) -> None:
         count = events.shape[1]
         self.info.events += count
-        wanted_files = _numbers(events, _FILE_COLUMNS) - job.files
+        wanted_files = numbers_in(events, _FILE_COLUMNS) - job.files
         files = [self._rows["files"][n] for n in sorted(wanted_files) if n in self._rows["files"]]
-        wanted_paths = _numbers(events, _PATH_COLUMNS)
+        wanted_paths = numbers_in(events, _PATH_COLUMNS)
         wanted_paths = (wanted_paths | {row["path"] for row in files if row["path"] is not None}) - job.paths
         paths = [self._rows["paths"][n] for n in sorted(wanted_paths) if n in self._rows["paths"]]
         job.files |= wanted_files
@@ -347,16 +330,6 @@ class JobTraces:
             before = writer.disk_bytes
             writer.drop_oldest(excess)
             excess -= before - writer.disk_bytes
-
-
-def _distinct(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Sorted distinct values of a column, in which the same one often stands several times in a row."""
-    return np.unique(values[np.flatnonzero(np.diff(values, append=values[-1:] ^ 1))])
-
-
-def _numbers(events: npt.NDArray[np.int64], columns: list[int]) -> set[int]:
-    """The numbers that stand in some columns."""
-    return {number for column in columns for number in _distinct(events[column]).tolist() if number != NULL}
 
 
 class JobsBackend(EbpfBackend):

@@ -25,6 +25,7 @@ from workloads import commands
 HERE = Path(__file__).parent
 CALLS = {"pread": 2_000_000, "stat": 2_000_000, "open": 1_000_000, "unrelated pread": 2_000_000}
 AGAIN = "bare again"
+JOBS = 16
 TABLES = ("calls", "commands", "recorder")
 SLOW = {"strace": 100, "strace --seccomp-bpf": 100, "bpftrace": 100}
 """How many times fewer calls the slow tools are given, and whole commands fewer rounds: at most 2."""
@@ -155,6 +156,44 @@ def recorder_itself(prefix: list[str], folder: Path, rounds: int, program: str, 
     )
 
 
+def many_jobs(folder: Path, program: str, file: Path, seconds: int) -> None:
+    """What is lost, and what it costs, while many jobs of a node do nothing but lseek."""
+    traces, worker = folder / "jobs", folder / "cryosparcw"
+    worker.write_text(f"timeout {seconds} {program} lseek 4000000000 {file}\n")
+    words = [
+        sys.executable,
+        "-m",
+        "iotrace",
+        "record",
+        "--cryosparc",
+        "-o",
+        str(traces),
+        "--duration",
+        str(seconds + 3),
+    ]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as recorder:
+        while not (traces / "_recorder.json").exists():
+            if recorder.poll() is not None:
+                raise SystemExit("the recorder ended before the jobs began")
+            time.sleep(0.05)
+        jobs = [
+            subprocess.Popen(
+                ["bash", str(worker), "run", "--project", "P1", "--job", f"J{job}"], stdout=subprocess.DEVNULL
+            )
+            for job in range(JOBS)
+        ]
+        for job in jobs:
+            job.wait()
+    infos = [json.loads(info.read_text()) for info in traces.glob("*.iotrace/trace.json")]
+    events, lost = sum(info["events"] for info in infos), max(sum(info["lost"].values()) for info in infos)
+    cost = infos[0]["recorder"]
+    print(
+        f"{len(infos)} jobs at once that do nothing but lseek for {seconds} s: {events:,} events, lost {lost:,}, "
+        f"recorder {cost['cpu_s']} CPU s, {cost['memory_bytes'] / 1e6:.0f} MB of "
+        f"{cost['memory_limit_bytes'] / 1e6:.0f} MB at most"
+    )
+
+
 def calls(found: dict[str, list[str]], rounds: int, program: str, file: Path, kinds: list[str]) -> None:
     """Nanoseconds that each tool adds to a call, in turns."""
     print("ns added to one call: median (least … most)\n")
@@ -216,6 +255,7 @@ def main() -> None:
             whole_commands(found, folder, arguments.rounds)
         if "recorder" in arguments.tables:
             recorder_itself(found["iotrace"], folder, arguments.rounds, program, file, arguments.seconds)
+            many_jobs(folder, program, file, arguments.seconds)
 
 
 if __name__ == "__main__":
