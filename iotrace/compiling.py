@@ -17,7 +17,7 @@ import numba
 
 F = TypeVar("F", bound=Callable[..., object])
 
-_COMPILING: Final = "Compiling, once after the installation, for about half a minute …"
+COMPILING: Final = "Compiling, once after the installation, for about half a minute …"
 _COMPILING_ANEW: Final = (
     "Compiling for about half a minute, each time anew: neither the installation nor this user's ~/.cache can be "
     "written. NUMBA_CACHE_DIR=FOLDER keeps what is compiled …"
@@ -61,7 +61,7 @@ def compiling_text(kernel: Any) -> str:
     """What to tell before the first call of a kernel, empty where its machine code is there."""
     if is_compiled(kernel):
         return ""
-    return _COMPILING_ANEW if _cache_file(kernel) is None else _COMPILING
+    return _COMPILING_ANEW if _cache_file(kernel) is None else COMPILING
 
 
 def _cache_file(kernel: Any) -> Any:

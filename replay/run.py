@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from iotrace.compiling import is_compiled
+from iotrace.compiling import COMPILING, compiling_text
 from iotrace.errors import StorageError, UsageError
 from iotrace.mounts.counters.sampling import Sampler
 from iotrace.mounts.space import space_of
@@ -306,5 +306,8 @@ def _note(
 
 def _say_compiling(works: Sequence[Work], tell: Tell) -> None:
     kernels = [run_checked_lane if work.verification else run_ring_lane if work.rides else run_lane for work in works]
-    if not all(is_compiled(one) for one in kernels):
-        tell.progress("compiling, once after the installation", 0, 0)
+    texts = {compiling_text(one) for one in kernels} - {""}
+    if texts:
+        tell.progress("compiling", 0, 0)
+    if anew := texts - {COMPILING}:
+        tell.advise(anew.pop())

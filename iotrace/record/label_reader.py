@@ -24,6 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from iotrace.record.label_child import FRAME_LIMIT
+from iotrace.record.priority import go_as_before
 
 TIME_LIMIT_S: Final = 2.0
 RESTARTS: Final = 4
@@ -130,6 +131,8 @@ class LabelReader:
         return said
 
     def _work(self) -> None:
+        # the reader of labels that is started from here must not have the short slices of the recorder's threads
+        go_as_before(os.getpriority(os.PRIO_PROCESS, 0))
         while (item := self._requests.get()) is not None:
             key, request = item
             answer: Answer = {}

@@ -240,6 +240,10 @@ class EventTable:
         elif self._waiting_rows >= GROUP_ROWS:
             self._group_waiting()
 
+    def prepare(self) -> None:
+        """Have the encoder: where it is loaded already, small parts are its work too, and smaller."""
+        self._encode()
+
     def _encode(self) -> Any:
         if self._encoder is None:
             # Numba takes its time to load: not for a trace without events

@@ -188,6 +188,7 @@ class TraceWriter:
     def prepare(self) -> None:
         """Load and compile what append_matrix() needs, so that the first events do not wait for it."""
         prepare_encoder()
+        self._events.prepare()
 
     def append_matrix(self, rows: npt.NDArray[np.int64], count: int) -> None:
         """Add the first `count` events of a recorder's matrix, and fill their place with NULL for its next use.

@@ -29,7 +29,7 @@ BUFFERS_AT, BUFFERS_BYTES, FREE_AT, FREE_BYTES = 23, 24, 25, 26
 # words of a running ring
 PENDING, IN_FLIGHT, FREE, FAILURE, LUCK = 27, 28, 29, 30, 31
 """Requests filled and not yet submitted; filled and not yet completed; buffers free; errno that ended the ring; how
-often of late a completion came while it was looked for (above 0: look before the next sleep)."""
+often of late a completion came while it was looked for (above 0: look before the next sleep; below: sleeps since)."""
 PARAMS_AT: Final = 32
 """Offset, in words, of a struct io_uring_params, used as scratch later."""
 RING_WORDS: Final = 64

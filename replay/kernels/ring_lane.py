@@ -63,8 +63,8 @@ _ENOSPC, _EDQUOT = 28, 122
 _CLOSES: Final = 2
 _DRAIN_NS: Final = 1_000_000_000
 _LOOKS, _PAUSES, _MOST_LUCK, _SLEEPS_BETWEEN = 6, 12, 8, 64
-"""Looks at completions before a sleep and pauses after each (3 µs in all); how many misses end them, and after how many
-sleeps one more try is made."""
+"""Looks at completions before a sleep and pauses after each (3 µs in all, on x86-64); how many misses end them, and
+after how many sleeps one more try is made."""
 
 
 @compiled
@@ -291,7 +291,7 @@ def run_ring_lane(
         elif vectors > 0 or (
             together[i] <= peek(ring + 8 * PENDING) and end < last and peek(ring + 8 * IN_FLIGHT) <= room[end]
         ):
-            # where the next row has to wait, waiting and submitting are one call
+            # where the next row has to wait, its first look submits
             _flush(ring, time_at, control, expect, started, took, outcome)
         i = end
     if failure >= 0:

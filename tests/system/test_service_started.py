@@ -34,6 +34,13 @@ mkdir -p "/sys/fs/cgroup/$GROUP"
 echo $$ > "/sys/fs/cgroup/$GROUP/cgroup.procs"
 exec {MANAGER} --user --unit=basic.target --log-target=console
 """
+AWAY = """
+mount --make-rprivate /
+umount -R /sys/fs/cgroup
+mount -t cgroup2 none /sys/fs/cgroup
+find "/sys/fs/cgroup/$GROUP" -depth -type d -exec rmdir {} +
+"""
+"""The control groups of the manager outlive it."""
 WORKER = "for i in 1 2 3; do dd if=/dev/zero of=$0.$i bs=4096 count=100 status=none; done"
 
 
@@ -50,9 +57,11 @@ def systemctl(home: Path) -> Iterator[list[str]]:
     """The command that speaks to a manager of our own."""
     if os.geteuid() or not MANAGER.exists() or not shutil.which("systemctl"):
         pytest.skip("needs root and systemd (apt-get install systemd)")
-    places = {f"XDG_{name.upper()}": name for name in ("runtime_dir", "config_home", "cache_home", "state_home")}
+    places = {f"XDG_{name.upper()}": name for name in ("runtime_dir", "config_home", "cache_home")}
     for name in places.values():
         (home / name).mkdir()
+    # %S is the one or the other, as old as systemd is
+    places["XDG_STATE_HOME"] = places["XDG_CONFIG_HOME"]
     text = Path(str(resources.files("iotrace.record") / UNIT)).read_text()
     # the two lines that are each host's own; the interpreter of these tests may be root's alone
     text = re.sub(r"^User=.*$", "User=root", text, flags=re.MULTILINE)
@@ -87,6 +96,7 @@ def systemctl(home: Path) -> Iterator[list[str]]:
         except subprocess.TimeoutExpired:
             manager.kill()
             manager.wait()
+        subprocess.run(["unshare", "--mount", "bash", "-ec", AWAY], env=environment, check=False)
 
 
 def shown(systemctl: list[str], name: str) -> str:

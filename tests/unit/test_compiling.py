@@ -11,7 +11,7 @@ from typing import Any
 from iotrace.compiling import compiled, compiling_text, stamps
 
 FOLDER = Path(__file__).resolve().parents[2]
-KERNELS = {"compiled", "entry", "inner"}
+KERNELS = {"compiled", "entry", "inner", "_kernel"}
 HELPER = "from iotrace.compiling import compiled\n@compiled\ndef helped(x):\n    return x + {}\n"
 KERNEL = """from iotrace.compiling import compiled
 from room.kernels.helper import helped

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from iotrace.errors import UsageError
@@ -51,6 +51,7 @@ def disk_bytes(folder: Path) -> int:
     | st.lists(st.integers(0, 8), max_size=60),
     chunk=st.integers(1, 60),
 )
+@example(owners=[number * 7 % 9 for number in range(300)], chunk=300)
 def test_each_event_goes_to_the_job_of_its_process_in_order_and_none_to_two(owners: list[int], chunk: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         traces = JobTraces(Path(name) / "traces", TraceInfo())

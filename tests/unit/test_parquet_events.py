@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iotrace.trace.info import TraceInfo
 from iotrace.trace.matrix import event_batch
 from iotrace.trace.operations import OPERATIONS
 from iotrace.trace.parquet import MAGIC, EventEncoder, RowGroup, footer, place
 from iotrace.trace.schema import EVENT_COLUMNS, NULL, SCHEMAS
+from iotrace.trace.writer import TraceWriter
 
 Ints = npt.NDArray[np.int64]
 
@@ -155,3 +157,15 @@ def test_a_prepared_encoder_compiles_nothing_more() -> None:
     encoder.matrix(rows, 50_000)
     assert {kernel.__name__: list(kernel.signatures) for kernel in kernels} == before
     assert before
+
+
+def test_a_prepared_writer_encodes_few_rows_too_and_a_fresh_one_leaves_them_to_arrow(tmp_path: Path) -> None:
+    made = {}
+    for name, prepared in (("prepared", True), ("fresh", False)):
+        writer = TraceWriter(tmp_path / name, TraceInfo())
+        if prepared:
+            writer.prepare()
+        writer.append_matrix(np.full((len(EVENT_COLUMNS), 10), 1, np.int64), 10)
+        writer.close()
+        made[name] = pq.ParquetFile(writer.folder / "events" / "part-000000.parquet").metadata.created_by
+    assert made["prepared"] == "iotrace" != made["fresh"]

@@ -23,11 +23,11 @@ from iotrace.record.ebpf import program as p
 from iotrace.record.ebpf.kernels import layout as d
 from iotrace.record.ebpf.kernels.drain import drain, load_position
 from iotrace.record.ebpf.kernels.requests import end_pending
-from iotrace.record.ebpf.priority import go_as_before, go_first
 from iotrace.record.ebpf.state import Ints, State
 from iotrace.record.ebpf.tables import SideTables, Snapshot
 from iotrace.record.ebpf.writing import Writer
 from iotrace.record.launch import Launch
+from iotrace.record.priority import go_as_before, go_first
 from iotrace.record.registry import stat_fields
 from iotrace.record.scope import Scope, cryosparc_workers, members
 from iotrace.trace.schema import NULL

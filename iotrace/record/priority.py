@@ -1,8 +1,8 @@
 """The threads that empty the ring go before others: it holds half a second of what two busy processors can do.
 
 A high priority gives a thread the share that it needs, but not at once: since Linux 6.6 one that wakes waits until the
-slice (3 ms) of who runs has ended, and a flush of many traces wakes hundreds of times. Since 6.12 a thread may ask for
-shorter slices of its own, and then runs when it wakes.
+slice (1 to 3 ms) of who runs has ended, and a flush of many traces wakes hundreds of times. Since 6.12 a thread may ask
+for shorter slices of its own, and then runs when it wakes. Threads and processes that it starts have what it has.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _KEEP_POLICY: Final = 0x08
 
 
 def go_first() -> None:
-    """Ask that this thread goes before others; without CAP_SYS_NICE it does not, and what is lost is counted."""
+    """Ask that this thread goes before others; without CAP_SYS_NICE it has the short slices alone."""
     _ask(_HIGHEST, _SLICE_NS)
 
 
 def go_as_before(niceness: int) -> None:
-    """Take back what go_first() asked for."""
+    """Take back what go_first() asked for; slices become the kernel's own."""
     _ask(niceness, 0)
 
 
