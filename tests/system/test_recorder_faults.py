@@ -61,7 +61,7 @@ def test_after_a_sigkill_of_the_recorder_the_command_goes_on_and_the_trace_lacks
 
 
 def test_on_a_full_disk_one_line_says_so_and_the_command_goes_on(tiny: Path, tmp_path: Path) -> None:
-    (tiny / "filling").write_bytes(bytes(17 << 20))
+    (tiny / "filling").write_bytes(bytes(18 << 20))
     busy = """
         import os, random, time
         fd = os.open("data", os.O_WRONLY | os.O_CREAT)
