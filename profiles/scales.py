@@ -18,10 +18,11 @@ def largest_scale(count: Callable[[float], int], scale: float, events: int) -> f
     """
     there = count(scale)
     # where no count can shrink further
-    least = count(scale * 1e-9)
+    smallest = scale * 1e-9
+    least = count(smallest)
     if least >= events:
         return None
-    found = scale * (events - least) / max(1, there - least)
+    found = smallest + (scale - smallest) * (events - least) / max(1, there - least)
     for _ in range(_TRIES):
         found = _rounded_down(found)
         if count(found) <= events:

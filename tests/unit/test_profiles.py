@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recipes import GOOD
 
@@ -508,6 +508,7 @@ def test_what_a_scale_does_not_shrink_is_said() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**9), st.floats(1e-6, 100), st.integers(1, 10**9))
+@example(0, 399_999_841, 100.0, 69)  # as small as what was taken for a constant
 def test_the_largest_scale_is_one_that_fits_and_not_much_less(least: int, many: int, scale: float, most: int) -> None:
     def count(at: float) -> int:
         return least + math.ceil(many * at)
