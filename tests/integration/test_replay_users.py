@@ -242,8 +242,9 @@ def test_the_wait_for_the_start_is_no_work_of_the_run_and_loads_no_cpu(
     monkeypatch.setattr(running, "run_clones", late)
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_nvcsw
     run = run_replay(job(tmp_path), tmp_path, timing="asap", users=8, engine=engine).info.runs[0]
-    # a lane that polls gives its CPU away some 10,000 times in that second
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_nvcsw - before < 4000
+    # lanes that poll give their CPUs away more than 100,000 times in that second; those that sleep nap some 4,000 times
+    # in the milliseconds before a run, when the machine is busy
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_nvcsw - before < 16_000
     assert 0 < run.cpu_s <= len(os.sched_getaffinity(0)) * run.wall_s
 
 
