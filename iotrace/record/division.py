@@ -1,6 +1,7 @@
 """Events of many jobs in one matrix, divided among the jobs, and which names and files they speak of.
 
-Both are asked of each chunk of a recording at its full rate: nothing is sorted but small numbers, which go by radix.
+Both are asked of each chunk of a recording at its full rate: owners are sorted by radix, and of a column only the
+values that differ from the one before.
 """
 
 from __future__ import annotations
